@@ -1,0 +1,108 @@
+"""Advantages: how much better a sample is than the others of its prompt."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+AdvantageScale = Literal["none", "group", "batch"]
+
+
+def clip_advantages(
+    advantages: Float[Tensor, " batch"], *, low: float, high: float
+) -> Float[Tensor, " batch"]:
+    """Bound advantages to [A_min, A_max] = [``low``, ``high``] (arXiv 2510.18053).
+
+    The result is detached, in float32 (float64 stays float64). ``flow_objective`` needs the same
+    clipped advantages in both of its terms, so clip once and pass the result to both.
+
+    Raises:
+        ValueError: ``low`` > ``high``.
+    """
+    if low > high:
+        raise ValueError(f"expected low <= high, received low={low}, high={high}")
+    dtype = torch.promote_types(advantages.dtype, torch.float32)
+    return advantages.detach().to(dtype).clamp(low, high)
+
+
+@torch.no_grad()
+def group_advantages(
+    rewards: Float[Tensor, " batch"],
+    group_ids: Int[Tensor, " batch"],
+    *,
+    scale: AdvantageScale = "none",
+) -> Float[Tensor, " batch"]:
+    """A = R - V, with V the mean reward of the sample's group (arXiv 2510.18053, Algorithm 1).
+
+        none    A_i = R_i - V_g
+        group   A_i = (R_i - V_g) / sqrt(mean over the group of (R - V_g)^2)
+        batch   A_i = (R_i - V_g) / sqrt(mean over the batch of (R - V_g)^2)
+
+    Both scales are population standard deviations (the sum is divided by the number of samples,
+    not by one less), so that the mean square of a scaled group, or batch, is exactly 1. The batch
+    scale pools the spread *within* groups: a constant added to one prompt's rewards changes
+    nothing, at any scale.
+
+    A reward that is not finite marks a sample that was not scored: it stays out of every mean and
+    standard deviation, and its advantage is 0. A group of one and a group of equal rewards have
+    advantage exactly 0. No epsilon is added to a standard deviation; one within the rounding of
+    the rewards themselves counts as zero instead, and so never inflates noise to +-1.
+
+    Args:
+        rewards: R, one per sample, in the reward's own units.
+        group_ids: integers; samples with equal ids are compared with one another. Equal prompts
+            in two groups stay apart.
+        scale: the divisor, above. With clipping to +-1 it decides how often the clip is reached.
+
+    Returns:
+        Advantages, detached, in float32 (float64 stays float64).
+
+    Raises:
+        ValueError: ``scale`` is none of the three.
+    """
+    if scale not in ("none", "group", "batch"):
+        raise ValueError(f"expected scale 'none', 'group' or 'batch', received {scale!r}")
+    resolution = torch.finfo(rewards.dtype).eps
+    rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+    scored = rewards.isfinite()
+    groups = _group_index(group_ids)
+
+    # Measured from the group's least reward, equal rewards are exactly 0, whatever their
+    # number, and a large common offset costs no precision.
+    least = _group_least(rewards, groups, scored)
+    above = torch.where(scored, rewards - least, 0)
+    advantages = torch.where(scored, above - _group_mean(above, groups, scored), 0)
+    if scale == "none":
+        return advantages
+
+    # One group holds the whole batch: its mean is the batch's.
+    pool = groups if scale == "group" else torch.zeros_like(groups)
+    deviation = _group_mean(advantages.square(), pool, scored).sqrt()
+    magnitude = torch.where(scored, rewards.abs(), 0)
+    greatest = torch.zeros_like(rewards).scatter_reduce(0, pool, magnitude, "amax")[pool]
+    noise = deviation <= resolution * greatest
+    return torch.where(noise, 0, advantages / torch.where(noise, 1, deviation))
+
+
+def _group_index(group_ids: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    """Any integers -> 0 ... groups - 1."""
+    # torch leaves `unique` untyped.
+    return torch.unique(group_ids, return_inverse=True)[1]  # pyright: ignore
+
+
+def _group_least(
+    values: Float[Tensor, " batch"], groups: Int[Tensor, " batch"], scored: Bool[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    candidates = torch.where(scored, values, torch.inf)
+    least = torch.full_like(values, torch.inf).scatter_reduce(0, groups, candidates, "amin")
+    return least[groups]
+
+
+def _group_mean(
+    values: Float[Tensor, " batch"], groups: Int[Tensor, " batch"], scored: Bool[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Mean over the scored samples of each sample's group; 0 where none was scored."""
+    totals = torch.zeros_like(values).index_add(0, groups, torch.where(scored, values, 0))
+    counts = torch.zeros_like(values).index_add(0, groups, scored.to(values.dtype))
+    return (totals / counts.clamp(min=1))[groups]
