@@ -1,0 +1,74 @@
+"""Solvers of d x / d t = v(x, t) from noise (t = 0) to data (t = 1), and guidance.
+
+A velocity is a callable v(x, t) with x [batch, ...] and t [batch]. Solvers keep x in the dtype of
+x_0; give float32 noise also where the model computes in bfloat16.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+
+
+def euler(
+    velocity: Velocity, x_0: Float[Tensor, " batch *dims"], times: Float[Tensor, " points"]
+) -> Float[Tensor, " batch *dims"]:
+    """x <- x + (t' - t) v(x, t): first order, one evaluation per interval.
+
+    Args:
+        velocity: v(x, t).
+        x_0: noise, at times[0].
+        times: increasing, within [0, 1]; n + 1 times make n intervals.
+
+    Returns:
+        The sample, at times[-1].
+    """
+    x = x_0
+    for t, t_next in pairwise(times.to(x_0.device)):
+        v = velocity(x, t.expand(len(x))).to(x.dtype)
+        x = x + (t_next - t).to(x.dtype) * v
+    return x
+
+
+def heun(
+    velocity: Velocity, x_0: Float[Tensor, " batch *dims"], times: Float[Tensor, " points"]
+) -> Float[Tensor, " batch *dims"]:
+    """x <- x + (t' - t) (v(x, t) + v(x', t')) / 2 with x' = x + (t' - t) v(x, t).
+
+    Second order (the explicit trapezoidal rule), two evaluations per interval, both at its ends:
+    the last one is at times[-1] and none lies outside the grid. Arguments as for ``euler``.
+    """
+    x = x_0
+    for t, t_next in pairwise(times.to(x_0.device)):
+        step = (t_next - t).to(x.dtype)
+        v = velocity(x, t.expand(len(x))).to(x.dtype)
+        v_next = velocity(x + step * v, t_next.expand(len(x))).to(x.dtype)
+        x = x + step * (v + v_next) / 2
+    return x
+
+
+SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor], Tensor]] = {"euler": euler, "heun": heun}
+
+_EVALUATIONS_PER_STEP = {"euler": 1, "heun": 2}
+
+
+def network_evaluations(solver: str, steps: int) -> int:
+    """How often ``solver`` evaluates the velocity over ``steps`` intervals.
+
+    Guidance, which evaluates a model twice for one velocity, is the caller's to count.
+    """
+    return _EVALUATIONS_PER_STEP[solver] * steps
+
+
+def guided(
+    v_cond: Float[Tensor, " batch *dims"], v_uncond: Float[Tensor, " batch *dims"], scale: float
+) -> Float[Tensor, " batch *dims"]:
+    """Classifier-free guidance: v_uncond + scale (v_cond - v_uncond).
+
+    Scale 1 is no guidance and 0 ignores the prompt, both only up to rounding: a caller that has
+    guidance off leaves the unconditional evaluation out.
+    """
+    return v_uncond + scale * (v_cond - v_uncond)
