@@ -1,0 +1,146 @@
+"""Rewards that look at images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from adrpo.errors import AdrpoError
+
+EMBEDDED = {"embedded": "reward_clip", "embedded-evaluation": "evaluation_clip"}
+"""Names of the CLIP models that the package carries -> their weight folders."""
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+class ClipScore:
+    """CLIP score: 100 cos(image embedding, text embedding), in [-100, 100].
+
+    The factor matters: with advantages clipped to +-1, a raw cosine (spread 0.02 within a prompt)
+    would never leave A = 0.
+
+    Args:
+        model: "embedded" or "embedded-evaluation" (carried by the package), a folder, or a Hub id
+            of a model with transformers' CLIPModel architecture.
+        device: where the model runs, in float32.
+        batch_size: images or texts per forward pass; a memory knob.
+
+    Raises:
+        AdrpoError: there is no such folder or model, or it does not hold a complete CLIP model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "embedded",
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
+    ) -> None:
+        source = _resolve(str(model))
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self._model, self._tokenizer, self._image_processor = _load(source)
+        self._model.to(self.device).eval().requires_grad_(False)
+        self._max_tokens = self._model.config.text_config.max_position_embeddings
+
+    def __call__(
+        self, prompts: list[str], images: list[Image], **columns: Any
+    ) -> list[float | None]:
+        """100 cos(image_i, prompt_i) for each i. Texts longer than the model takes are cut."""
+        # Samples of one prompt share its text: embed each once.
+        rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
+        texts = self.embed_texts(list(rows))[[rows[prompt] for prompt in prompts]]
+        return (100 * (self.embed_images(images) * texts).sum(dim=1)).tolist()
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        """Image embeddings, [images, projection], float32, of length 1, on the CPU."""
+        features = []
+        for batch in _batches(images, self.batch_size):
+            pixels = self._image_processor(images=list(batch), return_tensors="pt")["pixel_values"]
+            features.append(self._model.get_image_features(pixels.to(self.device)).pooler_output)
+        return _unit_rows(features)
+
+    @torch.inference_mode()
+    def embed_texts(self, prompts: Sequence[str]) -> Tensor:
+        """Text embeddings, [texts, projection], float32, of length 1, on the CPU."""
+        features = []
+        for batch in _batches(prompts, self.batch_size):
+            tokens = self._tokenizer(
+                list(batch),
+                padding=True,
+                truncation=True,
+                max_length=self._max_tokens,
+                return_tensors="pt",
+            ).to(self.device)
+            output = self._model.get_text_features(tokens["input_ids"], tokens["attention_mask"])
+            features.append(output.pooler_output)
+        return _unit_rows(features)
+
+
+def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _unit_rows(features: list[Tensor]) -> Tensor:
+    return torch.nn.functional.normalize(torch.cat(features).float(), dim=-1).cpu()
+
+
+def _resolve(model: str) -> str:
+    """A folder that holds a model, or a Hub id."""
+    if model in EMBEDDED:
+        from adrpo.embedded.weights import weights_path
+
+        return str(weights_path(EMBEDDED[model]))
+    folder = Path(model).expanduser()
+    if not folder.exists():
+        if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+            raise AdrpoError(
+                f"expected 'embedded', a folder or a Hub id ('owner/name') for the CLIP model, "
+                f"received {model!r}: there is no such folder"
+            )
+        return model
+    if not any((folder / name).is_file() for name in WEIGHT_FILES):
+        raise AdrpoError(
+            f"expected a CLIP model with weights ({WEIGHT_FILES[0]}) in folder {str(folder)!r}, "
+            "found none: save it there with save_pretrained, or name another folder"
+        )
+    return str(folder)
+
+
+def _load(source: str) -> tuple[Any, Any, Any]:
+    """The model with its tokenizer and image processor, each as saved beside it."""
+    from safetensors import SafetensorError
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
+    try:
+        loaded: Any = CLIPModel.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
+        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdrpoError(f"the CLIP model {source!r} can't be loaded: {reason}") from error
+    model, info = loaded
+    if info["missing_keys"]:
+        raise AdrpoError(
+            f"expected a complete CLIP model in {source!r}, but its weights lack "
+            f"{len(info['missing_keys'])} tensors, {min(info['missing_keys'])!r} among them: "
+            "name a model of the CLIPModel architecture"
+        )
+    # Without its files a tokenizer still loads, empty, and every text would read the same.
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise AdrpoError(
+            f"expected a tokenizer (tokenizer.json) beside the CLIP model {source!r}, found one "
+            "without words: save the model's own tokenizer there with save_pretrained"
+        )
+    return model, tokenizer, image_processor

@@ -1,0 +1,101 @@
+"""From a configuration's reward section to callables."""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from adrpo.errors import AdrpoError
+from adrpo.rewards.base import RewardTerm
+
+BUILT_IN = {"clip_score": "adrpo.rewards.image:ClipScore"}
+"""Short name -> dotted path."""
+
+
+class TermConfig(Protocol):
+    """What a configuration says of one term."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+
+
+def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> list[RewardTerm]:
+    """One RewardTerm per configured term, in order.
+
+    A name is a short name (``clip_score``) or a dotted path, "package.module:callable" or
+    "package.module.callable". A class is called with its options (and with ``device``, where it
+    takes one) and the instance is the reward; a function is the reward itself, with its options
+    bound. A term is logged under the last part of its name; a second one of that name gets "_2".
+
+    Raises:
+        AdrpoError: no terms, a name that leads nowhere, or options that the reward does not take.
+    """
+    if not terms:
+        raise AdrpoError("expected at least one reward term, received none (key 'reward')")
+    built: list[RewardTerm] = []
+    uses: Counter[str] = Counter()
+    for term in terms:
+        short = term.name.replace(":", ".").rpartition(".")[2]
+        uses[short] += 1
+        name = short if uses[short] == 1 else f"{short}_{uses[short]}"
+        target = _resolve(term.name)
+        built.append(RewardTerm(name, term.weight, _bind(term, target, device)))
+    return built
+
+
+def _resolve(name: str) -> Callable[..., Any]:
+    path = BUILT_IN.get(name, name)
+    module_name, _, attribute = path.replace(":", ".").rpartition(".")
+    if not module_name:
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known names: {', '.join(BUILT_IN)}"
+        raise AdrpoError(
+            "expected a reward's name or a dotted path 'package.module:callable', "
+            f"received {name!r} (key 'reward'); {hint}"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise AdrpoError(
+            f"reward {name!r}: expected an importable module {module_name!r}, but importing it "
+            f"failed ({error}); install it, or put its folder on PYTHONPATH"
+        ) from error
+    target = getattr(module, attribute, None)
+    if target is None:
+        near = difflib.get_close_matches(attribute, vars(module), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"see {module.__file__}"
+        raise AdrpoError(f"reward {name!r}: module {module_name!r} has no {attribute!r}; {hint}")
+    if not callable(target):
+        raise AdrpoError(
+            f"reward {name!r}: expected a function or a class, "
+            f"received {type(target).__name__} in module {module_name!r}"
+        )
+    return target
+
+
+def _bind(
+    term: TermConfig, target: Callable[..., Any], device: str | torch.device
+) -> Callable[..., Any]:
+    options = dict(term.options)
+    signature = inspect.signature(target)
+    if isinstance(target, type) and "device" in signature.parameters:
+        options.setdefault("device", device)
+    try:
+        (signature.bind if isinstance(target, type) else signature.bind_partial)(**options)
+    except TypeError as error:
+        raise AdrpoError(
+            f"reward {term.name!r}: options {sorted(term.options)} do not fit {signature} "
+            f"({error}); correct 'options' of this term"
+        ) from error
+    if isinstance(target, type):
+        return target(**options)
+    return functools.partial(target, **options) if options else target
