@@ -1,0 +1,288 @@
+"""The gold scorer: reads the pixels and says whether an image satisfies a caption.
+
+No part of it is learned and none of it is seen by a reward model. The picture is split into
+ground and connected objects; each object's color is the nearest palette color of its strongest
+pixels, its shape the template of highest overlap with its filled silhouette, its style the
+closest of that shape's drawn styles. Text is compared with templates of every letter and word.
+Whatever can't be told apart with confidence is wrong, so a blurred or half-drawn object fails.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from adrpo.embedded.rendering import SUPERSAMPLING, outline, styled_mask, text_mask
+from adrpo.embedded.scenes import (
+    COLORS,
+    LETTERS,
+    SHAPES,
+    WORDS,
+    Scene,
+    SceneObject,
+    parse_caption,
+)
+
+INK_DISTANCE = 55.0
+"""RGB distance from the ground at which a pixel counts as ink. The palest color (yellow) lies
+160 from the ground, so this is a third of the way through its anti-aliased border."""
+
+MIN_AREA = 12
+"""Inked components smaller than this many pixels are specks."""
+
+MAX_SPECKS = 12
+"""More inked pixels than this outside the objects make the picture wrong."""
+
+COLOR_TOLERANCE = 75.0
+MIN_SHAPE_OVERLAP = 0.74
+MIN_TEXT_OVERLAP = 0.62
+MAX_STYLE_ERROR = 0.25
+
+Mask = NDArray[np.bool_]
+Coverage = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One object as read from the pixels; None where it can't be told."""
+
+    color: str | None
+    shape: str | None
+    style: str | None
+    x: float
+    y: float
+
+
+def _components(mask: Mask, *, diagonal: bool) -> tuple[NDArray[np.int32], int]:
+    """Label connected pixels (4- or 8-connected) from 1 on; 0 is outside ``mask``."""
+    height, width = mask.shape
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    steps = [(0, 1), (1, 0), (0, -1), (-1, 0)]
+    if diagonal:
+        steps += [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+    found = 0
+    for start in zip(*np.nonzero(mask), strict=True):
+        if labels[start]:
+            continue
+        found += 1
+        labels[start] = found
+        stack = [start]
+        while stack:
+            y, x = stack.pop()
+            for dy, dx in steps:
+                v, u = y + dy, x + dx
+                if 0 <= v < height and 0 <= u < width and mask[v, u] and not labels[v, u]:
+                    labels[v, u] = found
+                    stack.append((v, u))
+    return labels, found
+
+
+def _fill_holes(mask: Mask) -> Mask:
+    padded = np.pad(~mask, 1, constant_values=True)
+    labels, _ = _components(padded, diagonal=False)
+    return ~(labels == labels[0, 0])[1:-1, 1:-1]
+
+
+@cache
+def _shape_template(shape: str, height: int, width: int) -> Mask:
+    scale = 4
+    image = Image.new("L", (width * scale, height * scale), 0)
+    points = [
+        ((x + 1) / 2 * (width * scale - 1), (y + 1) / 2 * (height * scale - 1))
+        for x, y in outline(shape)
+    ]
+    ImageDraw.Draw(image).polygon(points, fill=255)
+    small = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(small) >= 128
+
+
+def _overlap(a: Mask, b: Mask) -> float:
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 0.0
+
+
+def _read_shape(silhouette: Mask) -> str | None:
+    height, width = silhouette.shape
+    if not 0.75 <= height / width <= 1.34:
+        return None
+    overlaps = {s: _overlap(silhouette, _shape_template(s, height, width)) for s in SHAPES}
+    best = max(overlaps, key=lambda shape: overlaps[shape])
+    return best if overlaps[best] >= MIN_SHAPE_OVERLAP else None
+
+
+@cache
+def _style_templates(shape: str, height: int, width: int) -> tuple[tuple[str, Coverage], ...]:
+    """Coverage of ``shape`` in each style; stripes in both directions and ten phases."""
+    diameter = max(height, width) * SUPERSAMPLING
+    half = diameter / 2
+    variants = [("solid", False, 0.0), ("outlined", False, 0.0)]
+    variants += [("striped", v, p / 10) for v in (False, True) for p in range(10)]
+    templates = []
+    for style, vertical, phase in variants:
+        mask = styled_mask(
+            shape,
+            style,
+            diameter=diameter,
+            canvas=diameter,
+            center=(half, half),
+            vertical=vertical,
+            phase=phase,
+        )
+        small = mask.resize((width, height), Image.Resampling.BOX)
+        templates.append((style, np.asarray(small, dtype=np.float64) / 255))
+    return tuple(templates)
+
+
+def _read_style(coverage: Coverage, shape: str | None) -> str | None:
+    """The style whose template differs least from the coverage, if that is little enough."""
+    if shape is None:
+        return None
+    errors = [
+        (float(np.abs(coverage - template).mean()), style)
+        for style, template in _style_templates(shape, *coverage.shape)
+    ]
+    error, style = min(errors)
+    return style if error <= MAX_STYLE_ERROR else None
+
+
+def _read_color(pixels: NDArray[np.float64], distance: NDArray[np.float64]) -> str | None:
+    """Nearest palette color of the third of the pixels that lie farthest from the ground."""
+    strong = pixels[distance >= np.quantile(distance, 0.7)]
+    palette = np.asarray(list(COLORS.values()), dtype=np.float64)
+    offsets = np.linalg.norm(strong[:, None, :] - palette[None], axis=-1)
+    votes = np.bincount(offsets.argmin(axis=1), minlength=len(palette))
+    winner = int(votes.argmax())
+    pure = votes[winner] >= 0.75 * len(strong)
+    near = np.median(offsets[:, winner]) <= COLOR_TOLERANCE
+    return list(COLORS)[winner] if pure and near else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """An image split into objects; ``ink`` and ``distance`` are [64, 64]."""
+
+    rgb: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    ink: Mask
+    objects: tuple[Seen, ...]
+    clean: bool
+
+
+def read_objects(image: Image.Image) -> Reading:
+    """Split ``image`` into ground, objects and specks."""
+    rgb = np.asarray(image.convert("RGB"), dtype=np.float64)
+    border = np.concatenate([rgb[:2].reshape(-1, 3), rgb[-2:].reshape(-1, 3)])
+    ground = np.median(border, axis=0)
+    distance = np.linalg.norm(rgb - ground, axis=-1)
+    ink = distance > INK_DISTANCE
+    labels, found = _components(ink, diagonal=True)
+    objects, specks = [], 0
+    for label in range(1, found + 1):
+        part = labels == label
+        area = int(part.sum())
+        if area < MIN_AREA:
+            specks += area
+            continue
+        rows, columns = np.nonzero(part)
+        box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        shape = _read_shape(_fill_holes(part[box]))
+        full = np.quantile(distance[part], 0.8)
+        # A ring may hold another component inside; only this component's ink is its own.
+        coverage = np.where(part[box], np.clip(distance[box] / full, 0, 1), 0)
+        objects.append(
+            Seen(
+                color=_read_color(rgb[part], distance[part]),
+                shape=shape,
+                style=_read_style(coverage, shape),
+                x=(columns.min() + columns.max()) / 2,
+                y=(rows.min() + rows.max()) / 2,
+            )
+        )
+    # The ground of every scene is light; a dark or colored one means the picture broke.
+    clean = specks <= MAX_SPECKS and ground.min() >= 190
+    return Reading(rgb=rgb, distance=distance, ink=ink, objects=tuple(objects), clean=clean)
+
+
+@cache
+def _text_template(text: str, height: int, width: int) -> Mask:
+    mask = text_mask(text, 160).resize((width, height), Image.Resampling.BOX)
+    return np.asarray(mask) >= 128
+
+
+@cache
+def _text_aspect(text: str) -> float:
+    mask = text_mask(text, 160)
+    return mask.height / mask.width
+
+
+def read_text(ink: Mask) -> str | None:
+    """The letter or word whose template overlaps best with the inked pixels."""
+    if not ink.any():
+        return None
+    rows, columns = np.nonzero(ink)
+    crop = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    height, width = crop.shape
+    best, best_overlap = None, MIN_TEXT_OVERLAP
+    for text in (*LETTERS, *WORDS):
+        if 0.72 <= (height / width) / _text_aspect(text) <= 1.4:
+            overlap = _overlap(crop, _text_template(text, height, width))
+            if overlap > best_overlap:
+                best, best_overlap = text, overlap
+    return best
+
+
+def _matches(seen: Seen, wanted: SceneObject) -> bool:
+    return (
+        seen.color == wanted.color
+        and seen.shape == wanted.shape
+        and (wanted.style is None or seen.style == wanted.style)
+    )
+
+
+def _in_relation(first: Seen, second: Seen, relation: str | None) -> bool:
+    dx, dy = second.x - first.x, second.y - first.y
+    match relation:
+        case None:
+            return True
+        case "left of":
+            return dx > abs(dy)
+        case "right of":
+            return -dx > abs(dy)
+        case "above":
+            return dy > abs(dx)
+        case "below":
+            return -dy > abs(dx)
+    raise ValueError(f"unknown relation {relation!r}")
+
+
+def satisfies(image: Image.Image, scene: Scene) -> bool:
+    """Whether ``image`` shows exactly what ``scene`` describes, and nothing else."""
+    reading = read_objects(image)
+    if not reading.clean or not reading.objects:
+        return False
+    if scene.text is not None:
+        color = _read_color(reading.rgb[reading.ink], reading.distance[reading.ink])
+        return color == scene.objects[0].color and read_text(reading.ink) == scene.text
+    wanted = scene.objects * scene.count
+    if len(reading.objects) != len(wanted):
+        return False
+    if len(scene.objects) == 1:
+        return all(_matches(seen, scene.objects[0]) for seen in reading.objects)
+    for first, second in (reading.objects, reading.objects[::-1]):
+        if _matches(first, wanted[0]) and _matches(second, wanted[1]):
+            return _in_relation(first, second, scene.relation)
+    return False
+
+
+def gold_scores(prompts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:
+    """1.0 where an image satisfies its caption, else 0.0.
+
+    Raises ValueError where a prompt is not a caption of the scenes world.
+    """
+    return [
+        float(satisfies(image, parse_caption(prompt)))
+        for prompt, image in zip(prompts, images, strict=True)
+    ]

@@ -1,0 +1,97 @@
+"""The gold scorer against the renderer, which knows what it drew."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from adrpo.embedded.gold import gold_scores, read_objects, satisfies
+from adrpo.embedded.rendering import render
+from adrpo.embedded.scenes import (
+    CATEGORIES,
+    Scene,
+    caption,
+    hard_negatives,
+    parse_caption,
+    sample_scene,
+)
+
+DRAWN = 600
+
+
+@cache
+def drawn() -> list[tuple[Scene, Image.Image]]:
+    rng = np.random.default_rng(2024)
+    scenes = [sample_scene(rng, CATEGORIES[i % len(CATEGORIES)]) for i in range(DRAWN)]
+    return [(scene, render(scene, rng)) for scene in scenes]
+
+
+def test_at_least_99_percent_of_the_renderers_images_are_right():
+    right = [satisfies(image, scene) for scene, image in drawn()]
+    assert np.mean(right) >= 0.99
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_no_category_is_misread(category: str):
+    right = [satisfies(image, scene) for scene, image in drawn() if scene.category == category]
+    # 100 images a category: two may be wrong.
+    assert np.mean(right) >= 0.98
+
+
+def test_at_most_1_percent_of_captions_one_attribute_away_are_accepted():
+    rng = np.random.default_rng(7)
+    accepted = []
+    for scene, image in drawn():
+        negatives = hard_negatives(scene)
+        for index in rng.choice(len(negatives), size=2, replace=False):
+            accepted.append(satisfies(image, negatives[index]))
+    assert np.mean(accepted) <= 0.01
+
+
+def test_at_most_1_percent_of_swapped_captions_are_accepted():
+    accepted = []
+    pairs = list(zip(drawn(), drawn()[1:] + drawn()[:1], strict=True))
+    for (scene, image), (other, _) in pairs:
+        if caption(scene) != caption(other):
+            accepted.append(satisfies(image, other))
+    assert np.mean(accepted) <= 0.01
+
+
+def test_the_reading_says_what_was_drawn():
+    scene = parse_caption("a striped red star above an outlined blue square")
+    upper, lower = sorted(
+        read_objects(render(scene, np.random.default_rng(1))).objects, key=lambda seen: seen.y
+    )
+    assert (upper.color, upper.shape, upper.style) == ("red", "star", "striped")
+    assert (lower.color, lower.shape, lower.style) == ("blue", "square", "outlined")
+
+
+def test_broken_pictures_are_wrong():
+    scene = parse_caption("a red circle")
+    image = render(scene, np.random.default_rng(0))
+    pixels = np.asarray(image).copy()
+    blurred = image.filter(ImageFilter.GaussianBlur(8))
+    inverted = Image.fromarray(255 - pixels)
+    noise = np.random.default_rng(0).integers(0, 256, size=pixels.shape)
+    empty = Image.fromarray(np.full_like(pixels, 240))
+    pixels[:, 34:] = pixels[0, 0]
+    for broken in (blurred, inverted, empty, Image.fromarray(noise.astype(np.uint8))):
+        assert not satisfies(broken, scene)
+
+
+def test_half_a_circle_is_no_circle():
+    scene = parse_caption("a solid red circle")
+    image = render(scene, np.random.default_rng(0))
+    reading = read_objects(image).objects[0]
+    pixels = np.asarray(image).copy()
+    pixels[:, int(reading.x) :] = pixels[0, 0]
+    assert satisfies(image, scene)
+    assert not satisfies(Image.fromarray(pixels), scene)
+
+
+def test_scores_are_one_or_zero_and_refuse_other_prompts():
+    image = render(parse_caption("a red circle"), np.random.default_rng(0))
+    assert gold_scores(["a red circle", "a blue circle"], [image, image]) == [1.0, 0.0]
+    with pytest.raises(ValueError, match="caption of the scenes world"):
+        gold_scores(["a photograph of a dog"], [image])
