@@ -1,0 +1,91 @@
+"""CLIP score and CLIP diversity against geometry and against plain loops."""
+
+from itertools import permutations
+
+import pytest
+import torch
+
+from adrpo.errors import AdrpoError
+from adrpo.evaluation import clip_diversity, clip_score
+
+# 100 times a float32 cosine: one rounding of 1 is 1.2e-7, a handful of them times 100.
+ATOL = 1e-4
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """In float64, spelled out."""
+    a, b = a.double(), b.double()
+    return float((a @ b) / ((a @ a).sqrt() * (b @ b).sqrt()))
+
+
+def test_clip_score_of_known_angles() -> None:
+    images = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0], [1.0, 3.0**0.5]])
+    texts = torch.tensor([[5.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.1, 0.0]])
+    expected = torch.tensor([100.0, 0.0, -100.0, 50.0])  # 0, 90, 180 and 60 degrees
+    torch.testing.assert_close(clip_score(images, texts), expected, rtol=0, atol=ATOL)
+
+
+def test_clip_score_pairs_each_image_with_its_own_text() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(2, 7, 16, generator=rng).unbind()
+    expected = torch.tensor([100 * cosine(i, t) for i, t in zip(images, texts, strict=True)])
+    torch.testing.assert_close(clip_score(images, texts), expected, rtol=0, atol=ATOL)
+
+
+def test_clip_score_refuses_unpaired_embeddings() -> None:
+    with pytest.raises(AdrpoError, match=r"\[3, 4\] and \[1, 4\]"):
+        clip_score(torch.ones(3, 4), torch.ones(1, 4))
+
+
+def test_clip_diversity_is_the_mean_over_ordered_pairs_within_a_prompt() -> None:
+    embeds = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(1))
+    expected = torch.tensor(
+        [
+            sum(100 * (1 - cosine(a, b)) for a, b in permutations(prompt, 2)) / (4 * 3)
+            for prompt in embeds
+        ]
+    )
+    torch.testing.assert_close(clip_diversity(embeds), expected, rtol=0, atol=ATOL)
+
+
+def test_clip_diversity_ends_of_its_range() -> None:
+    same = torch.randn(1, 1, 6, generator=torch.Generator().manual_seed(2)).expand(1, 3, 6)
+    opposite = torch.tensor([[[1.0, 0.0], [-4.0, 0.0]]])
+    orthogonal = torch.eye(4)[None]
+    assert clip_diversity(same).item() == pytest.approx(0, abs=ATOL)
+    assert clip_diversity(opposite).item() == pytest.approx(200, abs=ATOL)
+    assert clip_diversity(orthogonal).item() == pytest.approx(100, abs=ATOL)
+
+
+def test_metrics_depend_on_directions_only() -> None:
+    rng = torch.Generator().manual_seed(3)
+    embeds = torch.randn(3, 4, 8, generator=rng)
+    lengths = torch.rand(3, 4, 1, generator=rng) * 20 + 0.1
+    torch.testing.assert_close(
+        clip_diversity(embeds * lengths), clip_diversity(embeds), rtol=0, atol=ATOL
+    )
+    torch.testing.assert_close(
+        clip_score(embeds[0] * lengths[0], embeds[1]),
+        clip_score(embeds[0], embeds[1]),
+        rtol=0,
+        atol=ATOL,
+    )
+
+
+def test_half_precision_embeddings_are_scored_in_float32() -> None:
+    embeds = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(4)).bfloat16()
+    # Equal, not close: the conversion comes first and is exact.
+    torch.testing.assert_close(
+        clip_diversity(embeds), clip_diversity(embeds.float()), rtol=0, atol=0
+    )
+    assert clip_score(embeds[0], embeds[1]).dtype == torch.float32
+
+
+def test_an_embedding_without_direction_is_nan() -> None:
+    images = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert clip_score(images, torch.ones(2, 2)).isnan().tolist() == [True, False]
+
+
+def test_clip_diversity_refuses_one_image_per_prompt() -> None:
+    with pytest.raises(AdrpoError, match="at least 2 images per prompt; received 1"):
+        clip_diversity(torch.ones(3, 1, 4))
