@@ -1,0 +1,246 @@
+"""Evaluates a policy on fixed prompts from fixed noises, and writes what the report shows."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from adrpo.config import EvaluationConfig
+from adrpo.core import velocity_divergence
+from adrpo.data.prompts import Prompt
+from adrpo.embedded.gold import gold_scores
+from adrpo.embedded.scenes import parse_caption
+from adrpo.evaluation.image_metrics import clip_diversity, clip_score
+from adrpo.evaluation.statistics import Interval, bootstrap_change, bootstrap_mean
+from adrpo.flow.policy import FlowPolicy
+from adrpo.flow.rollout import initial_noise
+from adrpo.flow.update import sample_path
+from adrpo.rewards.base import RewardTerm, score
+from adrpo.rewards.image import ClipScore
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.seeding import generator
+
+PICTURED_PROMPTS = 12
+"""Held-out prompts whose images are kept for the side by side, spread over the categories."""
+
+Values = dict[str, NDArray[np.float64]]
+
+
+def _is_scene(prompt: Prompt) -> bool:
+    try:
+        parse_caption(prompt.text)
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Images, prompt after prompt, and the metrics: [prompts, K], or [prompts] for those of a
+    group of images."""
+
+    images: list[Image.Image]
+    values: Values
+
+
+class Evaluator:
+    """Measures a policy on held-out prompts.
+
+    The initial noise of image k of prompt p is the same at every evaluation of every run with
+    the same ``evaluation.seed``, so two evaluations are compared pair by pair.
+    """
+
+    def __init__(
+        self,
+        settings: EvaluationConfig,
+        policy: FlowPolicy,
+        reward: Sequence[RewardTerm],
+        prompts: Sequence[Prompt],
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.reward = reward
+        self.prompts = prompts
+        self.categories = [prompt.category for prompt in self.prompts]
+        self.conditioning = policy.encode([prompt.text for prompt in self.prompts])
+        self.clip = ClipScore(settings.clip, policy.device)
+        # The gold scorer reads scenes only; other prompts have no gold.
+        self.has_gold = all(_is_scene(prompt) for prompt in self.prompts)
+
+    def measure(self) -> Measured:
+        """Sample from the policy as it is now, and measure."""
+        images, x_1 = self._generate()
+        return Measured(images=images, values=self._values(images, x_1))
+
+    def evaluate(self, run: RunDirectory, step: int) -> dict[str, Any]:
+        """The row of evaluations.jsonl of ``step`` (0: the base); writes its pictures."""
+        measured = self.measure()
+        self._save_pictures(run, step, measured.images)
+        _write_values(values_path(run, step), measured.values)
+        base = None if step == 0 else read_values(values_path(run, 0))
+        row: dict[str, Any] = {
+            "step": step,
+            "split": "unseen",
+            "prompts": len(self.prompts),
+            "samples": len(measured.images),
+        }
+        seed = self.settings.seed
+        return row | summarise(measured.values, self.categories, base, seed=seed)
+
+    def _generate(self) -> tuple[list[Image.Image], Tensor]:
+        """Images and latents, prompt after prompt, ``samples_per_prompt`` of each."""
+        settings = self.settings
+        per_prompt = settings.samples_per_prompt
+        index = torch.arange(len(self.prompts)).repeat_interleave(per_prompt)
+        shape = self.policy.latent_shape
+        x_0 = initial_noise(len(index), shape, settings.seed, "evaluation")
+        images, latents = [], []
+        for rows in torch.arange(len(index)).split(settings.batch_size):
+            conditioning = self.conditioning.select(index[rows])
+            x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
+            images += self.policy.decode(x_1)
+            latents.append(x_1)
+        return images, torch.cat(latents)
+
+    def _values(self, images: list[Image.Image], x_1: Tensor) -> Values:
+        """Each metric as [prompts, K], or [prompts] for those of a group of images."""
+        per_prompt = self.settings.samples_per_prompt
+        texts = [prompt.text for prompt in self.prompts for _ in range(per_prompt)]
+        categories = [category for category in self.categories for _ in range(per_prompt)]
+        embeds = self.clip.embed_images(images)
+        text_embeds = self.clip.embed_texts([prompt.text for prompt in self.prompts])
+        scores = clip_score(embeds, text_embeds.repeat_interleave(per_prompt, 0))
+        flat: dict[str, Sequence[float] | Tensor] = {}
+        if self.has_gold:
+            flat["gold_accuracy"] = gold_scores(texts, images)
+        flat |= score(self.reward, texts, images, category=categories).by_term
+        flat["clip_score_evaluation"] = scores
+        flat["divergence"] = self._divergence(x_1)
+        shape = (len(self.prompts), per_prompt)
+        values: Values = {
+            name: np.asarray(column, dtype=np.float64).reshape(shape)
+            for name, column in flat.items()
+        }
+        groups = embeds.reshape(*shape, -1)
+        values["clip_diversity"] = clip_diversity(groups).double().numpy()
+        return values
+
+    @torch.inference_mode()
+    def _divergence(self, x_1: Tensor) -> Tensor:
+        """|v - v_ref|^2 at one stratified t per image, on the path to the policy's own x_1."""
+        settings = self.settings
+        path = sample_path(x_1, generator(settings.seed, "divergence"))
+        index = torch.arange(len(self.prompts)).repeat_interleave(settings.samples_per_prompt)
+        parts = []
+        for rows in torch.arange(len(x_1)).split(settings.batch_size):
+            arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(index[rows]))
+            v = self.policy.velocity(*arguments)
+            with self.policy.reference():
+                v_ref = self.policy.velocity(*arguments)
+            parts.append(velocity_divergence(v, v_ref))
+        return torch.cat(parts).cpu()
+
+    def _save_pictures(self, run: RunDirectory, step: int, images: list[Image.Image]) -> None:
+        """The strip of every evaluation, and the side by side of the base and the latest."""
+        per_prompt = self.settings.samples_per_prompt
+        strip = _spread(self.categories, self.settings.strip_prompts)
+        shown = _spread(self.categories, PICTURED_PROMPTS)
+        folder = run.samples / f"step-{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, prompt in enumerate(strip):
+            images[prompt * per_prompt].save(folder / f"strip-{place:02d}.png")
+        side = run.samples / ("base" if step == 0 else "final")
+        side.mkdir(parents=True, exist_ok=True)
+        for place, prompt in enumerate(shown):
+            for k in range(per_prompt):
+                images[prompt * per_prompt + k].save(side / f"{place:02d}-{k}.png")
+        listing = {
+            "strip": [self.prompts[prompt].text for prompt in strip],
+            "held_out": [
+                {"prompt": self.prompts[prompt].text, "category": self.prompts[prompt].category}
+                for prompt in shown
+            ],
+            "categories": self.categories,
+        }
+        text = json.dumps(listing, ensure_ascii=False, indent=1)
+        (run.samples / "prompts.json").write_text(text, encoding="utf-8")
+
+
+def _spread(categories: Sequence[str], count: int) -> list[int]:
+    """Indices of ``count`` prompts, the categories in turn, in the prompts' order."""
+    queues: dict[str, list[int]] = {}
+    for index, category in enumerate(categories):
+        queues.setdefault(category, []).append(index)
+    turns = [
+        index
+        for place in range(max(map(len, queues.values())))
+        for queue in queues.values()
+        for index in queue[place : place + 1]
+    ]
+    return turns[:count]
+
+
+def summarise(
+    values: Values, categories: Sequence[str], base: Values | None, *, seed: int
+) -> dict[str, Any]:
+    """``<metric>``, ``_low``, ``_high``; with ``base`` also the paired ``_change`` of each.
+
+    A prompt with an unscored image (NaN) leaves that metric, in both evaluations.
+    """
+    row: dict[str, Any] = {}
+    for name, after in values.items():
+        before = None if base is None else base.get(name)
+        kept = _finite_prompts(after, before)
+        if not kept.any():
+            continue
+        names = [category for category, keep in zip(categories, kept, strict=True) if keep]
+        row |= _named(name, bootstrap_mean(after[kept], names, seed=seed))
+        if before is not None:
+            change = bootstrap_change(before[kept], after[kept], names, seed=seed)
+            row |= _named(f"{name}_change", change)
+        if name == "gold_accuracy":
+            for category in sorted(set(names)):
+                rows = kept & (np.asarray(categories) == category)
+                row[f"gold_accuracy_{category}"] = float(after[rows].mean())
+    return row
+
+
+def _finite_prompts(
+    after: NDArray[np.float64], before: NDArray[np.float64] | None
+) -> NDArray[np.bool_]:
+    stacked = after if before is None else after + before
+    finite: NDArray[np.bool_] = np.isfinite(stacked.reshape(len(stacked), -1))
+    return np.logical_and.reduce(finite, axis=1)
+
+
+def _named(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def values_path(run: RunDirectory, step: int) -> Path:
+    """Where the per-image values of an evaluation lie: metric -> [prompts][images]."""
+    return run.samples / f"step-{step:06d}" / "values.json"
+
+
+def _write_values(path: Path, values: Values) -> None:
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return round(value, 6) if math.isfinite(value) else None
+
+    table = {name: plain(column.tolist()) for name, column in values.items()}
+    path.write_text(json.dumps(table), encoding="utf-8")
+
+
+def read_values(path: Path) -> Values:
+    """The values of an evaluation; an unscored image is NaN."""
+    table = json.loads(path.read_text(encoding="utf-8"))
+    return {name: np.asarray(column, dtype=np.float64) for name, column in table.items()}

@@ -1,0 +1,108 @@
+"""The policy's adapter: on, off, and what trains."""
+
+import pytest
+import torch
+
+from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.errors import AdrpoError
+from adrpo.flow.loading import load_policy
+from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.flow.rollout import initial_noise
+from adrpo.flow.stopwatch import Stopwatch
+from adrpo.flow.update import accumulate_gradient, sample_path
+
+
+@pytest.fixture
+def policy() -> StableDiffusion3Policy:
+    policy = load_policy(ModelConfig())
+    torch.manual_seed(0)
+    policy.add_adapter(AdapterConfig())
+    return policy
+
+
+def perturb(policy: StableDiffusion3Policy) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+
+
+def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> float:
+    x_1 = initial_noise(3, policy.latent_shape, 0, "data")
+    path = sample_path(x_1, torch.Generator().manual_seed(2))
+    accumulate_gradient(
+        policy,
+        path,
+        policy.encode(["a red circle"] * 3),
+        advantages=torch.full((3,), advantage),
+        beta=torch.full((3,), beta),
+        micro_batch=2,
+        guidance_scale=1.0,
+        stopwatch=Stopwatch(policy.device),
+    )
+    squares = [p.grad.square().sum() for p in policy.adapter_parameters() if p.grad is not None]
+    for parameter in policy.adapter_parameters():
+        parameter.grad = None
+    return float(torch.stack(squares).sum().sqrt())
+
+
+def test_a_new_adapter_changes_nothing(policy: StableDiffusion3Policy):
+    x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
+    conditioning = policy.encode(["a red circle", "two blue stars"])
+    v = policy.velocity(x_t, t, conditioning)
+    with policy.reference():
+        v_ref = policy.velocity(x_t, t, conditioning)
+    # B is zero, so the adapter adds exact zeros.
+    assert torch.equal(v, v_ref)
+
+
+def test_the_reference_is_the_base_whatever_the_adapter(policy: StableDiffusion3Policy):
+    x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
+    conditioning = policy.encode(["a red circle", "two blue stars"])
+    base = load_policy(ModelConfig()).velocity(x_t, t, conditioning)
+    perturb(policy)
+    before = policy.velocity(x_t, t, conditioning)
+    with policy.reference():
+        assert torch.equal(policy.velocity(x_t, t, conditioning), base)
+    assert torch.equal(policy.velocity(x_t, t, conditioning), before)
+    assert not torch.allclose(before, base, atol=1e-3)
+
+
+def test_the_adapter_is_on_again_after_an_error(policy: StableDiffusion3Policy):
+    perturb(policy)
+    x_t, t = initial_noise(1, policy.latent_shape, 0), torch.tensor([0.5])
+    conditioning = policy.encode(["a red circle"])
+    before = policy.velocity(x_t, t, conditioning)
+    with pytest.raises(RuntimeError), policy.reference():
+        raise RuntimeError
+    assert torch.equal(policy.velocity(x_t, t, conditioning), before)
+    assert all(p.requires_grad for p in policy.adapter_parameters())
+
+
+def test_only_the_adapter_trains(policy: StableDiffusion3Policy):
+    names = [n for n, p in policy.pipeline.transformer.named_parameters() if p.requires_grad]
+    assert names and all("lora_" in name for name in names)
+    for part in (policy.pipeline.vae, policy.pipeline.text_encoder, policy.pipeline.text_encoder_2):
+        assert not any(p.requires_grad for p in part.parameters())
+
+
+def test_each_term_alone_moves_the_adapter(policy: StableDiffusion3Policy):
+    assert gradient(policy, advantage=1.0, beta=0.0) > 0
+    # At the reference the divergence has its minimum ...
+    assert gradient(policy, advantage=0.0, beta=1.0) == 0
+    perturb(policy)
+    # ... and away from it, it pulls.
+    assert gradient(policy, advantage=0.0, beta=1.0) > 0
+
+
+def test_rows_without_coefficient_cost_no_reference_call(policy: StableDiffusion3Policy):
+    calls = policy.model_calls
+    gradient(policy, advantage=1.0, beta=0.0)
+    assert policy.model_calls - calls == 3
+    gradient(policy, advantage=0.5, beta=0.5)
+    assert policy.model_calls - calls == 3 + 6
+
+
+def test_target_modules_that_match_nothing_are_refused():
+    policy = load_policy(ModelConfig())
+    with pytest.raises(AdrpoError, match=r"adapter\.target_modules.*to_query"):
+        policy.add_adapter(AdapterConfig(target_modules=("to_query",)))

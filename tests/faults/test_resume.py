@@ -1,0 +1,96 @@
+"""Killed at any moment and resumed, a run ends as if it had never stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
+
+from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.errors import AdrpoError
+from adrpo.flow.trainer import FlowTrainer
+
+TESTS = Path(__file__).parents[1]
+STEPS = 5
+
+
+def config(every: int) -> FlowConfig:
+    """A reward that draws from NumPy's generator: its state must be kept as well."""
+    return tiny_config(
+        training={"steps": STEPS},
+        checkpoint={"every": every},
+        evaluation={"every": 3},
+    ).model_copy(update={"reward": tiny_reward()})
+
+
+def tiny_reward():
+    return FlowConfig.model_validate({"reward": [{"name": "tiny_runs:noisy_darkness"}]}).reward
+
+
+def command(recipe: Path, run: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "adrpo", "train", str(recipe), "--output-dir", str(run), *more]
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def rows(run: Path) -> int:
+    metrics = run / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(config_to_yaml(config(every=2)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    subprocess.run(command(recipe, run), check=True, env=environment(), capture_output=True)
+    return run
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_killed_run_resumes_to_the_same_end(
+    recipe: Path, undisturbed: Path, tmp_path: Path, after: int
+):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(recipe, run),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # After 0 steps: as soon as the folder is a run, while the base is evaluated.
+    while process.poll() is None and not ((run / "config.yaml").exists() and rows(run) >= after):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (run / "final").exists()
+
+    subprocess.run(
+        command(recipe, run, "--resume"), check=True, env=environment(), capture_output=True
+    )
+    assert metrics_without_timings(run) == metrics_without_timings(undisturbed)
+    assert adapter_bytes(run) == adapter_bytes(undisturbed)
+    evaluations = (run / "evaluations.jsonl").read_text()
+    assert evaluations == (undisturbed / "evaluations.jsonl").read_text()
+
+
+def test_resuming_with_other_settings_is_refused(undisturbed: Path):
+    other = config(every=2)
+    training = other.training.model_copy(update={"learning_rate": 0.5})
+    trainer = FlowTrainer(other.model_copy(update={"training": training}))
+    before = (undisturbed / "metrics.jsonl").read_bytes()
+    with pytest.raises(AdrpoError, match=r"training\.learning_rate=0\.001.*0\.5"):
+        trainer.train(undisturbed, resume=True, progress=False)
+    assert (undisturbed / "metrics.jsonl").read_bytes() == before
