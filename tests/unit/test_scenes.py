@@ -53,9 +53,7 @@ def test_other_text_is_no_caption(text: str):
 def test_the_split_is_by_combination_whatever_order_and_relation():
     for scene in many(600):
         if len(scene.objects) == 2:
-            swapped = Scene(
-                category="position", objects=scene.objects[::-1], relation="above"
-            )
+            swapped = Scene(category="position", objects=scene.objects[::-1], relation="above")
             plain = Scene(category="binding", objects=scene.objects)
             assert is_held_out(swapped) == is_held_out(scene) == is_held_out(plain)
 

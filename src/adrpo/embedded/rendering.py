@@ -19,8 +19,10 @@ GAP = 4
 _SIZES = {1: (20, 36), 2: (16, 24), 3: (14, 20), 4: (14, 19), 5: (12, 16)}
 """Range of an object's diameter in pixels, by the number of objects."""
 
-_STYLE_WEIGHTS = (0.6, 0.2, 0.2)
-"""How often solid, outlined and striped are drawn where the caption leaves the style open."""
+MIXED_STYLES = (0.6, 0.2, 0.2)
+SOLID = (1.0, 0.0, 0.0)
+"""How often solid, outlined and striped are drawn where the caption leaves the style open: mixed
+for whoever must know them all (autoencoder, CLIP), solid for the base model's training data."""
 
 Point = tuple[float, float]
 
@@ -161,11 +163,13 @@ def _place_text(rng: np.random.Generator, text: str, canvas: Image.Image) -> Non
     canvas.paste(mask, (x, y))
 
 
-def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
+def render(
+    scene: Scene, rng: np.random.Generator, *, open_styles: tuple[float, ...] = MIXED_STYLES
+) -> Image.Image:
     """Draw ``scene`` as a 64x64 RGB picture.
 
     Position, size, ground color, stripe direction, small shifts of color, and the fill style
-    where the caption leaves it open, are drawn from ``rng``.
+    where the caption leaves it open (weights ``open_styles``), are drawn from ``rng``.
     """
     ground = rng.uniform(222, 252) + rng.uniform(-6, 6, size=3)
     image = np.broadcast_to(ground, (SIZE, SIZE, 3)).copy()
@@ -182,7 +186,7 @@ def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
             centers = _layout(rng, diameters, scene.relation)
         layers = []
         for item, diameter, (x, y) in zip(items, diameters, centers, strict=True):
-            style = item.style or str(rng.choice(STYLES, p=_STYLE_WEIGHTS))
+            style = item.style or str(rng.choice(STYLES, p=open_styles))
             scaled = (x * SUPERSAMPLING, y * SUPERSAMPLING)
             vertical = bool(rng.random() < 0.5)
             layers.append(

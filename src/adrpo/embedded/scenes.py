@@ -198,9 +198,7 @@ def is_held_out(scene: Scene) -> bool:
     return digest[0] < 256 * HELD_OUT_FRACTION
 
 
-def sample_split(
-    rng: np.random.Generator, *, held_out: bool, category: str | None = None
-) -> Scene:
+def sample_split(rng: np.random.Generator, *, held_out: bool, category: str | None = None) -> Scene:
     """Draw a scene of one split, by rejection."""
     while True:
         scene = sample_scene(rng, category)
@@ -243,34 +241,49 @@ def _unseen_scene(
 def hard_negatives(scene: Scene) -> list[Scene]:
     """Every scene one attribute away: swapped colors or shapes, another count, relation, style,
     color, shape or text. An image that satisfies ``scene`` satisfies none of them."""
-    result: list[Scene] = []
+    return [*_other_wholes(scene), *_other_attributes(scene), *_swaps(scene)]
+
+
+def _other_wholes(scene: Scene) -> list[Scene]:
+    """Another text, count or relation."""
+    texts: tuple[str, ...] = ()
     if scene.text is not None:
-        kind = LETTERS if len(scene.text) == 1 else WORDS
-        result += [replace(scene, text=text) for text in kind if text != scene.text]
-    if scene.count > 1:
-        result += [replace(scene, count=n) for n in COUNTS.values() if n != scene.count]
-    if scene.relation is not None:
-        result += [replace(scene, relation=r) for r in RELATIONS if r != scene.relation]
-    for index, field in product(range(len(scene.objects)), ("color", "shape", "style")):
+        texts = LETTERS if len(scene.text) == 1 else WORDS
+    counts = COUNTS.values() if scene.count > 1 else ()
+    relations = RELATIONS if scene.relation is not None else ()
+    return [
+        *(replace(scene, text=text) for text in texts if text != scene.text),
+        *(replace(scene, count=count) for count in counts if count != scene.count),
+        *(replace(scene, relation=name) for name in relations if name != scene.relation),
+    ]
+
+
+def _other_attributes(scene: Scene) -> list[Scene]:
+    """One object with another color, shape or (where it is named) style, which no object has."""
+    choices = {"color": tuple(COLORS), "shape": SHAPES, "style": STYLES}
+    result = []
+    for index, field in product(range(len(scene.objects)), choices):
         item = scene.objects[index]
-        value = getattr(item, field)
-        others = {"color": tuple(COLORS), "shape": SHAPES, "style": STYLES}[field]
-        if value is None or value == "text":
+        if getattr(item, field) in (None, "text"):
             continue
         taken = {getattr(other, field) for other in scene.objects}
-        for other in others:
-            if other not in taken:
-                changed = replace(item, **{field: other})
-                objects = (*scene.objects[:index], changed, *scene.objects[index + 1 :])
-                result.append(replace(scene, objects=objects))
-    if len(scene.objects) == 2:
-        first, second = scene.objects
-        for field in ("color", "shape", "style"):
-            if getattr(first, field) == getattr(second, field):
-                continue
-            swapped = (
-                replace(first, **{field: getattr(second, field)}),
-                replace(second, **{field: getattr(first, field)}),
-            )
-            result.append(replace(scene, objects=swapped))
+        for value in choices[field]:
+            if value not in taken:
+                objects = list(scene.objects)
+                objects[index] = replace(item, **{field: value})
+                result.append(replace(scene, objects=tuple(objects)))
+    return result
+
+
+def _swaps(scene: Scene) -> list[Scene]:
+    """Two objects that exchange a color, shape or style."""
+    if len(scene.objects) != 2:
+        return []
+    first, second = scene.objects
+    result = []
+    for field in ("color", "shape", "style"):
+        one, other = getattr(first, field), getattr(second, field)
+        if one != other:
+            objects = (replace(first, **{field: other}), replace(second, **{field: one}))
+            result.append(replace(scene, objects=objects))
     return result

@@ -1,0 +1,147 @@
+"""How good the embedded models are: what their model cards quote.
+
+``python benchmarks/embedded_quality.py [--output benchmarks/results/embedded_quality]``
+
+- the base: gold accuracy on held-out prompts at the evaluation sampler, by category;
+- each CLIP: does an image's own caption beat every caption one attribute away, does a right
+  picture beat a spoilt one, and, on images that the base draws, the rank correlation of its score
+  with the gold scorer within a prompt (Spearman, mean over prompts with right and wrong images);
+- the gold scorer: right on the renderer's images, and accepted with a caption one attribute away.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from adrpo.config import ModelConfig, SamplingConfig
+from adrpo.embedded.build.corruptions import corrupt, draw
+from adrpo.embedded.gold import gold_scores, satisfies
+from adrpo.embedded.rendering import render
+from adrpo.embedded.scenes import (
+    CATEGORIES,
+    caption,
+    hard_negatives,
+    prompt_set,
+    sample_scene,
+    sample_split,
+)
+from adrpo.evaluation import bootstrap_mean
+from adrpo.flow.loading import load_policy
+from adrpo.flow.rollout import initial_noise
+from adrpo.rewards.image import ClipScore
+from adrpo.runs.environment import environment_record
+
+CLIPS = {"reward_clip": "embedded", "evaluation_clip": "embedded-evaluation"}
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Rank correlation with tied ranks averaged."""
+
+    def ranks(values: np.ndarray) -> np.ndarray:
+        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+        ends = np.cumsum(counts)
+        return ((ends - counts + 1 + ends) / 2)[inverse]
+
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
+
+
+def generate(prompts: int, per_prompt: int, guidance_scale: float) -> tuple[list[Any], np.ndarray]:
+    """Images of the base, prompt after prompt, and their gold scores [prompts, per_prompt]."""
+    scenes = prompt_set(prompts, held_out=True, seed=99)
+    texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
+    policy = load_policy(ModelConfig())
+    x_0 = initial_noise(len(texts), policy.latent_shape, 99, "quality")
+    sampling = SamplingConfig(steps=20, guidance_scale=guidance_scale)
+    images = []
+    for rows in torch.arange(len(texts)).split(64):
+        conditioning = policy.encode([texts[i] for i in rows])
+        images += policy.decode(policy.sample(x_0[rows], conditioning, sampling))
+    return images, np.asarray(gold_scores(texts, images)).reshape(prompts, per_prompt)
+
+
+def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[Any], np.ndarray]:
+    categories = [scene.category for scene in prompt_set(prompts, held_out=True, seed=99)]
+    images, gold = generate(prompts, per_prompt, guidance_scale=1.0)
+    interval = bootstrap_mean(gold, categories, seed=0)
+    _, guided = generate(prompts, 2, guidance_scale=3.0)
+    result: dict[str, Any] = {
+        "images": gold.size,
+        "gold_accuracy": interval.mean,
+        "gold_accuracy_low": interval.low,
+        "gold_accuracy_high": interval.high,
+        "gold_accuracy_guidance_3": float(guided.mean()),
+    }
+    for category in CATEGORIES:
+        rows = [index for index, name in enumerate(categories) if name == category]
+        result[f"gold_accuracy_{category}"] = float(gold[rows].mean())
+    return result, images, gold
+
+
+def clip_quality(model: str, images: list[Any], gold: np.ndarray) -> dict[str, Any]:
+    clip = ClipScore(model)
+    rng = np.random.default_rng(3)
+    scenes = [sample_split(rng, held_out=True) for _ in range(300)]
+    seeds = [int(seed) for seed in rng.integers(2**31, size=len(scenes))]
+    right = [Image.fromarray(draw(s, n)) for s, n in zip(scenes, seeds, strict=True)]
+    spoilt = [Image.fromarray(corrupt(s, n, rng)) for s, n in zip(scenes, seeds, strict=True)]
+    texts = [caption(scene) for scene in scenes]
+    beats = []
+    for image, scene in zip(clip.embed_images(right), scenes, strict=True):
+        scores = clip.embed_texts([caption(scene), *map(caption, hard_negatives(scene))]) @ image
+        beats.append(float(scores[0] > scores[1:].max()))
+    margin = np.asarray(clip(texts, right)) - np.asarray(clip(texts, spoilt))  # type: ignore[operator]
+    prompts, per_prompt = gold.shape
+    captions = [caption(scene) for scene in prompt_set(prompts, held_out=True, seed=99)]
+    scores = np.asarray(clip([c for c in captions for _ in range(per_prompt)], images))
+    mixed = [
+        spearman(row, right_or_wrong)
+        for row, right_or_wrong in zip(scores.reshape(gold.shape), gold, strict=True)
+        if 0 < right_or_wrong.mean() < 1
+    ]
+    return {
+        "exact_caption": float(np.mean(beats)),
+        "beats_spoilt": float((margin > 0).mean()),
+        "rank_correlation_with_gold_within_prompt": float(np.mean(mixed)),
+        "prompts_with_right_and_wrong_images": len(mixed),
+        "score_of_right_images": float(scores[gold.ravel() == 1].mean()),
+        "score_of_wrong_images": float(scores[gold.ravel() == 0].mean()),
+    }
+
+
+def gold_quality(count: int) -> dict[str, float]:
+    rng = np.random.default_rng(8)
+    right, accepted = [], []
+    for index in range(count):
+        scene = sample_scene(rng, CATEGORIES[index % len(CATEGORIES)])
+        image = render(scene, rng)
+        right.append(satisfies(image, scene))
+        negatives = hard_negatives(scene)
+        accepted.append(satisfies(image, negatives[rng.integers(len(negatives))]))
+    return {"right": float(np.mean(right)), "accepted_one_attribute_away": float(np.mean(accepted))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--per-prompt", type=int, default=16)
+    parser.add_argument("--output", type=Path, default=None, help="folder for summary.json")
+    arguments = parser.parse_args()
+    base, images, gold = base_quality(arguments.prompts, arguments.per_prompt)
+    result: dict[str, Any] = {"pipeline": base, "gold": gold_quality(3000)}
+    result |= {name: clip_quality(model, images, gold) for name, model in CLIPS.items()}
+    result["command"] = "python benchmarks/embedded_quality.py"
+    result["environment"] = environment_record()
+    text = json.dumps(result, indent=1) + "\n"
+    print(text)
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / "summary.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What a recipe gains on unseen prompts: the README's table.
+
+``python benchmarks/improvement.py flow/demo flow/adrpo --seeds 0 1 2 [--parallel 2]``
+
+Trains each recipe with each seed (`adrpo train`, one process each; a finished run is kept, a
+stopped one resumed), then writes to benchmarks/results/improvement/: ``rows.jsonl`` (the first
+and the last evaluation of every run), ``summary.json`` (recipe -> metric -> mean, low, high over
+all seeds, prompts and images, and the seeds' own values), ``table.md``.
+
+An interval is the bootstrap of ``adrpo.evaluation.statistics`` on the runs' per-image values, the
+seeds side by side as strata: it speaks for these seeds, and the seeds' own values stand beside it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
+from adrpo.flow.evaluator import read_values, values_path
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.environment import environment_record
+
+METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", "clip_diversity", "divergence")
+
+
+def run_folder(runs: Path, recipe: str, seed: int) -> Path:
+    return runs / f"{recipe.replace('/', '-')}-seed{seed}"
+
+
+def train(runs: Path, recipe: str, seed: int, threads: int) -> None:
+    folder = run_folder(runs, recipe, seed)
+    if (folder / "report.html").is_file():
+        return
+    command = [sys.executable, "-m", "adrpo", "train", recipe, f"training.seed={seed}"]
+    command += ["--output-dir", str(folder)]
+    if (folder / "config.yaml").is_file():
+        command.append("--resume")
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    log = runs / f"{folder.name}.log"
+    with log.open("ab") as file:
+        subprocess.run(command, check=True, env=environment, stdout=file, stderr=file)
+
+
+def load(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any], list[str]]:
+    """First and last evaluation row, per-image values of both, and the prompts' categories."""
+    run = RunDirectory.open(folder)
+    rows = run.read_evaluations()
+    first, last = rows[0], rows[-1]
+    before = read_values(values_path(run, 0))
+    after = read_values(values_path(run, last["step"]))
+    categories = json.loads((run.samples / "prompts.json").read_text())["categories"]
+    return [first, last], before, after, categories
+
+
+def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any], list[Any]]:
+    rows, befores, afters, strata = [], [], [], []
+    for seed in seeds:
+        pair, before, after, categories = load(run_folder(runs, recipe, seed))
+        rows += [{"recipe": recipe, "seed": seed, **row} for row in pair]
+        befores.append(before)
+        afters.append(after)
+        strata += [f"{seed} {category}" for category in categories]
+    summary: dict[str, Any] = {"seeds": seeds, "images": rows[-1]["samples"]}
+    for metric in METRICS:
+        before = np.concatenate([values[metric] for values in befores])
+        after = np.concatenate([values[metric] for values in afters])
+        per_seed = [float(b[metric].mean()) for b in afters]
+        gains = [
+            float(b[metric].mean() - a[metric].mean()) for a, b in zip(befores, afters, strict=True)
+        ]
+        summary[metric] = {
+            "base": bootstrap_mean(before, strata, seed=0)._asdict(),
+            "tuned": bootstrap_mean(after, strata, seed=0)._asdict(),
+            "change": bootstrap_change(before, after, strata, seed=0)._asdict(),
+            "tuned_by_seed": per_seed,
+            "change_by_seed": gains,
+        }
+    kept = bootstrap_ratio(
+        np.concatenate([values["clip_diversity"] for values in befores]),
+        np.concatenate([values["clip_diversity"] for values in afters]),
+        strata,
+        seed=0,
+    )
+    summary["clip_diversity"]["kept"] = kept._asdict()
+    minutes = [
+        RunDirectory.open(run_folder(runs, recipe, seed)).read_metrics()[-1]["wall_seconds"] / 60
+        for seed in seeds
+    ]
+    summary["minutes_median"] = float(np.median(minutes))
+    return summary, rows
+
+
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "| recipe | seeds | gold accuracy | CLIP score | second CLIP | diversity kept | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+
+    def cell(metric: dict[str, Any], digits: int) -> str:
+        base, tuned, change = metric["base"], metric["tuned"], metric["change"]
+        return (
+            f"{base['mean']:.{digits}f} → {tuned['mean']:.{digits}f} "
+            f"({change['mean']:+.{digits}f} [{change['low']:+.{digits}f}, "
+            f"{change['high']:+.{digits}f}])"
+        )
+
+    for recipe, summary in summaries.items():
+        kept = summary["clip_diversity"]["kept"]
+        lines.append(
+            f"| `{recipe}` | {len(summary['seeds'])} | {cell(summary['gold_accuracy'], 3)} "
+            f"| {cell(summary['clip_score'], 1)} | {cell(summary['clip_score_evaluation'], 1)} "
+            f"| {kept['mean']:.2f} [{kept['low']:.2f}, {kept['high']:.2f}] "
+            f"| {summary['minutes_median']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--parallel", type=int, default=1, help="runs at a time")
+    parser.add_argument("--threads", type=int, default=2, help="threads of each run")
+    parser.add_argument("--runs", type=Path, default=Path("runs/improvement"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/improvement"))
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    jobs = [(recipe, seed) for recipe in arguments.recipes for seed in arguments.seeds]
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        list(pool.map(lambda job: train(arguments.runs, *job, arguments.threads), jobs))
+    summaries, rows = {}, []
+    for recipe in arguments.recipes:
+        summaries[recipe], more = summarise(arguments.runs, recipe, arguments.seeds)
+        rows += more
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    record = {
+        "command": " ".join(["python", *sys.argv]),
+        "recipes": summaries,
+        "environment": environment_record(),
+    }
+    (arguments.output / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
+    (arguments.output / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    (arguments.output / "table.md").write_text(table(summaries), encoding="utf-8")
+    print(table(summaries))
+
+
+if __name__ == "__main__":
+    main()
