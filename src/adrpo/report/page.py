@@ -1,0 +1,175 @@
+"""Writes ``report.html``: one self-contained page for one run, from the run's files only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from adrpo.errors import AdrpoError
+from adrpo.report.figures import evaluation_figures, training_figures
+from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
+from adrpo.report.summary import (
+    SPLITS,
+    compact,
+    duration,
+    finite,
+    fixed,
+    headline,
+    metric_table,
+)
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
+
+Row = Mapping[str, Any]
+
+SHOWN_PROMPTS = 12
+"""Held-out prompts shown at once; the others unfold."""
+
+PHASES = {
+    "sampling": "Sampling",
+    "scoring": "Scoring",
+    "policy": "Policy update",
+    "reference": "Reference",
+    "other": "Other",
+}
+
+
+def write_report(run_path: Path) -> Path:
+    """Write the page of the run at ``run_path`` and return its path.
+
+    A run in progress gives a page that says what is missing. Raises AdrpoError where the folder
+    is no run or has no metrics yet. Equal run files give an equal page.
+    """
+    run = RunDirectory.open(run_path)
+    metrics = run.read_metrics()
+    if not metrics:
+        raise AdrpoError(
+            f"expected at least one training step in metrics.jsonl; received none in {run.path}; "
+            f"report the run once it has trained a step"
+        )
+    page = _render(_context(run, metrics))
+    write_durably(run.report, page.encode())
+    return run.report
+
+
+def _render(context: dict[str, Any]) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    source = resources.files("adrpo.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(context)
+
+
+def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    evaluations = run.read_evaluations()
+    config_yaml = run.read_config_yaml()
+    config = yaml.safe_load(config_yaml)
+    if not isinstance(config, dict):
+        raise AdrpoError(
+            f"expected a mapping of settings; received {type(config).__name__} in "
+            f"{run.path / 'config.yaml'}; restore the file from the run's recipe"
+        )
+    tables = [table for split in SPLITS if (table := metric_table(evaluations, split))]
+    prompts = read_prompts(run.samples)
+    beta_0 = finite(config.get("algorithm"), "beta_0")
+    held_out = held_out_pictures(run.samples, prompts["held_out"])
+    return {
+        "name": run.path.resolve().name,
+        "domain": str(config.get("domain", "")),
+        "description": str(config.get("description") or ""),
+        "headline": headline(tables[0] if tables else None),
+        "facts": _facts(config, metrics),
+        "progress": _progress(config, metrics),
+        "tables": tables,
+        "held_out": held_out[:SHOWN_PROMPTS],
+        "held_out_more": held_out[SHOWN_PROMPTS:],
+        "figures": [*evaluation_figures(evaluations), *training_figures(metrics, beta_0)],
+        "strip": strip_pictures(run.samples, prompts["strip"]),
+        "phases": _phases(metrics),
+        "calls": _calls(metrics),
+        "config_yaml": config_yaml.strip(),
+        "environment": _flat(run.read_environment()),
+    }
+
+
+def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
+    """Short facts under the headline; those that the run does not record are left out."""
+    facts = [("Steps", fixed(metrics[-1]["step"], 0))]
+    if samples := _total(metrics, "samples"):
+        facts.append(("Training samples", fixed(samples, 0)))
+    if seconds := sum(_total(metrics, f"seconds_{phase}") for phase in PHASES):
+        facts.append(("Training time", duration(seconds)))
+    places = (
+        ("Model", "model", "pretrained"),
+        ("β₀", "algorithm", "beta_0"),
+        ("Learning rate", "training", "learning_rate"),
+        ("Seed", "training", "seed"),
+    )
+    for label, section, key in places:
+        found = config.get(section)
+        if isinstance(found, dict) and found.get(key) is not None:
+            facts.append((label, str(found[key])))
+    return facts
+
+
+def _progress(config: Row, metrics: Sequence[Row]) -> str:
+    """What an unfinished run has done so far; empty for a finished one."""
+    planned = finite(config.get("training"), "steps")
+    done = metrics[-1]["step"]
+    if planned is None or done >= planned:
+        return ""
+    return f"The run has done {fixed(done, 0)} of {fixed(planned, 0)} steps."
+
+
+def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:
+    """Seconds and share of each phase of training."""
+    seconds = {phase: _total(metrics, f"seconds_{phase}") for phase in PHASES}
+    total = sum(seconds.values())
+    if not total:
+        return []
+    return [
+        {
+            "key": phase,
+            "label": PHASES[phase],
+            "share": f"{100 * value / total:.3f}",
+            "percent": "< 1 %" if 0 < value < 0.01 * total else f"{100 * value / total:.0f} %",
+            "time": duration(value),
+        }
+        for phase, value in seconds.items()
+        if value > 0
+    ]
+
+
+def _calls(metrics: Sequence[Row]) -> list[tuple[str, str]]:
+    """Totals over the run, of those that it records."""
+    sums = (("Model calls", "model_calls"), ("Reference calls", "reference_calls"))
+    calls = [(label, fixed(total, 0)) for label, key in sums if (total := _total(metrics, key))]
+    rates = [rate for row in metrics if (rate := finite(row, "samples_per_second")) is not None]
+    if rates:
+        calls.append(("Samples per second", compact(sum(rates) / len(rates))))
+    calls += [
+        ("Samples excluded", fixed(excluded, 0))
+        for excluded in [_total(metrics, "samples_excluded")]
+        if excluded
+    ]
+    return calls
+
+
+def _total(rows: Sequence[Row], key: str) -> float:
+    return sum(value for row in rows if (value := finite(row, key)) is not None)
+
+
+def _flat(record: Row, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested record as dotted names and printable values."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in record.items():
+        if isinstance(value, dict):
+            pairs += _flat(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            pairs.append((f"{prefix}{key}", "–" if value is None else text))
+    return pairs
