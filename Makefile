@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint package check bench
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
+
+demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/report.html
+	@$(PY) -m adrpo demo --output-dir runs/demo
+
+test: $(VENV)/.installed-dev ## the fast test suite
+	@$(PY) -m pytest -m "not gpu and not slow"
+
+lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pyright
+
+package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
+	@.ci/package $(PY)
+
+check: lint test package ## all that CI runs
+
+bench: $(VENV)/.installed ## measure the efficiency of the training loop
+	@$(PY) benchmarks/loop_efficiency.py
+
+$(PY):
+	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("adrpo needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": set PYTHON, as in `make PYTHON=python3.12 demo`")'
+	@"$(PYTHON)" -m venv $(VENV)
+
+# The stamps make the second call skip pip. The second one waits for the first, so that
+# `make -j` never runs two installations into one environment.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	@echo "Installing adrpo into $(VENV) (once; PyTorch is a large download) ..."
+	@$(INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools into $(VENV) (once) ..."
+	@$(INSTALL) '.[dev]'
+	@touch $@

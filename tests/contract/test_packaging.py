@@ -1,0 +1,108 @@
+"""What the package depends on, and what its files say of it."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import adrpo
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+HARMFUL = {"torchvision", "torchaudio"}
+
+
+def constraints() -> dict[str, str]:
+    """Canonical name -> pinned version."""
+    pins: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9A-Za-z.]*)", line)
+            assert match, f"constraints.txt: expected name==version, found {line!r}"
+            pins[canonicalize_name(match[1])] = match[2]
+    return pins
+
+
+def declared() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    lists = [PROJECT["dependencies"], *extras]
+    return [Requirement(text) for requirements in lists for text in requirements]
+
+
+def closure(roots: list[Requirement]) -> set[str]:
+    """What installing ``roots`` here brings along, by the installed packages' own metadata."""
+    seen: set[tuple[str, str]] = set()
+    todo = [(requirement, extra) for requirement in roots for extra in requirement.extras | {""}]
+    while todo:
+        requirement, extra = todo.pop()
+        key = (canonicalize_name(requirement.name), extra)
+        if key in seen:
+            continue
+        seen.add(key)
+        for text in importlib.metadata.requires(requirement.name) or []:
+            child = Requirement(text)
+            if child.marker is None or child.marker.evaluate({"extra": extra}):
+                todo += [(child, wanted) for wanted in child.extras | {""}]
+    return {name for name, _ in seen}
+
+
+def test_every_declared_dependency_is_pinned_within_its_bounds() -> None:
+    pins = constraints()
+    for requirement in declared():
+        name = canonicalize_name(requirement.name)
+        assert name in pins, f"constraints.txt lacks {name}"
+        assert requirement.specifier.contains(pins[name]), (str(requirement), pins[name])
+
+
+def test_nothing_pulls_torchvision_or_torchaudio() -> None:
+    everything = closure(declared())
+    assert not HARMFUL & everything
+    assert not HARMFUL & constraints().keys()
+    # Without this the walk could be empty and the assertions above would say nothing.
+    assert {"torch", "huggingface-hub", "pydantic-core"} <= everything
+
+
+def test_constraints_pin_what_is_pulled_and_nothing_else() -> None:
+    # torch's CUDA libraries depend on the machine and come pinned by torch itself.
+    pulled = {
+        name
+        for name in closure(declared())
+        if not name.startswith(("nvidia-", "cuda-")) and name != "triton"
+    }
+    pins = constraints().keys()
+    assert pulled <= pins, f"constraints.txt lacks {sorted(pulled - pins)}"
+    if sys.platform == "linux" and sys.version_info[:2] == (3, 11):  # where the pins come from
+        assert pins <= pulled, f"nothing pulls {sorted(pins - pulled)}"
+
+
+def test_versions_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == adrpo.__version__
+    assert citation["license"] == PROJECT["license"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in changelog or f"## [{adrpo.__version__}]" in changelog
+
+
+def test_gitignore_leaves_no_source_out() -> None:
+    """hatchling leaves ignored files out of the wheel: `runs/` would drop src/adrpo/runs."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    # Read by itself, without what a developer's own git ignores besides.
+    rules = ["--cached", "--others", "--ignored", "--exclude-from=.gitignore"]
+    listed = subprocess.run(
+        ["git", "ls-files", *rules, "src", "recipes"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    # __pycache__ is meant to be left out.
+    assert [name for name in listed if "__pycache__" not in name] == []
