@@ -12,6 +12,7 @@ METRICS = {
     "clip_score_evaluation": ("CLIP score, second CLIP", "100 cos; never trained against"),
     "clip_score": ("CLIP score, reward CLIP", "100 cos; the model that rewards"),
     "clip_diversity": ("CLIP diversity", "mean 100 (1 − cos) between pictures of a prompt"),
+    "divergence": ("Divergence", "mean |v − v_ref|² from the reference"),
 }
 """Label and explanation of the known metrics, in the table's order."""
 
@@ -20,6 +21,7 @@ IN_SENTENCE = {
     "clip_score_evaluation": "the second CLIP’s score",
     "clip_score": "CLIP score",
     "clip_diversity": "CLIP diversity",
+    "divergence": "the divergence",
 }
 SPLITS = ("unseen", "seen")
 CATEGORY_PREFIX = "gold_accuracy_"

@@ -1,0 +1,72 @@
+"""The commands put together, and what an error looks like.
+
+Modules of the command line import only typer, rich and the standard library at their top: what a
+command needs is imported inside it, so that ``adrpo --help`` loads neither diffusers nor
+transformers.
+"""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from adrpo import AdrpoError, __version__
+from adrpo.cli import doctor, models, recipes, report, train
+
+app = typer.Typer(
+    name="adrpo",
+    help="Fine-tune text-to-image models by online reinforcement learning (ADRPO).",
+    no_args_is_help=True,
+    add_completion=False,
+    # A bug should look like a bug: Python's own traceback, not a framed one with all locals.
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adrpo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command()(train.demo)
+app.command(name="train")(train.train)
+app.command()(models.sample)
+app.command()(models.evaluate)
+app.add_typer(recipes.app, name="recipes")
+app.command(name="report")(report.report)
+app.command(name="doctor")(doctor.doctor)
+
+
+def _is_no_bad_advice(record: logging.LogRecord) -> bool:
+    """transformers asks for torchvision, which it does not need here and which, where its build
+    does not match torch's, breaks the import of transformers itself."""
+    return "requires torchvision" not in record.getMessage()
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit codes: 0; 1 where ``doctor`` found something broken; 2 after an error that the user can
+    mend, with one line on stderr; 130 after Ctrl-C.
+    """
+    logging.getLogger("transformers.utils.import_utils").addFilter(_is_no_bad_advice)
+    try:
+        app()
+    except AdrpoError as error:
+        line = " ".join(str(error).split())
+        print(f"adrpo: error: {line}", file=sys.stderr)
+        sys.exit(2)

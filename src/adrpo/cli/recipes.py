@@ -1,0 +1,64 @@
+"""``adrpo recipes``: the vetted settings that come with the package."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adrpo.errors import AdrpoError
+
+app = typer.Typer(
+    help="List the recipes; show or copy one.", invoke_without_command=True, no_args_is_help=False
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the recipe, as `adrpo recipes` lists it.")]
+
+
+@app.callback()
+def list_recipes(context: typer.Context) -> None:
+    """List the recipes; show or copy one."""
+    if context.invoked_subcommand is not None:
+        return
+    from adrpo.config import find_recipe, load_config, recipe_names
+
+    names = recipe_names()
+    width = max(map(len, names), default=0)
+    for name in names:
+        typer.echo(f"{name:<{width}}  {load_config(find_recipe(name)).description}")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a recipe's file."""
+    from adrpo.config import find_recipe
+
+    typer.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def copy(
+    name: Name,
+    destination: Annotated[
+        Path | None,
+        typer.Argument(help="File or folder.", show_default="a file of the recipe's name here"),
+    ] = None,
+) -> None:
+    """Copy a recipe, to change it and train by the copy."""
+    from adrpo.config import find_recipe
+
+    source = find_recipe(name)
+    target = destination or Path(source.name)
+    if target.is_dir():
+        target = target / source.name
+    if target.exists():
+        raise AdrpoError(
+            f"recipes copy: expected a destination that does not exist; received {target}; "
+            f"name another file"
+        )
+    if not target.parent.is_dir():
+        raise AdrpoError(
+            f"recipes copy: expected an existing folder for {target.name}; received "
+            f"{target.parent}; create it, or name another file"
+        )
+    target.write_bytes(source.read_bytes())
+    typer.echo(f"{target}  (train by it: adrpo train {target})")

@@ -1,0 +1,123 @@
+"""``adrpo train`` and ``adrpo demo``."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adrpo.cli.folders import free_folder
+from adrpo.cli.quiet import silence_loading
+from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from adrpo.config import FlowConfig
+
+DEMO_RECIPE = "flow/demo"
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        show_default=False,
+        help="Settings that replace the recipe's, as in training.steps=200.",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the latest checkpoint in the output folder.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved configuration and do nothing.")
+]
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="Name of a recipe (see `adrpo recipes`) or path of a YAML file.")
+    ],
+    overrides: Overrides = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run.", show_default="runs/<recipe>"),
+    ] = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fine-tune a model by a recipe and write its report."""
+    config = _resolve(recipe, overrides or [])
+    if dry_run:
+        _print_config(config)
+        return
+    target = output_dir or Path("runs") / _run_name(recipe)
+    if not resume and free_folder(target) != target:
+        raise AdrpoError(
+            f"output folder: expected a new or empty folder; received {target}, which holds "
+            f"files; choose another --output-dir, or go on with that run by --resume"
+        )
+    _train(config, target, resume=resume, again=["train", recipe, *(overrides or [])])
+
+
+def demo(
+    overrides: Overrides = None,
+    output_dir: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/demo"),
+    resume: Resume = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fine-tune the embedded model on this machine: no download, no GPU.
+
+    An output folder that is in use stays as it is; the run takes the next free name.
+    """
+    config = _resolve(DEMO_RECIPE, overrides or [])
+    if dry_run:
+        _print_config(config)
+        return
+    target = output_dir if resume else free_folder(output_dir)
+    if target != output_dir:
+        typer.echo(f"{output_dir} holds files and stays as it is; this run goes to {target}")
+    _train(config, target, resume=resume, again=["demo", *(overrides or [])])
+
+
+def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig":
+    from adrpo.config import find_recipe, load_config
+
+    return load_config(find_recipe(recipe), overrides)
+
+
+def _print_config(config: "FlowConfig") -> None:
+    from adrpo.config import config_to_yaml
+
+    typer.echo(config_to_yaml(config), nl=False)
+
+
+def _run_name(recipe: str) -> str:
+    """``flow/adrpo`` -> ``flow-adrpo``; a path -> the file's name without its ending."""
+    if recipe.endswith((".yaml", ".yml")):
+        return Path(recipe).stem
+    return recipe.replace("/", "-")
+
+
+def _train(config: "FlowConfig", target: Path, *, resume: bool, again: list[str]) -> None:
+    """Train, write the report, say what came of it; ``again`` are the command's arguments."""
+    from adrpo.flow.trainer import FlowTrainer
+
+    silence_loading()
+    try:
+        run = FlowTrainer(config).train(target, resume=resume, progress=True)
+    except KeyboardInterrupt:
+        print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+    from adrpo.report import write_report
+    from adrpo.report.result import result_lines
+
+    page = write_report(run)
+    typer.echo("\n".join(result_lines(run)))
+    typer.echo(f"Report: {page}")
+
+
+def _how_to_resume(target: Path, again: list[str]) -> str:
+    if not (target / "config.yaml").is_file():
+        return "nothing had been written, so there is nothing to resume"
+    command = shlex.join(["adrpo", *again, "--output-dir", str(target), "--resume"])
+    return f"to go on from the last checkpoint: {command}"

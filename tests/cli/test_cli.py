@@ -1,0 +1,274 @@
+"""Exit codes, what stands on stdout and stderr, and which files a command leaves."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import adrpo
+from adrpo.cli import main
+from adrpo.config import load_config, recipe_names
+from adrpo.flow.trainer import FlowTrainer
+from adrpo.runs import RunDirectory
+
+SMALL = [
+    "training.steps=1",
+    "training.prompts_per_step=2",
+    "training.samples_per_prompt=2",
+    "sampling.steps=2",
+    "prompts.train_size=12",
+    "prompts.held_out_size=12",
+    "evaluation.samples_per_prompt=2",
+    "evaluation.strip_prompts=2",
+    "evaluation.sampling.steps=2",
+]
+"""Settings under which the demo takes seconds."""
+
+
+class Command:
+    """Runs ``adrpo ARGUMENTS`` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        self._monkeypatch.setattr(sys, "argv", ["adrpo", *arguments])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        self.out, self.err = self._capsys.readouterr()
+        # sys.exit(None) is a success for the shell.
+        return int(stopped.value.code or 0)
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    """In an empty folder, since the defaults of --output-dir are relative."""
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)
+
+
+def error_line(command: Command) -> str:
+    """The one line that stderr must consist of."""
+    lines = command.err.splitlines()
+    assert len(lines) == 1, command.err
+    assert lines[0].startswith("adrpo: error: ")
+    assert "Traceback" not in command.out
+    return lines[0]
+
+
+def files_under(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``python -m adrpo ARGUMENTS`` from ``folder``, with the adrpo that this process imports."""
+    return subprocess.run(
+        [sys.executable, "-m", "adrpo", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(adrpo.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_process_that_fails_says_so_in_one_line(tmp_path: Path) -> None:
+    process = run_process(tmp_path, "train", "flow/demo", "trainig.steps=3")
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr.count("\n") == 1
+    assert process.stderr.startswith("adrpo: error: ")
+    assert "trainig" in process.stderr and "training" in process.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command_name", ["sample", "evaluate"])
+def test_a_model_that_cannot_be_had_is_an_error(command_name: str, tmp_path: Path) -> None:
+    process = run_process(tmp_path, command_name, "nowhere")
+    assert process.returncode == 2
+    # The Hub's client may say before that it is offline.
+    assert process.stderr.splitlines()[-1].startswith("adrpo: error: ")
+    assert "'nowhere'" in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(command: Command) -> None:
+    assert command("--version") == 0
+    assert command.out == f"adrpo {adrpo.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "flow/dmo"], "flow/dmo"),
+        (["train", "missing.yaml"], "missing.yaml"),
+        (["train", "flow/demo", "training.steps"], "training.steps"),
+        (["train", "flow/demo", "training.steps=many"], "training.steps"),
+        (["recipes", "show", "flow/dmo"], "flow/dmo"),
+        (["report", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_name_what_was_received(
+    command: Command, arguments: list[str], named: str, tmp_path: Path
+) -> None:
+    assert command(*arguments) == 2
+    assert named in error_line(command)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["demo", "--outputdir", "x"]])
+def test_usage_errors_exit_with_2(command: Command, arguments: list[str]) -> None:
+    assert command(*arguments) == 2
+    assert "Usage" in command.err
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["train", "flow/demo"]])
+def test_dry_run_prints_a_configuration_that_trains_the_same(
+    command: Command, arguments: list[str], tmp_path: Path
+) -> None:
+    assert command(*arguments, "training.steps=7", "--dry-run") == 0
+    assert yaml.safe_load(command.out)["training"]["steps"] == 7
+    assert list(tmp_path.iterdir()) == []
+    printed = command.out
+    (tmp_path / "again.yaml").write_text(printed)
+    assert command("train", "again.yaml", "--dry-run") == 0
+    assert command.out == printed
+
+
+def test_recipes_lists_each_with_its_description(command: Command) -> None:
+    assert command("recipes") == 0
+    listed = dict(line.split(maxsplit=1) for line in command.out.splitlines())
+    assert list(listed) == recipe_names()
+    assert command("recipes", "show", "flow/demo") == 0
+    assert listed["flow/demo"] == yaml.safe_load(command.out)["description"]
+
+
+def test_recipes_copy_gives_a_recipe_and_never_overwrites(command: Command, tmp_path: Path) -> None:
+    assert command("recipes", "show", "flow/demo") == 0
+    shown = command.out
+    assert command("recipes", "copy", "flow/demo", "mine.yaml") == 0
+    assert (tmp_path / "mine.yaml").read_text() == shown
+    assert load_config(tmp_path / "mine.yaml").domain == "flow"
+    (tmp_path / "mine.yaml").write_text("changed")
+    assert command("recipes", "copy", "flow/demo", "mine.yaml") == 2
+    assert "mine.yaml" in error_line(command)
+    assert (tmp_path / "mine.yaml").read_text() == "changed"
+    (tmp_path / "folder").mkdir()
+    assert command("recipes", "copy", "flow/demo", "folder") == 0
+    assert (tmp_path / "folder" / "demo.yaml").read_text() == shown
+    assert command("recipes", "copy", "flow/demo", "missing/mine.yaml") == 2
+    assert "missing" in error_line(command)
+
+
+def test_train_refuses_a_folder_in_use(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    assert command("train", "flow/demo", "--output-dir", "used") == 2
+    line = error_line(command)
+    assert "used" in line and "--output-dir" in line and "--resume" in line
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["notes.txt"]
+
+
+def test_ctrl_c_names_a_command_that_resumes(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, Path, bool]] = []
+
+    def interrupted(
+        self: FlowTrainer, output_dir: Path, *, resume: bool = False, progress: bool = True
+    ) -> Path:
+        calls.append((self.config.training.steps, output_dir, resume))
+        if not resume:
+            RunDirectory.create(output_dir, "domain: flow\n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FlowTrainer, "train", interrupted)
+    assert command("demo", "training.steps=3", "--output-dir", "my runs/demo") == 130
+    printed = shlex.split(command.err.partition("checkpoint: ")[2])
+    assert printed[0] == "adrpo"
+    assert command(*printed[1:]) == 130
+    assert calls == [(3, Path("my runs/demo"), False), (3, Path("my runs/demo"), True)]
+
+
+def test_ctrl_c_before_anything_is_written_promises_nothing(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FlowTrainer, "train", interrupted)
+    assert command("train", "flow/demo") == 130
+    assert "nothing to resume" in command.err and "--resume" not in command.err
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which ``adrpo demo`` ran once."""
+    folder = tmp_path_factory.mktemp("demo")
+    process = run_process(folder, "demo", *SMALL)
+    assert process.returncode == 0, process.stderr
+    assert f"Report: {Path('runs/demo/report.html')}" in process.stdout
+    assert "unseen prompts" in process.stdout
+    return folder
+
+
+def test_demo_runs_again_beside_the_first(
+    command: Command, monkeypatch: pytest.MonkeyPatch, demo_folder: Path
+) -> None:
+    monkeypatch.chdir(demo_folder)
+    first, second = demo_folder / "runs" / "demo", demo_folder / "runs" / "demo-2"
+    before = files_under(first)
+    assert (first / "report.html") in before
+
+    assert command("demo", *SMALL) == 0
+    assert f"goes to {Path('runs/demo-2')}" in command.out
+    assert files_under(first) == before
+    # The seed is part of the recipe, so the second run gives the same adapter.
+    adapter = {path.name: data for path, data in files_under(first / "final").items()}
+    assert adapter == {path.name: data for path, data in files_under(second / "final").items()}
+    assert adapter
+
+
+def test_sample_and_evaluate_a_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch, demo_folder: Path
+) -> None:
+    monkeypatch.chdir(demo_folder)
+    draw = ["sample", "runs/demo", "-p", "a red circle", "--steps", "2"]
+    assert command(*draw) == 0
+    file, _, prompt = command.out.strip().partition("  ")
+    assert prompt == "a red circle"
+    picture = Path(file).read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert command(*draw) == 0
+    other = command.out.partition("  ")[0]
+    assert other != file and Path(other).read_bytes() == picture
+
+    small = ["--size", "12", "--samples-per-prompt", "2", "--steps", "2", "--output", "row.json"]
+    assert command("evaluate", "runs/demo", *small) == 0
+    row = json.loads(Path("row.json").read_text())
+    assert row["samples"] == 24
+    printed = {line.split()[0]: line.split()[1] for line in command.out.splitlines()}
+    assert float(printed["clip_score"]) == pytest.approx(row["clip_score"], rel=1e-3)  # 4 digits
+
+
+def test_doctor_accepts_the_demo_and_names_what_is_broken(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert command("doctor", "flow/demo") == 0, command.out
+    assert "BROKEN" not in command.out
+
+    # A torchvision built for another torch raises from its import just like this.
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert command("doctor") == 1
+    assert "pip uninstall torchvision" in command.out

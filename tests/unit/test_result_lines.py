@@ -1,0 +1,68 @@
+"""What ``adrpo demo`` says at its end, computed from the run's files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adrpo.errors import AdrpoError
+from adrpo.report.result import result_lines
+from adrpo.runs import RunDirectory
+
+
+def row(step: int, split: str, accuracy: float, change: float | None = None) -> dict[str, Any]:
+    """An evaluation whose intervals reach 0.1 to each side."""
+    found = {"step": step, "split": split, "samples": 40, "prompts": 10}
+    values = {"gold_accuracy": accuracy}
+    if change is not None:
+        values["gold_accuracy_change"] = change
+    for name, value in values.items():
+        found |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", "domain: flow\n")
+
+
+def test_compares_the_base_with_the_latest_step_on_unseen_prompts(run: RunDirectory) -> None:
+    run.append_evaluation(row(0, "unseen", 0.3))
+    run.append_evaluation(row(0, "seen", 0.9))
+    run.append_evaluation(row(10, "unseen", 0.4, change=0.1))
+    run.append_evaluation(row(20, "unseen", 0.5, change=0.2))
+    run.append_evaluation(row(20, "seen", 0.8, change=-0.1))
+    head, line = result_lines(run.path)
+    assert "step 20" in head and "10 unseen prompts" in head and "40 pictures" in head
+    assert "0.30" in line and "0.50" in line and "rose by 0.20" in line
+    assert "0.9" not in line and "0.8" not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"), [(0.2, "rose by"), (-0.2, "fell by"), (0.05, "unchanged")]
+)
+def test_the_verdict_is_that_of_the_interval(
+    run: RunDirectory, change: float, verdict: str
+) -> None:
+    run.append_evaluation(row(0, "unseen", 0.5))
+    run.append_evaluation(row(1, "unseen", 0.5 + change, change=change))
+    verdicts = {"rose by", "fell by", "unchanged"}
+    line = result_lines(run.path)[1]
+    assert {word for word in verdicts if word in line} == {verdict}
+
+
+def test_only_the_base_was_measured(run: RunDirectory) -> None:
+    run.append_evaluation(row(0, "unseen", 0.5))
+    head, line = result_lines(run.path)
+    assert "Base model" in head and "->" not in head + line
+
+
+def test_a_run_without_evaluations_says_so(run: RunDirectory) -> None:
+    assert result_lines(run.path) == ["No evaluation on unseen prompts has been written yet."]
+
+
+def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "evaluations.jsonl").write_text(json.dumps(row(0, "unseen", 0.5)))
+    with pytest.raises(AdrpoError, match=str(tmp_path)):
+        result_lines(tmp_path)
