@@ -1,0 +1,126 @@
+"""From a file and overrides to a checked configuration, and back to YAML."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from adrpo.config.documents import dump_yaml, parse_yaml, read_mapping, shorten
+from adrpo.config.messages import Location, describe
+from adrpo.config.recipes import SUFFIXES, find_recipe
+from adrpo.config.schema import FlowConfig
+from adrpo.errors import AdrpoError
+
+EXTENDS = "extends"
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
+    """Read, complete and check a configuration.
+
+    Args:
+        path: a recipe's name ("flow/adrpo") or the path of a YAML file. A file may say
+            ``extends: NAME`` (or a .yaml path relative to itself): it then holds only what
+            differs. Sections are merged key by key, lists are replaced.
+        overrides: "section.key=value", the value as YAML; an entry of a list by its index,
+            from 0: "reward.0.weight=2".
+
+    Returns:
+        The configuration, with every key resolved.
+
+    Raises:
+        AdrpoError: whatever is wrong, in one line: file (or override), key, value received,
+            what was expected, and for an unknown key the nearest known one.
+    """
+    file = find_recipe(path)
+    origins: dict[Location, str] = {}
+    data = FlowConfig().model_dump(mode="json")
+    for layer, content in _layers(file, ()):
+        _merge(data, content, (), str(layer), origins)
+    for override in overrides:
+        _apply(data, override, str(file), origins)
+    try:
+        return FlowConfig.model_validate(data)
+    except ValidationError as error:
+        raise AdrpoError(describe(error, origins, str(file))) from None
+
+
+def config_to_yaml(config: FlowConfig) -> str:
+    """The whole configuration as YAML; loading it gives an equal configuration."""
+    return dump_yaml(config.model_dump(mode="json"))
+
+
+def _layers(file: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """``file`` and what it extends, the outermost base first, without the key ``extends``."""
+    if file.resolve() in seen:
+        raise AdrpoError(
+            f"{seen[-1]}: extends: expected a recipe that does not lead back to {file}"
+        )
+    content = read_mapping(file)
+    if EXTENDS not in content:
+        return [(file, content)]
+    base = content.pop(EXTENDS)
+    if not isinstance(base, str):
+        raise AdrpoError(
+            f"{file}: extends: expected a recipe's name or a .yaml path, received {shorten(base)}"
+        )
+    try:
+        found = find_recipe(file.parent / base if base.endswith(SUFFIXES) else base)
+    except AdrpoError as error:
+        raise AdrpoError(f"{file}: extends: {error}") from None
+    return [*_layers(found, (*seen, file.resolve())), (file, content)]
+
+
+def _merge(
+    data: dict[str, Any],
+    content: dict[str, Any],
+    location: Location,
+    origin: str,
+    origins: dict[Location, str],
+) -> None:
+    for key, value in content.items():
+        here = (*location, key)
+        origins[here] = origin
+        if isinstance(value, dict) and isinstance(data.get(key), dict):
+            _merge(data[key], value, here, origin, origins)
+        else:
+            data[key] = copy.deepcopy(value)
+
+
+def _apply(data: dict[str, Any], override: str, file: str, origins: dict[Location, str]) -> None:
+    """Set one "section.key=value" in ``data``."""
+    where = f"{file}, override {override}"
+    key, equals, text = override.partition("=")
+    *parents, last = key.strip().split(".")
+    if not equals or not last:
+        raise AdrpoError(f"override {override!r}: expected section.key=value, as training.steps=10")
+    target: Any = data
+    location: Location = ()
+    for part in parents:
+        location = (*location, _step(target, part, location, where))
+        if isinstance(target, dict) and part not in target:
+            # A section that does not exist is made, so that the check can name the nearest one.
+            target[part] = {}
+            origins[location] = where
+        target = target[location[-1]]
+    last_step = _step(target, last, location, where)
+    value = parse_yaml(text, where)
+    if last != "options" and isinstance(target, dict) and isinstance(target.get(last), dict):
+        raise AdrpoError(f"{where}: {key} is a section; override its keys, as {key}.KEY=VALUE")
+    target[last_step] = value
+    origins[(*location, last_step)] = where
+
+
+def _step(target: Any, part: str, location: Location, where: str) -> str | int:
+    """``part`` as a key or an index of ``target``, which lies at ``location``."""
+    if isinstance(target, dict):
+        return part
+    above = ".".join(str(step) for step in location)
+    if not isinstance(target, list):
+        raise AdrpoError(f"{where}: {above} has no keys, it is {shorten(target)}")
+    if not part.isdecimal() or int(part) >= len(target):
+        raise AdrpoError(
+            f"{where}: {above}: expected an index from 0 to {len(target) - 1}, received {part!r}"
+        )
+    return int(part)

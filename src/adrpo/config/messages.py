@@ -1,0 +1,116 @@
+"""A failed validation as one line: where, which key, what was expected, what was received."""
+
+import difflib
+import types
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from adrpo.config.documents import shorten
+from adrpo.config.schema import CONFLICT, REFUSAL, FlowConfig
+
+Location = tuple[str | int, ...]
+
+_EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "a number > {gt:g}",
+    "greater_than_equal": "a number >= {ge:g}",
+    "int_type": "a whole number",
+    "invalid-json-value": "text, a number, true, false, null, a list or a mapping",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a section (keys and values)",
+    "string_too_short": "text that is not empty",
+    "string_type": "text",
+    "too_long": "a list of at most {max_length}",
+    "tuple_type": "a list",
+}
+
+
+def describe(error: ValidationError, origins: Mapping[Location, str], where: str) -> str:
+    """The first error of ``error`` in one line, and how many more there are.
+
+    Args:
+        error: raised by ``FlowConfig``.
+        origins: which file or override set the key at each location.
+        where: the file to name for a key that none of them set.
+    """
+    details = error.errors(include_url=False)
+    first = details[0]
+    line = f"{_origin(first['loc'], origins, where)}: {_sentence(first)}"
+    more = len(details) - 1
+    return f"{line} (and {more} more)" if more else line
+
+
+def _origin(location: Location, origins: Mapping[Location, str], where: str) -> str:
+    for end in range(len(location), 0, -1):
+        if location[:end] in origins:
+            return origins[location[:end]]
+    return where
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _sentence(error: ErrorDetails) -> str:
+    location, kind, value = error["loc"], error["type"], error["input"]
+    key, received = _dotted(location), shorten(value)
+    if kind == CONFLICT:
+        return ".".join(filter(None, (key, error["msg"])))
+    if kind == REFUSAL:
+        return f"{key}: {error['msg']}"
+    if kind == "extra_forbidden":
+        return f"{key}: unknown key (received {received}); {_nearest(location)}"
+    if kind == "missing":
+        return f"{key}: expected a value, received none in {received}"
+    expected = _EXPECTED.get(kind)
+    if expected is None:
+        return f"{key}: {error['msg']}, received {received}"
+    return f"{key}: expected {expected.format(**error.get('ctx', {}))}, received {received}"
+
+
+def _nearest(location: Location) -> str:
+    """What may have been meant by the unknown key at ``location``."""
+    *section, unknown = location
+    keys = _keys(FlowConfig, tuple(section))
+    near = difflib.get_close_matches(str(unknown), keys, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    elsewhere = [path for path in _leaves(FlowConfig) if path.rpartition(".")[2] == unknown]
+    if elsewhere:
+        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    return f"known keys: {', '.join(keys)}"
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation holds, itself or as members."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (tuple, Union, types.UnionType):
+        return [model for part in get_args(annotation) for model in _sections(part)]
+    return []
+
+
+def _keys(model: type[BaseModel], section: Location) -> list[str]:
+    for part in section:
+        if isinstance(part, str):
+            (model,) = _sections(model.model_fields[part].annotation)
+    return list(model.model_fields)
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        inner = _sections(field.annotation)
+        # A term of the reward has an index, which no suggestion can know.
+        if get_origin(field.annotation) is tuple and inner:
+            continue
+        paths += _leaves(inner[0], f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return paths

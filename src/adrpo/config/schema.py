@@ -1,0 +1,325 @@
+"""What a configuration may say: sections, fields, units, bounds, and what excludes what.
+
+"Paper" is arXiv 2510.18053. "Ours" marks what the paper leaves open and this package chose.
+A check of one field is a bound of that field or raises ``refusal``; a check of several keys
+raises ``conflict``.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from adrpo.data.prompts import SCENES_SETS, check_source
+from adrpo.errors import AdrpoError
+
+REFUSAL = "refusal"
+"""Error type of a value that a check of its own refuses."""
+CONFLICT = "conflict"
+"""Error type of values that exclude each other within a section."""
+
+
+def refusal(text: str) -> PydanticCustomError:
+    """The error of one field: "expected ..., received ..."."""
+    return PydanticCustomError(REFUSAL, "{text}", {"text": text})
+
+
+def conflict(text: str) -> PydanticCustomError:
+    """The error of a section; ``text`` starts with the key to change: "key: expected ..."."""
+    return PydanticCustomError(CONFLICT, "{text}", {"text": text})
+
+
+def _refuse_boolean(value: Any) -> Any:
+    # pydantic reads `true` as 1.0, but stays useful otherwise: YAML 1.1 gives 1e-3 as text.
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "expected a number")
+    return value
+
+
+def _refuse_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not a bound of the field: pydantic would count an entry that fails as missing, too.
+    if not value:
+        raise refusal("expected a list of at least one entry, received []")
+    return value
+
+
+Count = Annotated[int, Field(strict=True, gt=0)]
+NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(_refuse_boolean)]
+NonNegativeNumber = Annotated[float, Field(ge=0), BeforeValidator(_refuse_boolean)]
+GuidanceScale = Annotated[float, Field(ge=1), BeforeValidator(_refuse_boolean)]
+Switch = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, closed to unknown keys, finite numbers only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    """The frozen base model."""
+
+    pretrained: Text = Field(
+        default="embedded",
+        description="'embedded', a folder in diffusers' layout, or a Hub id. Paper: SD3 medium.",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="Type of the base weights; the adapter is float32 always. Ours.",
+    )
+    max_sequence_length: Count = Field(
+        default=1,
+        description="T5 tokens of the prompt encoding; diffusers' default for SD3 is 256. Ours.",
+    )
+    height: Count | None = Field(
+        default=None, description="Image height in pixels; null is the model's own. Ours."
+    )
+    width: Count | None = Field(
+        default=None, description="Image width in pixels; null is the model's own. Ours."
+    )
+    device: str = Field(
+        default="auto",
+        description="auto, cpu, mps, cuda or cuda:N; auto takes an accelerator if there is one.",
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+            raise refusal(f"expected auto, cpu, mps, cuda or cuda:N, received {value!r}")
+        return value
+
+
+class AdapterConfig(Section):
+    """The LoRA adapter that is trained (Hu et al., arXiv 2106.09685)."""
+
+    rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
+    alpha: PositiveNumber = Field(
+        default=16.0, description="The update is scaled by alpha / rank. Ours."
+    )
+    target_modules: Annotated[tuple[Text, ...], AfterValidator(_refuse_empty)] = Field(
+        default=(
+            "attn.to_q",
+            "attn.to_k",
+            "attn.to_v",
+            "attn.to_out.0",
+            "attn.add_q_proj",
+            "attn.add_k_proj",
+            "attn.add_v_proj",
+            "attn.to_add_out",
+        ),
+        description="Endings of the adapted layers' names: the attention of SD3's blocks. Ours.",
+    )
+
+
+class PromptsConfig(Section):
+    """Which prompts are trained on, and which are kept for evaluation."""
+
+    train: Text = Field(
+        default="scenes:train",
+        description="scenes:train, scenes:held_out, or the path of a .txt or .jsonl file.",
+    )
+    held_out: Text = Field(
+        default="scenes:held_out",
+        description="Prompts that training never sees; sources as for train.",
+    )
+    train_size: Count = Field(
+        default=600, description="Number of prompts, of scenes: sets only. Ours."
+    )
+    held_out_size: Count = Field(
+        default=102, description="Number of prompts, of scenes: sets only. Ours."
+    )
+
+    @field_validator("train", "held_out")
+    @classmethod
+    def _known_source(cls, value: str) -> str:
+        try:
+            return check_source(value)
+        except AdrpoError as error:
+            raise refusal(str(error)) from None
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        if self.train == self.held_out:
+            raise conflict(
+                "held_out: expected another source than prompts.train, "
+                f"received {self.held_out!r} for both"
+            )
+        return self
+
+
+class RewardTermConfig(Section):
+    """One term of the reward; the reward is the weighted sum of its terms."""
+
+    name: Text = Field(description="'clip_score', or the dotted path 'package.module:callable'.")
+    weight: Number = Field(default=1.0, description="Factor of the term in the sum; not 0. Ours.")
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Keyword arguments of the reward."
+    )
+
+    @model_validator(mode="after")
+    def _weighs(self) -> Self:
+        if self.weight == 0:
+            raise conflict("weight: expected a number other than 0, received 0; remove the term")
+        return self
+
+
+class AlgorithmConfig(Section):
+    """ADRPO: L = A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
+
+    beta_0: PositiveNumber = Field(
+        default=1.0, description="Divergence coefficient at A = 0, no unit. Paper: 1."
+    )
+    advantage_clip: tuple[Number, Number] = Field(
+        default=(-1.0, 1.0),
+        description="[A_min, A_max], in units of the reward (or of its scale). Paper: [-1, 1].",
+    )
+    advantage_scale: Literal["none", "group", "batch"] = Field(
+        default="none",
+        description="Standard deviation that divides the advantages before the clip. Ours.",
+    )
+    allow_negative_beta: Switch = Field(
+        default=False,
+        description="Permits A_max > beta_0, where beta = beta_0 - A may be negative. Ours.",
+    )
+
+    @model_validator(mode="after")
+    def _clip_fits(self) -> Self:
+        low, high = self.advantage_clip
+        if low > high:
+            raise conflict(
+                f"advantage_clip: expected [A_min, A_max] with A_min <= A_max, "
+                f"received [{low}, {high}]"
+            )
+        if high > self.beta_0 and not self.allow_negative_beta:
+            raise conflict(
+                f"advantage_clip: expected A_max <= beta_0 = {self.beta_0}, "
+                f"received [{low}, {high}], with which beta = beta_0 - A can be negative; "
+                "lower A_max, or set algorithm.allow_negative_beta: true"
+            )
+        return self
+
+
+class SamplingConfig(Section):
+    """How images are drawn: solver of dx/dt = v from noise (t = 0) to data (t = 1)."""
+
+    steps: Count = Field(default=10, description="Intervals of the time grid. Ours.")
+    solver: Literal["euler", "heun"] = Field(
+        default="euler", description="euler: one model call an interval; heun: two. Ours."
+    )
+    guidance_scale: GuidanceScale = Field(
+        default=1.0, description="Classifier-free guidance; 1 is off. Ours."
+    )
+
+
+class TrainingConfig(Section):
+    """One step: sample, score, weigh, update."""
+
+    steps: Count = Field(default=100, description="Updates of the adapter. Ours.")
+    prompts_per_step: Count = Field(default=8, description="Groups in a batch. Ours.")
+    samples_per_prompt: Count = Field(
+        default=8, description="Images of one group, at least 2. Ours."
+    )
+    micro_batch_size: Count = Field(
+        default=64,
+        description="Images in memory at once; a memory knob that never changes the result.",
+    )
+    learning_rate: PositiveNumber = Field(
+        default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."
+    )
+    warmup_steps: NonNegativeCount = Field(
+        default=0, description="Steps over which the learning rate rises linearly. Ours."
+    )
+    weight_decay: NonNegativeNumber = Field(default=0.0, description="AdamW's decay. Ours.")
+    max_grad_norm: PositiveNumber = Field(
+        default=1.0, description="Bound of the gradient's L2 norm. Ours."
+    )
+    guidance_scale: GuidanceScale = Field(
+        default=1.0, description="Guidance inside the training velocity; 1 is off. Ours."
+    )
+    seed: NonNegativeCount = Field(default=0, description="Seed of every random stream.")
+
+    @model_validator(mode="after")
+    def _groups_and_warmup(self) -> Self:
+        if self.samples_per_prompt < 2:
+            raise conflict(
+                "samples_per_prompt: expected at least 2, received 1; "
+                "a group of size 1 has no advantage"
+            )
+        if self.warmup_steps > self.steps:
+            raise conflict(
+                f"warmup_steps: expected at most training.steps = {self.steps}, "
+                f"received {self.warmup_steps}"
+            )
+        return self
+
+
+class EvaluationConfig(Section):
+    """What is measured while training, on fixed prompts and noises."""
+
+    every: Count = Field(default=50, description="Steps between evaluations. Ours.")
+    samples_per_prompt: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=4, description="Images a prompt, at least 2: diversity compares them. Ours."
+    )
+    clip: Text = Field(
+        default="embedded-evaluation",
+        description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
+    )
+    strip_prompts: Count = Field(default=6, description="Prompts of the strip over time. Ours.")
+    sampling: SamplingConfig = Field(
+        default=SamplingConfig(steps=20), description="Sampler of the evaluation. Ours."
+    )
+    batch_size: Count = Field(default=64, description="Images in memory at once. Ours.")
+    seed: NonNegativeCount = Field(default=1234, description="Seed of the fixed noises. Ours.")
+
+
+class CheckpointConfig(Section):
+    """What a resumed run starts from."""
+
+    every: Count = Field(default=10, description="Steps between checkpoints. Ours.")
+    keep: Count = Field(default=2, description="Number of the latest checkpoints kept. Ours.")
+
+
+class FlowConfig(Section):
+    """Everything that decides a run of ``adrpo.flow.FlowTrainer``."""
+
+    domain: Literal["flow"] = Field(default="flow", description="Kind of model.")
+    description: str = Field(default="", description="One line: what the recipe is.")
+    source: str = Field(
+        default="", description="Where the values come from: equations, and what is our choice."
+    )
+    model: ModelConfig = ModelConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    prompts: PromptsConfig = PromptsConfig()
+    reward: Annotated[tuple[RewardTermConfig, ...], AfterValidator(_refuse_empty)] = (
+        RewardTermConfig(name="clip_score", options={"model": "embedded"}),
+    )
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _strip_fits(self) -> Self:
+        size, strip = self.prompts.held_out_size, self.evaluation.strip_prompts
+        if self.prompts.held_out in SCENES_SETS and strip > size:
+            raise conflict(
+                f"evaluation.strip_prompts: expected at most prompts.held_out_size = {size}, "
+                f"received {strip}"
+            )
+        return self

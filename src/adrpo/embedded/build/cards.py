@@ -1,0 +1,140 @@
+"""Writes the model cards from the records of the builds and the measured quality.
+
+``python benchmarks/embedded_quality.py --output benchmarks/results/embedded_quality`` first, then
+``python -m adrpo.embedded.build cards --work DIR``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adrpo.embedded.build import base, clip, vae
+from adrpo.embedded.build.export import WEIGHTS
+
+QUALITY = Path("benchmarks/results/embedded_quality/summary.json")
+
+HEAD = """\
+---
+license: apache-2.0
+library_name: {library}
+tags: [adrpo, scenes]
+---
+
+# {title}
+
+{what}
+
+| | |
+|---|---|
+"""
+
+LOAD_PIPELINE = """
+```python
+import torch
+from diffusers import StableDiffusion3Pipeline
+from adrpo.embedded.weights import weights_path
+
+pipeline = StableDiffusion3Pipeline.from_pretrained(
+    weights_path("pipeline"), text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+)
+image = pipeline("a red circle left of a blue square", num_inference_steps=20).images[0]
+```
+"""
+
+
+def _rows(rows: dict[str, Any]) -> str:
+    return "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+
+
+def _minutes(record: dict[str, Any]) -> str:
+    return f"{record['steps']} steps, {record['seconds'] / 60:.0f} minutes on two shared CPU cores"
+
+
+def _pipeline_card(work: Path, quality: dict[str, Any]) -> str:
+    trained, encoded = (json.loads((work / f"{name}.json").read_text()) for name in ("base", "vae"))
+    measured = quality["pipeline"]
+    low, high = measured["gold_accuracy_low"], measured["gold_accuracy_high"]
+    categories = ", ".join(
+        f"{name.removeprefix('gold_accuracy_')} {value:.2f}"
+        for name, value in measured.items()
+        if name.startswith("gold_accuracy_")
+        and name.split("_")[2] not in ("low", "high", "guidance")
+    )
+    what = (
+        "A `StableDiffusion3Pipeline` of 64x64 scenes without T5: the base model that adrpo's "
+        "demo, tests and recipes fine-tune. It knows captions of the scenes world only."
+    )
+    return (
+        HEAD.format(library="diffusers", title="adrpo embedded pipeline", what=what)
+        + _rows(
+            {
+                "Data": "scenes of the training split, drawn by `adrpo.embedded.rendering`; the "
+                "held-out fifth of the combinations never seen",
+                "Transformer": f"SD3Transformer2DModel, width {base.WIDTH}, {base.LAYERS} layers, "
+                f"batch {base.BATCH}, seed 1, {_minutes(trained)}",
+                "Autoencoder": f"AutoencoderKL, 64x64 to 4x16x16, batch {vae.BATCH}, seed 1, "
+                f"{_minutes(encoded)}, PSNR {encoded['psnr']:.1f} dB",
+                "Build": "`python -m adrpo.embedded.build vae`, `base`, `export`",
+            }
+        )
+        + "\n## Quality\n\n"
+        + f"Gold accuracy on held-out prompts, 20 Euler steps without guidance: "
+        f"**{measured['gold_accuracy']:.3f}** [{low:.3f}, {high:.3f}] over {measured['images']} "
+        f"images ({categories}); with guidance 3: {measured['gold_accuracy_guidance_3']:.3f}. "
+        f"From `benchmarks/embedded_quality.py`.\n\n## Use\n" + LOAD_PIPELINE
+    )
+
+
+def _clip_card(name: str, recipe: clip.ClipRecipe, work: Path, quality: dict[str, Any]) -> str:
+    trained = json.loads((work / f"{name.replace('_', '-')}.json").read_text())
+    measured = quality[name]
+    role = {
+        "reward_clip": "The reward of adrpo's recipes: CLIP score is 100 cos(image, text).",
+        "evaluation_clip": "A second opinion, kept for evaluation: no recipe trains against it.",
+    }[name]
+    split = "all combinations" if recipe.held_out_too else "combinations of the training split"
+    return (
+        HEAD.format(library="transformers", title=f"adrpo {name.replace('_', ' ')}", what=role)
+        + _rows(
+            {
+                "Data": f"{recipe.pool} scenes, {split}; captions one attribute away and spoilt "
+                "pictures as hard negatives; slight blur and noise on all",
+                "Model": f"CLIPModel, vision width {recipe.vision_width}, "
+                f"{recipe.vision_layers} layers; text width {recipe.text_width}, "
+                f"{recipe.text_layers} layers",
+                "Training": f"batch {clip.BATCH}, seed {recipe.seed}, {_minutes(trained)}",
+                "Build": f"`python -m adrpo.embedded.build {name.replace('_', '-')}`, `export`",
+            }
+        )
+        + "\n## Quality\n\n"
+        + _rows(
+            {
+                "share of held-out pictures whose own caption beats every caption one attribute "
+                "away": f"{measured['exact_caption']:.2f}",
+                "share of captions whose right picture beats a spoilt one": (
+                    f"{measured['beats_spoilt']:.2f}"
+                ),
+                "rank correlation with the gold scorer within a prompt, on images that the "
+                "pipeline draws": f"{measured['rank_correlation_with_gold_within_prompt']:.2f} "
+                f"(mean over {measured['prompts_with_right_and_wrong_images']} prompts)",
+                "mean score of right and of wrong images": (
+                    f"{measured['score_of_right_images']:.1f}, "
+                    f"{measured['score_of_wrong_images']:.1f}"
+                ),
+            }
+        ).replace("| share", "| measure | value |\n|---|---|\n| share", 1)
+        + "\nFrom `benchmarks/embedded_quality.py`.\n"
+    )
+
+
+def write_cards(work: Path) -> dict[str, int]:
+    """Write README.md beside each model; returns their lengths."""
+    quality = json.loads(QUALITY.read_text(encoding="utf-8"))
+    cards = {
+        "pipeline": _pipeline_card(work, quality),
+        "reward_clip": _clip_card("reward_clip", clip.REWARD, work, quality),
+        "evaluation_clip": _clip_card("evaluation_clip", clip.EVALUATION, work, quality),
+    }
+    for name, card in cards.items():
+        (WEIGHTS / name / "README.md").write_text(card, encoding="utf-8")
+    return {name: len(card) for name, card in cards.items()}

@@ -1,0 +1,17 @@
+"""What a run leaves on disk, and what makes it repeatable."""
+
+from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.environment import environment_record
+from adrpo.runs.seeding import generator, restore_rng_state, rng_state
+
+__all__ = [
+    "RunDirectory",
+    "environment_record",
+    "generator",
+    "latest_checkpoint",
+    "load_checkpoint",
+    "restore_rng_state",
+    "rng_state",
+    "save_checkpoint",
+]

@@ -1,0 +1,196 @@
+"""The run directory: the files of one run, the same for all domains.
+
+config.yaml          the resolved configuration; training from it repeats the run
+environment.json     versions, hardware, commit, dirty flag
+metrics.jsonl        one JSON object a step
+evaluations.jsonl    one JSON object an evaluation
+checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
+final/  samples/  report.html
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from adrpo.errors import AdrpoError
+from adrpo.runs.durable import write_durably
+from adrpo.runs.environment import environment_record
+
+Row = dict[str, Any]
+
+
+class RunDirectory:
+    """One run on disk. Get one from :meth:`create` (a new run) or :meth:`open` (an old one)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.final = path / "final"
+        self.samples = path / "samples"
+        self.report = path / "report.html"
+
+    @classmethod
+    def create(cls, path: str | Path, config_yaml: str) -> Self:
+        """Start a run in a folder that is new or empty.
+
+        Args:
+            path: the folder; parents are made.
+            config_yaml: the resolved configuration, kept word for word.
+
+        Raises:
+            AdrpoError: the folder holds anything, or cannot be made. Nothing is written then.
+        """
+        run = cls(Path(path))
+        record = json.dumps(environment_record(), indent=2, sort_keys=True) + "\n"
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+            taken = sorted(entry.name for entry in run.path.iterdir())
+            if taken:
+                raise AdrpoError(
+                    f"{run.path}: expected a new or empty folder for the run, received one that "
+                    f"holds {taken[0]!r} and {len(taken) - 1} more; choose another folder, or "
+                    "resume the run in it"
+                )
+            # Exclusive creation: of two processes that start here at once, one is refused.
+            with run.environment.open("x", encoding="utf-8") as file:
+                file.write(record)
+        except OSError as error:
+            raise AdrpoError(
+                f"{run.path}: expected a folder that can be written for the run; {error.strerror}"
+            ) from None
+        # Last, because a folder is a run from the moment it has a configuration.
+        write_durably(run.config, config_yaml.encode())
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An existing run; AdrpoError where ``path`` is none."""
+        run = cls(Path(path))
+        if not run.config.is_file():
+            raise AdrpoError(
+                f"{run.path}: expected a run directory, received a path without config.yaml; "
+                "name the folder that training wrote"
+            )
+        return run
+
+    def append_metrics(self, row: Row) -> None:
+        """Add one step's row to metrics.jsonl; see :meth:`read_metrics`."""
+        _append(self.metrics, row)
+
+    def append_evaluation(self, row: Row) -> None:
+        """Add one evaluation's row to evaluations.jsonl."""
+        _append(self.evaluations, row)
+
+    def read_metrics(self) -> list[Row]:
+        """The rows of metrics.jsonl, in order; empty before the first step.
+
+        A last line that a kill cut short is left out. A number that is not finite was written as
+        null: JSON has no NaN.
+
+        Raises:
+            AdrpoError: any other line that is not a row.
+        """
+        return _read(self.metrics)
+
+    def read_evaluations(self) -> list[Row]:
+        """The rows of evaluations.jsonl; as :meth:`read_metrics`."""
+        return _read(self.evaluations)
+
+    def read_config_yaml(self) -> str:
+        """The text of config.yaml."""
+        return _text(self.config)
+
+    def read_environment(self) -> dict[str, Any]:
+        """The content of environment.json (``environment_record`` when the run began)."""
+        try:
+            record = json.loads(_text(self.environment))
+        except json.JSONDecodeError as error:
+            raise AdrpoError(
+                f"{self.environment}: expected JSON, received text that is not ({error.msg}); "
+                "restore the file"
+            ) from None
+        if not isinstance(record, dict):
+            raise AdrpoError(f"{self.environment}: expected a JSON object; restore the file")
+        return record
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the rows of steps after ``step``, and a line cut short, before resuming there.
+
+        Each file is replaced at once: a kill leaves it as it was or truncated.
+        """
+        for path in (self.metrics, self.evaluations):
+            if path.exists():
+                _rewrite(path, [row for row in _read(path) if row["step"] <= step])
+
+
+def _append(path: Path, row: Row) -> None:
+    if type(row.get("step")) is not int:
+        raise ValueError(f"expected a row with an integer 'step', received {row.get('step')!r}")
+    if path.exists() and not _ends_with_newline(path):
+        _rewrite(path, _read(path))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_line(row))
+
+
+def _line(row: Row) -> str:
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+    return json.dumps(finite, allow_nan=False) + "\n"
+
+
+def _rewrite(path: Path, rows: list[Row]) -> None:
+    write_durably(path, "".join(map(_line, rows)).encode())
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    *complete, last = path.read_bytes().split(b"\n")
+    rows = [_row(line, f"{path}, line {number}") for number, line in enumerate(complete, 1)]
+    # A line is written newline last, so that one without it was cut short, unless an editor
+    # took the newline away; a cut object never parses.
+    try:
+        return [*rows, _row(last, "")]
+    except AdrpoError:
+        return rows
+
+
+def _row(line: bytes, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or type(row.get("step")) is not int:
+        raise AdrpoError(
+            f"{where}: expected a JSON object with an integer 'step', received "
+            f"{line[:60].decode(errors='replace')!r}; restore or remove the line"
+        )
+    return row
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AdrpoError(
+            f"{path}: expected UTF-8 text, received byte 0x{error.object[error.start]:02x} at "
+            f"offset {error.start}; restore the file"
+        ) from None
+    except OSError as error:
+        raise AdrpoError(f"{path}: expected a file of the run; {error.strerror}") from None

@@ -1,0 +1,140 @@
+"""Prompt sets: where they come from, that splits stay apart, and what is refused."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from adrpo.data import Prompt, load_prompts
+from adrpo.embedded.scenes import CATEGORIES, is_held_out, parse_caption, prompt_set
+from adrpo.errors import AdrpoError
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(AdrpoError) as caught:
+        load_prompts(str(path), size=1, seed=0)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line.replace(f"{path.parent}/", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "held_out"), [("scenes:train", False), ("scenes:held_out", True)]
+)
+def test_scenes_are_of_their_split_and_category(source: str, held_out: bool):
+    # 120 is more than six times the ten held-out captions of one colored shape.
+    prompts = load_prompts(source, size=120, seed=3)
+    assert len({prompt.text for prompt in prompts}) == 120
+    for prompt in prompts:
+        scene = parse_caption(prompt.text)
+        assert is_held_out(scene) == held_out
+        assert scene.category == prompt.category
+    assert Counter(prompt.category for prompt in prompts).keys() == set(CATEGORIES)
+
+
+def test_scenes_are_the_embedded_set_and_depend_on_the_seed():
+    prompts = load_prompts("scenes:train", size=30, seed=5)
+    scenes = prompt_set(30, held_out=False, seed=5)
+    assert [parse_caption(prompt.text) for prompt in prompts] == scenes
+    assert prompts == load_prompts("scenes:train", size=30, seed=5)
+    assert prompts != load_prompts("scenes:train", size=30, seed=6)
+
+
+def test_more_scenes_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Only single colored shapes, to be done soon: 8 colors of 6 shapes in both splits together."""
+    monkeypatch.setattr("adrpo.embedded.scenes.CATEGORIES", ("color",))
+    known = {"scenes:train": 0, "scenes:held_out": 0}
+    for source in known:
+        with pytest.raises(AdrpoError) as caught:
+            load_prompts(source, size=49, seed=0)
+        found = re.fullmatch(
+            f"{source}: expected at most (\\d+) prompts; received size 49; lower the size",
+            str(caught.value),
+        )
+        assert found is not None, caught.value
+        known[source] = int(found[1])
+        assert len(load_prompts(source, size=known[source], seed=0)) == known[source]
+    assert sum(known.values()) == 48
+
+
+def test_text_file_keeps_order_and_duplicates(tmp_path: Path):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("\ufeffa café\r\n\r\n  a dog \na café\n".encode())
+    assert load_prompts(str(path), size=1, seed=0) == [
+        Prompt("a café", ""),
+        Prompt("a dog", ""),
+        Prompt("a café", ""),
+    ]
+
+
+def test_jsonl_file_keeps_categories_and_unusual_characters(tmp_path: Path):
+    rows = [{"prompt": "a\u2028b", "category": "text"}, {"prompt": "c", "other": 1}]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
+    )
+    assert load_prompts(str(path), size=1, seed=0) == [Prompt("a\u2028b", "text"), Prompt("c", "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("p.txt", b"", "p.txt: expected at least one prompt, received an empty file"),
+        ("p.txt", b"\n \n", "p.txt: expected at least one prompt, received an empty file"),
+        (
+            "p.txt",
+            b"one\ntwo \xff\n",
+            "p.txt, line 2: expected UTF-8 text, received byte 0xff at offset 8; "
+            "save the file as UTF-8",
+        ),
+        (
+            "p.jsonl",
+            b'{"prompt": "a"}\n{"text": "b"}\n',
+            'p.jsonl, line 2: expected an object with "prompt" and, optionally, "category", both '
+            'text, received {"text": "b"}',
+        ),
+        (
+            "p.jsonl",
+            b'{"prompt": " "}',
+            'p.jsonl, line 1: expected an object with "prompt" and, optionally, "category", both '
+            'text, received {"prompt": " "}',
+        ),
+        (
+            "p.jsonl",
+            b'{"prompt": "a", "category": 3}',
+            'p.jsonl, line 1: expected an object with "prompt" and, optionally, "category", both '
+            'text, received {"prompt": "a", "category": 3}',
+        ),
+        (
+            "p.jsonl",
+            b'\n"a"',
+            'p.jsonl, line 2: expected an object with "prompt" and, optionally, "category", both '
+            'text, received "a"',
+        ),
+        (
+            "p.jsonl",
+            b"{prompt: a}",
+            'p.jsonl, line 1, column 2: expected an object with "prompt" and, optionally, '
+            '"category", both text; received text that is not JSON '
+            "(Expecting property name enclosed in double quotes)",
+        ),
+    ],
+)
+def test_file_that_is_refused(tmp_path: Path, name: str, content: bytes, expected: str):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert refusal(path) == expected
+
+
+def test_missing_file(tmp_path: Path):
+    expected = "p.txt: expected a file of prompts; No such file or directory"
+    assert refusal(tmp_path / "p.txt") == expected
+
+
+@pytest.mark.parametrize("source", ["scenes:valid", "prompts.csv", ""])
+def test_source_of_no_known_kind(source: str):
+    with pytest.raises(AdrpoError) as caught:
+        load_prompts(source, size=1, seed=0)
+    assert f"received {source!r}" in str(caught.value)
