@@ -9,12 +9,12 @@ from tiny_runs import tiny_config
 
 from adrpo.flow.trainer import FlowTrainer
 
-STEPS = 12
+STEPS = 16
 
 
 def brightness(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
-    """Lightness of the ground, which no caption fixes; its spread within a prompt is about 1.5."""
-    return [float(np.median(np.asarray(image))) / 4 for image in images]
+    """Lightness of the ground, which no caption fixes; its spread within a prompt is about 2."""
+    return [float(np.median(np.asarray(image))) / 2 for image in images]
 
 
 class Outcome:
