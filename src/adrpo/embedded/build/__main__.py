@@ -28,7 +28,7 @@ def _build(part: str, work: Path) -> dict[str, Any]:
         case "reward-clip":
             return clip.train(work / "reward_clip", clip.REWARD, steps=2800)
         case "evaluation-clip":
-            return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=2000)
+            return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1300)
         case "export":
             return export.export(work)
         case _:
