@@ -5,7 +5,8 @@
 Trains each recipe with each seed (`adrpo train`, one process each; a finished run is kept, a
 stopped one resumed), then writes to benchmarks/results/improvement/: ``rows.jsonl`` (the first
 and the last evaluation of every run), ``summary.json`` (recipe -> metric -> mean, low, high over
-all seeds, prompts and images, and the seeds' own values), ``table.md``.
+all seeds, prompts and images, and the seeds' own values), ``table.md``, and ``pictures.png`` (the
+last recipe's first seed).
 
 An interval is the bootstrap of ``adrpo.evaluation.statistics`` on the runs' per-image values, the
 seeds side by side as strata: it speaks for these seeds, and the seeds' own values stand beside it.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pictures import draw_comparison
 
 from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
 from adrpo.flow.evaluator import read_values, values_path
@@ -147,6 +149,10 @@ def main() -> None:
     }
     (arguments.output / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.output / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    draw_comparison(
+        run_folder(arguments.runs, arguments.recipes[-1], arguments.seeds[0]),
+        arguments.output / "pictures.png",
+    )
     (arguments.output / "table.md").write_text(table(summaries), encoding="utf-8")
     print(table(summaries))
 

@@ -26,10 +26,11 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     """Seconds of one step's model calls and nothing else."""
     config, pipeline = trainer.config, trainer.policy.pipeline
     batch = config.training.prompts_per_step * config.training.samples_per_prompt
+    path_rows = batch * config.training.timesteps_per_sample
     micro = config.training.micro_batch_size
-    conditioning = trainer.conditioning.select(torch.arange(batch) % len(trainer.prompts))
-    latents = initial_noise(batch, trainer.policy.latent_shape, 0, "benchmark")
-    timestep = torch.full((batch,), 500.0)
+    conditioning = trainer.conditioning.select(torch.arange(path_rows) % len(trainer.prompts))
+    latents = initial_noise(path_rows, trainer.policy.latent_shape, 0, "benchmark")
+    timestep = torch.full((path_rows,), 500.0)
     clip = trainer.evaluator.clip._model
     pixels = torch.zeros(batch, 3, trainer.policy.height, trainer.policy.width)
     token_ids = torch.zeros(config.training.prompts_per_step, 10, dtype=torch.long)
@@ -55,7 +56,7 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     with torch.no_grad(), trainer.policy.reference():
         for rows in torch.arange(reference_rows).split(micro):
             forward(rows)
-    for rows in chunks:
+    for rows in torch.arange(path_rows).split(micro):
         forward(rows).square().mean().backward()
     seconds = time.perf_counter() - started
     trainer.optimizer.zero_grad(set_to_none=True)
@@ -66,7 +67,6 @@ def measure(steps: int, recipe: str, overrides: list[str]) -> dict[str, object]:
     trainer = FlowTrainer(
         load_config(find_recipe(recipe), ["evaluation.clip=embedded", *overrides])
     )
-    trainer._started = time.monotonic()
     row = trainer.step(1)
     bare_calls(trainer, row["reference_rows"])
     pairs = []

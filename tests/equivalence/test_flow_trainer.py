@@ -53,6 +53,27 @@ def test_micro_batches_do_not_change_the_trajectory(
             assert row[name] == pytest.approx(value, rel=2e-2, abs=2e-3), name
 
 
+def test_several_timesteps_per_sample_are_rows_of_their_own(tmp_path: Path):
+    """Cut into micro-batches that tear a sample's points apart, the run stays the same."""
+    whole, torn = (
+        metrics_without_timings(
+            FlowTrainer(
+                tiny_config(training={"timesteps_per_sample": 3, "micro_batch_size": size})
+            ).train(tmp_path / str(size), progress=False)
+        )
+        for size in (18, 4)
+    )
+    # Each of 6 images is drawn with 2 network evaluations and used at 3 points, all with or all
+    # without a reference.
+    references = whole[0]["reference_rows"]
+    assert whole[0]["model_calls"] == 6 * 2 + 6 * 3 + references
+    assert 0 < references <= 18 and references % 3 == 0
+    for row, expected in zip(torn, whole, strict=True):
+        for name, value in expected.items():
+            # The tolerance of the test above, for its reasons.
+            assert row[name] == pytest.approx(value, rel=2e-2, abs=2e-3), name
+
+
 def test_evaluations_are_paired_by_noise(run: Path):
     directory = RunDirectory.open(run)
     before, after = (read_values(directory.samples / f"step-00000{n}/values.json") for n in (0, 4))

@@ -21,7 +21,7 @@ STEPS = 5
 def config(every: int) -> FlowConfig:
     """A reward that draws from NumPy's generator: its state must be kept as well."""
     return tiny_config(
-        training={"steps": STEPS},
+        training={"steps": STEPS, "learning_rate_schedule": "cosine"},
         checkpoint={"every": every},
         evaluation={"every": 3},
     ).model_copy(update={"reward": tiny_reward()})
@@ -94,3 +94,22 @@ def test_resuming_with_other_settings_is_refused(undisturbed: Path):
     with pytest.raises(AdrpoError, match=r"training\.learning_rate=0\.001.*0\.5"):
         trainer.train(undisturbed, resume=True, progress=False)
     assert (undisturbed / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_with_a_falling_rate_is_not_extended(undisturbed: Path):
+    other = config(every=2)
+    training = other.training.model_copy(update={"steps": STEPS + 1})
+    trainer = FlowTrainer(other.model_copy(update={"training": training}))
+    with pytest.raises(AdrpoError, match=r"training\.steps=5.*6"):
+        trainer.train(undisturbed, resume=True, progress=False)
+
+
+def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
+    """Two steps and then two more are four steps, but for the evaluation between them."""
+    four = tiny_config(training={"steps": 4})
+    two = tiny_config(training={"steps": 2})
+    FlowTrainer(two).train(tmp_path / "extended", progress=False)
+    extended = FlowTrainer(four).train(tmp_path / "extended", resume=True, progress=False)
+    whole = FlowTrainer(four).train(tmp_path / "whole", progress=False)
+    assert metrics_without_timings(extended) == metrics_without_timings(whole)
+    assert adapter_bytes(extended) == adapter_bytes(whole)

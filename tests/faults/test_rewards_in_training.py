@@ -37,7 +37,6 @@ def test_a_reward_that_raises_for_one_image_costs_one_sample(tmp_path: Path):
         return darkness(prompts, images)
 
     trainer = FlowTrainer(tiny_config(training={"steps": 1}), reward=fussy)
-    trainer._started = 0.0
     assert trainer.step(1)["samples_excluded"] == 1
 
 

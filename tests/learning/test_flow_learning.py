@@ -34,7 +34,6 @@ class Outcome:
             algorithm={"beta_0": beta_0},
         )
         trainer = FlowTrainer(config, reward=brightness)
-        trainer._started = 0.0
         self.before = trainer.evaluator.measure().values
         self.rows = [trainer.step(step) for step in range(1, STEPS + 1)]
         self.after = trainer.evaluator.measure().values

@@ -234,12 +234,20 @@ class TrainingConfig(Section):
     samples_per_prompt: Count = Field(
         default=8, description="Images of one group, at least 2. Ours."
     )
+    timesteps_per_sample: Count = Field(
+        default=1,
+        description="Points (t, x_0) of the path at which each image is used; the paper's 1.",
+    )
     micro_batch_size: Count = Field(
         default=64,
-        description="Images in memory at once; a memory knob that never changes the result.",
+        description="Rows in memory at once; a memory knob that never changes the result.",
     )
     learning_rate: PositiveNumber = Field(
         default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."
+    )
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant",
+        description="How the learning rate falls after the warm-up, to 0 at the run's end. Ours.",
     )
     warmup_steps: NonNegativeCount = Field(
         default=0, description="Steps over which the learning rate rises linearly. Ours."

@@ -135,7 +135,7 @@ class Evaluator:
 
     @torch.inference_mode()
     def _divergence(self, x_1: Tensor) -> Tensor:
-        """|v - v_ref|^2 at one stratified t per image, on the path to the policy's own x_1."""
+        """|v - v_ref|^2 at one t ~ U(0, 1) per image, on the path to the policy's own x_1."""
         settings = self.settings
         path = sample_path(x_1, generator(settings.seed, "divergence"))
         index = torch.arange(len(self.prompts)).repeat_interleave(settings.samples_per_prompt)
@@ -207,7 +207,7 @@ def summarise(
             change = bootstrap_change(before[kept], after[kept], names, seed=seed)
             row |= _named(f"{name}_change", change)
         if name == "gold_accuracy":
-            for category in sorted(set(names)):
+            for category in sorted(filter(None, set(names))):
                 rows = kept & (np.asarray(categories) == category)
                 row[f"gold_accuracy_{category}"] = float(after[rows].mean())
     return row

@@ -207,8 +207,25 @@ class StableDiffusion3Policy:
             parameter.data = parameter.data.float()
 
     def load_adapter(self, folder: Path) -> None:
-        """Load an adapter that ``save_adapter`` or any diffusers script saved."""
-        self.pipeline.load_lora_weights(folder, adapter_name=ADAPTER)
+        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.
+
+        Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
+        """
+        state, metadata = self.pipeline.lora_state_dict(folder, return_lora_metadata=True)
+        others = sorted({key.split(".")[0] for key in state} - {"transformer"})
+        if others:
+            raise AdrpoError(
+                f"{folder}: expected an adapter of the transformer alone; received one of "
+                f"{', '.join(others)} as well; load it with the pipeline's load_lora_weights"
+            )
+        # load_lora_weights would warn that neither text encoder has an adapter.
+        self.pipeline.load_lora_into_transformer(
+            state,
+            transformer=self.pipeline.transformer,
+            adapter_name=ADAPTER,
+            metadata=metadata,
+            _pipeline=self.pipeline,
+        )
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, in a fixed order."""

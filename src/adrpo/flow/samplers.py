@@ -52,16 +52,6 @@ def heun(
 
 SOLVERS: dict[str, Callable[[Velocity, Tensor, Tensor], Tensor]] = {"euler": euler, "heun": heun}
 
-_EVALUATIONS_PER_STEP = {"euler": 1, "heun": 2}
-
-
-def network_evaluations(solver: str, steps: int) -> int:
-    """How often ``solver`` evaluates the velocity over ``steps`` intervals.
-
-    Guidance, which evaluates a model twice for one velocity, is the caller's to count.
-    """
-    return _EVALUATIONS_PER_STEP[solver] * steps
-
 
 def guided(
     v_cond: Float[Tensor, " batch *dims"], v_uncond: Float[Tensor, " batch *dims"], scale: float

@@ -15,6 +15,7 @@ from adrpo.flow.loading import load_policy
 from adrpo.flow.progress import TrainingProgress
 from adrpo.flow.resuming import check_same_run
 from adrpo.flow.rollout import Samples, Weights, initial_noise, prompt_order, weigh
+from adrpo.flow.schedules import learning_rate_factor
 from adrpo.flow.stopwatch import Stopwatch
 from adrpo.flow.update import Losses, accumulate_gradient, sample_path
 from adrpo.rewards.base import Reward, RewardResult, RewardTerm, score
@@ -33,7 +34,8 @@ class FlowTrainer:
 
         A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2          (eq. 6, Algorithm 1)
 
-    at one t ~ U(0, 1) per sample (arXiv 2510.18053). v_ref is the same model, adapter off.
+    at ``timesteps_per_sample`` t ~ U(0, 1) for each sample (arXiv 2510.18053). v_ref is the same
+    model, adapter off.
 
     Args:
         config: the resolved configuration.
@@ -42,6 +44,7 @@ class FlowTrainer:
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.config = config
+        self._started = time.monotonic()
         training = config.training
         self.prompts = load_prompts(
             config.prompts.train, size=config.prompts.train_size, seed=training.seed
@@ -62,7 +65,12 @@ class FlowTrainer:
             weight_decay=training.weight_decay,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1.0, (step + 1) / max(1, training.warmup_steps))
+            self.optimizer,
+            learning_rate_factor(
+                training.learning_rate_schedule,
+                warmup_steps=training.warmup_steps,
+                steps=training.steps,
+            ),
         )
         held_out = load_prompts(
             config.prompts.held_out,
@@ -127,13 +135,14 @@ class FlowTrainer:
             clip=config.algorithm.advantage_clip,
             scale=config.algorithm.advantage_scale,
         )
-        path = sample_path(samples.x_1, generator(training.seed, "path", step))
+        points = training.timesteps_per_sample
+        path = sample_path(samples.x_1, generator(training.seed, "path", step), timesteps=points)
         losses = accumulate_gradient(
             self.policy,
             path,
-            self.conditioning.select(samples.prompt_index),
-            advantages=weights.advantages.to(self.device),
-            beta=weights.beta.to(self.device),
+            self.conditioning.select(samples.prompt_index.repeat_interleave(points)),
+            advantages=weights.advantages.repeat_interleave(points).to(self.device),
+            beta=weights.beta.repeat_interleave(points).to(self.device),
             micro_batch=training.micro_batch_size,
             guidance_scale=training.guidance_scale,
             stopwatch=stopwatch,
@@ -229,7 +238,7 @@ class FlowTrainer:
             "samples": len(scored),
             "samples_excluded": int((~scored).sum()),
             "model_calls": self.policy.model_calls - calls_before,
-            "reference_rows": int((weights.beta != 0).sum()),
+            "reference_rows": losses.reference_rows,
             "samples_per_second": len(scored) / timings["seconds_step"],
             **timings,
         }

@@ -1,8 +1,11 @@
 """Builds the embedded models: ``python -m adrpo.embedded.build PART --work DIR``.
 
-Parts, in order: vae, base, reward-clip, evaluation-clip, export, cards. The first four write
-float32 models under DIR, export writes them in half precision into the package, cards the model
-cards beside them (after benchmarks/embedded_quality.py). Needs a C++ compiler (torch.compile).
+Parts, in order: vae, base, noisy-base, pipeline, drawings, reward-clip, evaluation-clip, export,
+cards.
+All but the last two write float32 models (or the drawings) under DIR; export writes them in half
+precision into the package, cards the model cards beside them (after
+benchmarks/embedded_quality.py). ``--start`` names a folder of weights to go on from. Needs a C++
+compiler (torch.compile).
 """
 
 import argparse
@@ -12,23 +15,53 @@ from typing import Any
 
 import torch
 
-from adrpo.embedded.build import base, cards, clip, export, vae
+from adrpo.embedded.build import base, cards, clip, drawings, export, vae
 
-SEED = 1
+PARTS = (
+    "vae",
+    "base",
+    "noisy-base",
+    "pipeline",
+    "drawings",
+    "reward-clip",
+    "evaluation-clip",
+    "export",
+    "cards",
+)
+CAPTION_NOISE = 0.25
 
 
-def _build(part: str, work: Path) -> dict[str, Any]:
+def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
     match part:
         case "vae":
-            return vae.train(work / "vae", steps=2600, seed=SEED)
+            return vae.train(work / "vae", steps=2600, seed=1)
         case "base":
+            return base.train(work / "vae", work / "base", steps=9000, dataset_size=40_000, seed=1)
+        case "noisy-base":
             return base.train(
-                work / "vae", work / "base", steps=9000, dataset_size=40_000, seed=SEED
+                work / "vae",
+                work / "noisy_base",
+                steps=3000,
+                dataset_size=40_000,
+                seed=2,
+                caption_noise=CAPTION_NOISE,
+                start=start or work / "base",
             )
+        case "pipeline":
+            return base.average(start or work / "base", work / "noisy_base", work / "pipeline")
+        case "drawings":
+            drawn_by = start or work / "base"
+            return drawings.draw_and_judge(drawn_by, work / "drawings.npz", prompts=6000, seed=5)
         case "reward-clip":
-            return clip.train(work / "reward_clip", clip.REWARD, steps=2800)
+            return clip.train(
+                work / "reward_clip",
+                clip.REWARD,
+                steps=2400,
+                start=start,
+                drawings_file=work / "drawings.npz",
+            )
         case "evaluation-clip":
-            return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1300)
+            return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1500, start=start)
         case "export":
             return export.export(work)
         case _:
@@ -37,15 +70,14 @@ def _build(part: str, work: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m adrpo.embedded.build", description=__doc__)
-    parser.add_argument(
-        "part", choices=("vae", "base", "reward-clip", "evaluation-clip", "export", "cards")
-    )
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--work", type=Path, required=True, help="folder of the float32 models")
+    parser.add_argument("--start", type=Path, default=None, help="weights to go on from")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
-    measured = _build(arguments.part, arguments.work)
+    measured = _build(arguments.part, arguments.work, arguments.start)
     print(json.dumps(measured, indent=1))
     if arguments.part in ("export", "cards"):
         return

@@ -25,11 +25,19 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from adrpo.embedded.build.batches import pictures
+from adrpo.embedded.build.optimization import Schedule, optimizers
 from adrpo.embedded.build.tokenizer import MAX_LENGTH, build_tokenizer
 from adrpo.embedded.build.vae import encode
 from adrpo.embedded.gold import satisfies
 from adrpo.embedded.rendering import SOLID
-from adrpo.embedded.scenes import caption, prompt_set, sample_split
+from adrpo.embedded.scenes import (
+    Scene,
+    caption,
+    hard_negatives,
+    is_held_out,
+    prompt_set,
+    sample_split,
+)
 
 TEXT_WIDTH = 64
 WIDTH = 128
@@ -38,6 +46,9 @@ LAYERS = 5
 BATCH = 64
 MUON_RATE = 3e-3
 ADAM_RATE = 1.2e-3
+GOING_ON_RATE = 6e-4
+"""AdamW's, where a trained pipeline is trained on: Muon's plateau would undo its last part."""
+
 WARMUP = 200
 CAPTION_DROPOUT = 0.1
 EMA_DECAY = 0.999
@@ -117,11 +128,26 @@ class Base(nn.Module):
         )[0]
 
 
+def _misread(scene: Scene, rng: np.random.Generator) -> Scene:
+    """A scene of the training split one attribute away."""
+    near = [other for other in hard_negatives(scene) if not is_held_out(other)]
+    return near[rng.integers(len(near))]
+
+
 @torch.inference_mode()
 def encode_dataset(
-    vae: AutoencoderKL, tokenizer: CLIPTokenizer, size: int, rng: np.random.Generator
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    size: int,
+    rng: np.random.Generator,
+    *,
+    caption_noise: float,
 ) -> tuple[Tensor, Tensor]:
-    """Latents [size, 4, 16, 16] (normalised) and caption tokens [size, 16]."""
+    """Latents [size, 4, 16, 16] (normalised) and caption tokens [size, 16].
+
+    A share ``caption_noise`` of the captions is off by one attribute, as captions from the web
+    are.
+    """
     latents, tokens = [], []
     categories = rng.choice(list(CATEGORY_WEIGHTS), size=size, p=list(CATEGORY_WEIGHTS.values()))
     for start in range(0, size, 250):
@@ -130,7 +156,10 @@ def encode_dataset(
         with torch.autocast("cpu", torch.bfloat16):
             mean = encode(vae, pictures(scenes, rng, open_styles=SOLID)).mean.float()
         latents.append((mean - vae.config["shift_factor"]) * vae.config["scaling_factor"])
-        captions = [caption(scene) for scene in scenes]
+        captions = [
+            caption(_misread(scene, rng) if rng.random() < caption_noise else scene)
+            for scene in scenes
+        ]
         tokens.append(tokenizer(captions, padding="max_length", return_tensors="pt").input_ids)
         if start % 10_000 == 0:
             print(f"encoded {start}/{size}", flush=True)
@@ -176,24 +205,6 @@ def gold_accuracy(
     return {key: round(right[key] / seen[key], 3) for key in seen}
 
 
-def optimizers(model: Base) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, modulations and vectors."""
-    outside = ("embed", "norm1", "norm_out")
-    matrices, others = [], []
-    for name, parameter in model.named_parameters():
-        inside = parameter.ndim == 2 and not any(part in name for part in outside)
-        (matrices if inside else others).append(parameter)
-    return [
-        torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.01),
-    ]
-
-
-def rate(step: int, steps: int) -> float:
-    """Factor of the learning rates: linear rise, plateau, linear fall over the last 40 %."""
-    return min(1.0, step / WARMUP, (steps + 1 - step) / (0.4 * steps))
-
-
 def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     """sigma [count]: one half uniform, one half logit-normal and shifted to more noise, where
     number and places of the objects are decided."""
@@ -209,25 +220,48 @@ def save_state(file: Path, **state: Any) -> None:
     partial.replace(file)
 
 
+def load_parts(model: Base, pipeline_folder: Path) -> None:
+    """Fill ``model`` from a saved pipeline, in float32."""
+    pipeline = StableDiffusion3Pipeline.from_pretrained(
+        pipeline_folder, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+    )
+    for name, module in model.named_children():
+        module.load_state_dict(getattr(pipeline, name).state_dict())
+
+
 def train(
-    vae_folder: Path, output: Path, *, steps: int, dataset_size: int, seed: int
+    vae_folder: Path,
+    output: Path,
+    *,
+    steps: int,
+    dataset_size: int,
+    seed: int,
+    caption_noise: float = 0.0,
+    start: Path | None = None,
 ) -> dict[str, object]:
     """Train for ``steps`` batches of 64 and save the pipeline (float32) under ``output``.
 
-    A call that was stopped goes on from ``state.pt``, written every 500 steps.
+    ``start`` is a pipeline to go on from. A call that was stopped goes on from ``state.pt``,
+    written every 500 steps.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+    vae = AutoencoderKL.from_pretrained(vae_folder, dtype=torch.float32).eval()
     tokenizer = build_tokenizer(output / "tokenizer")
-    latents, tokens = encode_dataset(vae, tokenizer, dataset_size, rng)
+    latents, tokens = encode_dataset(vae, tokenizer, dataset_size, rng, caption_noise=caption_noise)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids
     model = Base(tokenizer)
+    if start is not None:
+        load_parts(model, start)
     average = deepcopy(model).eval().requires_grad_(False)
     pipeline = assemble(average, vae, tokenizer)
     compiled = torch.compile(model, dynamic=False)
-    optimizing = optimizers(model)
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizing]
+    if start is None:
+        optimizing = optimizers(model, muon_rate=MUON_RATE, adam_rate=ADAM_RATE)
+    else:
+        going_on = torch.optim.AdamW(model.parameters(), lr=GOING_ON_RATE, fused=True)
+        optimizing = [going_on]
+    schedule = Schedule(optimizing, steps=steps, warmup=WARMUP)
     done, seconds_before = 0, 0.0
     if (output / "state.pt").exists():
         state = torch.load(output / "state.pt", weights_only=True)
@@ -247,15 +281,12 @@ def train(
         noise = torch.randn(x_1.shape, generator=generator)
         sigma = noise_levels(count, generator)
         x_t = torch.lerp(x_1, noise, sigma[:, None, None, None])
-        velocity = compiled(x_t, sigma, input_ids, 256 if long else 1)
-        loss = (velocity - (noise - x_1)).square().mean()
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = compiled(x_t, sigma, input_ids, 256 if long else 1)
+        loss = (velocity.float() - (noise - x_1)).square().mean()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, full in zip(optimizing, rates, strict=True):
-            for group in optimizer.param_groups:
-                group["lr"] = full * rate(step, steps)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        schedule.apply(step)
         decay = min(EMA_DECAY, step / (step + 10))
         for kept, new in zip(average.parameters(), model.parameters(), strict=True):
             kept.lerp_(new.detach(), 1 - decay)
@@ -277,3 +308,22 @@ def train(
             print(gold_accuracy(pipeline, prompts=120, guidance_scale=1.0), flush=True)
             pipeline.save_pretrained(output)
     return {"steps": steps, "seconds": round(time.monotonic() - started)}
+
+
+def average(first: Path, second: Path, output: Path) -> dict[str, float]:
+    """Save the pipeline whose weights are the means of two (a model soup, arXiv 2203.05482)."""
+    mean, other = (
+        StableDiffusion3Pipeline.from_pretrained(
+            folder, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+        )
+        for folder in (first, second)
+    )
+    with torch.no_grad():
+        for part in ("transformer", "text_encoder", "text_encoder_2"):
+            pairs = zip(
+                getattr(mean, part).parameters(), getattr(other, part).parameters(), strict=True
+            )
+            for one, two in pairs:
+                one.lerp_(two, 0.5)
+    mean.save_pretrained(output)
+    return gold_accuracy(mean, prompts=120, guidance_scale=1.0) | {"share": 0.5}

@@ -6,7 +6,8 @@
 of CLIP with hard negatives on both sides: an image against the captions of the batch and against
 captions one attribute away from its own; a caption against the images of the batch, a spoilt
 picture of its own scene, and a picture of a scene one attribute away. Pairs of the batch that
-could be right by accident are masked out.
+could be right by accident are masked out. The reward also learns from judged drawings of the base
+(:mod:`adrpo.embedded.build.drawings`): of two drawings of a caption, the right one scores higher.
 """
 
 import time
@@ -15,17 +16,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from adrpo.embedded.build.corruptions import corrupt, draw, wrong_scene
+from adrpo.embedded.build.clip_data import augment, draw_pool
+from adrpo.embedded.build.corruptions import corrupt, draw
+from adrpo.embedded.build.drawings import Drawings, load_drawings
+from adrpo.embedded.build.optimization import Schedule, optimizers
 from adrpo.embedded.build.tokenizer import MAX_LENGTH, build_tokenizer
-from adrpo.embedded.scenes import Scene, caption, hard_negatives, sample_scene, sample_split
+from adrpo.embedded.scenes import Scene, caption, hard_negatives, sample_split
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-BATCH = 48
-LEARNING_RATE = 1e-3
+BATCH = 32
+JUDGED_PROMPTS = 12
+CHECKED_PROMPTS = 300
+"""Judged prompts (of eight drawings) in a batch, and kept out of training to check on."""
+
+MUON_RATE = 1.5e-3
+ADAM_RATE = 7e-4
 WARMUP = 200
 HARD_CAPTIONS = 5
 MAX_LOGIT_SCALE = 30.0
@@ -41,6 +50,8 @@ class ClipRecipe:
     text_width: int
     text_layers: int
     held_out_too: bool
+    instance_weight: float
+    """Weight of the self-supervised term, which keeps pictures of one caption apart."""
     pool: int
     seed: int
 
@@ -51,7 +62,8 @@ REWARD = ClipRecipe(
     text_width=96,
     text_layers=3,
     held_out_too=False,
-    pool=24_000,
+    instance_weight=0.0,
+    pool=40_000,
     seed=11,
 )
 EVALUATION = ClipRecipe(
@@ -60,7 +72,8 @@ EVALUATION = ClipRecipe(
     text_width=64,
     text_layers=3,
     held_out_too=True,
-    pool=16_000,
+    instance_weight=2.0,
+    pool=40_000,
     seed=22,
 )
 
@@ -86,47 +99,10 @@ def new_clip(recipe: ClipRecipe, tokenizer: CLIPTokenizer) -> CLIPModel:
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pool:
-    """Scenes with three pictures each: right, one attribute away, spoilt. uint8 [n, 3, 64, 64]."""
-
-    scenes: list[Scene]
-    right: Tensor
-    wrong: Tensor
-    spoilt: Tensor
-
-
-def draw_pool(recipe: ClipRecipe, rng: np.random.Generator) -> Pool:
-    scenes = [
-        sample_scene(rng) if recipe.held_out_too else sample_split(rng, held_out=False)
-        for _ in range(recipe.pool)
-    ]
-    seeds = [int(seed) for seed in rng.integers(2**31, size=recipe.pool)]
-
-    def stack(images: list[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-
-    pairs = list(zip(scenes, seeds, strict=True))
-    return Pool(
-        scenes=scenes,
-        right=stack([draw(scene, seed) for scene, seed in pairs]),
-        wrong=stack([wrong_scene(scene, seed, rng) for scene, seed in pairs]),
-        spoilt=stack([corrupt(scene, seed, rng) for scene, seed in pairs]),
-    )
-
-
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """uint8 pictures as [-1, 1], a third of them slightly noised and a third slightly blurred,
-    as an autoencoder leaves them."""
-    pixels = images.float() / 127.5 - 1
-    draws = torch.rand(len(pixels), generator=generator)
-    soft = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    noise = 0.06 * torch.randn(pixels.shape, generator=generator)
-    pixels = torch.where((draws < 0.33)[:, None, None, None], (pixels + 2 * soft) / 3, pixels)
-    return torch.where((draws > 0.67)[:, None, None, None], pixels + noise, pixels).clamp(-1, 1)
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
+    # The fused attention's backward pass in bfloat16 takes most of a step on a CPU.
+    model.set_attn_implementation("eager")
+    return model
 
 
 def _content(scene: Scene) -> tuple[object, ...]:
@@ -169,6 +145,33 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, scenes: list[
     ) / 2
 
 
+def instance_loss(one: Tensor, two: Tensor, other: Tensor, scale: Tensor) -> Tensor:
+    """SLIP's self-supervised term (arXiv 2112.12750): of the batch's pictures and of another
+    drawing of the same scene, the second view of a picture is the nearest. All [batch, d]."""
+    nearest = torch.cat([one @ two.T, (one * other).sum(-1, keepdim=True)], dim=1)
+    return F.cross_entropy(scale * nearest, torch.arange(len(one)))
+
+
+def judged_loss(images: Tensor, texts: Tensor, scale: Tensor, right: Tensor) -> Tensor:
+    """Bradley-Terry: -log sigmoid(score of a right drawing - score of a wrong one), mean over the
+    pairs of each caption. ``images`` [prompts, 8, d], ``texts`` [prompts, d], ``right`` bool."""
+    scores = scale * torch.einsum("pkd,pd->pk", images, texts)
+    pairs = right[:, :, None] & ~right[:, None, :]
+    margins = scores[:, :, None] - scores[:, None, :]
+    return -(F.logsigmoid(margins) * pairs).sum() / pairs.sum().clamp(min=1)
+
+
+@torch.inference_mode()
+def pair_accuracy(model: CLIPModel, tokenizer: CLIPTokenizer, drawings: Drawings) -> float:
+    """Share of (right, wrong) pairs of drawings of one caption that the score puts in order."""
+    count, each = drawings.right.shape
+    images = embed_images(model, drawings.images.flatten(0, 1).float() / 127.5 - 1)
+    texts = embed_texts(model, tokenizer, [caption(scene) for scene in drawings.scenes])
+    scores = torch.einsum("pkd,pd->pk", images.view(count, each, -1), texts)
+    pairs = drawings.right[:, :, None] & ~drawings.right[:, None, :]
+    return (scores[:, :, None] > scores[:, None, :])[pairs].float().mean().item()
+
+
 @torch.inference_mode()
 def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str, float]:
     """On fresh held-out scenes: share of images whose own caption beats every caption one
@@ -194,47 +197,94 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str
     }
 
 
-def train(output: Path, recipe: ClipRecipe, *, steps: int) -> dict[str, float]:
-    """Train for ``steps`` batches and save model, tokenizer and image processor."""
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    tokenizer = build_tokenizer(output)
-    model = new_clip(recipe, tokenizer)
-    pool = draw_pool(recipe, rng)
-    print("pool drawn", flush=True)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.02
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, steps, pct_start=WARMUP / steps, final_div_factor=100
-    )
-    started, running = time.monotonic(), 0.0
-    for step in range(1, steps + 1):
-        index = torch.randint(recipe.pool, (BATCH,), generator=generator)
-        scenes = [pool.scenes[i] for i in index]
-        pictures = torch.cat([part[index] for part in (pool.right, pool.wrong, pool.spoilt)])
-        hard = [
+class Batches:
+    """The random batches of a training: drawn scenes, and judged drawings where there are any."""
+
+    def __init__(self, recipe: ClipRecipe, drawings: Drawings | None) -> None:
+        self.rng = np.random.default_rng(recipe.seed)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.pool = draw_pool(recipe.pool, self.rng, held_out_too=recipe.held_out_too)
+        self.drawings = drawings
+        self.instance_weight = recipe.instance_weight
+
+    def loss(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> Tensor:
+        index = torch.randint(len(self.pool.scenes), (BATCH,), generator=self.generator)
+        scenes = [self.pool.scenes[i] for i in index]
+        parts = (self.pool.right, self.pool.wrong, self.pool.spoilt)
+        pictures = torch.cat([part[index] for part in parts])
+        captions = [caption(scene) for scene in scenes] + [
             caption(negatives[i])
             for negatives in map(hard_negatives, scenes)
-            for i in rng.integers(len(negatives), size=HARD_CAPTIONS)
+            for i in self.rng.integers(len(negatives), size=HARD_CAPTIONS)
         ]
-        images = embed_images(model, augment(pictures, generator))
-        texts = embed_texts(model, tokenizer, [caption(scene) for scene in scenes] + hard)
+        judged = torch.empty(0, dtype=torch.long)
+        if self.drawings is not None:
+            choices = len(self.drawings.scenes)
+            judged = torch.randint(choices, (JUDGED_PROMPTS,), generator=self.generator)
+            pictures = torch.cat([pictures, self.drawings.images[judged].flatten(0, 1)])
+            captions += [caption(self.drawings.scenes[i]) for i in judged]
+        if self.instance_weight:
+            pictures = torch.cat([pictures, self.pool.right[index], self.pool.other[index]])
+        with torch.autocast("cpu", torch.bfloat16):
+            images = embed_images(model, augment(pictures, self.generator)).float()
+            texts = embed_texts(model, tokenizer, captions).float()
         scale = model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        loss = contrastive_loss(images, texts, scale, scenes)
-        optimizer.zero_grad(set_to_none=True)
+        own = BATCH * (1 + HARD_CAPTIONS)
+        loss = contrastive_loss(images[: 3 * BATCH], texts[:own], scale, scenes)
+        if self.instance_weight:
+            views = (images[:BATCH], images[-2 * BATCH : -BATCH], images[-BATCH:])
+            loss = loss + self.instance_weight * instance_loss(*views, scale)
+        if self.drawings is not None:
+            first = 3 * BATCH
+            drawn = images[first : first + self.drawings.right.shape[1] * JUDGED_PROMPTS]
+            drawn = drawn.view(JUDGED_PROMPTS, -1, images.shape[-1])
+            loss = loss + judged_loss(drawn, texts[own:], scale, self.drawings.right[judged])
+        return loss
+
+
+def train(
+    output: Path,
+    recipe: ClipRecipe,
+    *,
+    steps: int,
+    start: Path | None = None,
+    drawings_file: Path | None = None,
+) -> dict[str, float]:
+    """Train for ``steps`` batches and save model, tokenizer and image processor.
+
+    ``start`` is a CLIP model of the recipe's size to go on from.
+    """
+    torch.manual_seed(recipe.seed)
+    tokenizer = build_tokenizer(output)
+    model = new_clip(recipe, tokenizer)
+    if start is not None:
+        trained = CLIPModel.from_pretrained(start, dtype=torch.float32)
+        model.load_state_dict(trained.state_dict())
+    drawings = load_drawings(drawings_file) if drawings_file else None
+    checked = drawings.part(slice(None, CHECKED_PROMPTS)) if drawings else None
+    batches = Batches(recipe, drawings.part(slice(CHECKED_PROMPTS, None)) if drawings else None)
+    optimizing = optimizers(model, muon_rate=MUON_RATE, adam_rate=ADAM_RATE)
+    schedule = Schedule(optimizing, steps=steps, warmup=WARMUP)
+
+    def quality() -> dict[str, float]:
+        measured = retrieval(model, tokenizer, recipe.seed)
+        if checked is not None:
+            measured["pair_accuracy"] = pair_accuracy(model, tokenizer, checked)
+        return measured
+
+    started, running = time.monotonic(), 0.0
+    for step in range(1, steps + 1):
+        loss = batches.loss(model, tokenizer)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        schedule.apply(step)
         running += loss.item()
         if step % 50 == 0:
             seconds = time.monotonic() - started
             print(f"clip {step}/{steps} loss {running / 50:.4f} {seconds:.0f} s", flush=True)
             running = 0.0
         if step % 500 == 0 or step == steps:
-            print(retrieval(model, tokenizer, recipe.seed), flush=True)
+            print(quality(), flush=True)
             model.save_pretrained(output)
     CLIPImageProcessorPil(
         size={"shortest_edge": 64},
@@ -242,5 +292,4 @@ def train(output: Path, recipe: ClipRecipe, *, steps: int) -> dict[str, float]:
         image_mean=list(MEAN),
         image_std=list(STD),
     ).save_pretrained(output)
-    seconds = round(time.monotonic() - started)
-    return retrieval(model, tokenizer, recipe.seed) | {"steps": steps, "seconds": seconds}
+    return quality() | {"steps": steps, "seconds": round(time.monotonic() - started)}

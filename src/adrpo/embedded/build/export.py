@@ -14,7 +14,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 def export(work: Path) -> dict[str, int]:
     """Export pipeline and CLIP models; returns the bytes of each."""
     pipeline = StableDiffusion3Pipeline.from_pretrained(
-        work / "base", text_encoder_3=None, tokenizer_3=None
+        work / "pipeline", text_encoder_3=None, tokenizer_3=None
     )
     _replace(WEIGHTS / "pipeline")
     pipeline.to(dtype=torch.float16).save_pretrained(WEIGHTS / "pipeline")

@@ -1,0 +1,32 @@
+"""What the README tells a reader to type."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from adrpo.cli.app import app
+
+README = Path("README.md").read_text(encoding="utf-8")
+SMALL = (
+    '"training.steps=1", "training.prompts_per_step=2", "training.samples_per_prompt=2", '
+    '"sampling.steps=2", "evaluation.sampling.steps=2", "evaluation.samples_per_prompt=2", '
+    '"prompts.held_out_size=2", "evaluation.strip_prompts=2"'
+)
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert example.count('"training.steps=20"') == 1
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace('"training.steps=20"', SMALL), {})
+    assert (tmp_path / "runs/warmth/final/pytorch_lora_weights.safetensors").is_file()
+
+
+def test_every_command_of_the_readme_exists():
+    known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    blocks = re.findall(r"```\n(.*?)```", README, flags=re.DOTALL)
+    named = re.findall(r"^adrpo (\w+)", "\n".join(blocks), flags=re.MULTILINE)
+    assert len(named) >= 6
+    assert set(named) <= known
