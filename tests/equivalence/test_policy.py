@@ -5,6 +5,7 @@ import torch
 
 from adrpo.config import AdapterConfig, ModelConfig
 from adrpo.errors import AdrpoError
+from adrpo.flow.anchors import BaseAnchor
 from adrpo.flow.loading import load_policy
 from adrpo.flow.policy import StableDiffusion3Policy
 from adrpo.flow.rollout import initial_noise
@@ -31,6 +32,7 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
     path = sample_path(x_1, torch.Generator().manual_seed(2))
     accumulate_gradient(
         policy,
+        BaseAnchor(policy),
         path,
         policy.encode(["a red circle"] * 3),
         advantages=torch.full((3,), advantage),

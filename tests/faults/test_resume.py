@@ -19,11 +19,13 @@ STEPS = 5
 
 
 def config(every: int) -> FlowConfig:
-    """A reward that draws from NumPy's generator: its state must be kept as well."""
+    """A reward that draws from NumPy's generator, a rate that falls, an anchor that moves: the
+    state of each must be kept as well."""
     return tiny_config(
         training={"steps": STEPS, "learning_rate_schedule": "cosine"},
         checkpoint={"every": every},
         evaluation={"every": 3},
+        algorithm={"anchor": "ema"},
     ).model_copy(update={"reward": tiny_reward()})
 
 

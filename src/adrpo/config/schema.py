@@ -196,6 +196,13 @@ class AlgorithmConfig(Section):
         default=False,
         description="Permits A_max > beta_0, where beta = beta_0 - A may be negative. Ours.",
     )
+    anchor: Literal["base", "ema"] = Field(
+        default="base",
+        description="v_ref's model: the frozen base (paper), or a moving average of the policy.",
+    )
+    anchor_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] = Field(
+        default=0.95, description="Decay of the moving average a step, for anchor: ema. Ours."
+    )
 
     @model_validator(mode="after")
     def _clip_fits(self) -> Self:

@@ -10,6 +10,7 @@ import torch
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
+from adrpo.flow.anchors import build_anchor
 from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
 from adrpo.flow.progress import TrainingProgress
@@ -35,7 +36,7 @@ class FlowTrainer:
         A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2          (eq. 6, Algorithm 1)
 
     at ``timesteps_per_sample`` t ~ U(0, 1) for each sample (arXiv 2510.18053). v_ref is the same
-    model, adapter off.
+    model with the adapter off, or with a moving average of the adapter (``algorithm.anchor``).
 
     Args:
         config: the resolved configuration.
@@ -58,6 +59,7 @@ class FlowTrainer:
         )
         torch.manual_seed(training.seed)
         self.policy.add_adapter(config.adapter)
+        self.anchor = build_anchor(config.algorithm, self.policy)
         self.conditioning = self.policy.encode([prompt.text for prompt in self.prompts])
         self.optimizer = torch.optim.AdamW(
             self.policy.adapter_parameters(),
@@ -139,6 +141,7 @@ class FlowTrainer:
         path = sample_path(samples.x_1, generator(training.seed, "path", step), timesteps=points)
         losses = accumulate_gradient(
             self.policy,
+            self.anchor,
             path,
             self.conditioning.select(samples.prompt_index.repeat_interleave(points)),
             advantages=weights.advantages.repeat_interleave(points).to(self.device),
@@ -198,6 +201,7 @@ class FlowTrainer:
                 f"and gradient norm {norm.item()}; lower training.learning_rate; {fallback}"
             )
         self.optimizer.step()
+        self.anchor.update()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
@@ -256,6 +260,7 @@ class FlowTrainer:
             return run, -1
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
+        self.anchor.load_state(state["anchor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         restore_rng_state(state["rng"])
@@ -268,6 +273,7 @@ class FlowTrainer:
             "step": step,
             "wall_seconds": time.monotonic() - self._started,
             "adapter": self.policy.adapter_state(),
+            "anchor": self.anchor.state(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": rng_state(),

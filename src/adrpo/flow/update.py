@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adrpo.core import flow_objective, velocity_divergence
+from adrpo.flow.anchors import Anchor
 from adrpo.flow.path import interpolate, target_velocity
 from adrpo.flow.policy import Conditioning, FlowPolicy
 from adrpo.flow.stopwatch import Stopwatch
@@ -39,6 +40,7 @@ def sample_path(x_1: Tensor, generator: torch.Generator, *, timesteps: int = 1) 
 @torch.no_grad()
 def reference_velocity(
     policy: FlowPolicy,
+    anchor: Anchor,
     path: PathSamples,
     conditioning: Conditioning,
     needed: Tensor,
@@ -46,14 +48,14 @@ def reference_velocity(
     micro_batch: int,
     guidance_scale: float,
 ) -> Tensor:
-    """v_ref of the rows where ``needed`` [batch] is true, in one pass with the adapter off.
+    """v_ref of the rows where ``needed`` [batch] is true, in one pass with ``anchor`` active.
 
     The other rows are NaN: whatever reads one by mistake shows it.
     """
     v_ref = torch.full_like(path.x_t, math.nan)
     if not needed.any():
         return v_ref
-    with policy.reference():
+    with anchor.active():
         for rows in needed.nonzero().flatten().split(micro_batch):
             v_ref[rows] = policy.velocity(
                 path.x_t[rows],
@@ -75,6 +77,7 @@ class Losses:
 
 def accumulate_gradient(
     policy: FlowPolicy,
+    anchor: Anchor,
     path: PathSamples,
     conditioning: Conditioning,
     *,
@@ -92,6 +95,7 @@ def accumulate_gradient(
     with stopwatch.part("reference"):
         v_ref = reference_velocity(
             policy,
+            anchor,
             path,
             conditioning,
             needed,

@@ -1,0 +1,98 @@
+"""The anchor behind v_ref: the frozen base, or an average that follows the policy."""
+
+import pytest
+import torch
+
+from adrpo.config import AdapterConfig, AlgorithmConfig, ModelConfig
+from adrpo.flow.anchors import BaseAnchor, EmaAnchor, build_anchor
+from adrpo.flow.loading import load_policy
+from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.flow.rollout import initial_noise
+
+
+@pytest.fixture
+def policy() -> StableDiffusion3Policy:
+    policy = load_policy(ModelConfig())
+    torch.manual_seed(0)
+    policy.add_adapter(AdapterConfig())
+    return policy
+
+
+def perturb(policy: StableDiffusion3Policy, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+
+
+@torch.no_grad()
+def velocity(policy: StableDiffusion3Policy) -> torch.Tensor:
+    x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
+    return policy.velocity(x_t, t, policy.encode(["a red circle", "two blue stars"]))
+
+
+def test_the_average_begins_at_the_base_and_leaves_the_policy_as_it_was(
+    policy: StableDiffusion3Policy,
+):
+    anchor = EmaAnchor(policy, decay=0.5)
+    perturb(policy, 1)
+    own = velocity(policy)
+    with anchor.active():
+        averaged = velocity(policy)
+    with policy.reference():
+        base = velocity(policy)
+    # B is zero at the beginning, so the averaged adapter adds exact zeros.
+    assert torch.equal(averaged, base)
+    assert torch.equal(velocity(policy), own) and not torch.equal(own, base)
+
+
+def test_the_policy_comes_back_after_an_error(policy: StableDiffusion3Policy):
+    anchor = EmaAnchor(policy, decay=0.5)
+    perturb(policy, 1)
+    own = velocity(policy)
+    with pytest.raises(RuntimeError), anchor.active():
+        raise RuntimeError("while v_ref is computed")
+    assert torch.equal(velocity(policy), own)
+
+
+def test_the_average_is_the_weighted_sum_of_the_past(policy: StableDiffusion3Policy):
+    anchor = EmaAnchor(policy, decay=0.75)
+    past = [[p.detach().clone() for p in policy.adapter_parameters()]]
+    for step in range(3):
+        perturb(policy, step)
+        past.append([p.detach().clone() for p in policy.adapter_parameters()])
+        anchor.update()
+    weights = [0.75**3, 0.25 * 0.75**2, 0.25 * 0.75, 0.25]
+    for place, value in enumerate(anchor.state()):
+        expected = sum(w * values[place] for w, values in zip(weights, past, strict=True))
+        # Three float32 interpolations of values below 1.
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
+
+
+def test_the_average_has_no_gradient_and_no_memory_shared_with_the_policy(
+    policy: StableDiffusion3Policy,
+):
+    anchor = EmaAnchor(policy, decay=0.9)
+    before = [value.clone() for value in anchor.state()]
+    perturb(policy, 1)
+    for value, old in zip(anchor.state(), before, strict=True):
+        assert not value.requires_grad
+        assert torch.equal(value, old)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("base", BaseAnchor), ("ema", EmaAnchor)])
+def test_the_configuration_names_the_anchor(policy: StableDiffusion3Policy, name: str, kind: type):
+    algorithm = AlgorithmConfig.model_validate({"anchor": name, "anchor_decay": 0.5})
+    anchor = build_anchor(algorithm, policy)
+    assert type(anchor) is kind
+    assert not isinstance(anchor, EmaAnchor) or anchor.decay == 0.5
+
+
+def test_a_saved_average_is_loaded_whole(policy: StableDiffusion3Policy):
+    anchor, other = EmaAnchor(policy, decay=0.5), EmaAnchor(policy, decay=0.5)
+    perturb(policy, 1)
+    anchor.update()
+    other.load_state([value.clone() for value in anchor.state()])
+    with anchor.active():
+        expected = velocity(policy)
+    with other.active():
+        assert torch.equal(velocity(policy), expected)
