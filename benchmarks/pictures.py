@@ -1,6 +1,7 @@
 """The README's picture: what the base and the fine-tuned model draw from the same noises."""
 
 import json
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -33,7 +34,7 @@ def draw_comparison(run_folder: Path, file: Path) -> None:
     run = RunDirectory.open(run_folder)
     listing = json.loads((run.samples / "prompts.json").read_text(encoding="utf-8"))
     shown = listing["held_out"][:ROWS]
-    figure, axes = plt.subplots(len(shown), 2, figsize=(9, 1.32 * len(shown)), squeeze=False)
+    figure, axes = plt.subplots(len(shown), 2, figsize=(9, 0.96 * len(shown) + 0.3), squeeze=False)
     for place, item in enumerate(shown):
         for axis, side in zip(axes[place], ("base", "final"), strict=True):
             axis.imshow(_row(run.samples / side, place))
@@ -41,7 +42,7 @@ def draw_comparison(run_folder: Path, file: Path) -> None:
         axes[place][0].text(
             -0.03,
             0.5,
-            item["prompt"].replace(" and ", "\nand ").replace(" of a", " of\na"),
+            textwrap.fill(item["prompt"], 18),
             transform=axes[place][0].transAxes,
             ha="right",
             va="center",
@@ -49,6 +50,6 @@ def draw_comparison(run_folder: Path, file: Path) -> None:
         )
     axes[0][0].set_title("base", fontsize=11)
     axes[0][1].set_title("fine-tuned, same noises", fontsize=11)
-    figure.subplots_adjust(left=0.2, right=0.99, top=0.94, bottom=0.01, wspace=0.04, hspace=0.06)
+    figure.subplots_adjust(left=0.2, right=0.99, top=0.94, bottom=0.01, wspace=0.04, hspace=0.08)
     figure.savefig(file, dpi=110)
     plt.close(figure)

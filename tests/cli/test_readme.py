@@ -30,3 +30,8 @@ def test_every_command_of_the_readme_exists():
     named = re.findall(r"^adrpo (\w+)", "\n".join(blocks), flags=re.MULTILINE)
     assert len(named) >= 6
     assert set(named) <= known
+
+
+def test_the_table_of_the_readme_is_the_measured_one():
+    table = Path("benchmarks/results/improvement/table.md").read_text(encoding="utf-8")
+    assert table.strip() in README
