@@ -2,7 +2,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """Trains a CLIP model on scenes: the reward, or the second opinion kept for evaluation.
 
-``python -m adrpo.embedded.build reward-clip|evaluation-clip --output DIR``. The contrastive loss
+``python -m adrpo.embedded.build reward-clip|evaluation-clip --work DIR``. The contrastive loss
 of CLIP with hard negatives on both sides: an image against the captions of the batch and against
 captions one attribute away from its own; a caption against the images of the batch, a spoilt
 picture of its own scene, and a picture of a scene one attribute away. Pairs of the batch that
