@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from adrpo.config import FlowConfig
+from adrpo.flow.policy import StableDiffusion3Policy
 
 TIMINGS = ("seconds", "samples_per_second")
 
@@ -34,6 +36,13 @@ def tiny_config(**sections: dict[str, Any]) -> FlowConfig:
     for name, section in sections.items():
         settings[name] = settings.get(name, {}) | section
     return FlowConfig.model_validate(settings)
+
+
+def perturb(policy: StableDiffusion3Policy, seed: int = 1) -> None:
+    """Move the adapter away from where it is, as training would."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

@@ -2,26 +2,12 @@
 
 import pytest
 import torch
+from tiny_runs import perturb
 
-from adrpo.config import AdapterConfig, AlgorithmConfig, ModelConfig
+from adrpo.config import AlgorithmConfig
 from adrpo.flow.anchors import BaseAnchor, EmaAnchor, build_anchor
-from adrpo.flow.loading import load_policy
 from adrpo.flow.policy import StableDiffusion3Policy
 from adrpo.flow.rollout import initial_noise
-
-
-@pytest.fixture
-def policy() -> StableDiffusion3Policy:
-    policy = load_policy(ModelConfig())
-    torch.manual_seed(0)
-    policy.add_adapter(AdapterConfig())
-    return policy
-
-
-def perturb(policy: StableDiffusion3Policy, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in policy.adapter_parameters():
-        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
 
 
 @torch.no_grad()

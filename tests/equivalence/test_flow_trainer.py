@@ -74,6 +74,24 @@ def test_several_timesteps_per_sample_are_rows_of_their_own(tmp_path: Path):
             assert row[name] == pytest.approx(value, rel=2e-2, abs=2e-3), name
 
 
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [0.5, 1, 1, 1]),
+        ("linear", [0.5, 1, 2 / 3, 1 / 3]),
+        ("cosine", [0.5, 1, 0.75, 0.25]),
+    ],
+)
+def test_the_learning_rate_rises_and_falls_as_configured(
+    tmp_path: Path, schedule: str, factors: list[float]
+):
+    """Of the first four of five steps, each row telling the next step's rate."""
+    training = {"steps": 5, "warmup_steps": 2, "learning_rate_schedule": schedule}
+    run = FlowTrainer(tiny_config(training=training)).train(tmp_path / "run", progress=False)
+    rates = [row["learning_rate"] for row in metrics_without_timings(run)]
+    assert rates[:4] == pytest.approx([1e-3 * factor for factor in factors])
+
+
 def test_evaluations_are_paired_by_noise(run: Path):
     directory = RunDirectory.open(run)
     before, after = (read_values(directory.samples / f"step-00000{n}/values.json") for n in (0, 4))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_runs import perturb
 
 from adrpo.config import AdapterConfig, ModelConfig
 from adrpo.errors import AdrpoError
@@ -11,20 +12,6 @@ from adrpo.flow.policy import StableDiffusion3Policy
 from adrpo.flow.rollout import initial_noise
 from adrpo.flow.stopwatch import Stopwatch
 from adrpo.flow.update import accumulate_gradient, sample_path
-
-
-@pytest.fixture
-def policy() -> StableDiffusion3Policy:
-    policy = load_policy(ModelConfig())
-    torch.manual_seed(0)
-    policy.add_adapter(AdapterConfig())
-    return policy
-
-
-def perturb(policy: StableDiffusion3Policy) -> None:
-    generator = torch.Generator().manual_seed(1)
-    for parameter in policy.adapter_parameters():
-        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
 
 
 def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config import FlowConfig, TrainingConfig, config_to_yaml
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.flow.anchors import build_anchor
@@ -16,7 +16,6 @@ from adrpo.flow.loading import load_policy
 from adrpo.flow.progress import TrainingProgress
 from adrpo.flow.resuming import check_same_run
 from adrpo.flow.rollout import Samples, Weights, initial_noise, prompt_order, weigh
-from adrpo.flow.schedules import learning_rate_factor
 from adrpo.flow.stopwatch import Stopwatch
 from adrpo.flow.update import Losses, accumulate_gradient, sample_path
 from adrpo.rewards.base import Reward, RewardResult, RewardTerm, score
@@ -66,14 +65,7 @@ class FlowTrainer:
             lr=training.learning_rate,
             weight_decay=training.weight_decay,
         )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            learning_rate_factor(
-                training.learning_rate_schedule,
-                warmup_steps=training.warmup_steps,
-                steps=training.steps,
-            ),
-        )
+        self.schedule = _schedule(self.optimizer, training)
         held_out = load_prompts(
             config.prompts.held_out,
             size=config.prompts.held_out_size,
@@ -287,3 +279,18 @@ class FlowTrainer:
 
     def _evaluate(self, run: RunDirectory, step: int) -> None:
         run.append_evaluation(self.evaluator.evaluate(run, step))
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, training: TrainingConfig
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """diffusers' schedule; its warm-up begins at a rate of 0."""
+    from diffusers.optimization import get_scheduler
+
+    name = training.learning_rate_schedule
+    return get_scheduler(
+        "constant_with_warmup" if name == "constant" else name,
+        optimizer,
+        num_warmup_steps=training.warmup_steps,
+        num_training_steps=training.steps,
+    )

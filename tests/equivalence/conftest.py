@@ -1,0 +1,15 @@
+import pytest
+import torch
+
+from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.flow.loading import load_policy
+from adrpo.flow.policy import StableDiffusion3Policy
+
+
+@pytest.fixture
+def policy() -> StableDiffusion3Policy:
+    """The embedded model with a new adapter."""
+    policy = load_policy(ModelConfig())
+    torch.manual_seed(0)
+    policy.add_adapter(AdapterConfig())
+    return policy
