@@ -29,7 +29,8 @@ from adrpo.flow.evaluator import read_values, values_path
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.environment import environment_record
 
-METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", "clip_diversity", "divergence")
+DIVERSITIES = ("clip_diversity", "clip_diversity_l2", "clip_diversity_right")
+METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", *DIVERSITIES, "divergence")
 
 
 def run_folder(runs: Path, recipe: str, seed: int) -> Path:
@@ -61,6 +62,36 @@ def load(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, 
     return [first, last], before, after, categories
 
 
+def compare(
+    metric: str,
+    befores: list[dict[str, Any]],
+    afters: list[dict[str, Any]],
+    strata: list[str],
+) -> dict[str, Any]:
+    """Base, tuned, change and share kept of one metric over the seeds, with intervals.
+
+    Prompts without a value on either side (fewer than two right images) are left out.
+    """
+    before = np.concatenate([values[metric] for values in befores])
+    after = np.concatenate([values[metric] for values in afters])
+    there = np.isfinite((before + after).reshape(len(before), -1)).all(axis=1)
+    names = [name for name, kept in zip(strata, there, strict=True) if kept]
+    before, after = before[there], after[there]
+    result = {
+        "prompts": len(names),
+        "base": bootstrap_mean(before, names, seed=0)._asdict(),
+        "tuned": bootstrap_mean(after, names, seed=0)._asdict(),
+        "change": bootstrap_change(before, after, names, seed=0)._asdict(),
+        "tuned_by_seed": [float(np.nanmean(values[metric])) for values in afters],
+        "change_by_seed": [
+            float(np.nanmean(b[metric] - a[metric])) for a, b in zip(befores, afters, strict=True)
+        ],
+    }
+    if metric in DIVERSITIES:
+        result["kept"] = bootstrap_ratio(before, after, names, seed=0)._asdict()
+    return result
+
+
 def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any], list[Any]]:
     rows, befores, afters, strata = [], [], [], []
     for seed in seeds:
@@ -71,26 +102,7 @@ def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any]
         strata += [f"{seed} {category}" for category in categories]
     summary: dict[str, Any] = {"seeds": seeds, "images": rows[-1]["samples"]}
     for metric in METRICS:
-        before = np.concatenate([values[metric] for values in befores])
-        after = np.concatenate([values[metric] for values in afters])
-        per_seed = [float(b[metric].mean()) for b in afters]
-        gains = [
-            float(b[metric].mean() - a[metric].mean()) for a, b in zip(befores, afters, strict=True)
-        ]
-        summary[metric] = {
-            "base": bootstrap_mean(before, strata, seed=0)._asdict(),
-            "tuned": bootstrap_mean(after, strata, seed=0)._asdict(),
-            "change": bootstrap_change(before, after, strata, seed=0)._asdict(),
-            "tuned_by_seed": per_seed,
-            "change_by_seed": gains,
-        }
-    kept = bootstrap_ratio(
-        np.concatenate([values["clip_diversity"] for values in befores]),
-        np.concatenate([values["clip_diversity"] for values in afters]),
-        strata,
-        seed=0,
-    )
-    summary["clip_diversity"]["kept"] = kept._asdict()
+        summary[metric] = compare(metric, befores, afters, strata)
     minutes = [
         RunDirectory.open(run_folder(runs, recipe, seed)).read_metrics()[-1]["wall_seconds"] / 60
         for seed in seeds
@@ -101,8 +113,9 @@ def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any]
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "| recipe | seeds | gold accuracy | CLIP score | second CLIP | diversity kept | minutes |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | seeds | gold accuracy | CLIP score | second CLIP | diversity kept "
+        "| as L2 distance | among right images | minutes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
 
     def cell(metric: dict[str, Any], digits: int) -> str:
@@ -113,12 +126,15 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
             f"{change['high']:+.{digits}f}])"
         )
 
+    def kept(metric: dict[str, Any]) -> str:
+        share = metric["kept"]
+        return f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"
+
     for recipe, summary in summaries.items():
-        kept = summary["clip_diversity"]["kept"]
         lines.append(
             f"| `{recipe}` | {len(summary['seeds'])} | {cell(summary['gold_accuracy'], 3)} "
             f"| {cell(summary['clip_score'], 1)} | {cell(summary['clip_score_evaluation'], 1)} "
-            f"| {kept['mean']:.2f} [{kept['low']:.2f}, {kept['high']:.2f}] "
+            f"| {' | '.join(kept(summary[metric]) for metric in DIVERSITIES)} "
             f"| {summary['minutes_median']:.0f} |"
         )
     return "\n".join(lines) + "\n"

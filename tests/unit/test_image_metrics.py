@@ -48,6 +48,24 @@ def test_clip_diversity_is_the_mean_over_ordered_pairs_within_a_prompt() -> None
     torch.testing.assert_close(clip_diversity(embeds), expected, rtol=0, atol=ATOL)
 
 
+def test_l2_diversity_is_the_mean_distance_of_unit_embeddings() -> None:
+    embeds = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(1))
+    unit = embeds / embeds.norm(dim=-1, keepdim=True)
+    expected = torch.stack([torch.pdist(prompt).mean() for prompt in unit])
+    # The root of a difference of cosines near 1: float32 leaves 1e-6 of it.
+    torch.testing.assert_close(clip_diversity(embeds, kind="l2_unit"), expected, rtol=0, atol=1e-5)
+
+
+def test_diversity_among_chosen_images_is_that_of_them_alone() -> None:
+    embeds = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(1))
+    among = torch.tensor([[True] * 4, [True, False, True, True], [False, False, True, False]])
+    result = clip_diversity(embeds, among=among)
+    torch.testing.assert_close(result[:1], clip_diversity(embeds[:1]), rtol=0, atol=ATOL)
+    chosen = embeds[1:2, [0, 2, 3]]
+    torch.testing.assert_close(result[1:2], clip_diversity(chosen), rtol=0, atol=ATOL)
+    assert result[2].isnan()  # one image has no pair
+
+
 def test_clip_diversity_ends_of_its_range() -> None:
     same = torch.randn(1, 1, 6, generator=torch.Generator().manual_seed(2)).expand(1, 3, 6)
     opposite = torch.tensor([[[1.0, 0.0], [-4.0, 0.0]]])

@@ -131,6 +131,10 @@ class Evaluator:
         }
         groups = embeds.reshape(*shape, -1)
         values["clip_diversity"] = clip_diversity(groups).double().numpy()
+        values["clip_diversity_l2"] = clip_diversity(groups, kind="l2_unit").double().numpy()
+        if self.has_gold:
+            right = torch.from_numpy(values["gold_accuracy"] == 1).to(groups.device)
+            values["clip_diversity_right"] = clip_diversity(groups, among=right).double().numpy()
         return values
 
     @torch.inference_mode()

@@ -106,6 +106,7 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     places = (
         ("Model", "model", "pretrained"),
         ("β₀", "algorithm", "beta_0"),
+        ("Anchor", "algorithm", "anchor"),
         ("Learning rate", "training", "learning_rate"),
         ("Seed", "training", "seed"),
     )

@@ -12,6 +12,8 @@ METRICS = {
     "clip_score_evaluation": ("CLIP score, second CLIP", "100 cos; never trained against"),
     "clip_score": ("CLIP score, reward CLIP", "100 cos; the model that rewards"),
     "clip_diversity": ("CLIP diversity", "mean 100 (1 − cos) between pictures of a prompt"),
+    "clip_diversity_l2": ("CLIP diversity, L2", "mean distance of the same unit embeddings"),
+    "clip_diversity_right": ("CLIP diversity, right pictures", "between accepted pictures alone"),
     "divergence": ("Divergence", "mean |v − v_ref|² from the reference"),
 }
 """Label and explanation of the known metrics, in the table's order."""

@@ -48,7 +48,9 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
                 start=start or work / "base",
             )
         case "pipeline":
-            return base.average(start or work / "base", work / "noisy_base", work / "pipeline")
+            return base.mean_pipeline(
+                start or work / "base", work / "noisy_base", work / "pipeline"
+            )
         case "drawings":
             drawn_by = start or work / "base"
             return drawings.draw_and_judge(drawn_by, work / "drawings.npz", prompts=6000, seed=5)

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -213,13 +212,6 @@ def noise_levels(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(torch.arange(count) % 2 == 0, uniform, normal)
 
 
-def save_state(file: Path, **state: Any) -> None:
-    """Replace ``file``, so that a kill leaves the old one or the new one."""
-    partial = file.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(file)
-
-
 def load_parts(model: Base, pipeline_folder: Path) -> None:
     """Fill ``model`` from a saved pipeline, in float32."""
     pipeline = StableDiffusion3Pipeline.from_pretrained(
@@ -227,6 +219,67 @@ def load_parts(model: Base, pipeline_folder: Path) -> None:
     )
     for name, module in model.named_children():
         module.load_state_dict(getattr(pipeline, name).state_dict())
+
+
+class Training:
+    """The model, its moving average and its optimizers: what a stopped call goes on from."""
+
+    def __init__(self, model: Base, output: Path, *, steps: int, going_on: bool) -> None:
+        self.model = model
+        self.average = deepcopy(model).eval().requires_grad_(False)
+        self.compiled = torch.compile(model, dynamic=False)
+        if going_on:
+            self.optimizing = [torch.optim.AdamW(model.parameters(), lr=GOING_ON_RATE, fused=True)]
+        else:
+            self.optimizing = optimizers(model, muon_rate=MUON_RATE, adam_rate=ADAM_RATE)
+        self.schedule = Schedule(self.optimizing, steps=steps, warmup=WARMUP)
+        self.file = output / "state.pt"
+
+    def update(
+        self, step: int, latents: Tensor, tokens: Tensor, generator: torch.Generator
+    ) -> float:
+        """One step on ``latents`` and their captions; the loss."""
+        noise = torch.randn(latents.shape, generator=generator)
+        sigma = noise_levels(len(latents), generator)
+        x_t = torch.lerp(latents, noise, sigma[:, None, None, None])
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = self.compiled(x_t, sigma, tokens, 256 if _long(step) else 1)
+        loss = (velocity.float() - (noise - latents)).square().mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.schedule.apply(step)
+        decay = min(EMA_DECAY, step / (step + 10))
+        for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            kept.lerp_(new.detach(), 1 - decay)
+        return loss.item()
+
+    def save(self, step: int, seconds: float) -> None:
+        """Replace the file, so that a kill leaves the old one or the new one."""
+        partial = self.file.with_suffix(".partial")
+        state = {
+            "step": step,
+            "seconds": seconds,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizing],
+        }
+        torch.save(state, partial)
+        partial.replace(self.file)
+
+    def restore(self) -> tuple[int, float]:
+        """Steps done and their seconds: 0 where nothing was saved."""
+        if not self.file.exists():
+            return 0, 0.0
+        state = torch.load(self.file, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizing, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        return state["step"], state["seconds"]
+
+
+def _long(step: int) -> bool:
+    return step % LONG_CONTEXT_EVERY == 0
 
 
 def train(
@@ -253,64 +306,30 @@ def train(
     model = Base(tokenizer)
     if start is not None:
         load_parts(model, start)
-    average = deepcopy(model).eval().requires_grad_(False)
-    pipeline = assemble(average, vae, tokenizer)
-    compiled = torch.compile(model, dynamic=False)
-    if start is None:
-        optimizing = optimizers(model, muon_rate=MUON_RATE, adam_rate=ADAM_RATE)
-    else:
-        going_on = torch.optim.AdamW(model.parameters(), lr=GOING_ON_RATE, fused=True)
-        optimizing = [going_on]
-    schedule = Schedule(optimizing, steps=steps, warmup=WARMUP)
-    done, seconds_before = 0, 0.0
-    if (output / "state.pt").exists():
-        state = torch.load(output / "state.pt", weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizing, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        done, seconds_before = state["step"], state["seconds"]
+    training = Training(model, output, steps=steps, going_on=start is not None)
+    pipeline = assemble(training.average, vae, tokenizer)
+    done, seconds_before = training.restore()
     started, running = time.monotonic() - seconds_before, 0.0
     for step in range(done + 1, steps + 1):
         generator = torch.Generator().manual_seed(seed * 1_000_000 + step)
-        long = step % LONG_CONTEXT_EVERY == 0
-        count = BATCH // 4 if long else BATCH
+        count = BATCH // 4 if _long(step) else BATCH
         index = torch.randint(dataset_size, (count,), generator=generator)
-        x_1, input_ids = latents[index], tokens[index].clone()
+        input_ids = tokens[index].clone()
         input_ids[torch.rand(count, generator=generator) < CAPTION_DROPOUT] = empty
-        noise = torch.randn(x_1.shape, generator=generator)
-        sigma = noise_levels(count, generator)
-        x_t = torch.lerp(x_1, noise, sigma[:, None, None, None])
-        with torch.autocast("cpu", torch.bfloat16):
-            velocity = compiled(x_t, sigma, input_ids, 256 if long else 1)
-        loss = (velocity.float() - (noise - x_1)).square().mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        schedule.apply(step)
-        decay = min(EMA_DECAY, step / (step + 10))
-        for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-            kept.lerp_(new.detach(), 1 - decay)
-        running += loss.item()
+        running += training.update(step, latents[index], input_ids, generator)
         seconds = time.monotonic() - started
         if step % 100 == 0:
             print(f"base {step}/{steps} loss {running / 100:.4f} {seconds:.0f} s", flush=True)
             running = 0.0
         if step % 500 == 0:
-            save_state(
-                output / "state.pt",
-                step=step,
-                seconds=seconds,
-                model=model.state_dict(),
-                average=average.state_dict(),
-                optimizers=[optimizer.state_dict() for optimizer in optimizing],
-            )
+            training.save(step, seconds)
         if step % 1000 == 0 or step == steps:
             print(gold_accuracy(pipeline, prompts=120, guidance_scale=1.0), flush=True)
             pipeline.save_pretrained(output)
     return {"steps": steps, "seconds": round(time.monotonic() - started)}
 
 
-def average(first: Path, second: Path, output: Path) -> dict[str, float]:
+def mean_pipeline(first: Path, second: Path, output: Path) -> dict[str, float]:
     """Save the pipeline whose weights are the means of two (a model soup, arXiv 2203.05482)."""
     mean, other = (
         StableDiffusion3Pipeline.from_pretrained(

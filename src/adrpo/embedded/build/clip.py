@@ -11,6 +11,7 @@ could be right by accident are masked out. The reward also learns from judged dr
 """
 
 import time
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from adrpo.embedded.scenes import Scene, caption, hard_negatives, sample_split
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 BATCH = 32
-JUDGED_PROMPTS = 12
+JUDGED_PROMPTS = 24
 CHECKED_PROMPTS = 300
 """Judged prompts (of eight drawings) in a batch, and kept out of training to check on."""
 
@@ -210,36 +211,54 @@ class Batches:
     def loss(self, model: CLIPModel, tokenizer: CLIPTokenizer) -> Tensor:
         index = torch.randint(len(self.pool.scenes), (BATCH,), generator=self.generator)
         scenes = [self.pool.scenes[i] for i in index]
-        parts = (self.pool.right, self.pool.wrong, self.pool.spoilt)
-        pictures = torch.cat([part[index] for part in parts])
-        captions = [caption(scene) for scene in scenes] + [
-            caption(negatives[i])
-            for negatives in map(hard_negatives, scenes)
-            for i in self.rng.integers(len(negatives), size=HARD_CAPTIONS)
-        ]
-        judged = torch.empty(0, dtype=torch.long)
+        pictures = {
+            "right": self.pool.right[index],
+            "wrong": self.pool.wrong[index],
+            "spoilt": self.pool.spoilt[index],
+        }
+        captions = {
+            "own": [caption(scene) for scene in scenes],
+            "hard": [
+                caption(negatives[i])
+                for negatives in map(hard_negatives, scenes)
+                for i in self.rng.integers(len(negatives), size=HARD_CAPTIONS)
+            ],
+        }
+        verdicts = torch.empty(0, 0, dtype=torch.bool)
         if self.drawings is not None:
             choices = len(self.drawings.scenes)
             judged = torch.randint(choices, (JUDGED_PROMPTS,), generator=self.generator)
-            pictures = torch.cat([pictures, self.drawings.images[judged].flatten(0, 1)])
-            captions += [caption(self.drawings.scenes[i]) for i in judged]
+            pictures["judged"] = self.drawings.images[judged].flatten(0, 1)
+            captions["judged"] = [caption(self.drawings.scenes[i]) for i in judged]
+            verdicts = self.drawings.right[judged]
         if self.instance_weight:
-            pictures = torch.cat([pictures, self.pool.right[index], self.pool.other[index]])
+            pictures["again"] = self.pool.right[index]
+            pictures["other"] = self.pool.other[index]
         with torch.autocast("cpu", torch.bfloat16):
-            images = embed_images(model, augment(pictures, self.generator)).float()
-            texts = embed_texts(model, tokenizer, captions).float()
+            shown = augment(torch.cat(list(pictures.values())), self.generator)
+            images = _parts(pictures, embed_images(model, shown).float())
+            told = [text for texts in captions.values() for text in texts]
+            texts = _parts(captions, embed_texts(model, tokenizer, told).float())
         scale = model.logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-        own = BATCH * (1 + HARD_CAPTIONS)
-        loss = contrastive_loss(images[: 3 * BATCH], texts[:own], scale, scenes)
+        loss = contrastive_loss(
+            torch.cat([images["right"], images["wrong"], images["spoilt"]]),
+            torch.cat([texts["own"], texts["hard"]]),
+            scale,
+            scenes,
+        )
         if self.instance_weight:
-            views = (images[:BATCH], images[-2 * BATCH : -BATCH], images[-BATCH:])
-            loss = loss + self.instance_weight * instance_loss(*views, scale)
+            views = instance_loss(images["right"], images["again"], images["other"], scale)
+            loss = loss + self.instance_weight * views
         if self.drawings is not None:
-            first = 3 * BATCH
-            drawn = images[first : first + self.drawings.right.shape[1] * JUDGED_PROMPTS]
-            drawn = drawn.view(JUDGED_PROMPTS, -1, images.shape[-1])
-            loss = loss + judged_loss(drawn, texts[own:], scale, self.drawings.right[judged])
+            drawn = images["judged"].view(*verdicts.shape, -1)
+            loss = loss + judged_loss(drawn, texts["judged"], scale, verdicts)
         return loss
+
+
+def _parts(named: Mapping[str, Sized], embedded: Tensor) -> dict[str, Tensor]:
+    """The rows of ``embedded``, by the names of what was embedded together."""
+    rows = embedded.split([len(part) for part in named.values()])
+    return dict(zip(named, rows, strict=True))
 
 
 def train(
