@@ -260,6 +260,10 @@ def test_sample_and_evaluate_a_run(
     printed = {line.split()[0]: line.split()[1] for line in command.out.splitlines()}
     assert float(printed["clip_score"]) == pytest.approx(row["clip_score"], rel=1e-3)  # 4 digits
 
+    assert command("evaluate", "embedded", *small) == 0
+    base = json.loads(Path("row.json").read_text())
+    assert base["divergence"] == 0 and base["clip_score"] != row["clip_score"]
+
 
 def test_doctor_accepts_the_demo_and_names_what_is_broken(
     command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -34,6 +34,15 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
     return float(torch.stack(squares).sum().sqrt())
 
 
+def test_a_model_without_an_adapter_is_its_own_reference():
+    policy = load_policy(ModelConfig())
+    x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
+    conditioning = policy.encode(["a red circle", "two blue stars"])
+    with policy.reference():
+        v_ref = policy.velocity(x_t, t, conditioning)
+    assert torch.equal(policy.velocity(x_t, t, conditioning), v_ref)
+
+
 def test_a_new_adapter_changes_nothing(policy: StableDiffusion3Policy):
     x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
     conditioning = policy.encode(["a red circle", "two blue stars"])

@@ -93,6 +93,7 @@ class StableDiffusion3Policy:
         self.height = height or pipeline.default_sample_size * pipeline.vae_scale_factor
         self.width = width or pipeline.default_sample_size * pipeline.vae_scale_factor
         self.model_calls = 0
+        self._adapted = False
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
@@ -173,6 +174,9 @@ class StableDiffusion3Policy:
     @contextmanager
     def reference(self) -> Iterator[None]:
         """The frozen reference: the adapter is off inside, and as it was afterwards."""
+        if not self._adapted:  # diffusers refuses to switch off what isn't there
+            yield
+            return
         self.pipeline.transformer.disable_adapters()
         try:
             yield
@@ -203,6 +207,7 @@ class StableDiffusion3Policy:
                 f"adapter.target_modules: expected names of linear layers of the transformer; "
                 f"received {list(adapter.target_modules)}: {str(error).splitlines()[0]}"
             ) from error
+        self._adapted = True
         for parameter in self.adapter_parameters():
             parameter.data = parameter.data.float()
 
@@ -226,6 +231,7 @@ class StableDiffusion3Policy:
             metadata=metadata,
             _pipeline=self.pipeline,
         )
+        self._adapted = True
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The trainable parameters, in a fixed order."""
