@@ -6,7 +6,8 @@ Trains each recipe with each seed (`adrpo train`, one process each; a finished r
 stopped one resumed), then writes to benchmarks/results/improvement/: ``rows.jsonl`` (the first
 and the last evaluation of every run), ``summary.json`` (recipe -> metric -> mean, low, high over
 all seeds, prompts and images, and the seeds' own values), ``table.md``, and ``pictures.png`` (the
-last recipe's first seed).
+first recipe's first seed). The last line of the table is what no training at all gives: the base
+under classifier-free guidance, on the same prompts and noises.
 
 An interval is the bootstrap of ``adrpo.evaluation.statistics`` on the runs' per-image values, the
 seeds side by side as strata: it speaks for these seeds, and the seeds' own values stand beside it.
@@ -24,12 +25,17 @@ from typing import Any
 import numpy as np
 from pictures import draw_comparison
 
+from adrpo.config import load_config
+from adrpo.data.prompts import load_prompts
 from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
-from adrpo.flow.evaluator import read_values, values_path
+from adrpo.flow.evaluator import Evaluator, read_values, values_path
+from adrpo.flow.loading import load_policy
+from adrpo.rewards.loading import build_reward
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.environment import environment_record
 
 DIVERSITIES = ("clip_diversity", "clip_diversity_l2", "clip_diversity_right")
+GUIDANCE = 1.5
 METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", *DIVERSITIES, "divergence")
 
 
@@ -74,7 +80,8 @@ def compare(
     """
     before = np.concatenate([values[metric] for values in befores])
     after = np.concatenate([values[metric] for values in afters])
-    there = np.isfinite((before + after).reshape(len(before), -1)).all(axis=1)
+    finite = np.isfinite((before + after).reshape(len(before), -1))
+    there = np.logical_and.reduce(finite, axis=1)
     names = [name for name, kept in zip(strata, there, strict=True) if kept]
     before, after = before[there], after[there]
     result = {
@@ -111,6 +118,26 @@ def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any]
     return summary, rows
 
 
+def guide(runs: Path, recipe: str, seed: int, scale: float) -> dict[str, Any]:
+    """The base under guidance against the base without, on a run's evaluation prompts."""
+    folder = run_folder(runs, recipe, seed)
+    _, before, _, categories = load(folder)
+    config = load_config(folder / "config.yaml", [f"evaluation.sampling.guidance_scale={scale}"])
+    held_out = config.prompts.held_out
+    policy = load_policy(config.model)
+    evaluator = Evaluator(
+        config.evaluation,
+        policy,
+        build_reward(config.reward, policy.device),
+        load_prompts(held_out, size=config.prompts.held_out_size, seed=config.evaluation.seed),
+    )
+    after = evaluator.measure().values
+    # Of the weights, not of the guided field, and so 0 without a meaning.
+    compared = [metric for metric in METRICS if metric != "divergence"]
+    result = {metric: compare(metric, [before], [after], categories) for metric in compared}
+    return {"seeds": [], "images": after["gold_accuracy"].size, **result}
+
+
 def table(summaries: dict[str, dict[str, Any]]) -> str:
     lines = [
         "| recipe | seeds | gold accuracy | CLIP score | second CLIP | diversity kept "
@@ -131,11 +158,12 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
         return f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"
 
     for recipe, summary in summaries.items():
+        minutes = f"{summary['minutes_median']:.0f}" if summary["seeds"] else "none"
         lines.append(
-            f"| `{recipe}` | {len(summary['seeds'])} | {cell(summary['gold_accuracy'], 3)} "
+            f"| {recipe} | {len(summary['seeds']) or 'none'} | {cell(summary['gold_accuracy'], 3)} "
             f"| {cell(summary['clip_score'], 1)} | {cell(summary['clip_score_evaluation'], 1)} "
             f"| {' | '.join(kept(summary[metric]) for metric in DIVERSITIES)} "
-            f"| {summary['minutes_median']:.0f} |"
+            f"| {minutes} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -157,6 +185,8 @@ def main() -> None:
     for recipe in arguments.recipes:
         summaries[recipe], more = summarise(arguments.runs, recipe, arguments.seeds)
         rows += more
+    guided = guide(arguments.runs, arguments.recipes[0], arguments.seeds[0], GUIDANCE)
+    summaries[f"base, guidance {GUIDANCE}"] = guided
     arguments.output.mkdir(parents=True, exist_ok=True)
     record = {
         "command": " ".join(["python", *sys.argv]),
@@ -166,7 +196,7 @@ def main() -> None:
     (arguments.output / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.output / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     draw_comparison(
-        run_folder(arguments.runs, arguments.recipes[-1], arguments.seeds[0]),
+        run_folder(arguments.runs, arguments.recipes[0], arguments.seeds[0]),
         arguments.output / "pictures.png",
     )
     (arguments.output / "table.md").write_text(table(summaries), encoding="utf-8")
