@@ -127,7 +127,7 @@ def gold_quality(count: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=60)
+    parser.add_argument("--prompts", type=int, default=120)
     parser.add_argument("--per-prompt", type=int, default=16)
     parser.add_argument("--output", type=Path, default=None, help="folder for summary.json")
     arguments = parser.parse_args()
