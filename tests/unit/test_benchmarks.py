@@ -1,0 +1,52 @@
+"""The arithmetic of the committed benchmarks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adrpo.evaluation import clip_diversity
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def test_without_a_tilt_the_frontier_starts_at_the_base():
+    from reward_frontier import advantages, tilted
+
+    embeds = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unit = embeds / embeds.norm(dim=-1, keepdim=True)
+    gold = (torch.arange(20).reshape(5, 4) % 3 == 0).double().numpy()
+    distance = (100 * (1 - unit @ unit.transpose(1, 2))).numpy()
+    accuracies, diversities = tilted(advantages(gold), gold, distance)
+    assert accuracies[0] == pytest.approx(gold.mean(1))
+    # clip_diversity computes in float32.
+    assert diversities[0] == pytest.approx(clip_diversity(embeds).numpy(), rel=1e-5)
+    mixed = (gold.mean(1) > 0) & (gold.mean(1) < 1)
+    assert (np.diff(accuracies[:, mixed], axis=0) > 0).all()
+
+
+def test_diversity_is_read_at_equal_gain_and_only_where_it_is_reached():
+    from reward_frontier import GAINS, kept_at
+
+    assert GAINS == (0.05, 0.10, 0.15)
+    # Gains of 0, 0.08 and 0.12, then a fall that must not be read.
+    accuracies = 0.4 + np.array([[0.0], [0.08], [0.12], [0.06]])
+    diversities = 30 * np.array([[1.0], [0.92], [0.90], [0.2]])
+    kept = kept_at(accuracies, diversities)
+    assert kept[:2] == pytest.approx([0.95, 0.91]) and np.isnan(kept[2])
+
+
+def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
+    from improvement import compare
+
+    before = {"clip_diversity_right": np.array([20.0, np.nan, 10.0, 40.0])}
+    after = {"clip_diversity_right": np.array([10.0, 5.0, 5.0, np.nan])}
+    result = compare("clip_diversity_right", [before], [after], ["a"] * 4)
+    assert result["prompts"] == 2
+    assert result["base"]["mean"] == 15 and result["kept"]["mean"] == pytest.approx(0.5)
