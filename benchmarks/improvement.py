@@ -28,7 +28,7 @@ from pictures import draw_comparison
 from adrpo.config import load_config
 from adrpo.data.prompts import load_prompts
 from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
-from adrpo.flow.evaluator import Evaluator, read_values, values_path
+from adrpo.flow.evaluator import Evaluator, finite_prompts, read_values, values_path
 from adrpo.flow.loading import load_policy
 from adrpo.rewards.loading import build_reward
 from adrpo.runs.directory import RunDirectory
@@ -80,8 +80,7 @@ def compare(
     """
     before = np.concatenate([values[metric] for values in befores])
     after = np.concatenate([values[metric] for values in afters])
-    finite = np.isfinite((before + after).reshape(len(before), -1))
-    there = np.logical_and.reduce(finite, axis=1)
+    there = finite_prompts(after, before)
     names = [name for name, kept in zip(strata, there, strict=True) if kept]
     before, after = before[there], after[there]
     result = {

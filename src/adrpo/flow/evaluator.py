@@ -202,7 +202,7 @@ def summarise(
     row: dict[str, Any] = {}
     for name, after in values.items():
         before = None if base is None else base.get(name)
-        kept = _finite_prompts(after, before)
+        kept = finite_prompts(after, before)
         if not kept.any():
             continue
         names = [category for category, keep in zip(categories, kept, strict=True) if keep]
@@ -217,9 +217,10 @@ def summarise(
     return row
 
 
-def _finite_prompts(
+def finite_prompts(
     after: NDArray[np.float64], before: NDArray[np.float64] | None
 ) -> NDArray[np.bool_]:
+    """Which prompts have a value of every image, on both sides where there are two."""
     stacked = after if before is None else after + before
     finite: NDArray[np.bool_] = np.isfinite(stacked.reshape(len(stacked), -1))
     return np.logical_and.reduce(finite, axis=1)

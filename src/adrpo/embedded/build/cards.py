@@ -97,9 +97,9 @@ def _pipeline_card(work: Path, quality: dict[str, Any]) -> str:
 def _taught(name: str) -> str:
     """What each of the two learned beside captions."""
     return {
-        "reward_clip": "; 48,000 drawings for captions of the training split, judged by the gold "
-        "scorer, as PickScore is trained on judged images: first those of the 9,000-step base, "
-        "then those of the shipped pipeline",
+        "reward_clip": "; twice 48,000 drawings for captions of the training split, judged by the "
+        "gold scorer, as PickScore is trained on judged images: first those of the 9,000-step "
+        "base, then those of the shipped pipeline",
         "evaluation_clip": "; no drawings and no judge, but SLIP's self-supervised term, so that "
         "two pictures of one caption stay apart and CLIP diversity sees their layout",
     }[name]
