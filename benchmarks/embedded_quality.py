@@ -6,6 +6,9 @@
 - each CLIP: does an image's own caption beat every caption one attribute away, does a right
   picture beat a spoilt one, and, on images that the base draws, the rank correlation of its score
   with the gold scorer within a prompt (Spearman, mean over prompts with right and wrong images);
+- the reward as a probability: location and scale of the logistic function that predicts the gold
+  verdict from the score (Platt scaling), fitted to images for prompts of the *training* split,
+  drawn as training draws them; the recipes' ``reward.logistic`` is this;
 - the gold scorer: right on the renderer's images, and accepted with a caption one attribute away.
 """
 
@@ -50,13 +53,31 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
-def generate(prompts: int, per_prompt: int, guidance_scale: float) -> tuple[list[Any], np.ndarray]:
+def perfect(verdicts: np.ndarray) -> float:
+    """Spearman's correlation of right and wrong with a score without ties that ranks every right
+    image first: below 1, since verdicts are tied among themselves."""
+    return spearman(np.argsort(np.argsort(verdicts, kind="stable")), verdicts)
+
+
+def pairs_in_order(scores: np.ndarray, verdicts: np.ndarray) -> float:
+    """Share of pairs of a right and a wrong image whose scores are in that order."""
+    return float((scores[verdicts == 1][:, None] > scores[verdicts == 0][None, :]).mean())
+
+
+def generate(
+    prompts: int,
+    per_prompt: int,
+    guidance_scale: float = 1.0,
+    *,
+    held_out: bool = True,
+    steps: int = 20,
+) -> tuple[list[Any], np.ndarray]:
     """Images of the base, prompt after prompt, and their gold scores [prompts, per_prompt]."""
-    scenes = prompt_set(prompts, held_out=True, seed=99)
+    scenes = prompt_set(prompts, held_out=held_out, seed=99)
     texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
     policy = load_policy(ModelConfig())
     x_0 = initial_noise(len(texts), policy.latent_shape, 99, "quality")
-    sampling = SamplingConfig(steps=20, guidance_scale=guidance_scale)
+    sampling = SamplingConfig(steps=steps, guidance_scale=guidance_scale)
     images = []
     for rows in torch.arange(len(texts)).split(64):
         conditioning = policy.encode([texts[i] for i in rows])
@@ -66,7 +87,7 @@ def generate(prompts: int, per_prompt: int, guidance_scale: float) -> tuple[list
 
 def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[Any], np.ndarray]:
     categories = [scene.category for scene in prompt_set(prompts, held_out=True, seed=99)]
-    images, gold = generate(prompts, per_prompt, guidance_scale=1.0)
+    images, gold = generate(prompts, per_prompt)
     interval = bootstrap_mean(gold, categories, seed=0)
     _, guided = generate(prompts, 2, guidance_scale=3.0)
     result: dict[str, Any] = {
@@ -98,16 +119,49 @@ def clip_quality(model: str, images: list[Any], gold: np.ndarray) -> dict[str, A
     prompts, per_prompt = gold.shape
     captions = [caption(scene) for scene in prompt_set(prompts, held_out=True, seed=99)]
     scores = np.asarray(clip([c for c in captions for _ in range(per_prompt)], images))
-    mixed = [
-        spearman(row, right_or_wrong)
-        for row, right_or_wrong in zip(scores.reshape(gold.shape), gold, strict=True)
-        if 0 < right_or_wrong.mean() < 1
+    rows = [
+        (row, verdicts)
+        for row, verdicts in zip(scores.reshape(gold.shape), gold, strict=True)
+        if 0 < verdicts.mean() < 1
     ]
     return {
         "exact_caption": float(np.mean(beats)),
         "beats_spoilt": float((margin > 0).mean()),
-        "rank_correlation_with_gold_within_prompt": float(np.mean(mixed)),
-        "prompts_with_right_and_wrong_images": len(mixed),
+        "rank_correlation_with_gold_within_prompt": float(np.mean([spearman(*r) for r in rows])),
+        "rank_correlation_of_a_perfect_score": float(np.mean([perfect(g) for _, g in rows])),
+        "pairs_in_order": float(np.mean([pairs_in_order(*r) for r in rows])),
+        "prompts_with_right_and_wrong_images": len(rows),
+        "score_of_right_images": float(scores[gold.ravel() == 1].mean()),
+        "score_of_wrong_images": float(scores[gold.ravel() == 0].mean()),
+    }
+
+
+def fit_logistic(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
+    """Location and scale of P(right) = sigmoid((score - location) / scale), by maximum likelihood
+    (Newton's method on standardised scores)."""
+    center, spread = scores.mean(), scores.std()
+    rows = np.stack([np.ones_like(scores), (scores - center) / spread], axis=1)
+    weights = np.zeros(2)
+    for _ in range(50):
+        likely = 1 / (1 + np.exp(-rows @ weights))
+        curvature = (rows * (likely * (1 - likely))[:, None]).T @ rows
+        weights = weights + np.linalg.solve(curvature, rows.T @ (right - likely))
+    scale = spread / weights[1]
+    return float(center - weights[0] * scale), float(scale)
+
+
+def calibration(prompts: int, per_prompt: int) -> dict[str, Any]:
+    """The reward's logistic function on the training split, and what it was fitted to."""
+    images, gold = generate(prompts, per_prompt, held_out=False, steps=10)
+    scenes = prompt_set(prompts, held_out=False, seed=99)
+    texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
+    scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
+    location, scale = fit_logistic(scores, gold.ravel())
+    return {
+        "location": location,
+        "scale": scale,
+        "images": gold.size,
+        "gold_accuracy": float(gold.mean()),
         "score_of_right_images": float(scores[gold.ravel() == 1].mean()),
         "score_of_wrong_images": float(scores[gold.ravel() == 0].mean()),
     }
@@ -134,6 +188,7 @@ def main() -> None:
     base, images, gold = base_quality(arguments.prompts, arguments.per_prompt)
     result: dict[str, Any] = {"pipeline": base, "gold": gold_quality(3000)}
     result |= {name: clip_quality(model, images, gold) for name, model in CLIPS.items()}
+    result["reward_logistic"] = calibration(arguments.prompts, arguments.per_prompt)
     result["command"] = "python benchmarks/embedded_quality.py"
     result["environment"] = environment_record()
     text = json.dumps(result, indent=1) + "\n"

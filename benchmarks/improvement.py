@@ -60,7 +60,7 @@ def train(runs: Path, recipe: str, seed: int, threads: int) -> None:
 def load(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, Any], list[str]]:
     """First and last evaluation row, per-image values of both, and the prompts' categories."""
     run = RunDirectory.open(folder)
-    rows = run.read_evaluations()
+    rows = run.read_evaluations("unseen")
     first, last = rows[0], rows[-1]
     before = read_values(values_path(run, 0))
     after = read_values(values_path(run, last["step"]))

@@ -11,9 +11,10 @@ clipped to [-2, 2]). Then
     gold accuracy = sum_i w_i gold_i        diversity = sum_{i != j} w_i w_j d_ij / sum w_i w_j
 
 mean over prompts, with d the distance of ``clip_diversity`` (second CLIP). As lambda grows both
-move; the table tells the diversity kept at equal gains of gold accuracy, for the recipes' reward
-and for the gold scorer as the reward. 95 % intervals by resampling prompts. With K images a strong
-tilt rests on few of them, so gains near the largest are estimated badly.
+move; the table tells the diversity kept at equal gains of gold accuracy, for the CLIP score, for
+the same score as a probability (``reward.logistic`` of flow/adrpo), and for the gold scorer. 95 %
+intervals by resampling prompts. With K images a strong tilt rests on few of them, so gains near the
+largest are estimated badly.
 """
 
 import argparse
@@ -26,7 +27,9 @@ import torch
 from embedded_quality import generate
 from numpy.typing import NDArray
 
+from adrpo.config import load_config
 from adrpo.embedded.scenes import caption, prompt_set
+from adrpo.rewards import Logistic
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.environment import environment_record
 
@@ -111,13 +114,19 @@ def main() -> None:
     parser.add_argument("--per-prompt", type=int, default=16)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/reward_frontier"))
     arguments = parser.parse_args()
-    images, gold = generate(arguments.prompts, arguments.per_prompt, guidance_scale=1.0)
+    images, gold = generate(arguments.prompts, arguments.per_prompt)
     distance = distances(images, arguments.prompts)
     captions = [caption(scene) for scene in prompt_set(arguments.prompts, held_out=True, seed=99)]
     texts = [text for text in captions for _ in range(arguments.per_prompt)]
     scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
+    settings = load_config("flow/adrpo").reward[0].logistic
+    assert settings is not None, "flow/adrpo bounds its reward"
+    likely = Logistic(settings.location, settings.scale)(torch.from_numpy(scores)).numpy()
     frontiers = {
-        "CLIP score (the recipes')": frontier(scores.reshape(gold.shape), gold, distance),
+        "CLIP score": frontier(scores.reshape(gold.shape), gold, distance),
+        "CLIP score as a probability (the recipes')": frontier(
+            likely.reshape(gold.shape), gold, distance
+        ),
         "gold scorer": frontier(gold, gold, distance),
     }
     record = {

@@ -1,10 +1,12 @@
 """The anchor behind v_ref: the frozen base, or an average that follows the policy."""
 
+import copy
+
 import pytest
 import torch
 from tiny_runs import perturb
 
-from adrpo.config import AlgorithmConfig
+from adrpo.config import AdrpoConfig
 from adrpo.flow.anchors import BaseAnchor, EmaAnchor, build_anchor
 from adrpo.flow.policy import StableDiffusion3Policy
 from adrpo.flow.rollout import initial_noise
@@ -48,7 +50,7 @@ def test_the_average_is_the_weighted_sum_of_the_past(policy: StableDiffusion3Pol
         past.append([p.detach().clone() for p in policy.adapter_parameters()])
         anchor.update()
     weights = [0.75**3, 0.25 * 0.75**2, 0.25 * 0.75, 0.25]
-    for place, value in enumerate(anchor.state()):
+    for place, value in enumerate(anchor.values):
         expected = sum(w * values[place] for w, values in zip(weights, past, strict=True))
         # Three float32 interpolations of values below 1.
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
@@ -58,16 +60,16 @@ def test_the_average_has_no_gradient_and_no_memory_shared_with_the_policy(
     policy: StableDiffusion3Policy,
 ):
     anchor = EmaAnchor(policy, decay=0.9)
-    before = [value.clone() for value in anchor.state()]
+    before = [value.clone() for value in anchor.values]
     perturb(policy, 1)
-    for value, old in zip(anchor.state(), before, strict=True):
+    for value, old in zip(anchor.values, before, strict=True):
         assert not value.requires_grad
         assert torch.equal(value, old)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("base", BaseAnchor), ("ema", EmaAnchor)])
 def test_the_configuration_names_the_anchor(policy: StableDiffusion3Policy, name: str, kind: type):
-    algorithm = AlgorithmConfig.model_validate({"anchor": name, "anchor_decay": 0.5})
+    algorithm = AdrpoConfig.model_validate({"anchor": name, "anchor_decay": 0.5})
     anchor = build_anchor(algorithm, policy)
     assert type(anchor) is kind
     assert not isinstance(anchor, EmaAnchor) or anchor.decay == 0.5
@@ -77,8 +79,21 @@ def test_a_saved_average_is_loaded_whole(policy: StableDiffusion3Policy):
     anchor, other = EmaAnchor(policy, decay=0.5), EmaAnchor(policy, decay=0.5)
     perturb(policy, 1)
     anchor.update()
-    other.load_state([value.clone() for value in anchor.state()])
+    other.load_state(copy.deepcopy(anchor.state()))
     with anchor.active():
         expected = velocity(policy)
     with other.active():
         assert torch.equal(velocity(policy), expected)
+
+
+def test_a_warmed_up_average_soon_forgets_the_base(policy: StableDiffusion3Policy):
+    """Of decays 1/10, 2/11, 3/12 the base keeps their product."""
+    average = EmaAnchor(policy, decay=0.999, warm_up=True)
+    base = [value.clone() for value in average.values]
+    perturb(policy, 1)
+    for _ in range(3):
+        average.update()
+    kept = 1 / 10 * 2 / 11 * 3 / 12
+    for value, first, now in zip(average.values, base, policy.adapter_parameters(), strict=True):
+        # Three float32 interpolations of values below 1.
+        torch.testing.assert_close(value, kept * first + (1 - kept) * now, rtol=0, atol=1e-6)

@@ -4,14 +4,16 @@ import pytest
 import torch
 from tiny_runs import perturb
 
-from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.config import AdapterConfig, AdrpoConfig, ModelConfig, SamplingConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.anchors import BaseAnchor
 from adrpo.flow.loading import load_policy
+from adrpo.flow.methods import build_method
+from adrpo.flow.path_samples import sample_path
 from adrpo.flow.policy import StableDiffusion3Policy
 from adrpo.flow.rollout import initial_noise
 from adrpo.flow.stopwatch import Stopwatch
-from adrpo.flow.update import accumulate_gradient, sample_path
+from adrpo.flow.update import accumulate_gradient
 
 
 def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> float:
@@ -22,13 +24,15 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
         BaseAnchor(policy),
         path,
         policy.encode(["a red circle"] * 3),
-        advantages=torch.full((3,), advantage),
+        build_method(AdrpoConfig()),
+        weight=torch.full((3,), advantage),
         beta=torch.full((3,), beta),
         micro_batch=2,
         guidance_scale=1.0,
         stopwatch=Stopwatch(policy.device),
     )
     squares = [p.grad.square().sum() for p in policy.adapter_parameters() if p.grad is not None]
+    squares.append(torch.zeros(()))
     for parameter in policy.adapter_parameters():
         parameter.grad = None
     return float(torch.stack(squares).sum().sqrt())
@@ -98,6 +102,22 @@ def test_rows_without_coefficient_cost_no_reference_call(policy: StableDiffusion
     assert policy.model_calls - calls == 3
     gradient(policy, advantage=0.5, beta=0.5)
     assert policy.model_calls - calls == 3 + 6
+
+
+def test_rows_without_any_weight_cost_nothing(policy: StableDiffusion3Policy):
+    calls = policy.model_calls
+    assert gradient(policy, advantage=0.0, beta=0.0) == 0
+    assert policy.model_calls == calls
+
+
+def test_images_encode_to_what_they_were_decoded_from(policy: StableDiffusion3Policy):
+    texts = ["a red circle", "two blue stars", "a striped green square"]
+    x_1 = policy.sample(
+        initial_noise(3, policy.latent_shape, 0), policy.encode(texts), SamplingConfig(steps=8)
+    )
+    again = policy.encode_images(policy.decode(x_1))
+    # What eight bits and the autoencoder lose, against latents of standard deviation about 1.
+    assert (again - x_1).square().mean() < 0.05 * x_1.var()
 
 
 def test_target_modules_that_match_nothing_are_refused():

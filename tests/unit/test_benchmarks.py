@@ -50,3 +50,15 @@ def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
     result = compare("clip_diversity_right", [before], [after], ["a"] * 4)
     assert result["prompts"] == 2
     assert result["base"]["mean"] == 15 and result["kept"]["mean"] == pytest.approx(0.5)
+
+
+def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
+    from embedded_quality import fit_logistic
+
+    rng = np.random.default_rng(0)
+    scores = rng.normal(70, 12, size=40_000)
+    right = rng.random(40_000) < 1 / (1 + np.exp(-(scores - 75) / 4))
+    location, scale = fit_logistic(scores, right.astype(float))
+    # Standard errors of the two estimates at this size are about 0.05.
+    assert location == pytest.approx(75, abs=0.25)
+    assert scale == pytest.approx(4, abs=0.25)

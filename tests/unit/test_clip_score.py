@@ -13,8 +13,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from adrpo.errors import AdrpoError
+from adrpo.evaluation import clip_diversity
 from adrpo.rewards import Reward, build_reward, score
-from adrpo.rewards.image import ClipScore
+from adrpo.rewards.image import ClipNovelty, ClipScore
 
 WORDS = ["a", "red", "blue", "circle", "square", "left", "of"]
 MAX_TOKENS = 8
@@ -202,7 +203,7 @@ def test_a_missing_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> No
 
 def test_the_clip_score_has_a_short_name(clip_folder: Path) -> None:
     config: Any = SimpleNamespace(
-        name="clip_score", weight=1.0, options={"model": str(clip_folder)}
+        name="clip_score", weight=1.0, logistic=None, options={"model": str(clip_folder)}
     )
     (term,) = build_reward([config], "cpu")
     assert isinstance(term.function, ClipScore)
@@ -211,3 +212,27 @@ def test_the_clip_score_has_a_short_name(clip_folder: Path) -> None:
     values = score([term], PROMPTS, pictures).total
     # The same computation, stored as float32.
     assert values.tolist() == pytest.approx(reward(prompts=PROMPTS, images=pictures), rel=1e-6)
+
+
+# Novelty
+
+
+def test_mean_novelty_is_the_diversity_of_each_prompt(clip_folder: Path) -> None:
+    """Two prompts of three images, not in order: the mean over a prompt is clip_diversity."""
+    pictures, prompts = images(6), ["red", "blue", "red", "red", "blue", "blue"]
+    reward = ClipNovelty(clip_folder)
+    novelty = np.asarray(reward(prompts, pictures), dtype=np.float64)
+    embeds = reward.embed_images(pictures)
+    for prompt in ("red", "blue"):
+        rows = [row for row, name in enumerate(prompts) if name == prompt]
+        expected = clip_diversity(embeds[rows][None]).item()
+        # Sums of a few float32 cosines in another order, in units of 100.
+        assert novelty[rows].mean() == pytest.approx(expected, abs=1e-4)
+
+
+def test_copies_have_no_novelty_and_a_lone_image_no_score(clip_folder: Path) -> None:
+    first, second = images(2)
+    novelty = ClipNovelty(clip_folder)(["red", "red", "blue"], [first, first.copy(), second])
+    assert novelty[2] is None
+    # The cosine of equal float32 vectors is 1 up to rounding.
+    assert novelty[:2] == pytest.approx([0, 0], abs=1e-4)

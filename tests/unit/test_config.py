@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from adrpo.config import (
+    FixedBetaConfig,
     FlowConfig,
+    RaftConfig,
     config_to_yaml,
     find_recipe,
     load_config,
@@ -150,6 +152,16 @@ def test_overrides_leave_the_defaults_alone(tmp_path: Path):
 def test_negative_beta_needs_permission(tmp_path: Path):
     path = write(tmp_path, "algorithm: {beta_0: 0.5, allow_negative_beta: true}")
     assert load_config(path).algorithm.advantage_clip == (-1.0, 1.0)
+
+
+def test_another_method_starts_from_its_own_defaults(tmp_path: Path):
+    """A recipe, or an override, that changes the method inherits nothing of the old section."""
+    path = write(tmp_path, "extends: flow/adrpo\nalgorithm: {method: fixed_beta, beta_0: 2}")
+    assert load_config(path).algorithm == FixedBetaConfig(method="fixed_beta", beta_0=2)
+    assert load_config(path, ["algorithm.method=fixed_beta"]) == load_config(path)
+    changed = load_config(path, ["algorithm.method=raft", "algorithm.best=3"])
+    assert changed.algorithm == RaftConfig(method="raft", best=3)
+    assert changed.training == load_config(path).training
 
 
 def test_extends_merges_along_a_chain_and_relative_to_the_file(tmp_path: Path):

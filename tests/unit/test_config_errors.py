@@ -31,6 +31,45 @@ def refusal(path: Path, overrides: tuple[str, ...] = ()) -> str:
             "recipe.yaml: algorithm.beta0: unknown key (received 1.0); did you mean 'beta_0'?",
         ),
         (
+            "algorithm: {method: rafft}",
+            "recipe.yaml: algorithm.method: expected the name of a method, received 'rafft'; "
+            "did you mean 'raft'?",
+        ),
+        (
+            "algorithm: {method: null}",
+            "recipe.yaml: algorithm.method: expected the name of a method, received None; known "
+            "methods: adrpo, fixed_beta, orw_cfm_w2, raft, awm, diffusion_nft, flow_grpo, dpo",
+        ),
+        (
+            "algorithm: {method: orw_cfm_w2, temprature: 2}",
+            "recipe.yaml: algorithm.temprature: unknown key (received 2); "
+            "did you mean 'temperature'?",
+        ),
+        (
+            "algorithm: {method: raft, beta_0: 1.0}",
+            "recipe.yaml: algorithm.beta_0: unknown key (received 1.0); another method has it; "
+            "known keys: method, best",
+        ),
+        (
+            "algorithm: {method: orw_cfm_w2, temperature: -1}",
+            "recipe.yaml: algorithm.temperature: expected a number > 0, received -1",
+        ),
+        (
+            "algorithm: {target_divergence: 0.01}",
+            "recipe.yaml: algorithm.target_divergence: expected algorithm.allow_negative_beta: "
+            "true beside it, since the controller may lower beta_0 below A_max; received false",
+        ),
+        (
+            "{algorithm: {method: flow_grpo}, sampling: {solver: heun}}",
+            "recipe.yaml: sampling.solver: expected euler with algorithm.method=flow_grpo, which "
+            "draws by Euler-Maruyama steps and trains on each of them; received heun",
+        ),
+        (
+            "{algorithm: {method: flow_grpo}, sampling: {steps: 1}}",
+            "recipe.yaml: sampling.steps: expected at least 2 with algorithm.method=flow_grpo, "
+            "whose last step has no noise; received 1",
+        ),
+        (
             "trainning: {steps: 3}",
             "recipe.yaml: trainning: unknown key (received {'steps': 3}); did you mean 'training'?",
         ),
@@ -157,13 +196,19 @@ def refusal(path: Path, overrides: tuple[str, ...] = ()) -> str:
         ),
         (
             "prompts: {train: 'scenes:trian'}",
-            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out or the path of a "
-            ".txt or .jsonl file, received 'scenes:trian'; did you mean 'scenes:train'?",
+            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, drawbench-style, "
+            "art-style, drawbench:PATH, geneval:PATH, partiprompts:PATH, pickapic:PATH or the "
+            "path of a .txt or .jsonl file, received 'scenes:trian'; did you mean 'scenes:train'?",
         ),
         (
             "prompts: {train: my.txt, held_out: my.txt}",
-            "recipe.yaml: prompts.held_out: expected another source than prompts.train, received "
-            "'my.txt' for both",
+            "recipe.yaml: prompts.held_out: expected a source without prompts of prompts.train, "
+            "received 'my.txt' beside 'my.txt'",
+        ),
+        (
+            "prompts: {train: drawbench-style, held_out: 'drawbench-style:held_out'}",
+            "recipe.yaml: prompts.held_out: expected a source without prompts of prompts.train, "
+            "received 'drawbench-style:held_out' beside 'drawbench-style'",
         ),
         (
             "prompts: {held_out_size: 5}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adrpo.data import Prompt, load_prompts
+from adrpo.data.prompts import check_source, share_prompts
 from adrpo.embedded.scenes import CATEGORIES, is_held_out, parse_caption, prompt_set
 from adrpo.errors import AdrpoError
 
@@ -133,8 +134,84 @@ def test_missing_file(tmp_path: Path):
     assert refusal(tmp_path / "p.txt") == expected
 
 
-@pytest.mark.parametrize("source", ["scenes:valid", "prompts.csv", ""])
-def test_source_of_no_known_kind(source: str):
+@pytest.mark.parametrize(
+    "source",
+    [
+        "scenes:train",
+        "drawbench-style",
+        "drawbench-style:held_out",
+        "art-style:train",
+        "a/b.txt",
+        "a:b.jsonl:train",
+        "drawbench:hub",
+        "drawbench:a/b.csv:held_out",
+        "geneval:b.jsonl",
+        "partiprompts:hub:train",
+        "pickapic:b.txt",
+        "pickapic:b.jsonl",
+    ],
+)
+def test_source_is_known_without_its_file(source: str):
+    assert check_source(source) == source
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("scenes:valid", "; did you mean 'scenes:train'?"),
+        ("scenes:trian", "; did you mean 'scenes:train'?"),
+        ("scenes:train:train", "; did you mean 'scenes:train'?"),
+        ("drawbench-stile", "; did you mean 'drawbench-style'?"),
+        ("art-style:heldout", "; did you mean 'art-style:held_out'?"),
+        ("art-style:", "; did you mean 'art-style'?"),
+        ("partiprompt:a.tsv", "; did you mean 'partiprompts:a.tsv'?"),
+        ("genevals", "; did you mean 'geneval:PATH'?"),
+        ("prompts.csv", ""),
+        ("prompts.txt:test", ""),
+        (":train", "; did you mean 'scenes:train'?"),
+        ("", ""),
+    ],
+)
+def test_source_of_no_known_kind(source: str, hint: str):
     with pytest.raises(AdrpoError) as caught:
         load_prompts(source, size=1, seed=0)
-    assert f"received {source!r}" in str(caught.value)
+    assert str(caught.value) == (
+        "expected scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
+        "geneval:PATH, partiprompts:PATH, pickapic:PATH or the path of a .txt or .jsonl file, "
+        f"received {source!r}{hint}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "forms"),
+    [
+        ("drawbench", "drawbench:PATH of a .csv file or drawbench:hub"),
+        ("drawbench:train", "drawbench:PATH of a .csv file or drawbench:hub"),
+        ("drawbench:a.csv:test", "drawbench:PATH of a .csv file or drawbench:hub"),
+        ("geneval:hub", "geneval:PATH of a .jsonl file"),
+        ("partiprompts:a.csv", "partiprompts:PATH of a .tsv file or partiprompts:hub"),
+        ("pickapic:a.parquet", "pickapic:PATH of a .txt or .jsonl file"),
+    ],
+)
+def test_published_set_without_a_file_of_its_form(source: str, forms: str):
+    with pytest.raises(AdrpoError) as caught:
+        check_source(source)
+    assert str(caught.value).startswith(f"expected {forms}, received {source!r}; see https://")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("scenes:train", "scenes:held_out", False),
+        ("scenes:train", "scenes:train", True),
+        ("art-style:train", "art-style:held_out", False),
+        ("art-style", "art-style:held_out", True),
+        ("art-style", "drawbench-style", False),
+        ("drawbench:hub:train", "drawbench:hub", True),
+        ("drawbench:a.csv:train", "drawbench:./a.csv:train", True),
+        ("drawbench:a.csv:train", "drawbench:b.csv:train", False),
+        ("a.txt:train", "a.txt:held_out", False),
+    ],
+)
+def test_sources_that_share_prompts(first: str, second: str, shared: bool):
+    assert share_prompts(first, second) == share_prompts(second, first) == shared

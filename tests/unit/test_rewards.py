@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from adrpo.errors import AdrpoError
-from adrpo.rewards import RewardTerm, build_reward, score
+from adrpo.rewards import Logistic, RewardTerm, build_reward, score
 
 
 def images(count: int, seed: int = 0) -> list[Image.Image]:
@@ -130,6 +130,7 @@ class Term:
     name: str
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
+    logistic: Logistic | None = None
 
 
 @pytest.fixture
@@ -213,3 +214,27 @@ def test_a_module_that_lacks_a_dependency_says_which(
 def test_no_terms_are_refused() -> None:
     with pytest.raises(AdrpoError, match="at least one reward term"):
         build_reward([], "cpu")
+
+
+# The logistic function
+
+
+def test_a_logistic_term_is_a_probability_and_is_logged_as_it_was() -> None:
+    term = RewardTerm("length", 3.0, by_length, Logistic(location=2.0, scale=0.5))
+    result = score([term], ["a", "bb", "cccc"], images(3))
+    assert result.by_term["length"].tolist() == [1, 2, 4]
+    expected = [3 / (1 + math.exp(-(n - 2) / 0.5)) for n in (1, 2, 4)]
+    # float32 rounding of values below 3.
+    torch.testing.assert_close(result.total, torch.tensor(expected), rtol=1e-6, atol=0)
+
+
+def test_a_logistic_term_leaves_an_unscored_sample_unscored() -> None:
+    term = RewardTerm("none", 1.0, lambda **_: [None, 1.0], Logistic(0.0, 1.0))
+    total = score([term], ["a", "b"], images(2)).total
+    assert total[0].isnan() and total[1].isfinite()
+
+
+def test_a_configured_logistic_reaches_the_sum() -> None:
+    settings = Term(f"{__name__}:by_length", logistic=Logistic(location=2.0, scale=1.0))
+    (term,) = build_reward([settings], "cpu")
+    assert score([term], ["aa"], images(1)).total.tolist() == [0.5]

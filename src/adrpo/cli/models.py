@@ -16,7 +16,11 @@ Target = Annotated[
     ),
 ]
 Prompts = Annotated[
-    str, typer.Option(help="scenes:held_out, scenes:train, or a .txt or .jsonl file.")
+    str,
+    typer.Option(
+        help="scenes:held_out, drawbench-style, art-style, a .txt or .jsonl file, or a published "
+        "set (docs/prompts.md)."
+    ),
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Euler steps of the sampler.")]
 Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 switches it off.")]

@@ -99,11 +99,11 @@ def _run_name(recipe: str) -> str:
 
 def _train(config: "FlowConfig", target: Path, *, resume: bool, again: list[str]) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
-    from adrpo.flow.trainer import FlowTrainer
+    from adrpo.flow.trainers import build_trainer
 
     silence_loading()
     try:
-        run = FlowTrainer(config).train(target, resume=resume, progress=True)
+        run = build_trainer(config).train(target, resume=resume, progress=True)
     except KeyboardInterrupt:
         print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -4,11 +4,21 @@
 ``config_to_yaml`` writes one back, and what it writes loads to an equal configuration.
 """
 
+from adrpo.config.algorithms import (
+    AdrpoConfig,
+    AlgorithmConfig,
+    AwmConfig,
+    DiffusionNftConfig,
+    DpoConfig,
+    FixedBetaConfig,
+    FlowGrpoConfig,
+    OrwCfmW2Config,
+    RaftConfig,
+)
 from adrpo.config.loading import config_to_yaml, load_config
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
 from adrpo.config.schema import (
     AdapterConfig,
-    AlgorithmConfig,
     CheckpointConfig,
     EvaluationConfig,
     FlowConfig,
@@ -21,12 +31,20 @@ from adrpo.config.schema import (
 
 __all__ = [
     "AdapterConfig",
+    "AdrpoConfig",
     "AlgorithmConfig",
+    "AwmConfig",
     "CheckpointConfig",
+    "DiffusionNftConfig",
+    "DpoConfig",
     "EvaluationConfig",
+    "FixedBetaConfig",
     "FlowConfig",
+    "FlowGrpoConfig",
     "ModelConfig",
+    "OrwCfmW2Config",
     "PromptsConfig",
+    "RaftConfig",
     "RewardTermConfig",
     "SamplingConfig",
     "TrainingConfig",

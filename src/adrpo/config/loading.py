@@ -14,6 +14,7 @@ from adrpo.config.schema import FlowConfig
 from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
+METHOD = "method"
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
@@ -22,7 +23,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
     Args:
         path: a recipe's name ("flow/adrpo") or the path of a YAML file. A file may say
             ``extends: NAME`` (or a .yaml path relative to itself): it then holds only what
-            differs. Sections are merged key by key, lists are replaced.
+            differs. Sections are merged key by key, lists are replaced, and a section that
+            names another ``method`` than the one it extends starts from that method's defaults.
         overrides: "section.key=value", the value as YAML; an entry of a list by its index,
             from 0: "reward.0.weight=2".
 
@@ -83,6 +85,8 @@ def _merge(
         here = (*location, key)
         origins[here] = origin
         if isinstance(value, dict) and isinstance(data.get(key), dict):
+            if METHOD in value and value[METHOD] != data[key].get(METHOD):
+                data[key] = {}
             _merge(data[key], value, here, origin, origins)
         else:
             data[key] = copy.deepcopy(value)
@@ -108,6 +112,8 @@ def _apply(data: dict[str, Any], override: str, file: str, origins: dict[Locatio
     value = parse_yaml(text, where)
     if last != "options" and isinstance(target, dict) and isinstance(target.get(last), dict):
         raise AdrpoError(f"{where}: {key} is a section; override its keys, as {key}.KEY=VALUE")
+    if last == METHOD and isinstance(target, dict) and value != target.get(METHOD):
+        target.clear()
     target[last_step] = value
     origins[(*location, last_step)] = where
 

@@ -3,15 +3,18 @@
 import difflib
 import types
 from collections.abc import Mapping
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from adrpo.config.documents import shorten
-from adrpo.config.schema import CONFLICT, REFUSAL, FlowConfig
+from adrpo.config.fields import CONFLICT, REFUSAL
+from adrpo.config.schema import FlowConfig
 
 Location = tuple[str | int, ...]
+
+_NO_METHOD = ("union_tag_invalid", "union_tag_not_found")
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -43,7 +46,10 @@ def describe(error: ValidationError, origins: Mapping[Location, str], where: str
     """
     details = error.errors(include_url=False)
     first = details[0]
-    line = f"{_origin(first['loc'], origins, where)}: {_sentence(first)}"
+    location = _keys_of(first["loc"])
+    if first["type"] in _NO_METHOD:
+        location = (*location, "method")
+    line = f"{_origin(location, origins, where)}: {_sentence(first)}"
     more = len(details) - 1
     return f"{line} (and {more} more)" if more else line
 
@@ -55,8 +61,14 @@ def _origin(location: Location, origins: Mapping[Location, str], where: str) -> 
     return where
 
 
+def _keys_of(location: Location) -> Location:
+    """``location`` as the file has it: without the method, which pydantic puts behind the section
+    whose form it decides."""
+    return location[:1] + location[2:] if location[:1] == ("algorithm",) else location
+
+
 def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location)
+    return ".".join(str(part) for part in _keys_of(location))
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -66,6 +78,8 @@ def _sentence(error: ErrorDetails) -> str:
         return ".".join(filter(None, (key, error["msg"])))
     if kind == REFUSAL:
         return f"{key}: {error['msg']}"
+    if kind in _NO_METHOD:
+        return _unknown_method(key, value)
     if kind == "extra_forbidden":
         return f"{key}: unknown key (received {received}); {_nearest(location)}"
     if kind == "missing":
@@ -76,10 +90,26 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{key}: expected {expected.format(**error.get('ctx', {}))}, received {received}"
 
 
+def _unknown_method(key: str, section: Any) -> str:
+    received = section["method"] if isinstance(section, dict) else section
+    if not isinstance(section, dict):
+        return f"{key}: expected a section (keys and values), received {shorten(section)}"
+    methods = [_method_of(form) for form in _sections(FlowConfig.model_fields[key].annotation)]
+    near = difflib.get_close_matches(str(received), methods, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(methods)}"
+    return f"{key}.method: expected the name of a method, received {shorten(received)}; {hint}"
+
+
+def _method_of(form: type[BaseModel]) -> str:
+    return get_args(form.model_fields["method"].annotation)[0]
+
+
 def _nearest(location: Location) -> str:
     """What may have been meant by the unknown key at ``location``."""
     *section, unknown = location
     keys = _keys(FlowConfig, tuple(section))
+    if _dotted(location) in _leaves(FlowConfig):
+        return f"another method has it; known keys: {', '.join(keys)}"
     near = difflib.get_close_matches(str(unknown), keys, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
@@ -93,16 +123,21 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
     """The sections that an annotation holds, itself or as members."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (tuple, Union, types.UnionType):
+    if get_origin(annotation) in (tuple, Union, types.UnionType, Annotated):
         return [model for part in get_args(annotation) for model in _sections(part)]
     return []
 
 
 def _keys(model: type[BaseModel], section: Location) -> list[str]:
+    forms = [model]
     for part in section:
-        if isinstance(part, str):
-            (model,) = _sections(model.model_fields[part].annotation)
-    return list(model.model_fields)
+        if isinstance(part, int):
+            continue
+        if len(forms) > 1:
+            forms = [form for form in forms if _method_of(form) == part]
+        else:
+            forms = _sections(forms[0].model_fields[part].annotation)
+    return list(forms[0].model_fields)
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -112,5 +147,8 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
         # A term of the reward has an index, which no suggestion can know.
         if get_origin(field.annotation) is tuple and inner:
             continue
-        paths += _leaves(inner[0], f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
-    return paths
+        if not inner:
+            paths.append(f"{prefix}{name}")
+        for form in inner:
+            paths += _leaves(form, f"{prefix}{name}.")
+    return list(dict.fromkeys(paths))

@@ -2,72 +2,31 @@
 
 "Paper" is arXiv 2510.18053. "Ours" marks what the paper leaves open and this package chose.
 A check of one field is a bound of that field or raises ``refusal``; a check of several keys
-raises ``conflict``.
+raises ``conflict``. The section ``algorithm`` has one form for each method
+(:mod:`adrpo.config.algorithms`).
 """
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    field_validator,
-    model_validator,
+from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
+
+from adrpo.config.algorithms import AdrpoConfig, AlgorithmConfig
+from adrpo.config.fields import (
+    Count,
+    GuidanceScale,
+    NonNegativeCount,
+    NonNegativeNumber,
+    Number,
+    PositiveNumber,
+    Section,
+    Text,
+    conflict,
+    refusal,
+    refuse_empty,
 )
-from pydantic_core import PydanticCustomError
-
-from adrpo.data.prompts import SCENES_SETS, check_source
+from adrpo.data.prompts import SCENES_SETS, check_source, share_prompts
 from adrpo.errors import AdrpoError
-
-REFUSAL = "refusal"
-"""Error type of a value that a check of its own refuses."""
-CONFLICT = "conflict"
-"""Error type of values that exclude each other within a section."""
-
-
-def refusal(text: str) -> PydanticCustomError:
-    """The error of one field: "expected ..., received ..."."""
-    return PydanticCustomError(REFUSAL, "{text}", {"text": text})
-
-
-def conflict(text: str) -> PydanticCustomError:
-    """The error of a section; ``text`` starts with the key to change: "key: expected ..."."""
-    return PydanticCustomError(CONFLICT, "{text}", {"text": text})
-
-
-def _refuse_boolean(value: Any) -> Any:
-    # pydantic reads `true` as 1.0, but stays useful otherwise: YAML 1.1 gives 1e-3 as text.
-    if isinstance(value, bool):
-        raise PydanticCustomError("float_type", "expected a number")
-    return value
-
-
-def _refuse_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    # Not a bound of the field: pydantic would count an entry that fails as missing, too.
-    if not value:
-        raise refusal("expected a list of at least one entry, received []")
-    return value
-
-
-Count = Annotated[int, Field(strict=True, gt=0)]
-NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
-Number = Annotated[float, BeforeValidator(_refuse_boolean)]
-PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(_refuse_boolean)]
-NonNegativeNumber = Annotated[float, Field(ge=0), BeforeValidator(_refuse_boolean)]
-GuidanceScale = Annotated[float, Field(ge=1), BeforeValidator(_refuse_boolean)]
-Switch = Annotated[bool, Field(strict=True)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, closed to unknown keys, finite numbers only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -111,7 +70,7 @@ class AdapterConfig(Section):
     alpha: PositiveNumber = Field(
         default=16.0, description="The update is scaled by alpha / rank. Ours."
     )
-    target_modules: Annotated[tuple[Text, ...], AfterValidator(_refuse_empty)] = Field(
+    target_modules: Annotated[tuple[Text, ...], AfterValidator(refuse_empty)] = Field(
         default=(
             "attn.to_q",
             "attn.to_k",
@@ -131,7 +90,9 @@ class PromptsConfig(Section):
 
     train: Text = Field(
         default="scenes:train",
-        description="scenes:train, scenes:held_out, or the path of a .txt or .jsonl file.",
+        description="scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
+        "geneval:PATH, partiprompts:PATH, pickapic:PATH, or the path of a .txt or .jsonl file; "
+        "all but scenes: take :train or :held_out at the end, for half of them.",
     )
     held_out: Text = Field(
         default="scenes:held_out",
@@ -154,19 +115,33 @@ class PromptsConfig(Section):
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
-        if self.train == self.held_out:
+        if share_prompts(self.train, self.held_out):
             raise conflict(
-                "held_out: expected another source than prompts.train, "
-                f"received {self.held_out!r} for both"
+                "held_out: expected a source without prompts of prompts.train, "
+                f"received {self.held_out!r} beside {self.train!r}"
             )
         return self
+
+
+class LogisticConfig(Section):
+    """sigmoid((r - location) / scale): a score as a probability, in (0, 1)."""
+
+    location: Number = Field(description="Score of probability 1/2, in the score's unit. Ours.")
+    scale: PositiveNumber = Field(
+        description="Score difference that changes the log-odds by 1. Ours."
+    )
 
 
 class RewardTermConfig(Section):
     """One term of the reward; the reward is the weighted sum of its terms."""
 
-    name: Text = Field(description="'clip_score', or the dotted path 'package.module:callable'.")
+    name: Text = Field(
+        description="A reward's short name (docs/metrics.md), or 'package.module:callable'."
+    )
     weight: Number = Field(default=1.0, description="Factor of the term in the sum; not 0. Ours.")
+    logistic: LogisticConfig | None = Field(
+        default=None, description="Bounds the term before it is weighed; null leaves it as it is."
+    )
     options: dict[str, JsonValue] = Field(
         default_factory=dict, description="Keyword arguments of the reward."
     )
@@ -175,49 +150,6 @@ class RewardTermConfig(Section):
     def _weighs(self) -> Self:
         if self.weight == 0:
             raise conflict("weight: expected a number other than 0, received 0; remove the term")
-        return self
-
-
-class AlgorithmConfig(Section):
-    """ADRPO: L = A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
-
-    beta_0: PositiveNumber = Field(
-        default=1.0, description="Divergence coefficient at A = 0, no unit. Paper: 1."
-    )
-    advantage_clip: tuple[Number, Number] = Field(
-        default=(-1.0, 1.0),
-        description="[A_min, A_max], in units of the reward (or of its scale). Paper: [-1, 1].",
-    )
-    advantage_scale: Literal["none", "group", "batch"] = Field(
-        default="none",
-        description="Standard deviation that divides the advantages before the clip. Ours.",
-    )
-    allow_negative_beta: Switch = Field(
-        default=False,
-        description="Permits A_max > beta_0, where beta = beta_0 - A may be negative. Ours.",
-    )
-    anchor: Literal["base", "ema"] = Field(
-        default="base",
-        description="v_ref's model: the frozen base (paper), or a moving average of the policy.",
-    )
-    anchor_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] = Field(
-        default=0.95, description="Decay of the moving average a step, for anchor: ema. Ours."
-    )
-
-    @model_validator(mode="after")
-    def _clip_fits(self) -> Self:
-        low, high = self.advantage_clip
-        if low > high:
-            raise conflict(
-                f"advantage_clip: expected [A_min, A_max] with A_min <= A_max, "
-                f"received [{low}, {high}]"
-            )
-        if high > self.beta_0 and not self.allow_negative_beta:
-            raise conflict(
-                f"advantage_clip: expected A_max <= beta_0 = {self.beta_0}, "
-                f"received [{low}, {high}], with which beta = beta_0 - A can be negative; "
-                "lower A_max, or set algorithm.allow_negative_beta: true"
-            )
         return self
 
 
@@ -245,6 +177,10 @@ class TrainingConfig(Section):
         default=1,
         description="Points (t, x_0) of the path at which each image is used; the paper's 1.",
     )
+    timestep_sampling: Literal["stratified", "uniform", "logit_normal"] = Field(
+        default="stratified",
+        description="How those times are drawn; with one time, stratified is the paper's U(0, 1).",
+    )
     micro_batch_size: Count = Field(
         default=64,
         description="Rows in memory at once; a memory knob that never changes the result.",
@@ -262,6 +198,10 @@ class TrainingConfig(Section):
     weight_decay: NonNegativeNumber = Field(default=0.0, description="AdamW's decay. Ours.")
     max_grad_norm: PositiveNumber = Field(
         default=1.0, description="Bound of the gradient's L2 norm. Ours."
+    )
+    ema_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] | None = Field(
+        default=None,
+        description="Evaluate and keep a moving average of the adapter; null: the last. Ours.",
     )
     guidance_scale: GuidanceScale = Field(
         default=1.0, description="Guidance inside the training velocity; 1 is off. Ours."
@@ -294,6 +234,16 @@ class EvaluationConfig(Section):
         default="embedded-evaluation",
         description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
     )
+    seen_prompts: NonNegativeCount = Field(
+        default=0, description="Training prompts that are evaluated, too, and apart. Ours."
+    )
+    early_stopping: Text | None = Field(
+        default=None,
+        description="Metric of held-out prompts that must go on rising; null never stops. Ours.",
+    )
+    patience: Count = Field(
+        default=2, description="Evaluations without a new best value that stop the run. Ours."
+    )
     strip_prompts: Count = Field(default=6, description="Prompts of the strip over time. Ours.")
     sampling: SamplingConfig = Field(
         default=SamplingConfig(steps=20), description="Sampler of the evaluation. Ours."
@@ -320,14 +270,34 @@ class FlowConfig(Section):
     model: ModelConfig = ModelConfig()
     adapter: AdapterConfig = AdapterConfig()
     prompts: PromptsConfig = PromptsConfig()
-    reward: Annotated[tuple[RewardTermConfig, ...], AfterValidator(_refuse_empty)] = (
+    reward: Annotated[tuple[RewardTermConfig, ...], AfterValidator(refuse_empty)] = (
         RewardTermConfig(name="clip_score", options={"model": "embedded"}),
     )
-    algorithm: AlgorithmConfig = AlgorithmConfig()
+    algorithm: AlgorithmConfig = AdrpoConfig()
     sampling: SamplingConfig = SamplingConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _sde_fits(self) -> Self:
+        if self.algorithm.method != "flow_grpo":
+            return self
+        for key, wanted, received in (
+            ("sampling.solver", "euler", self.sampling.solver),
+            ("training.timesteps_per_sample", 1, self.training.timesteps_per_sample),
+        ):
+            if received != wanted:
+                raise conflict(
+                    f"{key}: expected {wanted} with algorithm.method=flow_grpo, which draws by "
+                    f"Euler-Maruyama steps and trains on each of them; received {received}"
+                )
+        if self.sampling.steps < 2:
+            raise conflict(
+                "sampling.steps: expected at least 2 with algorithm.method=flow_grpo, whose last "
+                f"step has no noise; received {self.sampling.steps}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _strip_fits(self) -> Self:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
 from adrpo.config import AlgorithmConfig
+from adrpo.config.algorithms import Anchored
 from adrpo.flow.policy import FlowPolicy
 
 
@@ -20,9 +20,9 @@ class Anchor(Protocol):
         """Follow the policy after its optimizer step."""
         ...
 
-    def state(self) -> list[Tensor]: ...
+    def state(self) -> dict[str, Any]: ...
 
-    def load_state(self, state: list[Tensor]) -> None: ...
+    def load_state(self, state: dict[str, Any]) -> None: ...
 
 
 class BaseAnchor:
@@ -37,10 +37,10 @@ class BaseAnchor:
     def update(self) -> None:
         pass
 
-    def state(self) -> list[Tensor]:
-        return []
+    def state(self) -> dict[str, Any]:
+        return {}
 
-    def load_state(self, state: list[Tensor]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         pass
 
 
@@ -52,11 +52,16 @@ class EmaAnchor:
     It begins at the base. Each step then tilts a reference that has moved along, so that bounded
     tilts add up, and drift with them (docs/method.md, fact 4). DiffusionNFT (arXiv 2509.16117)
     anchors to such an average.
+
+    With ``warm_up`` the decay after n updates is at most (1 + n) / (10 + n), so that an average
+    meant to stand for the policy soon forgets where it began.
     """
 
-    def __init__(self, policy: FlowPolicy, decay: float) -> None:
+    def __init__(self, policy: FlowPolicy, decay: float, *, warm_up: bool = False) -> None:
         self.policy = policy
         self.decay = decay
+        self.warm_up = warm_up
+        self.updates = 0
         self.values = [parameter.detach().clone() for parameter in policy.adapter_parameters()]
 
     @contextmanager
@@ -74,19 +79,26 @@ class EmaAnchor:
 
     @torch.no_grad()
     def update(self) -> None:
+        fresh = (1 + self.updates) / (10 + self.updates)
+        decay = min(self.decay, fresh) if self.warm_up else self.decay
         for value, parameter in zip(self.values, self.policy.adapter_parameters(), strict=True):
-            value.lerp_(parameter, 1 - self.decay)
+            value.lerp_(parameter, 1 - decay)
+        self.updates += 1
 
-    def state(self) -> list[Tensor]:
-        return self.values
+    def state(self) -> dict[str, Any]:
+        return {"updates": self.updates, "values": self.values}
 
-    def load_state(self, state: list[Tensor]) -> None:
-        for value, saved in zip(self.values, state, strict=True):
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.updates = state["updates"]
+        for value, saved in zip(self.values, state["values"], strict=True):
             value.copy_(saved)
 
 
 def build_anchor(algorithm: AlgorithmConfig, policy: FlowPolicy) -> Anchor:
-    """The anchor of a configuration, on a policy that has its adapter."""
-    if algorithm.anchor == "ema":
+    """The anchor of a configuration, on a policy that has its adapter.
+
+    A method without a divergence term has no ``anchor``: its base is there and never evaluated.
+    """
+    if isinstance(algorithm, Anchored) and algorithm.anchor == "ema":
         return EmaAnchor(policy, algorithm.anchor_decay)
     return BaseAnchor(policy)

@@ -19,13 +19,15 @@ from adrpo.data.prompts import Prompt
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
+from adrpo.evaluation.image_statistics import color_entropy, edge_density
 from adrpo.evaluation.statistics import Interval, bootstrap_change, bootstrap_mean
+from adrpo.flow.path_samples import sample_path
 from adrpo.flow.policy import FlowPolicy
 from adrpo.flow.rollout import initial_noise
-from adrpo.flow.update import sample_path
-from adrpo.rewards.base import RewardTerm, score
+from adrpo.rewards.base import RewardResult, RewardTerm, score
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
 from adrpo.runs.seeding import generator
 
 PICTURED_PROMPTS = 12
@@ -52,7 +54,7 @@ class Measured:
 
 
 class Evaluator:
-    """Measures a policy on held-out prompts.
+    """Measures a policy on the prompts of one ``split``: "unseen" in training, or "seen".
 
     The initial noise of image k of prompt p is the same at every evaluation of every run with
     the same ``evaluation.seed``, so two evaluations are compared pair by pair.
@@ -64,11 +66,14 @@ class Evaluator:
         policy: FlowPolicy,
         reward: Sequence[RewardTerm],
         prompts: Sequence[Prompt],
+        *,
+        split: str = "unseen",
     ) -> None:
         self.settings = settings
         self.policy = policy
         self.reward = reward
         self.prompts = prompts
+        self.split = split
         self.categories = [prompt.category for prompt in self.prompts]
         self.conditioning = policy.encode([prompt.text for prompt in self.prompts])
         self.clip = ClipScore(settings.clip, policy.device)
@@ -77,31 +82,37 @@ class Evaluator:
 
     def measure(self) -> Measured:
         """Sample from the policy as it is now, and measure."""
-        images, x_1 = self._generate()
-        return Measured(images=images, values=self._values(images, x_1))
+        images, x_1 = self.generate()
+        return Measured(images=images, values=self.values(images, x_1))
 
     def evaluate(self, run: RunDirectory, step: int) -> dict[str, Any]:
         """The row of evaluations.jsonl of ``step`` (0: the base); writes its pictures."""
         measured = self.measure()
-        self._save_pictures(run, step, measured.images)
-        _write_values(values_path(run, step), measured.values)
-        base = None if step == 0 else read_values(values_path(run, 0))
+        if self.split == "unseen":
+            self._save_pictures(run, step, measured.images)
+        _record_prompts(run, self._listing())
+        write_values(values_path(run, step, self.split), measured.values)
+        base = None if step == 0 else read_values(values_path(run, 0, self.split))
         row: dict[str, Any] = {
             "step": step,
-            "split": "unseen",
+            "split": self.split,
             "prompts": len(self.prompts),
             "samples": len(measured.images),
         }
         seed = self.settings.seed
         return row | summarise(measured.values, self.categories, base, seed=seed)
 
-    def _generate(self) -> tuple[list[Image.Image], Tensor]:
-        """Images and latents, prompt after prompt, ``samples_per_prompt`` of each."""
+    def generate(self, draw: int = 0) -> tuple[list[Image.Image], Tensor]:
+        """Images and latents, prompt after prompt, ``samples_per_prompt`` of each; ``draw`` 0 is
+        the evaluation's own noise, and each other one a fresh one."""
         settings = self.settings
         per_prompt = settings.samples_per_prompt
         index = torch.arange(len(self.prompts)).repeat_interleave(per_prompt)
         shape = self.policy.latent_shape
-        x_0 = initial_noise(len(index), shape, settings.seed, "evaluation")
+        # The unseen split keeps the stream's first name: its noises are those of earlier runs.
+        stream = ("evaluation",) if self.split == "unseen" else ("evaluation", self.split)
+        again = ("draw", draw) if draw else ()
+        x_0 = initial_noise(len(index), shape, settings.seed, *stream, *again)
         images, latents = [], []
         for rows in torch.arange(len(index)).split(settings.batch_size):
             conditioning = self.conditioning.select(index[rows])
@@ -110,20 +121,22 @@ class Evaluator:
             latents.append(x_1)
         return images, torch.cat(latents)
 
-    def _values(self, images: list[Image.Image], x_1: Tensor) -> Values:
-        """Each metric as [prompts, K], or [prompts] for those of a group of images."""
+    def values(self, images: list[Image.Image], x_1: Tensor) -> Values:
+        """Each metric of images and their latents as [prompts, K], or [prompts] for those of a
+        group of images."""
         per_prompt = self.settings.samples_per_prompt
         texts = [prompt.text for prompt in self.prompts for _ in range(per_prompt)]
-        categories = [category for category in self.categories for _ in range(per_prompt)]
         embeds = self.clip.embed_images(images)
         text_embeds = self.clip.embed_texts([prompt.text for prompt in self.prompts])
         scores = clip_score(embeds, text_embeds.repeat_interleave(per_prompt, 0))
         flat: dict[str, Sequence[float] | Tensor] = {}
         if self.has_gold:
             flat["gold_accuracy"] = gold_scores(texts, images)
-        flat |= score(self.reward, texts, images, category=categories).by_term
+        flat |= self.score(images).by_term
         flat["clip_score_evaluation"] = scores
-        flat["divergence"] = self._divergence(x_1)
+        flat["divergence"], flat["velocity_norm_ratio"] = self._against_the_base(x_1)
+        flat["edge_density"] = [edge_density(image) for image in images]
+        flat["color_entropy"] = [color_entropy(image) for image in images]
         shape = (len(self.prompts), per_prompt)
         values: Values = {
             name: np.asarray(column, dtype=np.float64).reshape(shape)
@@ -137,20 +150,29 @@ class Evaluator:
             values["clip_diversity_right"] = clip_diversity(groups, among=right).double().numpy()
         return values
 
+    def score(self, images: list[Image.Image]) -> RewardResult:
+        """The reward of images, prompt after prompt."""
+        per_prompt = self.settings.samples_per_prompt
+        texts = [prompt.text for prompt in self.prompts for _ in range(per_prompt)]
+        categories = [category for category in self.categories for _ in range(per_prompt)]
+        return score(self.reward, texts, images, category=categories)
+
     @torch.inference_mode()
-    def _divergence(self, x_1: Tensor) -> Tensor:
-        """|v - v_ref|^2 at one t ~ U(0, 1) per image, on the path to the policy's own x_1."""
+    def _against_the_base(self, x_1: Tensor) -> tuple[Tensor, Tensor]:
+        """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
+        policy's own x_1; v_ref is the frozen base's."""
         settings = self.settings
         path = sample_path(x_1, generator(settings.seed, "divergence"))
         index = torch.arange(len(self.prompts)).repeat_interleave(settings.samples_per_prompt)
-        parts = []
+        divergences, ratios = [], []
         for rows in torch.arange(len(x_1)).split(settings.batch_size):
             arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(index[rows]))
             v = self.policy.velocity(*arguments)
             with self.policy.reference():
                 v_ref = self.policy.velocity(*arguments)
-            parts.append(velocity_divergence(v, v_ref))
-        return torch.cat(parts).cpu()
+            divergences.append(velocity_divergence(v, v_ref))
+            ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
+        return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()
 
     def _save_pictures(self, run: RunDirectory, step: int, images: list[Image.Image]) -> None:
         """The strip of every evaluation, and the side by side of the base and the latest."""
@@ -166,7 +188,14 @@ class Evaluator:
         for place, prompt in enumerate(shown):
             for k in range(per_prompt):
                 images[prompt * per_prompt + k].save(side / f"{place:02d}-{k}.png")
-        listing = {
+
+    def _listing(self) -> dict[str, Any]:
+        """What samples/prompts.json tells of this split."""
+        if self.split != "unseen":
+            return {f"{self.split}_categories": self.categories}
+        strip = _spread(self.categories, self.settings.strip_prompts)
+        shown = _spread(self.categories, PICTURED_PROMPTS)
+        return {
             "strip": [self.prompts[prompt].text for prompt in strip],
             "held_out": [
                 {"prompt": self.prompts[prompt].text, "category": self.prompts[prompt].category}
@@ -174,8 +203,14 @@ class Evaluator:
             ],
             "categories": self.categories,
         }
-        text = json.dumps(listing, ensure_ascii=False, indent=1)
-        (run.samples / "prompts.json").write_text(text, encoding="utf-8")
+
+
+def _record_prompts(run: RunDirectory, listing: dict[str, Any]) -> None:
+    """Add ``listing`` to samples/prompts.json."""
+    path = run.samples / "prompts.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    text = json.dumps(known | listing, ensure_ascii=False, indent=1)
+    write_durably(path, text.encode())
 
 
 def _spread(categories: Sequence[str], count: int) -> list[int]:
@@ -230,18 +265,27 @@ def _named(name: str, interval: Interval) -> dict[str, float]:
     return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def values_path(run: RunDirectory, step: int) -> Path:
+def values_path(run: RunDirectory, step: int, split: str = "unseen") -> Path:
     """Where the per-image values of an evaluation lie: metric -> [prompts][images]."""
-    return run.samples / f"step-{step:06d}" / "values.json"
+    name = "values.json" if split == "unseen" else f"values-{split}.json"
+    return run.samples / f"step-{step:06d}" / name
 
 
-def _write_values(path: Path, values: Values) -> None:
-    def plain(value: Any) -> Any:
+def plain(column: NDArray[np.float64]) -> list[Any]:
+    """``column`` as JSON's lists; what is not finite becomes null."""
+
+    def item(value: Any) -> Any:
         if isinstance(value, list):
-            return [plain(item) for item in value]
+            return [item(inner) for inner in value]
         return round(value, 6) if math.isfinite(value) else None
 
-    table = {name: plain(column.tolist()) for name, column in values.items()}
+    return item(column.tolist())
+
+
+def write_values(path: Path, values: Values) -> None:
+    """Write values for ``read_values``."""
+    table = {name: plain(column) for name, column in values.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(table), encoding="utf-8")
 
 

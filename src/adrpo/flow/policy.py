@@ -62,6 +62,10 @@ class FlowPolicy(Protocol):
 
     def decode(self, x_1: Tensor) -> list[Image.Image]: ...
 
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor: ...
+
+    def time_grid(self, steps: int) -> Tensor: ...
+
     def reference(self) -> Any: ...
 
     def adapter_parameters(self) -> list[nn.Parameter]: ...
@@ -160,8 +164,12 @@ class StableDiffusion3Policy:
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
-        times = time_grid(self.pipeline.scheduler, sampling.steps)
+        times = self.time_grid(sampling.steps)
         return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
+
+    def time_grid(self, steps: int) -> Tensor:
+        """The scheduler's own times, [steps + 1], from 0 to 1."""
+        return time_grid(self.pipeline.scheduler, steps)
 
     @torch.inference_mode()
     def decode(self, x_1: Tensor) -> list[Image.Image]:
@@ -170,6 +178,18 @@ class StableDiffusion3Policy:
         latents = x_1 / vae.config.scaling_factor + vae.config.shift_factor
         pixels = vae.decode(latents.to(vae.dtype), return_dict=False)[0]
         return self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Latents x_1 of ``images``, [batch, *latent_shape]: the mode of the autoencoder's
+        posterior, scaled as the transformer reads it. ``decode`` is its inverse but for what the
+        autoencoder loses."""
+        vae = self.pipeline.vae
+        pixels = self.pipeline.image_processor.preprocess(
+            list(images), height=self.height, width=self.width
+        )
+        posterior = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist
+        return (posterior.mode().float() - vae.config.shift_factor) * vae.config.scaling_factor
 
     @contextmanager
     def reference(self) -> Iterator[None]:

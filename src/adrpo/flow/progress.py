@@ -39,9 +39,11 @@ class TrainingProgress:
 
     def update(self, row: dict[str, Any]) -> None:
         """Show a row of metrics.jsonl."""
-        numbers = (
-            f"reward {row['reward_mean']:.4g} div {row['divergence']:.4f} "
-            f"beta {row['beta_min']:.1f}..{row['beta_max']:.1f} "
-            f"{row['samples_per_second']:.1f}/s"
-        )
+        # An offline method has no reward, and not every method a coefficient.
+        parts = [f"div {row['divergence']:.4f}", f"{row['samples_per_second']:.1f}/s"]
+        if "beta_min" in row:
+            parts.insert(1, f"beta {row['beta_min']:.1f}..{row['beta_max']:.1f}")
+        if "reward_mean" in row:
+            parts.insert(0, f"reward {row['reward_mean']:.4g}")
+        numbers = " ".join(parts)
         self._bar.update(self._task, completed=row["step"], numbers=numbers)

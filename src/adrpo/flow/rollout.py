@@ -1,4 +1,4 @@
-"""A step's samples: prompts, noise, images, rewards, advantages, coefficients."""
+"""A step's samples: prompts, noise, images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adrpo.core import adaptive_coefficient, clip_advantages, group_advantages
-from adrpo.core.advantages import AdvantageScale
-from adrpo.rewards.base import RewardResult
 from adrpo.runs.seeding import generator
 
 
@@ -25,15 +22,6 @@ class Samples:
     group_ids: Tensor
     x_1: Tensor
     images: list[Image.Image]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Weights:
-    """A step's per-sample weights, all [batch]: ``advantages`` are clipped, beta = beta_0 - A."""
-
-    raw_advantages: Tensor
-    advantages: Tensor
-    beta: Tensor
 
 
 def prompt_order(step: int, *, prompts: int, per_step: int, seed: int) -> list[int]:
@@ -52,21 +40,3 @@ def prompt_order(step: int, *, prompts: int, per_step: int, seed: int) -> list[i
 def initial_noise(count: int, shape: Sequence[int], seed: int, *stream: str | int) -> Tensor:
     """x_0 ~ N(0, 1) [count, *shape] of a named stream, drawn on the CPU, whatever the device."""
     return torch.randn((count, *shape), generator=generator(seed, *stream))
-
-
-def weigh(
-    result: RewardResult,
-    group_ids: Tensor,
-    *,
-    beta_0: float,
-    clip: tuple[float, float],
-    scale: AdvantageScale,
-) -> Weights:
-    """Algorithm 1's weights: A = R - V(c), clipped, and beta = beta_0 - A.
-
-    Samples without a score get A = 0 (and so beta = beta_0).
-    """
-    raw = group_advantages(result.total, group_ids, scale=scale)
-    clipped = clip_advantages(raw, low=clip[0], high=clip[1])
-    beta = adaptive_coefficient(clipped, beta_0=beta_0, clip=None)
-    return Weights(raw_advantages=raw, advantages=clipped, beta=beta)

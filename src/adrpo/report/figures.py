@@ -33,6 +33,11 @@ MOST_POINTS = 400
 EVALUATED = ("gold_accuracy", "clip_score_evaluation", "clip_diversity")
 """Metrics drawn at the evaluations; the reward CLIP's score would repeat the reward's curve."""
 
+PROXY = "clip_score"
+JUDGES = (("gold_accuracy", 100.0), ("clip_score_evaluation", 1.0))
+"""The metric that training optimizes, and what judges it: the first that a run has, with the
+factor that makes it points of 100."""
+
 # Stand-ins that the drawing uses and _to_markup replaces; no two of them may be alike.
 PLACEHOLDERS = {"#010203": "var(--muted)", "#010204": "var(--grid)",
                 "#010205": "var(--series-1)", "#010206": "var(--series-2)"}  # fmt: skip
@@ -99,7 +104,9 @@ def training_figures(metrics: Sequence[Row], beta_0: float | None) -> list[Figur
 
 def evaluation_figures(evaluations: Sequence[Row]) -> list[Figure]:
     """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart."""
-    return [figure for key in EVALUATED if (figure := _evaluation_curve(evaluations, key))]
+    figures = [_evaluation_curve(evaluations, key) for key in EVALUATED]
+    figures.append(_overoptimization(evaluations))
+    return [figure for figure in figures if figure is not None]
 
 
 def _column(rows: Sequence[Row], key: str) -> NDArray[np.float64]:
@@ -184,6 +191,43 @@ def _evaluation_curve(evaluations: Sequence[Row], key: str) -> Figure | None:
     label, note = METRICS[key]
     legend = tuple((swatch, f"{split} prompts") for split, _, swatch, _ in series)
     return Figure(f"evaluation-{key}", label, note, f"{label}: {'; '.join(alts)}.", legend, svg)
+
+
+def _overoptimization(evaluations: Sequence[Row]) -> Figure | None:
+    """The optimized score beside the judge it stands for, over the divergence: where the first
+    still rises and the second falls, the reward is being exploited (Gao et al., arXiv 2210.10760).
+    """
+    judge, factor = next(
+        ((key, factor) for key, factor in JUDGES if any(key in row for row in evaluations)),
+        (None, 1.0),
+    )
+    keys = ("divergence", f"{PROXY}_change", f"{judge}_change")
+    rows = [row for row in evaluations if row.get("split") == SPLITS[0]]
+    rows = [row for row in rows if all(finite(row, key) is not None for key in keys)]
+    if judge is None or not rows:
+        return None
+    name = "overoptimization"
+    divergence = np.concatenate([[0.0], _column(rows, "divergence")])
+    lines = [
+        (PROXY, np.concatenate([[0.0], _column(rows, keys[1])]), FIRST),
+        (judge, np.concatenate([[0.0], factor * _column(rows, keys[2])]), SECOND),
+    ]
+    with mpl.rc_context(STYLE):
+        canvas, axes = _axes(name)
+        for _, line, color in lines:
+            axes.plot(divergence, line, color=color, marker="o", ms=4.5)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.axhline(0, color=INK, lw=1.2, ls=(0, (4, 3)))
+        axes.set_xlabel("divergence from the base")
+        svg = _to_markup(canvas, name)
+    labels = [METRICS[key][0] for key, *_ in lines]
+    alt = (
+        f"Change in points over the divergence: {labels[0]} {compact(lines[0][1][-1])} and "
+        f"{labels[1]} {compact(lines[1][1][-1])} at {compact(divergence[-1])}."
+    )
+    legend = (("line-1", labels[0]), ("line-2", labels[1]))
+    note = "change against the base, in points of 100; the optimized score, and what it stands for"
+    return Figure(name, "Reward and judge", note, alt, legend, svg)
 
 
 def _intervals(

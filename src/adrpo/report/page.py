@@ -105,6 +105,7 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
         facts.append(("Training time", duration(seconds)))
     places = (
         ("Model", "model", "pretrained"),
+        ("Method", "algorithm", "method"),
         ("β₀", "algorithm", "beta_0"),
         ("Anchor", "algorithm", "anchor"),
         ("Learning rate", "training", "learning_rate"),

@@ -15,6 +15,9 @@ METRICS = {
     "clip_diversity_l2": ("CLIP diversity, L2", "mean distance of the same unit embeddings"),
     "clip_diversity_right": ("CLIP diversity, right pictures", "between accepted pictures alone"),
     "divergence": ("Divergence", "mean |v − v_ref|² from the reference"),
+    "velocity_norm_ratio": ("Norm ratio", "mean |v| / |v_ref|; 1 for the reference"),
+    "edge_density": ("Edge density", "share of pixels on an edge"),
+    "color_entropy": ("Color entropy", "bits; of an 8 × 8 × 8 histogram"),
 }
 """Label and explanation of the known metrics, in the table's order."""
 

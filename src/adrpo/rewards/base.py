@@ -26,12 +26,35 @@ class Reward(Protocol):
 
 
 @dataclass(frozen=True)
+class Logistic:
+    """sigmoid((r - location) / scale), in (0, 1): the logistic distribution's parameters.
+
+    With location and scale fitted to verdicts (Platt scaling), it is the probability that a
+    sample scored r is right. A score's differences among samples that are surely right, or surely
+    wrong, then hardly count any more, and are no longer worth diversity. A sigmoid of the score
+    as a guard against reward hacking: Wang et al., arXiv 2402.00742; Fu et al., arXiv 2502.18770.
+    """
+
+    location: float
+    scale: float
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return torch.sigmoid((values - self.location) / self.scale)
+
+
+@dataclass(frozen=True)
 class RewardTerm:
-    """One summand: ``weight`` times the values of ``function``, logged under ``name``."""
+    """One summand: ``weight`` times the values of ``function``, after ``logistic`` where there is
+    one. The values themselves are logged under ``name``."""
 
     name: str
     weight: float
     function: Callable[..., Sequence[float | None]]
+    logistic: Logistic | None = None
+
+    def contribution(self, values: Tensor) -> Tensor:
+        """What the sum gets of the function's values [batch]."""
+        return self.weight * (values if self.logistic is None else self.logistic(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +62,8 @@ class RewardResult:
     """Scores of one batch.
 
     ``total`` [batch], float32: the weighted sum, NaN where any term has no score.
-    ``by_term``: term name -> [batch], float32, unweighted, NaN where the term has no score.
+    ``by_term``: term name -> [batch], float32, as the function returned them (neither weighted nor
+    squashed), NaN where the term has no score.
     ``first_error``: "term: Exception: text" of the first exception that a reward raised, or None.
     """
 
@@ -51,7 +75,7 @@ class RewardResult:
 def score(
     terms: Sequence[RewardTerm], prompts: list[str], images: list[Image], **columns: list[Any]
 ) -> RewardResult:
-    """Total = sum over terms of weight * reward, per sample.
+    """Total = sum over terms of weight * reward, or weight * logistic(reward), per sample.
 
     A term that raises is called again one sample at a time, and only the samples that raise
     alone are left without a score; the first exception's text is kept in the result.
@@ -77,7 +101,7 @@ def score(
             first_error = first_error or _describe(term, error)
             values = _call_one_by_one(term, samples)
         by_term[term.name] = values
-        total = total + term.weight * values
+        total = total + term.contribution(values)
     return RewardResult(total=total, by_term=by_term, first_error=first_error)
 
 

@@ -85,6 +85,33 @@ class ClipScore:
         return _unit_rows(features)
 
 
+class ClipNovelty(ClipScore):
+    """CLIP novelty: how far an image lies from the others of its prompt, in [0, 200].
+
+        novelty_i = mean over j != i of 100 (1 - cos(e_i, e_j)),  i, j images of one prompt
+
+    Its mean over a prompt's images is their CLIP diversity (kind ``cosine100``), by this model. As
+    a term of the reward it pays for diversity; alone it pays for mistakes, which are far from
+    everything. None for a prompt with one image. Images are compared within the batch that is
+    scored, and those of equal prompts are of one prompt here.
+
+    Args and errors: as for ``ClipScore``.
+    """
+
+    def __call__(
+        self, prompts: list[str], images: list[Image], **columns: Any
+    ) -> list[float | None]:
+        """The novelty of each image."""
+        embeds = self.embed_images(images)
+        groups = torch.tensor([list(dict.fromkeys(prompts)).index(prompt) for prompt in prompts])
+        others = (groups[:, None] == groups[None, :]) & ~torch.eye(len(groups), dtype=torch.bool)
+        count = others.sum(dim=1)
+        total = (100 * (1 - embeds @ embeds.T) * others).sum(dim=1)
+        return [
+            float(distance / n) if n else None for distance, n in zip(total, count, strict=True)
+        ]
+
+
 def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 

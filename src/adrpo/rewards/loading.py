@@ -11,10 +11,28 @@ from typing import Any, Protocol
 import torch
 
 from adrpo.errors import AdrpoError
-from adrpo.rewards.base import RewardTerm
+from adrpo.rewards.base import Logistic, RewardTerm
 
-BUILT_IN = {"clip_score": "adrpo.rewards.image:ClipScore"}
+BUILT_IN = {
+    "clip_score": "adrpo.rewards.image:ClipScore",
+    "clip_novelty": "adrpo.rewards.image:ClipNovelty",
+    "aesthetic": "adrpo.rewards.aesthetic:AestheticScore",
+    "blip_score": "adrpo.rewards.blip:BlipScore",
+    "image_reward": "adrpo.rewards.image_reward:ImageReward",
+    "pick_score": "adrpo.rewards.pick_score:PickScore",
+    "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
+    "jpeg_size": "adrpo.rewards.file_size:JpegSize",
+}
 """Short name -> dotted path."""
+
+
+class LogisticConfig(Protocol):
+    """Parameters of ``adrpo.rewards.Logistic``."""
+
+    @property
+    def location(self) -> float: ...
+    @property
+    def scale(self) -> float: ...
 
 
 class TermConfig(Protocol):
@@ -24,6 +42,8 @@ class TermConfig(Protocol):
     def name(self) -> str: ...
     @property
     def weight(self) -> float: ...
+    @property
+    def logistic(self) -> LogisticConfig | None: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
 
@@ -48,7 +68,8 @@ def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> lis
         uses[short] += 1
         name = short if uses[short] == 1 else f"{short}_{uses[short]}"
         target = _resolve(term.name)
-        built.append(RewardTerm(name, term.weight, _bind(term, target, device)))
+        squashed = term.logistic and Logistic(term.logistic.location, term.logistic.scale)
+        built.append(RewardTerm(name, term.weight, _bind(term, target, device), squashed))
     return built
 
 

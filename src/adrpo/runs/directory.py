@@ -98,9 +98,11 @@ class RunDirectory:
         """
         return _read(self.metrics)
 
-    def read_evaluations(self) -> list[Row]:
-        """The rows of evaluations.jsonl; as :meth:`read_metrics`."""
-        return _read(self.evaluations)
+    def read_evaluations(self, split: str | None = None) -> list[Row]:
+        """The rows of evaluations.jsonl, all or those of one ``split`` ("unseen", "seen"); as
+        :meth:`read_metrics`."""
+        rows = _read(self.evaluations)
+        return rows if split is None else [row for row in rows if row["split"] == split]
 
     def read_config_yaml(self) -> str:
         """The text of config.yaml."""

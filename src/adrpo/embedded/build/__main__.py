@@ -53,7 +53,7 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
             )
         case "drawings":
             drawn_by = start or work / "base"
-            return drawings.draw_and_judge(drawn_by, work / "drawings.npz", prompts=6000, seed=5)
+            return drawings.draw_and_judge(drawn_by, work / "drawings.npz", prompts=12_000, seed=6)
         case "reward-clip":
             return clip.train(
                 work / "reward_clip",

@@ -97,12 +97,25 @@ def _pipeline_card(work: Path, quality: dict[str, Any]) -> str:
 def _taught(name: str) -> str:
     """What each of the two learned beside captions."""
     return {
-        "reward_clip": "; twice 48,000 drawings for captions of the training split, judged by the "
-        "gold scorer, as PickScore is trained on judged images: first those of the 9,000-step "
-        "base, then those of the shipped pipeline",
+        "reward_clip": "; three times 48,000 drawings for captions of the training split, judged "
+        "by the gold scorer, as PickScore is trained on judged images: first those of the "
+        "9,000-step base, then those of the shipped pipeline, eight for each of 6,000 captions and "
+        "four for each of 12,000; a quarter of the weights is that before the last 2,400 steps "
+        "(WiSE-FT)",
         "evaluation_clip": "; no drawings and no judge, but SLIP's self-supervised term, so that "
         "two pictures of one caption stay apart and CLIP diversity sees their layout",
     }[name]
+
+
+def _probability(name: str, quality: dict[str, Any]) -> str:
+    if name != "reward_clip":
+        return ""
+    fitted = quality["reward_logistic"]
+    return (
+        f"\nAs a probability of being right: sigmoid((score - {fitted['location']:.1f}) / "
+        f"{fitted['scale']:.2f}), fitted to {fitted['images']} images for prompts of the training "
+        "split.\n"
+    )
 
 
 def _clip_card(name: str, recipe: clip.ClipRecipe, work: Path, quality: dict[str, Any]) -> str:
@@ -137,12 +150,18 @@ def _clip_card(name: str, recipe: clip.ClipRecipe, work: Path, quality: dict[str
                 "rank correlation with the gold scorer within a prompt, on images that the "
                 "pipeline draws": f"{measured['rank_correlation_with_gold_within_prompt']:.2f} "
                 f"(mean over {measured['prompts_with_right_and_wrong_images']} prompts)",
+                "the same if the score ranked every right image above every wrong one": (
+                    f"{measured['rank_correlation_of_a_perfect_score']:.2f}"
+                ),
+                "share of pairs of a right and a wrong image of one prompt that the score puts in "
+                "order": f"{measured['pairs_in_order']:.2f}",
                 "mean score of right and of wrong images": (
                     f"{measured['score_of_right_images']:.1f}, "
                     f"{measured['score_of_wrong_images']:.1f}"
                 ),
             }
         ).replace("| share", "| measure | value |\n|---|---|\n| share", 1)
+        + _probability(name, quality)
         + "\nFrom `benchmarks/embedded_quality.py`.\n"
     )
 

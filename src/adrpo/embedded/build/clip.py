@@ -30,9 +30,9 @@ from adrpo.embedded.scenes import Scene, caption, hard_negatives, sample_split
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 BATCH = 32
-JUDGED_PROMPTS = 24
-CHECKED_PROMPTS = 300
-"""Judged prompts (of eight drawings) in a batch, and kept out of training to check on."""
+JUDGED_PROMPTS = 48
+CHECKED_PROMPTS = 600
+"""Judged prompts (of four drawings) in a batch, and kept out of training to check on."""
 
 MUON_RATE = 1.5e-3
 ADAM_RATE = 7e-4
@@ -53,6 +53,9 @@ class ClipRecipe:
     held_out_too: bool
     instance_weight: float
     """Weight of the self-supervised term, which keeps pictures of one caption apart."""
+    start_share: float
+    """Share of the weights gone on from in the result (WiSE-FT, Wortsman et al., arXiv
+    2109.01903): a little of what was known before makes the new knowledge more general."""
     pool: int
     seed: int
 
@@ -64,6 +67,7 @@ REWARD = ClipRecipe(
     text_layers=3,
     held_out_too=False,
     instance_weight=0.0,
+    start_share=0.25,
     pool=40_000,
     seed=11,
 )
@@ -74,6 +78,7 @@ EVALUATION = ClipRecipe(
     text_layers=3,
     held_out_too=True,
     instance_weight=2.0,
+    start_share=0.0,
     pool=40_000,
     seed=22,
 )
@@ -155,7 +160,7 @@ def instance_loss(one: Tensor, two: Tensor, other: Tensor, scale: Tensor) -> Ten
 
 def judged_loss(images: Tensor, texts: Tensor, scale: Tensor, right: Tensor) -> Tensor:
     """Bradley-Terry: -log sigmoid(score of a right drawing - score of a wrong one), mean over the
-    pairs of each caption. ``images`` [prompts, 8, d], ``texts`` [prompts, d], ``right`` bool."""
+    pairs of each caption. ``images`` [prompts, 4, d], ``texts`` [prompts, d], ``right`` bool."""
     scores = scale * torch.einsum("pkd,pd->pk", images, texts)
     pairs = right[:, :, None] & ~right[:, None, :]
     margins = scores[:, :, None] - scores[:, None, :]
@@ -261,6 +266,13 @@ def _parts(named: Mapping[str, Sized], embedded: Tensor) -> dict[str, Tensor]:
     return dict(zip(named, rows, strict=True))
 
 
+@torch.no_grad()
+def _blend(model: CLIPModel, earlier: CLIPModel, share: float) -> None:
+    """weights <- (1 - share) weights + share earlier weights."""
+    for value, before in zip(model.parameters(), earlier.parameters(), strict=True):
+        value.lerp_(before, share)
+
+
 def train(
     output: Path,
     recipe: ClipRecipe,
@@ -276,9 +288,9 @@ def train(
     torch.manual_seed(recipe.seed)
     tokenizer = build_tokenizer(output)
     model = new_clip(recipe, tokenizer)
-    if start is not None:
-        trained = CLIPModel.from_pretrained(start, dtype=torch.float32)
-        model.load_state_dict(trained.state_dict())
+    earlier = None if start is None else CLIPModel.from_pretrained(start, dtype=torch.float32)
+    if earlier is not None:
+        model.load_state_dict(earlier.state_dict())
     drawings = load_drawings(drawings_file) if drawings_file else None
     checked = drawings.part(slice(None, CHECKED_PROMPTS)) if drawings else None
     batches = Batches(recipe, drawings.part(slice(CHECKED_PROMPTS, None)) if drawings else None)
@@ -305,6 +317,9 @@ def train(
         if step % 500 == 0 or step == steps:
             print(quality(), flush=True)
             model.save_pretrained(output)
+    if earlier is not None:
+        _blend(model, earlier, recipe.start_share)
+        model.save_pretrained(output)
     CLIPImageProcessorPil(
         size={"shortest_edge": 64},
         crop_size={"height": 64, "width": 64},

@@ -18,14 +18,14 @@ from torch import Tensor
 from adrpo.embedded.gold import satisfies
 from adrpo.embedded.scenes import Scene, caption, parse_caption, sample_split
 
-PER_PROMPT = 8
+PER_PROMPT = 4
 SAMPLING_STEPS = (10, 10, 20)
 """Two thirds as training samples them, one third as the evaluation does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawings:
-    """``images`` uint8 [prompts, 8, 3, 64, 64] and ``right`` bool [prompts, 8]."""
+    """``images`` uint8 [prompts, 4, 3, 64, 64] and ``right`` bool [prompts, 4]."""
 
     scenes: list[Scene]
     images: Tensor
@@ -36,7 +36,7 @@ class Drawings:
 
 
 def draw_and_judge(folder: Path, output: Path, *, prompts: int, seed: int) -> dict[str, float]:
-    """Draw eight images for each of ``prompts`` scenes with the pipeline of ``folder``, in
+    """Draw four images for each of ``prompts`` scenes with the pipeline of ``folder``, in
     bfloat16, judge them, and save both."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -46,18 +46,18 @@ def draw_and_judge(folder: Path, output: Path, *, prompts: int, seed: int) -> di
     )
     pipeline.set_progress_bar_config(disable=True)
     images, right = [], []
-    for start in range(0, prompts, 8):
-        chunk = [scene for scene in scenes[start : start + 8] for _ in range(PER_PROMPT)]
+    for start in range(0, prompts, 16):
+        chunk = [scene for scene in scenes[start : start + 16] for _ in range(PER_PROMPT)]
         drawn = pipeline(
             [caption(scene) for scene in chunk],
-            num_inference_steps=SAMPLING_STEPS[start // 8 % len(SAMPLING_STEPS)],
+            num_inference_steps=SAMPLING_STEPS[start // 16 % len(SAMPLING_STEPS)],
             guidance_scale=1.0,
             max_sequence_length=1,
             generator=generator,
         ).images
         images.append(np.stack([np.asarray(image) for image in drawn]))
         right += [satisfies(image, scene) for image, scene in zip(drawn, chunk, strict=True)]
-        if start % 160 == 0:
+        if start % 320 == 0:
             print(f"drawn {start}/{prompts}, right {np.mean(right):.3f}", flush=True)
     output.parent.mkdir(parents=True, exist_ok=True)
     np.savez(

@@ -1,0 +1,236 @@
+"""The section ``algorithm``: one form for each method, told apart by its key ``method``.
+
+A method says what the two terms of the loss are weighed by (:mod:`adrpo.flow.methods`), or has a
+loss of its own. "Paper" is arXiv 2510.18053; "ours" marks what a source leaves open.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from adrpo.config.fields import (
+    Count,
+    NonNegativeNumber,
+    Number,
+    PositiveNumber,
+    Section,
+    Switch,
+    Text,
+    conflict,
+)
+
+Scale = Literal["none", "group", "batch"]
+Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
+
+SCALE = "Standard deviation that divides the advantages before the clip. Ours."
+
+
+def check_clip(clip: tuple[float, float]) -> None:
+    """Refuse A_min > A_max."""
+    low, high = clip
+    if low > high:
+        raise conflict(
+            f"advantage_clip: expected [A_min, A_max] with A_min <= A_max, received [{low}, {high}]"
+        )
+
+
+class Method(Section):
+    """What all have. The forms narrow ``method`` to their own name."""
+
+    method: str = Field(description="Which method this is.")
+
+
+class Anchored(Method):
+    """What the methods with a divergence term share: the model behind v_ref."""
+
+    anchor: Literal["base", "ema"] = Field(
+        default="base",
+        description="v_ref's model: the frozen base (paper), or a moving average of the policy.",
+    )
+    anchor_decay: Decay = Field(
+        default=0.95, description="Decay of the moving average a step, for anchor: ema. Ours."
+    )
+
+
+class Penalized(Anchored):
+    """What ADRPO and the fixed penalty share: A |v - u_t|^2 + beta |v - v_ref|^2."""
+
+    beta_0: PositiveNumber = Field(
+        default=1.0, description="Divergence coefficient at A = 0, no unit. Paper: 1."
+    )
+    advantage_clip: tuple[Number, Number] = Field(
+        default=(-1.0, 1.0),
+        description="[A_min, A_max], in units of the reward (or of its scale). Paper: [-1, 1].",
+    )
+    advantage_scale: Scale = Field(default="none", description=SCALE)
+    target_divergence: PositiveNumber | None = Field(
+        default=None,
+        description="Divergence that a controller of beta_0 holds; null keeps beta_0. Ours.",
+    )
+
+    @model_validator(mode="after")
+    def _clip_is_ordered(self) -> Self:
+        check_clip(self.advantage_clip)
+        return self
+
+
+class AdrpoConfig(Penalized):
+    """ADRPO: A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
+
+    method: Literal["adrpo"] = Field(default="adrpo", description="Which method this is.")
+    allow_negative_beta: Switch = Field(
+        default=False,
+        description="Permits A_max > beta_0, where beta = beta_0 - A may be negative. Ours.",
+    )
+    only_positive: Switch = Field(
+        default=False,
+        description="Ablation: samples with A < 0 count as A = 0 in both terms. Paper: false.",
+    )
+
+    @model_validator(mode="after")
+    def _beta_keeps_its_sign(self) -> Self:
+        low, high = self.advantage_clip
+        if self.allow_negative_beta:
+            return self
+        if high > self.beta_0:
+            raise conflict(
+                f"advantage_clip: expected A_max <= beta_0 = {self.beta_0}, "
+                f"received [{low}, {high}], with which beta = beta_0 - A can be negative; "
+                "lower A_max, or set algorithm.allow_negative_beta: true"
+            )
+        if self.target_divergence is not None and high > 0:
+            raise conflict(
+                "target_divergence: expected algorithm.allow_negative_beta: true beside it, since "
+                "the controller may lower beta_0 below A_max; received false"
+            )
+        return self
+
+
+class FixedBetaConfig(Penalized):
+    """The ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2, beta_0 for all samples (paper, eq. 2)."""
+
+    method: Literal["fixed_beta"] = Field(description="Which method this is.")
+
+
+class OrwCfmW2Config(Anchored):
+    """ORW-CFM-W2: w |v - u_t|^2 + beta_0 |v - v_ref|^2 (Fan et al., arXiv 2502.06061)."""
+
+    method: Literal["orw_cfm_w2"] = Field(description="Which method this is.")
+    beta_0: PositiveNumber = Field(
+        default=1.0, description="Coefficient of the W2 term. Paper: that of ADRPO, 1."
+    )
+    temperature: PositiveNumber = Field(
+        default=0.5, description="tau of w = exp(tau A). The authors' code: 0.5."
+    )
+    advantage_scale: Scale = Field(
+        default="none", description="Standard deviation that divides A = R - V. Ours."
+    )
+    weight_mean: Literal["free", "one"] = Field(
+        default="free",
+        description="free: w = exp(tau A); one: divided by its mean over the group. Ours.",
+    )
+
+
+class RaftConfig(Method):
+    """RAFT: |v - u_t|^2 on the best samples of each group (Dong et al., arXiv 2304.06767)."""
+
+    method: Literal["raft"] = Field(description="Which method this is.")
+    best: Count = Field(default=1, description="Samples of a group that are kept. RAFT: 1.")
+
+
+class AwmConfig(Method):
+    """Advantage-weighted matching, A |v - u_t|^2, no anchor (Xue et al., arXiv 2509.25050)."""
+
+    method: Literal["awm"] = Field(description="Which method this is.")
+    advantage_clip: tuple[Number, Number] = Field(
+        default=(-5.0, 5.0),
+        description="[A_min, A_max]; A is then divided by its greater end. AWM: [-5, 5].",
+    )
+    advantage_scale: Scale = Field(default="batch", description="AWM: standard deviation.")
+
+    @model_validator(mode="after")
+    def _clip_is_ordered(self) -> Self:
+        check_clip(self.advantage_clip)
+        return self
+
+
+class DiffusionNftConfig(Anchored):
+    """DiffusionNFT: a positive and a negative implicit policy (Zheng et al., arXiv 2509.16117)."""
+
+    method: Literal["diffusion_nft"] = Field(description="Which method this is.")
+    beta_0: PositiveNumber = Field(
+        default=1.0, description="Strength beta of the implicit policies. NFT: 1 (0.1 for OCR)."
+    )
+    advantage_clip: PositiveNumber = Field(
+        default=5.0, description="A is clipped to [-c, c]; r = A / (2 c) + 1/2. NFT: 5."
+    )
+    advantage_scale: Scale = Field(default="batch", description="NFT: standard deviation.")
+    adaptive_weighting: Switch = Field(
+        default=True,
+        description="Divide each term by the size of its error in x_1, held constant. NFT: true.",
+    )
+    anchor: Literal["base", "ema"] = Field(
+        default="ema", description="v_old's model: a moving average of the policy. NFT: ema."
+    )
+
+
+class FlowGrpoConfig(Method):
+    """Flow-GRPO: clipped ratios of an SDE's Gaussian steps (Liu et al., arXiv 2505.05470)."""
+
+    method: Literal["flow_grpo"] = Field(description="Which method this is.")
+    advantage_clip: PositiveNumber = Field(
+        default=5.0, description="A is clipped to [-c, c]. Flow-GRPO: 5."
+    )
+    advantage_scale: Scale = Field(default="batch", description="Flow-GRPO: standard deviation.")
+    clip_range: PositiveNumber = Field(
+        default=1e-4,
+        description="Bound of |ratio - 1|; log p is a mean over elements. Flow-GRPO: 1e-4.",
+    )
+    beta: NonNegativeNumber = Field(
+        default=0.04, description="Coefficient of the KL to the base, per step. Flow-GRPO: 0.04."
+    )
+    noise_level: PositiveNumber = Field(
+        default=0.7, description="a of the SDE's noise a sqrt((1 - t) / t). Flow-GRPO: 0.7."
+    )
+    updates_per_step: Count = Field(
+        default=2, description="Optimizer steps over the parts of a batch. Flow-GRPO: 2."
+    )
+
+
+class DpoConfig(Method):
+    """Diffusion-DPO on flow matching, from stored pairs (Wallace et al., arXiv 2311.12908)."""
+
+    method: Literal["dpo"] = Field(description="Which method this is.")
+    beta: PositiveNumber = Field(
+        default=2000.0, description="beta of the DPO loss, times the squared velocity error."
+    )
+    pairs: Text | None = Field(
+        default=None,
+        description="Folder with pairs.jsonl; null: the base draws them at the run's start.",
+    )
+    pairs_prompts: Count = Field(
+        default=600, description="Training prompts that the base draws pairs for. Ours."
+    )
+    pairs_samples: Annotated[int, Field(strict=True, ge=2)] = Field(
+        default=16, description="Images drawn for each; the best and the worst make the pair. Ours."
+    )
+
+
+def _method(section: Any) -> Any:
+    """Which form a section has; one that names no method is ADRPO."""
+    if isinstance(section, dict):
+        return section.get("method", "adrpo")
+    return getattr(section, "method", None)
+
+
+AlgorithmConfig = Annotated[
+    Annotated[AdrpoConfig, Tag("adrpo")]
+    | Annotated[FixedBetaConfig, Tag("fixed_beta")]
+    | Annotated[OrwCfmW2Config, Tag("orw_cfm_w2")]
+    | Annotated[RaftConfig, Tag("raft")]
+    | Annotated[AwmConfig, Tag("awm")]
+    | Annotated[DiffusionNftConfig, Tag("diffusion_nft")]
+    | Annotated[FlowGrpoConfig, Tag("flow_grpo")]
+    | Annotated[DpoConfig, Tag("dpo")],
+    Discriminator(_method),
+]

@@ -1,0 +1,52 @@
+"""What the sections of a configuration are made of: types of fields, and errors of checks."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+REFUSAL = "refusal"
+"""Error type of a value that a check of its own refuses."""
+CONFLICT = "conflict"
+"""Error type of values that exclude each other within a section."""
+
+
+def refusal(text: str) -> PydanticCustomError:
+    """The error of one field: "expected ..., received ..."."""
+    return PydanticCustomError(REFUSAL, "{text}", {"text": text})
+
+
+def conflict(text: str) -> PydanticCustomError:
+    """The error of a section; ``text`` starts with the key to change: "key: expected ..."."""
+    return PydanticCustomError(CONFLICT, "{text}", {"text": text})
+
+
+def _refuse_boolean(value: Any) -> Any:
+    # pydantic reads `true` as 1.0, but stays useful otherwise: YAML 1.1 gives 1e-3 as text.
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "expected a number")
+    return value
+
+
+def refuse_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``value``, if it has entries."""
+    # Not a bound of the field: pydantic would count an entry that fails as missing, too.
+    if not value:
+        raise refusal("expected a list of at least one entry, received []")
+    return value
+
+
+Count = Annotated[int, Field(strict=True, gt=0)]
+NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, BeforeValidator(_refuse_boolean)]
+PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(_refuse_boolean)]
+NonNegativeNumber = Annotated[float, Field(ge=0), BeforeValidator(_refuse_boolean)]
+GuidanceScale = Annotated[float, Field(ge=1), BeforeValidator(_refuse_boolean)]
+Switch = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, closed to unknown keys, finite numbers only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

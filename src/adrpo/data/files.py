@@ -1,0 +1,132 @@
+"""Reads prompts from text, JSON Lines and tables, and says in which line a file is wrong."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from adrpo.data.base import Prompt
+from adrpo.errors import AdrpoError
+
+
+def read_text(path: Path) -> list[Prompt]:
+    """One prompt a line; blank lines are skipped.
+
+    Raises:
+        AdrpoError: a file that is missing, empty or not UTF-8.
+    """
+    return [Prompt(line.strip(), "") for _, line in _lines(path)]
+
+
+def read_jsonl(
+    path: Path, *, text: str = "prompt", category: str = "category", optional: bool = True
+) -> list[Prompt]:
+    """One JSON object a line; ``text`` and ``category`` name its fields, others are ignored.
+
+    ``category`` may be absent where it is ``optional``. Blank lines are skipped.
+
+    Raises:
+        AdrpoError: a file that is missing, empty or not UTF-8, or a line without these fields
+            as text.
+    """
+    also = f'and, optionally, "{category}"' if optional else f'and "{category}"'
+    expected = f'an object with "{text}" {also}, both text'
+    default = "" if optional else None
+    prompts: list[Prompt] = []
+    for number, line in _lines(path):
+        where = f"{path}, line {number}"
+        row = _object(line, where, expected)
+        found, group = row.get(text), row.get(category, default)
+        if not isinstance(found, str) or not found.strip() or not isinstance(group, str):
+            raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
+        prompts.append(Prompt(found.strip(), group.strip()))
+    return prompts
+
+
+def read_table(
+    path: Path, *, text: tuple[str, ...], category: str, delimiter: str, quotes: bool
+) -> list[Prompt]:
+    """A table with a line of column names; ``text`` lists the names that the prompts may have.
+
+    With ``quotes`` a field in quotation marks may hold the delimiter, without it a quotation mark
+    is a character as any other. Rows of empty fields are skipped.
+
+    Raises:
+        AdrpoError: a file that is missing, empty or not UTF-8, columns of other names, a row with
+            more or fewer fields than there are columns, without a prompt or without a category,
+            or a quotation that never ends.
+    """
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(
+        io.StringIO(_decode(path)), delimiter=delimiter, quoting=quoting, strict=True
+    )
+    rows = _rows(reader, path)
+    header = [name.strip() for name in next(rows, [])]
+    named = [name for name in text if name in header]
+    if not named or category not in header:
+        raise AdrpoError(
+            f"{path}, line 1: expected the columns {' or '.join(text)} and {category}, "
+            f"received {', '.join(header)[:60] or 'an empty line'}"
+        )
+    prompt_at, category_at = header.index(named[0]), header.index(category)
+    prompts: list[Prompt] = []
+    for row in rows:
+        where = f"{path}, line {reader.line_num}"
+        if not any(field.strip() for field in row):
+            continue
+        if len(row) != len(header):
+            raise AdrpoError(f"{where}: expected {len(header)} fields, received {len(row)}")
+        prompt = Prompt(row[prompt_at].strip(), row[category_at].strip())
+        if not prompt.text or not prompt.category:
+            missing = category if prompt.text else named[0]
+            raise AdrpoError(f"{where}: expected a {missing}, received an empty field")
+        prompts.append(prompt)
+    if not prompts:
+        raise _empty(path)
+    return prompts
+
+
+def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise AdrpoError(f"{path}, line {reader.line_num}: expected a table; {error}") from None
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    # Not splitlines(): JSON text may hold U+2028 and its like inside a prompt.
+    lines = enumerate(_decode(path).split("\n"), 1)
+    found = [(number, line) for number, line in lines if line.strip()]
+    if not found:
+        raise _empty(path)
+    return found
+
+
+def _empty(path: Path) -> AdrpoError:
+    return AdrpoError(f"{path}: expected at least one prompt, received an empty file")
+
+
+def _decode(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise AdrpoError(
+            f"{path}, line {line}: expected UTF-8 text, received byte "
+            f"0x{error.object[error.start]:02x} at offset {error.start}; save the file as UTF-8"
+        ) from None
+    except OSError as error:
+        raise AdrpoError(f"{path}: expected a file of prompts; {error.strerror}") from None
+
+
+def _object(line: str, where: str, expected: str) -> dict[str, Any]:
+    try:
+        row: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise AdrpoError(
+            f"{where}, column {error.colno}: expected {expected}; received text that "
+            f"is not JSON ({error.msg})"
+        ) from None
+    return row if isinstance(row, dict) else {}

@@ -1,0 +1,153 @@
+"""Published prompt sets, read from their authors' files; none of them is bundled.
+
+A set is read from a file that the user has, or fetched from the Hugging Face Hub at a fixed
+revision where somebody keeps it there in a form that needs no further package.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adrpo.data.base import Prompt
+from adrpo.data.files import read_jsonl, read_table, read_text
+from adrpo.errors import AdrpoError
+
+
+def read_drawbench(path: Path) -> list[Prompt]:
+    """DrawBench (Saharia et al., arXiv 2205.11487): 200 prompts in 11 categories.
+
+    A .csv with the columns Prompts (in some copies Prompt) and Category, as the authors' sheet
+    exports it; the sheet's "Gary Marcus et al. " ends in a space, which is stripped. The authors
+    gave no licence; the copy on the Hub says Apache-2.0. The paper's models are trained and
+    evaluated on the same prompts: name a split to keep the two apart.
+    """
+    return read_table(
+        path, text=("Prompts", "Prompt"), category="Category", delimiter=",", quotes=True
+    )
+
+
+def read_geneval(path: Path) -> list[Prompt]:
+    """GenEval (Ghosh et al., arXiv 2310.11513): 553 prompts with 6 tags, category = tag.
+
+    prompts/evaluation_metadata.jsonl of github.com/djghosh13/geneval, MIT. Flow-GRPO's training
+    and test sets (dataset/geneval of github.com/yifan123/flow_grpo, MIT) have the same form.
+    """
+    return read_jsonl(path, category="tag", optional=False)
+
+
+def read_partiprompts(path: Path) -> list[Prompt]:
+    """PartiPrompts (Yu et al., arXiv 2206.10789): 1,632 prompts in 12 categories.
+
+    PartiPrompts.tsv of github.com/google-research/parti, Apache-2.0: tab-separated, and a
+    quotation mark is part of the prompt, not of the format.
+    """
+    return read_table(path, text=("Prompt",), category="Category", delimiter="\t", quotes=False)
+
+
+def read_pickapic(path: Path) -> list[Prompt]:
+    """Pick-a-Pic (Kirstain et al., arXiv 2305.01569): users' prompts, without categories.
+
+    A .txt with one prompt a line, as Flow-GRPO publishes it (dataset/pickscore/{train,test}.txt
+    of github.com/yifan123/flow_grpo: 25,432 and 2,048), or a .jsonl with the column "caption" of
+    the Hub's yuvalkirstain/pickapic_v1_no_images, which has one row per pair of images: repeated
+    prompts are read once. The data set names no licence, and holds prompts for pictures that are
+    not safe for work.
+    """
+    prompts = read_text(path) if path.suffix == ".txt" else read_jsonl(path, text="caption")
+    return list(dict.fromkeys(prompts))
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a data set on the Hugging Face Hub, at a commit."""
+
+    repository: str
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """How a published set is read, and where its file comes from."""
+
+    read: Callable[[Path], list[Prompt]]
+    suffixes: tuple[str, ...]
+    home: str
+    hub: HubFile | None = None
+
+
+PUBLISHED = {
+    "drawbench": PublishedSet(
+        read_drawbench,
+        (".csv",),
+        "https://huggingface.co/datasets/sayakpaul/drawbench",
+        HubFile(
+            "sayakpaul/drawbench",
+            "DrawBench Prompts - Sheet1.csv",
+            "ad794cba698c253ffdb6d18eff3fc87b004c1135",
+        ),
+    ),
+    "geneval": PublishedSet(read_geneval, (".jsonl",), "https://github.com/djghosh13/geneval"),
+    "partiprompts": PublishedSet(
+        read_partiprompts,
+        (".tsv",),
+        "https://github.com/google-research/parti",
+        HubFile(
+            "nateraw/parti-prompts",
+            "PartiPrompts.tsv",
+            "944b156abfdad7627c3221b5ec4f6a6fb060a197",
+        ),
+    ),
+    "pickapic": PublishedSet(
+        read_pickapic, (".txt", ".jsonl"), "https://github.com/yifan123/flow_grpo"
+    ),
+}
+"""Name of a published set -> how it is read."""
+
+HUB = "hub"
+"""Stands for the path where the file shall come from the Hub."""
+
+
+def check_published(name: str, place: str, *, source: str) -> None:
+    """Refuse a ``place`` that can't be the file of the set ``name``; the file is not looked at.
+
+    ``source`` is what the user wrote, for the message.
+
+    Raises:
+        AdrpoError: a path of another suffix, or "hub" for a set that has no file there.
+    """
+    known = PUBLISHED[name]
+    if known.hub if place == HUB else Path(place).suffix in known.suffixes:
+        return
+    forms = f"{name}:PATH of a {' or '.join(known.suffixes)} file"
+    if known.hub:
+        forms += f" or {name}:{HUB}"
+    raise AdrpoError(f"expected {forms}, received {source!r}; see {known.home}")
+
+
+def read_published(name: str, place: str) -> list[Prompt]:
+    """The prompts of the set ``name`` from ``place``, which :func:`check_published` lets pass.
+
+    Raises:
+        AdrpoError: a file that is missing, empty, not UTF-8 or of another form, or that can't be
+            fetched.
+    """
+    known = PUBLISHED[name]
+    path = _fetch(name, known.hub) if place == HUB and known.hub else Path(place)
+    return known.read(path)
+
+
+def _fetch(name: str, file: HubFile) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(
+            file.repository, file.name, repo_type="dataset", revision=file.revision
+        )
+    except OSError as error:  # every error of the Hub and of the way to it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise AdrpoError(
+            f"{name}:{HUB}: expected to fetch {file.name!r} of the data set {file.repository}, "
+            f"which failed: {reason}; get the file another way and name it as {name}:PATH"
+        ) from error
+    return Path(path)

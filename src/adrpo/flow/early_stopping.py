@@ -1,0 +1,65 @@
+"""Stopping when a held-out metric no longer rises, with the best adapter kept."""
+
+import os
+import shutil
+from pathlib import Path
+
+from adrpo.config import EvaluationConfig
+from adrpo.errors import AdrpoError
+from adrpo.runs.directory import RunDirectory
+
+
+class EarlyStopping:
+    """Reads a run's evaluations and decides; it keeps nothing itself, so resuming changes nothing.
+
+    Off unless ``evaluation.early_stopping`` names a metric.
+    """
+
+    def __init__(self, settings: EvaluationConfig) -> None:
+        self.metric = settings.early_stopping
+        self.patience = settings.patience
+
+    @property
+    def active(self) -> bool:
+        return self.metric is not None
+
+    def reached(self, run: RunDirectory) -> bool:
+        """Whether the last ``patience`` evaluations all stayed below the best before them."""
+        if not self.active:
+            return False
+        values = self._values(run)
+        return len(values) - 1 - _best(values) >= self.patience
+
+    def improved(self, run: RunDirectory) -> bool:
+        """Whether the last evaluation is the best so far; of equal ones the first is."""
+        if not self.active:
+            return False
+        values = self._values(run)
+        return _best(values) == len(values) - 1
+
+    def folder(self, run: RunDirectory) -> Path:
+        """Where the adapter of the best evaluation lies until the run ends."""
+        return run.path / "best"
+
+    def keep_best(self, run: RunDirectory) -> None:
+        """Put the best adapter into ``final/``."""
+        partial = run.final.with_name(f".{run.final.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self.folder(run), partial)
+        shutil.rmtree(run.final, ignore_errors=True)
+        os.replace(partial, run.final)
+
+    def _values(self, run: RunDirectory) -> list[float]:
+        evaluations = run.read_evaluations("unseen")
+        if self.metric not in evaluations[0]:
+            names = [name for name in evaluations[0] if f"{name}_low" in evaluations[0]]
+            raise AdrpoError(
+                f"evaluation.early_stopping: expected one of {', '.join(names)}; "
+                f"received {self.metric!r}"
+            )
+        return [row[self.metric] for row in evaluations]
+
+
+def _best(values: list[float]) -> int:
+    """Index of the first of the greatest values."""
+    return max(range(len(values)), key=values.__getitem__)

@@ -1,0 +1,229 @@
+"""What every trainer repeats: steps, evaluations, checkpoints, and going on from them."""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adrpo.config import FlowConfig, TrainingConfig, config_to_yaml
+from adrpo.data.prompts import load_prompts
+from adrpo.errors import AdrpoError
+from adrpo.flow.anchors import EmaAnchor
+from adrpo.flow.early_stopping import EarlyStopping
+from adrpo.flow.evaluator import Evaluator
+from adrpo.flow.loading import load_policy
+from adrpo.flow.progress import TrainingProgress
+from adrpo.flow.resuming import check_same_run
+from adrpo.rewards.base import Reward, RewardTerm
+from adrpo.rewards.loading import build_reward
+from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
+
+
+class TrainingLoop(ABC):
+    """A policy with an adapter, its optimizer, and the run directory they fill.
+
+    A trainer says what one ``step`` is; everything here is the same for all of them.
+
+    Args:
+        config: the resolved configuration.
+        reward: a callable that replaces the configuration's reward.
+    """
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        self.config = config
+        self._started = time.monotonic()
+        training = config.training
+        self.prompts = load_prompts(
+            config.prompts.train, size=config.prompts.train_size, seed=training.seed
+        )
+        self.policy = load_policy(config.model)
+        self.device = self.policy.device
+        self.reward = (
+            build_reward(config.reward, self.device)
+            if reward is None
+            else [RewardTerm(getattr(reward, "__name__", "reward"), 1.0, reward)]
+        )
+        torch.manual_seed(training.seed)
+        self.policy.add_adapter(config.adapter)
+        self.average = (
+            None
+            if training.ema_decay is None
+            else EmaAnchor(self.policy, training.ema_decay, warm_up=True)
+        )
+        self.conditioning = self.policy.encode([prompt.text for prompt in self.prompts])
+        self.optimizer = torch.optim.AdamW(
+            self.policy.adapter_parameters(),
+            lr=training.learning_rate,
+            weight_decay=training.weight_decay,
+        )
+        self.schedule = _schedule(self.optimizer, training)
+        self.evaluator, *self.other_evaluators = self._evaluators()
+        self.stopping = EarlyStopping(config.evaluation)
+
+    def _evaluators(self) -> list[Evaluator]:
+        """One for the prompts that training never sees, and one for some that it does."""
+        settings, prompts = self.config.evaluation, self.config.prompts
+        held_out = load_prompts(prompts.held_out, size=prompts.held_out_size, seed=settings.seed)
+        splits = {"unseen": held_out, "seen": self.prompts[: settings.seen_prompts]}
+        return [
+            Evaluator(settings, self.policy, self.reward, chosen, split=split)
+            for split, chosen in splits.items()
+            if chosen
+        ]
+
+    @abstractmethod
+    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+        """Make one step and return its row of metrics.jsonl.
+
+        ``fallback`` tells, in the error of a step that can't be made, what is left to resume.
+        """
+
+    def prepare(self, run: RunDirectory) -> None:  # noqa: B027, a hook and no obligation
+        """Make what training needs beside the model; called once for each process."""
+
+    def trainer_state(self) -> dict[str, Any]:
+        """What the trainer itself carries from step to step."""
+        return {}
+
+    def load_trainer_state(self, state: dict[str, Any]) -> None:  # noqa: B027, a hook, too
+        """Take back what ``trainer_state`` gave."""
+
+    def train(self, output_dir: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
+        """Run the configured steps into ``output_dir`` and return its path.
+
+        With ``resume`` the run that lies there goes on from its last checkpoint, and ends with
+        the same metrics and the same adapter as if it had never stopped.
+
+        Raises AdrpoError for a folder that holds another run, a corrupt checkpoint, a reward
+        that scores no sample of a step, or a loss that is not finite.
+        """
+        run, done = self._open(Path(output_dir), resume)
+        steps = self.config.training.steps
+        with TrainingProgress(steps, completed=max(done, 0), enabled=progress) as bar:
+            self.prepare(run)
+            if done < 0:
+                # For rewards that draw from a global generator; our own draws are named streams.
+                seed_everything(self.config.training.seed)
+                bar.say("evaluate")
+                self._evaluate(run, 0)
+                self._save(run, 0)
+                done = 0
+            for step in range(done + 1, steps + 1):
+                if self.stopping.reached(run):
+                    break
+                bar.say("train   ")
+                row = self.step(step, self._last_checkpoint(run))
+                run.append_metrics(row)
+                bar.update(row)
+                if step % self.config.evaluation.every == 0 or step == steps:
+                    bar.say("evaluate")
+                    self._evaluate(run, step)
+                if step % self.config.checkpoint.every == 0 or step == steps:
+                    self._save(run, step)
+        self._save_final(run)
+        return run.path
+
+    def apply_gradient(self, step: int, loss: float, fallback: str) -> float:
+        """Clip, make the optimizer's step, and return the gradient's norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.policy.adapter_parameters(), self.config.training.max_grad_norm
+        )
+        if not (math.isfinite(loss) and norm.isfinite()):
+            raise AdrpoError(
+                f"step {step}: expected a finite loss and gradient; received loss {loss} "
+                f"and gradient norm {norm.item()}; lower training.learning_rate; {fallback}"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def follow(self) -> None:
+        """After the last optimizer step of a step: the learning rate and the average move on."""
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+
+    def seconds(self) -> float:
+        """Wall seconds since the run began, pauses between two processes left out."""
+        return time.monotonic() - self._started
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """What is evaluated and kept in the end: the average, where there is one."""
+        return nullcontext() if self.average is None else self.average.active()
+
+    def _open(self, output_dir: Path, resume: bool) -> tuple[RunDirectory, int]:
+        """The run directory and the steps done in it (-1: not even the base is evaluated)."""
+        self._started = time.monotonic()
+        if not resume:
+            return RunDirectory.create(output_dir, config_to_yaml(self.config)), -1
+        run = RunDirectory.open(output_dir)
+        check_same_run(run, self.config)
+        checkpoint = latest_checkpoint(run)
+        if checkpoint is None:
+            run.truncate_after(-1)
+            return run, -1
+        state = load_checkpoint(checkpoint)
+        self.policy.load_adapter_state(state["adapter"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
+        self.load_trainer_state(state["trainer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        restore_rng_state(state["rng"])
+        run.truncate_after(state["step"])
+        self._started -= state["wall_seconds"]
+        return run, state["step"]
+
+    def _save(self, run: RunDirectory, step: int) -> None:
+        state = {
+            "step": step,
+            "wall_seconds": self.seconds(),
+            "adapter": self.policy.adapter_state(),
+            "average": None if self.average is None else self.average.state(),
+            "trainer": self.trainer_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "rng": rng_state(),
+        }
+        save_checkpoint(run, step, state, keep=self.config.checkpoint.keep)
+
+    def _save_final(self, run: RunDirectory) -> None:
+        """The adapter of the last step, or of the best evaluation where early stopping is on."""
+        if self.stopping.active:
+            self.stopping.keep_best(run)
+            return
+        with self._averaged():
+            self.policy.save_adapter(run.final)
+
+    def _last_checkpoint(self, run: RunDirectory) -> str:
+        checkpoint = latest_checkpoint(run)
+        name = checkpoint.name if checkpoint else "nothing"
+        return f"{name} is kept in {run.path}: mend the cause, then go on with --resume"
+
+    def _evaluate(self, run: RunDirectory, step: int) -> None:
+        with self._averaged():
+            for evaluator in (self.evaluator, *self.other_evaluators):
+                run.append_evaluation(evaluator.evaluate(run, step))
+            if self.stopping.improved(run):
+                self.policy.save_adapter(self.stopping.folder(run))
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, training: TrainingConfig
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """diffusers' schedule; its warm-up begins at a rate of 0."""
+    from diffusers.optimization import get_scheduler
+
+    name = training.learning_rate_schedule
+    return get_scheduler(
+        "constant_with_warmup" if name == "constant" else name,
+        optimizer,
+        num_warmup_steps=training.warmup_steps,
+        num_training_steps=training.steps,
+    )

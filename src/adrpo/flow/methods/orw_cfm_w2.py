@@ -1,0 +1,38 @@
+"""ORW-CFM-W2: reward-weighted flow matching with a fixed Wasserstein-2 term."""
+
+import torch
+from torch import Tensor
+
+from adrpo.config import OrwCfmW2Config
+from adrpo.core import group_advantages
+from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
+
+
+class OrwCfmW2(TwoTermMethod):
+    """w = exp(tau A) > 0, beta = beta_0 (Fan et al., arXiv 2502.06061).
+
+    The method's exp(tau R) is exp(tau V(c)) exp(tau A): a factor of the prompt, which weighs
+    prompts and not their samples, and overflows for a score of 75 points. A = R - V(c) leaves it
+    out. With ``weight_mean: one`` the weights of a group have mean 1.
+    """
+
+    def __init__(self, settings: OrwCfmW2Config) -> None:
+        self.settings = settings
+
+    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
+        settings = self.settings
+        scored = rewards.isfinite()
+        advantages = group_advantages(rewards, group_ids, scale=settings.advantage_scale)
+        weight = torch.where(scored, (settings.temperature * advantages).exp(), 0)
+        if settings.weight_mean == "one":
+            weight = weight / _group_mean(weight, group_ids, scored)
+        beta = torch.full_like(weight, settings.beta_0)
+        return Weights(advantages=advantages, clipped=no_clip(weight), weight=weight, beta=beta)
+
+
+def _group_mean(values: Tensor, group_ids: Tensor, scored: Tensor) -> Tensor:
+    """Mean over the scored samples of each sample's group; 1 in a group without any."""
+    same = (group_ids[:, None] == group_ids[None, :]) & scored[None, :]
+    count = same.sum(1)
+    means = (same * values).sum(1) / count.clamp(min=1)
+    return torch.where(count > 0, means, 1)

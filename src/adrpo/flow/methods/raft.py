@@ -1,0 +1,31 @@
+"""RAFT: flow matching on the best samples of each group, without an anchor."""
+
+import torch
+from torch import Tensor
+
+from adrpo.config import RaftConfig
+from adrpo.core import group_advantages
+from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
+
+
+class Raft(TwoTermMethod):
+    """weight K / best for the ``best`` samples of a group of K scored ones and 0 for the rest,
+    beta 0: the mean over the batch is the mean over the samples that are kept (Dong et al., arXiv
+    2304.06767). Among equal rewards the first sample wins."""
+
+    def __init__(self, settings: RaftConfig) -> None:
+        self.settings = settings
+
+    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
+        weight = torch.zeros_like(rewards, dtype=torch.float32)
+        for group in group_ids.unique():
+            rows = (rewards.isfinite() & (group_ids == group)).nonzero().flatten()
+            best = min(self.settings.best, len(rows))
+            ranked = rewards[rows].argsort(descending=True, stable=True)
+            weight[rows[ranked[:best]]] = len(rows) / max(best, 1)
+        return Weights(
+            advantages=group_advantages(rewards, group_ids),
+            clipped=no_clip(weight),
+            weight=weight,
+            beta=torch.zeros_like(weight),
+        )

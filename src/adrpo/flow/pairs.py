@@ -1,0 +1,137 @@
+"""Preference pairs on disk: two images of one prompt, the first preferred.
+
+A folder with ``pairs.jsonl``, one object a line, {"prompt", "chosen", "rejected"}, the last two
+being image files relative to the folder. The base's own pairs are drawn into the run's folder;
+anyone's pairs of this form can be trained on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from adrpo.config import DpoConfig, SamplingConfig
+from adrpo.data.prompts import Prompt
+from adrpo.errors import AdrpoError
+from adrpo.flow.policy import FlowPolicy
+from adrpo.flow.rollout import initial_noise
+from adrpo.rewards.base import RewardTerm, score
+from adrpo.runs.durable import write_durably
+
+LISTING = "pairs.jsonl"
+BATCH = 64
+"""Images drawn at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One line of ``pairs.jsonl``, the files resolved."""
+
+    prompt: str
+    chosen: Path
+    rejected: Path
+
+
+def draw_pairs(
+    folder: Path,
+    policy: FlowPolicy,
+    reward: Sequence[RewardTerm],
+    prompts: Sequence[Prompt],
+    settings: DpoConfig,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+) -> None:
+    """Fill ``folder``: for each prompt the frozen base draws ``pairs_samples`` images, and the one
+    of highest and the one of lowest reward make a pair. A prompt whose images all score the same,
+    or of which fewer than two are scored, gets none.
+
+    A folder that has its listing stays as it is: the listing is written last.
+
+    Raises AdrpoError where no prompt gave a pair.
+    """
+    if (folder / LISTING).is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    each = settings.pairs_samples
+    lines = []
+    at_once = max(BATCH // each, 1)
+    for start in range(0, len(prompts), at_once):
+        chunk = prompts[start : start + at_once]
+        texts = [prompt.text for prompt in chunk for _ in range(each)]
+        categories = [prompt.category for prompt in chunk for _ in range(each)]
+        x_0 = initial_noise(len(texts), policy.latent_shape, seed, "pairs", start)
+        with policy.reference():
+            images = policy.decode(policy.sample(x_0, policy.encode(texts), sampling))
+        totals = score(reward, texts, images, category=categories).total.view(len(chunk), each)
+        for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True)):
+            scored = values.isfinite().nonzero().flatten()
+            if len(scored) < 2 or values[scored].max() == values[scored].min():
+                continue
+            line = {"prompt": prompt.text}
+            for name, row in (
+                ("chosen", scored[values[scored].argmax()]),
+                ("rejected", scored[values[scored].argmin()]),
+            ):
+                line[name] = f"{start + place:06d}-{name}.png"
+                images[place * each + int(row)].save(folder / line[name])
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    if not lines:
+        raise AdrpoError(
+            f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
+            "gave equal rewards, or fewer than two scored images; choose another reward"
+        )
+    write_durably(folder / LISTING, "".join(lines).encode())
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """The pairs of a folder; AdrpoError names the file and the line that is wrong."""
+    listing = folder / LISTING
+    try:
+        lines = listing.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise AdrpoError(
+            f"algorithm.pairs: expected a folder with {LISTING}; {listing}: {error.strerror}"
+        ) from None
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            pairs.append(_pair(line, folder, f"{listing}, line {number}"))
+    if not pairs:
+        raise AdrpoError(f"{listing}: expected at least one pair, received an empty file")
+    return pairs
+
+
+def _pair(line: str, folder: Path, where: str) -> Pair:
+    expected = 'an object with "prompt", "chosen" and "rejected", all text'
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise AdrpoError(
+            f"{where}: expected {expected}; received text that is not JSON ({error.msg})"
+        ) from None
+    fields = [row.get(key) if isinstance(row, dict) else None for key in Pair.__annotations__]
+    if not all(isinstance(field, str) and field.strip() for field in fields):
+        raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
+    prompt, *names = fields
+    files = [folder / str(name) for name in names]
+    for file in files:
+        if not file.is_file():
+            raise AdrpoError(f"{where}: expected an image file; {file} does not exist")
+    return Pair(prompt=str(prompt), chosen=files[0], rejected=files[1])
+
+
+def load_latents(pairs: Sequence[Pair], policy: FlowPolicy) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_1 of the chosen and of the rejected images, each [pairs, *latent_shape], on the CPU."""
+    sides = []
+    for name in ("chosen", "rejected"):
+        parts = []
+        for start in range(0, len(pairs), BATCH):
+            files = [getattr(pair, name) for pair in pairs[start : start + BATCH]]
+            images = [Image.open(file).convert("RGB") for file in files]
+            parts.append(policy.encode_images(images).cpu())
+        sides.append(torch.cat(parts))
+    return sides[0], sides[1]

@@ -1,0 +1,54 @@
+"""Best of n: more images never lower the reward that is kept, and n = 1 is the evaluation."""
+
+import numpy as np
+import pytest
+from tiny_runs import darkness, tiny_config
+
+from adrpo.data.prompts import Prompt
+from adrpo.flow.best_of_n import best_of_n
+from adrpo.flow.evaluator import Evaluator, Values
+from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.rewards import RewardTerm
+
+
+@pytest.fixture
+def evaluator(policy: StableDiffusion3Policy) -> Evaluator:
+    prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
+    settings = tiny_config(evaluation={"samples_per_prompt": 3}).evaluation
+    return Evaluator(settings, policy, [RewardTerm("darkness", 1.0, darkness)], prompts)
+
+
+def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator):
+    measured = evaluator.measure().values
+    ((n, values),) = best_of_n(evaluator, [1])
+    assert n == 1
+    for name, column in measured.items():
+        assert np.array_equal(values[name], column, equal_nan=True), name
+
+
+def test_every_place_keeps_its_best_image(evaluator: Evaluator):
+    """Against a loop over the draws: reward by reward the running maximum."""
+    rewards = [evaluator.score(evaluator.generate(draw)[0]).total.numpy() for draw in range(3)]
+    found: dict[int, Values] = dict(best_of_n(evaluator, [3, 1, 2]))
+    assert list(found) == [1, 2, 3]
+    for n, values in found.items():
+        expected = np.max(rewards[:n], axis=0).reshape(2, 3)
+        # values are float64 of the same float32 numbers.
+        assert np.array_equal(values["darkness"], expected)
+    assert found[3]["darkness"].mean() > found[1]["darkness"].mean()
+
+
+def test_an_unscored_image_loses(policy: StableDiffusion3Policy):
+    calls = []
+
+    def first_unscored(prompts, images, **_):
+        calls.append(len(images))
+        values = darkness(prompts, images)
+        return [None] * len(values) if len(calls) == 1 else values
+
+    prompts = [Prompt("a red circle", "color")]
+    settings = tiny_config(evaluation={"samples_per_prompt": 2}).evaluation
+    judged = Evaluator(settings, policy, [RewardTerm("darkness", 1.0, first_unscored)], prompts)
+    other = darkness([], judged.generate(draw=1)[0])
+    ((_, values),) = best_of_n(judged, [2])
+    assert np.array_equal(values["darkness"][0], np.float32(other))
