@@ -68,8 +68,9 @@ def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> lis
         uses[short] += 1
         name = short if uses[short] == 1 else f"{short}_{uses[short]}"
         target = _resolve(term.name)
-        squashed = term.logistic and Logistic(term.logistic.location, term.logistic.scale)
-        built.append(RewardTerm(name, term.weight, _bind(term, target, device), squashed))
+        fitted = term.logistic
+        logistic = None if fitted is None else Logistic(fitted.location, fitted.scale)
+        built.append(RewardTerm(name, term.weight, _bind(term, target, device), logistic))
     return built
 
 
