@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-CHECKED = ("adrpo.core", "adrpo.flow.path", "adrpo.flow.samplers")
+CHECKED = ("adrpo.core", "adrpo.flow.mixture", "adrpo.flow.path", "adrpo.flow.samplers")
 
 early = [name for name in CHECKED if name in sys.modules]
 if early:

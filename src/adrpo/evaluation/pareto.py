@@ -1,0 +1,110 @@
+"""Trade-offs of two quantities: fronts, hypervolume, and rewards at an equal price.
+
+Both axes are maximised; negate one that is better when small, such as a divergence.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adrpo.errors import AdrpoError
+
+
+class AtLevel(NamedTuple):
+    """A value read off a trajectory; NaN with the ``reason`` where it does not exist."""
+
+    value: float
+    reason: str
+
+
+def pareto_front(points: ArrayLike) -> NDArray[np.intp]:
+    """Indices of the points [n, 2] that no other dominates, by falling first coordinate.
+
+    A point dominates another where it is at least as large on both axes and larger on one. Of
+    equal points the first one stays.
+
+    Raises AdrpoError where ``points`` is not [n, 2] of finite numbers.
+    """
+    table = _points(points)
+    # By falling x, then falling y, then place: a point is on the front where y exceeds all before.
+    order = np.lexsort((np.arange(len(table)), -table[:, 1], -table[:, 0]))
+    front, highest = [], -math.inf
+    for index in order:
+        if table[index, 1] > highest:
+            front.append(index)
+            highest = table[index, 1]
+    return np.array(front, dtype=np.intp)
+
+
+def hypervolume(points: ArrayLike, reference: tuple[float, float]) -> float:
+    """Area that the points [n, 2] dominate above ``reference``, exactly.
+
+    The union of the rectangles from ``reference`` to each point, in the product of the axes'
+    units; 0 without a point that exceeds ``reference`` on both axes. Fix ``reference`` before any
+    result is known: the ranking of two fronts can depend on it.
+
+    Raises AdrpoError as :func:`pareto_front` does.
+    """
+    table = _points(points)
+    area, height = 0.0, reference[1]
+    for x, y in table[pareto_front(table)]:
+        if x > reference[0] and y > height:
+            area += (x - reference[0]) * (y - height)
+            height = y
+    return float(area)
+
+
+def reward_at(price: ArrayLike, reward: ArrayLike, level: float) -> AtLevel:
+    """The reward where the trajectory's ``price`` first reaches ``level``.
+
+    ``price`` [T] is what the reward is paid with, in order of time: the diversity that is left,
+    or the divergence spent. Between two evaluations both are taken as linear. There is no
+    extrapolation: a trajectory that never reaches ``level`` has NaN and the reason.
+
+    Raises AdrpoError where the two are not finite numbers of one length.
+    """
+    prices, rewards = (np.asarray(axis, dtype=np.float64) for axis in (price, reward))
+    if prices.ndim != 1 or prices.shape != rewards.shape or prices.size == 0:
+        raise AdrpoError(
+            f"reward_at: expected price and reward of one shape [T]; received "
+            f"{list(prices.shape)} and {list(rewards.shape)}"
+        )
+    if not (np.isfinite(prices).all() and np.isfinite(rewards).all()):
+        raise AdrpoError("reward_at: expected finite prices and rewards; received NaN or infinity")
+    if prices[0] == level:
+        return AtLevel(float(rewards[0]), "")
+    beyond = (prices - level) * np.sign(prices[0] - level) <= 0
+    if not beyond.any():
+        return AtLevel(
+            math.nan,
+            f"{level:.4g} is not reached: the trajectory stays between {prices.min():.4g} and "
+            f"{prices.max():.4g}",
+        )
+    after = int(beyond.argmax())
+    share = (level - prices[after - 1]) / (prices[after] - prices[after - 1])
+    value = rewards[after - 1] + share * (rewards[after] - rewards[after - 1])
+    return AtLevel(float(value), "")
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL(best of n || base) = log n - (n - 1)/n, in nats.
+
+    Exact where rewards have no ties; with ties an upper bound (Beirami et al., arXiv 2401.01879).
+
+    Raises AdrpoError where n < 1.
+    """
+    if n < 1:
+        raise AdrpoError(f"best_of_n_kl: expected n of 1 or more; received {n}")
+    return math.log(n) - (n - 1) / n
+
+
+def _points(points: ArrayLike) -> NDArray[np.float64]:
+    table = np.asarray(points, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != 2 or not np.isfinite(table).all():
+        raise AdrpoError(
+            f"pareto: expected finite points of shape [n, 2]; received shape {list(table.shape)}"
+            f"{' with NaN or infinity' if not np.isfinite(table).all() else ''}"
+        )
+    return table

@@ -1,0 +1,126 @@
+"""Tables: what they print, what they mark, and that no name breaks them."""
+
+import csv
+import io
+import math
+import re
+
+import pytest
+
+from adrpo.evaluation.across_seeds import SeedEstimate
+from adrpo.evaluation.tables import (
+    CSV_HEADER,
+    Cell,
+    Column,
+    ResultsTable,
+    printed,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+
+HOSTILE = "a|b_c*d<e>&f%g$h#i{j}~k^l\\m\nn"
+
+
+def estimate(mean: float, error: float = 0.02, *, half_width: float = 0.1) -> SeedEstimate:
+    return SeedEstimate(mean, mean - half_width, mean + half_width, error, (mean, mean, mean))
+
+
+def table(**means: tuple[float, float]) -> ResultsTable:
+    """Rows of (accuracy, divergence); every method but the first differs from it, p_holm 0.01."""
+    first = next(iter(means))
+    rows = {
+        name: {
+            key: Cell(
+                estimate(mean),
+                None if name in (first, "base") else estimate(mean - means[first][place]),
+                None if name in (first, "base") else (0.01, 0.2)[place],
+            )
+            for place, (key, mean) in enumerate(zip(("accuracy", "cost"), pair, strict=True))
+        }
+        for name, pair in means.items()
+    }
+    columns = [Column("accuracy", "Accuracy"), Column("cost", "Cost", "lower")]
+    return ResultsTable(columns, rows, first, frozenset({"base"}))
+
+
+METHODS = table(ours=(0.7, 0.3), base=(0.9, 0.0), other=(0.6, 0.1), third=(0.5, 0.2))
+
+
+def cells(markdown: str, name: str) -> list[str]:
+    line = next(line for line in markdown.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[2:-1]]
+
+
+def test_markdown_prints_and_marks() -> None:
+    markdown = to_markdown(METHODS)
+    assert cells(markdown, "ours") == ["**0.70 ± 0.02** [0.60, 0.80]", "0.30 ± 0.02 [0.20, 0.40]"]
+    # Bold is the least divergence, italic the second; the base stays out of it. The asterisk is
+    # that of p_holm 0.01, which 0.2 has not.
+    assert cells(markdown, "other") == [
+        r"*0.60 ± 0.02*\* [0.50, 0.70]",
+        "**0.10 ± 0.02** [0.00, 0.20]",
+    ]
+    assert cells(markdown, "third")[1] == "*0.20 ± 0.02* [0.10, 0.30]"
+    assert cells(markdown, "base") == ["0.90 ± 0.02 [0.80, 1.00]", "0.00 ± 0.02 [−0.10, 0.10]"]
+
+
+def test_latex_prints_and_marks() -> None:
+    latex = to_latex(METHODS)
+    assert r"ours & \textbf{0.70 $\pm$ 0.02} {\scriptsize [0.60, 0.80]}" in latex
+    assert r"other & \underline{0.60 $\pm$ 0.02}$^{*}$ {\scriptsize" in latex
+    assert r"[$-$0.10, 0.10]" in latex and "−" not in latex
+    assert latex.count(r"\\") == 5  # the heading and four rows
+    assert r"\begin{tabular}{lcc}" in latex and r"Cost $\downarrow$" in latex
+
+
+def test_csv_keeps_full_precision() -> None:
+    precise = ResultsTable(
+        [Column("accuracy", "Accuracy")],
+        {"ours": {"accuracy": Cell(estimate(1 / 3))},
+         "other": {"accuracy": Cell(estimate(2 / 3), estimate(1 / 3), 0.04)}},
+        "ours",
+    )  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(to_csv(precise))))
+    assert list(rows[0]) == list(CSV_HEADER)
+    assert float(rows[0]["mean"]) == 1 / 3 and rows[0]["difference"] == ""
+    assert float(rows[1]["difference"]) == 1 / 3 and rows[1]["reference"] == "ours"
+    assert float(rows[1]["p_holm"]) == 0.04 and rows[1]["seeds"] == "3"
+
+
+def test_names_cannot_break_a_table() -> None:
+    hostile = table(**{HOSTILE: (0.7, 0.3), "other": (0.6, 0.1)})
+    markdown, latex = to_markdown(hostile), to_latex(hostile)
+    rows = [line for line in markdown.splitlines() if line.startswith("|")]
+    # Every line has the heading's number of bars that are not escaped.
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {4}
+    assert r"a\|b\_c\*d\<e\>&amp;f%g$h\#i\{j\}\~k^l\\m n" in markdown
+    body = latex.partition(r"\midrule")[2]
+    assert (
+        r"a|b\_c*d\textless{}e\textgreater{}\&f\%g\$h\#i\{j\}\textasciitilde{}k"
+        r"\textasciicircum{}l\textbackslash{}m n"
+    ) in body
+    assert next(csv.DictReader(io.StringIO(to_csv(hostile))))["method"] == HOSTILE
+
+
+def test_a_missing_cell_is_a_dash() -> None:
+    rows = {"ours": METHODS.rows["ours"], "other": {"cost": METHODS.rows["other"]["cost"]}}
+    found = ResultsTable(METHODS.columns, rows, "ours")
+    assert cells(to_markdown(found), "other")[0] == "–"
+    assert "other & -- &" in to_latex(found)
+
+
+@pytest.mark.parametrize(
+    ("half_width", "error", "expected"),
+    [(0.1, 0.02, "1.23 ± 0.02"), (12.0, 0.3, "1.2 ± 0.3"), (0.004, math.nan, "1.2346")],
+)
+def test_decimals_follow_interval_and_error(half_width: float, error: float, expected: str) -> None:
+    value = estimate(1.23456, error, half_width=half_width)
+    row = {"ours": {"accuracy": Cell(value)}}
+    found = ResultsTable([Column("accuracy", "Accuracy")], row, "ours")
+    assert cells(to_markdown(found), "ours")[0].startswith(f"{expected} [")
+
+
+def test_no_negative_zero() -> None:
+    assert printed(estimate(-0.001, 0.001, half_width=0.002), 2)[0] == "0.00 ± 0.00"
+    assert printed(estimate(-0.01, 0.001), 2)[0] == "−0.01 ± 0.00"
