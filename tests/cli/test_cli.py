@@ -19,7 +19,8 @@ from adrpo.runs import RunDirectory
 SMALL = [
     "training.steps=1",
     "training.prompts_per_step=2",
-    "training.samples_per_prompt=2",
+    # Of two images each is as far from the other; three differ in novelty.
+    "training.samples_per_prompt=3",
     "sampling.steps=2",
     "prompts.train_size=12",
     "prompts.held_out_size=12",

@@ -22,7 +22,8 @@ ALLOWED = {
     "evaluation": FOUNDATION,
     "flow": FOUNDATION | {"rewards", "evaluation"},
     "report": {"runs", "errors"},
-    "cli": FOUNDATION | {"flow", "rewards", "evaluation", "report"},
+    "comparison": {"config", "errors", "evaluation", "report", "runs"},
+    "cli": FOUNDATION | {"flow", "rewards", "evaluation", "report", "comparison"},
     "__main__": {"cli"},
 }
 # One version number, kept in adrpo/__init__.py, and the exception it re-exports.

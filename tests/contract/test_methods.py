@@ -11,6 +11,7 @@ from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, load_config, recipe_names
 from adrpo.flow.trainers import build_trainer
+from adrpo.runs import RunDirectory
 
 METHODS: dict[str, dict[str, Any]] = {
     "adrpo": {},
@@ -43,7 +44,7 @@ def test_every_method_that_has_a_recipe_is_held_to_the_contract():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_reward_rises_on_unseen_prompts(method: str):
+def test_the_reward_rises_on_unseen_prompts(method: str, tmp_path: Path):
     trainer = build_trainer(
         config(
             method,
@@ -58,6 +59,7 @@ def test_the_reward_rises_on_unseen_prompts(method: str):
         ),
         reward=brightness,
     )
+    trainer.prepare(RunDirectory.create(tmp_path / "run", "domain: flow\n"))
     before = trainer.evaluator.measure().values["brightness"]
     for step in range(1, 13):
         trainer.step(step)

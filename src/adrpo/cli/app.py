@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from adrpo import AdrpoError, __version__
-from adrpo.cli import doctor, models, recipes, report, train
+from adrpo.cli import compare, doctor, models, recipes, report, train
 
 app = typer.Typer(
     name="adrpo",
@@ -44,6 +44,7 @@ def _options(
 
 app.command()(train.demo)
 app.command(name="train")(train.train)
+app.command(name="compare")(compare.compare)
 app.command()(models.sample)
 app.command()(models.evaluate)
 app.add_typer(recipes.app, name="recipes")

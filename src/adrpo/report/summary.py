@@ -11,6 +11,7 @@ METRICS = {
     "gold_accuracy": ("Gold accuracy", "share of pictures the gold judge accepts"),
     "clip_score_evaluation": ("CLIP score, second CLIP", "100 cos; never trained against"),
     "clip_score": ("CLIP score, reward CLIP", "100 cos; the model that rewards"),
+    "clip_novelty": ("CLIP novelty, reward CLIP", "distance to the prompt’s others; rewards, too"),
     "clip_diversity": ("CLIP diversity", "mean 100 (1 − cos) between pictures of a prompt"),
     "clip_diversity_l2": ("CLIP diversity, L2", "mean distance of the same unit embeddings"),
     "clip_diversity_right": ("CLIP diversity, right pictures", "between accepted pictures alone"),

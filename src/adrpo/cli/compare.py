@@ -1,0 +1,116 @@
+"""``adrpo compare``: methods x seeds, and what their results say."""
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from adrpo.comparison import Plan
+    from adrpo.comparison.schedule import Failure
+
+
+def compare(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE...", help="Names of recipes (see `adrpo recipes`) or .yaml paths."
+        ),
+    ],
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of each recipe, with the seeds 0 to N - 1.")
+    ] = 3,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting for all recipes; repeatable."),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder of the comparison; a stopped one goes on.")
+    ] = Path("runs/compare"),
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The method that the others are compared with.", show_default="the first"
+        ),
+    ] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads of each training.", show_default="cores / parallel"),
+    ] = None,
+    summary_only: Annotated[
+        bool, typer.Option("--summary-only", help="Train nothing; draw from the finished runs.")
+    ] = False,
+) -> None:
+    """Train recipes with several seeds and compare them on the same prompts and noises."""
+    from adrpo.comparison import Plan, collect, record, write_results
+
+    plan = Plan.resolve(output_dir, recipes, overrides or [], seeds, reference)
+    if summary_only and not output_dir.is_dir():
+        raise AdrpoError(
+            f"--summary-only: expected the folder of a comparison; received {output_dir}, which "
+            f"does not exist; leave --summary-only out to train"
+        )
+    record(plan)
+    if not summary_only:
+        cores = len(os.sched_getaffinity(0))
+        _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
+    page = write_results(collect(plan), shlex.join(["adrpo", *sys.argv[1:]]))
+    typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
+    typer.echo(f"Comparison: {page}")
+
+
+def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
+    """Run what is not finished yet under one progress bar."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from adrpo.comparison import jobs_of, run_jobs
+
+    jobs = jobs_of(plan)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        TimeRemainingColumn(compact=True),
+    )
+    total = sum(job.method.steps for job in jobs)
+    task = bar.add_task("compare", total=total, completed=sum(job.steps_done() for job in jobs))
+
+    def show(steps: int, running: int) -> None:
+        finished = f"{len(jobs)} runs, {running} at work"
+        bar.update(task, completed=steps, description=finished)
+
+    def tell(failure: "Failure") -> None:
+        bar.console.print(_failed(failure), markup=False, highlight=False, soft_wrap=True)
+
+    # SIGTERM would end this process alone and leave the trainings behind; as Ctrl-C it stops them.
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with bar:
+            failures = run_jobs(
+                jobs, plan.overrides, parallel=parallel, threads=threads,
+                on_progress=show, on_failure=tell,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        again = shlex.join(["adrpo", *sys.argv[1:]])
+        print(f"\nadrpo: interrupted; all trainings are stopped; to go on: {again}",
+              file=sys.stderr)  # fmt: skip
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    if failures:
+        names = ", ".join(failure.job.folder.name for failure in failures)
+        raise AdrpoError(
+            f"compare: {len(failures)} of {len(jobs)} runs failed: {names}; mend the cause "
+            f"({failures[0].job.log}), then give the same command: finished runs are kept"
+        )
+
+
+def _failed(failure: "Failure") -> str:
+    return f"{failure.job.folder.name} failed: {failure.reason}"

@@ -1,0 +1,8 @@
+"""Several methods, several seeds, one set of prompts and noises: trained, measured, drawn."""
+
+from adrpo.comparison.collect import collect
+from adrpo.comparison.page import write_results
+from adrpo.comparison.plan import Plan, record
+from adrpo.comparison.schedule import jobs_of, run_jobs
+
+__all__ = ["Plan", "collect", "jobs_of", "record", "run_jobs", "write_results"]

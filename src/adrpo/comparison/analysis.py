@@ -1,0 +1,264 @@
+"""The numbers of a comparison: means, paired differences, kept diversity, trade-offs.
+
+The primary metric is declared here, before any result: gold accuracy where there is a gold judge,
+otherwise the score of the CLIP that training never sees; never what was trained on. Differences
+to the reference method are tested in two families, the primary metric over the other methods and
+all other metrics over the other methods, each with Holm's correction. Splits are kept apart.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adrpo.comparison.collect import Array, MethodResults, Results
+from adrpo.comparison.trade_offs import DIVERSITY, SEED, TradeOff, trade_offs
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.across_seeds import (
+    RESAMPLES,
+    SeedEstimate,
+    holm,
+    mean_over_seeds,
+    paired_difference,
+    paired_ratio,
+)
+
+PRIMARY = ("gold_accuracy", "clip_score_evaluation")
+
+DESCRIPTIVE = frozenset({"velocity_norm_ratio", "edge_density", "color_entropy"})
+"""Metrics of which neither more nor less is better: in summary.json, but neither tested nor in the
+tables."""
+
+Estimates = dict[str, dict[str, SeedEstimate]]
+"""Method -> metric -> estimate."""
+
+
+@dataclass(frozen=True)
+class SplitAnalysis:
+    """Everything about one split."""
+
+    split: str
+    prompts: int
+    images: int
+    metrics: list[str]
+    base: dict[str, SeedEstimate]
+    final: Estimates
+    change: Estimates
+    """Paired, final - base."""
+    kept: Estimates
+    """Paired, final / base, of the diversities."""
+    difference: Estimates
+    """Paired, to the reference method; without the reference."""
+    p_holm: dict[str, dict[str, float]]
+    """Of the differences, without those of DESCRIPTIVE metrics."""
+    trade_offs: list[TradeOff]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything about a comparison."""
+
+    reference: str
+    seeds: list[int]
+    primary: str
+    trained_on: list[str]
+    """Names of the rewards' terms, which are metrics of the evaluation too."""
+    splits: list[SplitAnalysis]
+
+
+def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
+    """All statistics of the finished runs.
+
+    Raises AdrpoError where no metric is known to every method.
+    """
+    # In the order of the recipes: the first term stands for the reward in figures.
+    trained_on = list(
+        dict.fromkeys(
+            str(term["name"])
+            for method in results.methods.values()
+            for term in method.settings.get("reward", [])
+        )
+    )
+    first = results.splits[0]
+    shared = _shared_metrics(results, first)
+    primary = next((metric for metric in PRIMARY if metric in shared), None)
+    if primary is None:
+        raise AdrpoError(
+            f"compare: expected {' or '.join(PRIMARY)} in the evaluations of all runs; received "
+            f"{', '.join(shared) or 'no common metric'}; evaluate all methods alike"
+        )
+    return Analysis(
+        results.plan.reference,
+        results.seeds,
+        primary,
+        trained_on,
+        [
+            _analyse_split(results, split, primary, trained_on, resamples)
+            for split in results.splits
+        ],
+    )
+
+
+def _shared_metrics(results: Results, split: str) -> list[str]:
+    """Metrics that every method has, in the order of the first one's."""
+    parts = [method.splits[split] for method in results.methods.values()]
+    return [
+        metric
+        for metric in parts[0].final
+        if all(metric in part.final and metric in part.base for part in parts)
+    ]
+
+
+def _analyse_split(
+    results: Results, split: str, primary: str, trained_on: list[str], resamples: int
+) -> SplitAnalysis:
+    parts = {name: method.splits[split] for name, method in results.methods.items()}
+    reference = parts[results.plan.reference]
+    categories = reference.categories
+    metrics = _shared_metrics(results, split)
+
+    def each(statistic: Callable[..., SeedEstimate], tables: Callable[..., Sequence[Array]],
+             chosen: Sequence[str], names: Sequence[str]) -> Estimates:  # fmt: skip
+        found: Estimates = {}
+        for name in names:
+            found[name] = {}
+            for metric in chosen:
+                kept = _finite_prompts(tables(parts[name], metric), categories)
+                if kept is not None:
+                    arrays, strata = kept
+                    found[name][metric] = statistic(*arrays, strata, resamples=resamples, seed=SEED)
+        return found
+
+    names = list(parts)
+    others = [name for name in names if name != results.plan.reference]
+    diversities = [metric for metric in metrics if metric.startswith(DIVERSITY)]
+    difference = each(
+        paired_difference,
+        lambda part, metric: (part.final[metric], reference.final[metric]),
+        metrics,
+        others,
+    )
+    return SplitAnalysis(
+        split=split,
+        prompts=len(categories),
+        images=max(table[0].size for table in reference.final.values()),
+        metrics=metrics,
+        # The base is not trained: one seed holds all there is to know of it.
+        base=each(
+            mean_over_seeds, lambda part, metric: (part.base[metric][:1],), metrics, names[:1]
+        )[names[0]],
+        final=each(mean_over_seeds, lambda part, m: (part.final[m],), metrics, names),
+        change=each(
+            paired_difference, lambda part, m: (part.final[m], part.base[m]), metrics, names
+        ),
+        kept=each(paired_ratio, lambda part, m: (part.base[m], part.final[m]), diversities, names),
+        difference=difference,
+        p_holm=_adjusted(difference, primary),
+        trade_offs=trade_offs(results, split, primary, trained_on, resamples),
+    )
+
+
+def _finite_prompts(
+    tables: Sequence[Array], categories: Sequence[str]
+) -> tuple[list[Array], list[str]] | None:
+    """The prompts with a value of every seed and image in all ``tables``; None without any."""
+    kept: NDArray[np.bool_] = np.ones(len(categories), dtype=bool)
+    for table in tables:
+        finite = np.isfinite(table.reshape(*table.shape[:2], -1))
+        kept &= finite.all(axis=(0, 2))
+    if not kept.any():
+        return None
+    strata = [category for category, keep in zip(categories, kept, strict=True) if keep]
+    return [table[:, kept] for table in tables], strata
+
+
+def _adjusted(difference: Estimates, primary: str) -> dict[str, dict[str, float]]:
+    """Holm-adjusted p-values, the primary metric and the others as two families."""
+    found: dict[str, dict[str, float]] = {name: {} for name in difference}
+    for belongs in (lambda metric: metric == primary, lambda metric: metric != primary):
+        family = [
+            (name, metric, estimate.p_value)
+            for name, row in difference.items()
+            for metric, estimate in row.items()
+            if belongs(metric) and metric not in DESCRIPTIVE and estimate.p_value is not None
+        ]
+        for (name, metric, _), p in zip(family, holm([p for *_, p in family]), strict=True):
+            found[name][metric] = p
+    return found
+
+
+def to_json(analysis: Analysis) -> dict[str, Any]:
+    """The analysis as JSON values; a number that does not exist is null."""
+    return {
+        "reference": analysis.reference,
+        "seeds": analysis.seeds,
+        "primary_metric": analysis.primary,
+        "trained_on": analysis.trained_on,
+        "splits": {split.split: _split_to_json(split) for split in analysis.splits},
+    }
+
+
+def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
+    def table(estimates: Estimates) -> dict[str, Any]:
+        return {
+            name: {metric: _estimate_to_json(value) for metric, value in row.items()}
+            for name, row in estimates.items()
+        }
+
+    difference = table(split.difference)
+    for name, row in difference.items():
+        for metric, entry in row.items():
+            entry["p_holm"] = split.p_holm[name].get(metric)
+    return {
+        "prompts": split.prompts,
+        "images": split.images,
+        "base": table({"base": split.base})["base"],
+        "methods": table(split.final),
+        "change": table(split.change),
+        "kept": table(split.kept),
+        "difference": difference,
+        "trade_offs": [_trade_off_to_json(trade_off) for trade_off in split.trade_offs],
+    }
+
+
+def _trade_off_to_json(trade_off: TradeOff) -> dict[str, Any]:
+    def row(estimates: dict[str, SeedEstimate]) -> dict[str, Any]:
+        return {name: _estimate_to_json(value) for name, value in estimates.items()}
+
+    return {
+        "reward": trade_off.reward,
+        "price": trade_off.price,
+        "reference_point": list(trade_off.reference_point),
+        "hypervolume": row(trade_off.hypervolume),
+        "hypervolume_difference": row(trade_off.difference),
+        "reward_at": [
+            {
+                "price": matched.price,
+                "level": matched.level,
+                "label": matched.label,
+                "methods": row(matched.estimates)
+                | {name: {"mean": None, "reason": why} for name, why in matched.reasons.items()},
+            }
+            for matched in trade_off.matched
+        ],
+    }
+
+
+def _estimate_to_json(estimate: SeedEstimate) -> dict[str, Any]:
+    error = estimate.standard_error
+    found: dict[str, Any] = {
+        "mean": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "standard_error": None if math.isnan(error) else error,
+        "seeds": list(estimate.by_seed),
+    }
+    return found if estimate.p_value is None else found | {"p_value": estimate.p_value}
+
+
+def minutes(method: MethodResults) -> float:
+    """Median wall time of a method's runs."""
+    return float(np.median(method.minutes))

@@ -1,0 +1,57 @@
+"""Best of n: what a reward gains without training, where someone has measured it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.pareto import best_of_n_kl
+from adrpo.evaluation.statistics import Interval, bootstrap_mean
+
+FILE = "best-of-n.json"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Metrics of the images that a reward selects from n of the base."""
+
+    n: list[int]
+    kl: list[float]
+    """KL to the base, log n - (n - 1)/n."""
+    metrics: dict[str, list[Interval]]
+    """Metric -> mean and 95 % interval for each n."""
+
+
+def read_best_of_n(folder: Path) -> BestOfN | None:
+    """``best-of-n.json`` of a comparison; None where there is none.
+
+    The file maps "n" to a list, and each metric to one table [prompts][selected images] for each
+    n. A prompt without a value (null) leaves that metric.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        counts = [int(n) for n in found["n"]]
+        metrics = {
+            name: [_interval(table) for table in tables]
+            for name, tables in found.items()
+            if name not in ("n", "kl") and isinstance(tables, list) and len(tables) == len(counts)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AdrpoError(
+            f"{path}: expected 'n' and, for each metric, a table [prompts][images] for each n; "
+            f"received {type(error).__name__}: {error}; remove the file to compare without it"
+        ) from None
+    return BestOfN(counts, [best_of_n_kl(n) for n in counts], metrics)
+
+
+def _interval(table: list[list[float | None]]) -> Interval:
+    values = np.asarray(table, dtype=np.float64)
+    values = values.reshape(len(values), -1)
+    values = values[np.isfinite(values).all(axis=1)]
+    return bootstrap_mean(values, [""] * len(values), seed=SEED)

@@ -1,0 +1,198 @@
+"""Reads the finished runs of a comparison into arrays."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from adrpo.comparison.plan import (
+    Flat,
+    Plan,
+    check_evaluated_alike,
+    method_settings,
+    settings_that_differ,
+)
+from adrpo.comparison.schedule import jobs_of
+from adrpo.errors import AdrpoError
+from adrpo.runs.directory import Row, RunDirectory
+
+Array = NDArray[np.float64]
+Values = dict[str, Array]
+
+UNSEEN = "unseen"
+SPLITS = {UNSEEN: "values.json", "seen": "values-seen.json"}
+"""Where the per-image values of a split lie in samples/step-N/; a run may lack the second."""
+
+MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
+
+
+@dataclass(frozen=True)
+class SplitResults:
+    """One method's evaluations of one split."""
+
+    steps: list[int]
+    """Of the evaluations; 0 is the base."""
+    curves: dict[str, Array]
+    """Metric -> its mean [seeds, evaluations]."""
+    base: Values
+    """Metric -> [seeds, prompts, K], or [seeds, prompts] for a metric of a prompt."""
+    final: Values
+    categories: list[str]
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """The finished runs of one method, seed by seed."""
+
+    name: str
+    settings: Flat
+    folders: list[Path]
+    splits: dict[str, SplitResults]
+    minutes: list[float]
+    """Wall time of each run, evaluations included."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What there is of a comparison: all its methods, and the seeds that all of them finished."""
+
+    plan: Plan
+    seeds: list[int]
+    methods: dict[str, MethodResults]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that every run evaluated, the unseen prompts first."""
+        return [
+            split
+            for split in SPLITS
+            if all(split in method.splits for method in self.methods.values())
+        ]
+
+
+def collect(plan: Plan) -> Results:
+    """Read the seeds that every method has finished.
+
+    Raises AdrpoError where there is none, a run is not of its recipe, the runs were evaluated on
+    different prompts, or the values of an evaluation are missing.
+    """
+    jobs = jobs_of(plan)
+    unfinished = [job for job in jobs if not job.is_finished()]
+    incomplete = {job.seed for job in unfinished}
+    seeds = [seed for seed in plan.seeds if seed not in incomplete]
+    if not seeds:
+        raise AdrpoError(
+            f"{plan.folder}: expected a seed with which every method has finished; received "
+            f"{len(jobs) - len(unfinished)} of {len(jobs)} runs, {unfinished[0].folder} is not "
+            f"finished; run the comparison again"
+        )
+    methods = {}
+    for method in plan.methods:
+        folders = [plan.run_folder(method, seed) for seed in seeds]
+        for folder in folders:
+            _check_is_of(folder, method.name, method.settings)
+        methods[method.name] = _method(method.name, method.settings, folders)
+    check_evaluated_alike({name: method.settings for name, method in methods.items()})
+    _check_same_prompts([folder for method in methods.values() for folder in method.folders])
+    return Results(plan, seeds, methods)
+
+
+def read_listing(folder: Path) -> dict[str, Any]:
+    """samples/prompts.json of a run."""
+    path = folder / "samples" / "prompts.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdrpoError(
+            f"{path}: expected the prompts of a run's evaluation; {error}; restore the file, or "
+            f"delete the run and compare again"
+        ) from None
+
+
+def _method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodResults:
+    runs = [RunDirectory.open(folder) for folder in folders]
+    rows = [run.read_evaluations() for run in runs]
+    splits = {}
+    for split in SPLITS:
+        of_split = [[row for row in part if row.get("split", UNSEEN) == split] for part in rows]
+        if all(of_split):
+            splits[split] = _split(runs, of_split, split)
+    minutes = [run.read_metrics()[-1].get("wall_seconds", 0.0) / 60 for run in runs]
+    return MethodResults(name, settings, list(folders), splits, minutes)
+
+
+def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> SplitResults:
+    steps = sorted({row["step"] for row in rows[0]})
+    by_step = [{row["step"]: row for row in part} for part in rows]
+    first = by_step[0][steps[0]]
+    metrics = [key for key in first if f"{key}_low" in first and not key.endswith("_change")]
+    curves = {
+        key: np.array([[_number(part.get(step, {}), key) for step in steps] for part in by_step])
+        for key in metrics
+    }
+    base = _stack([_read_values(run, 0, split) for run in runs])
+    final = _stack([_read_values(run, steps[-1], split) for run in runs])
+    prompts = next(iter(final.values())).shape[1]
+    return SplitResults(
+        steps, curves, base, final, _categories(read_listing(runs[0].path), split, prompts)
+    )
+
+
+def _number(row: Row, key: str) -> float:
+    value = row.get(key)
+    return float("nan") if value is None else float(value)
+
+
+def _read_values(run: RunDirectory, step: int, split: str) -> Values:
+    path = run.samples / f"step-{step:06d}" / SPLITS[split]
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdrpoError(
+            f"{path}: expected the values of an evaluation; {error}; delete the run and compare "
+            f"again"
+        ) from None
+    return {name: np.asarray(column, dtype=np.float64) for name, column in table.items()}
+
+
+def _stack(values: Sequence[Values]) -> Values:
+    """Each metric that all seeds have, as [seeds, ...]."""
+    shared = [name for name in values[0] if all(name in other for other in values)]
+    return {name: np.stack([table[name] for table in values]) for name in shared}
+
+
+def _categories(listing: dict[str, Any], split: str, prompts: int) -> list[str]:
+    """Of each prompt; one stratum where the run does not record them."""
+    key = "categories" if split == UNSEEN else f"{split}_categories"
+    found = listing.get(key)
+    return found if isinstance(found, list) and len(found) == prompts else [""] * prompts
+
+
+def _check_is_of(folder: Path, name: str, settings: Flat) -> None:
+    config = yaml.safe_load(RunDirectory.open(folder).read_config_yaml())
+    for key, (received, expected) in settings_that_differ(
+        method_settings(config), settings
+    ).items():
+        if key not in MAY_DIFFER:
+            raise AdrpoError(
+                f"{folder / 'config.yaml'} has {key}={received!r}, but {name} has {expected!r} "
+                f"here; delete the run and compare again, or choose another --output-dir"
+            )
+
+
+def _check_same_prompts(folders: Sequence[Path]) -> None:
+    first, *others = folders
+    expected = read_listing(first)
+    for folder in others:
+        received = read_listing(folder)
+        if any(received.get(key) != expected.get(key) for key in ("held_out", "categories")):
+            raise AdrpoError(
+                f"compare: expected all runs on the same held-out prompts; {first} and {folder} "
+                f"have different ones in samples/prompts.json; delete the run whose prompt file "
+                f"has changed since, and compare again"
+            )

@@ -1,0 +1,222 @@
+"""What a comparison consists of: recipes x seeds, and the record that guards its folder.
+
+<comparison>/comparison.json              recipes, overrides, seeds, and each resolved configuration
+<comparison>/runs/<method>-seed<k>/       a run directory
+<comparison>/runs/<method>-seed<k>.log    what its process printed
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adrpo.config import find_recipe, load_config
+from adrpo.errors import AdrpoError
+from adrpo.runs.durable import write_durably
+
+RECORD = "comparison.json"
+SEED_KEY = "training.seed"
+
+SHARED = ("model.", "prompts.", "evaluation.")
+"""Sections in which the recipes of a comparison must agree."""
+
+OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
+"""Keys in them that touch speed and memory only."""
+
+WORDS = ("description", "source")
+
+Flat = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One recipe of a comparison: its name here, what ``adrpo train`` is given, and the keys."""
+
+    name: str
+    recipe: str
+    settings: Flat
+    """The resolved configuration as dotted keys, without the seed."""
+
+    @property
+    def steps(self) -> int:
+        return int(self.settings["training.steps"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison: every method is trained once with every seed."""
+
+    folder: Path
+    methods: tuple[Method, ...]
+    overrides: tuple[str, ...]
+    seeds: tuple[int, ...]
+    reference: str
+
+    def run_folder(self, method: Method, seed: int) -> Path:
+        return self.folder / "runs" / f"{method.name.replace('/', '-')}-seed{seed}"
+
+    @classmethod
+    def resolve(
+        cls,
+        folder: Path,
+        recipes: Sequence[str],
+        overrides: Sequence[str],
+        seeds: int,
+        reference: str | None,
+    ) -> "Plan":
+        """Check the recipes and what they share; ``reference`` defaults to the first.
+
+        Raises AdrpoError for a recipe that does not load, two of one name, an override of the
+        seed, an unknown reference, or recipes that are not evaluated alike.
+        """
+        if any(override.partition("=")[0].strip() == SEED_KEY for override in overrides):
+            raise AdrpoError(
+                f"compare: expected no {SEED_KEY} among the overrides, received one; a "
+                f"comparison trains with the seeds 0 to N - 1 of --seeds N"
+            )
+        methods = tuple(_method(recipe, overrides) for recipe in recipes)
+        names = [method.name for method in methods]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise AdrpoError(
+                f"compare: expected recipes of different names, received {twice!r} twice; copy "
+                f"one of them to a file of another name"
+            )
+        chosen = names[0] if reference is None else _name(reference)
+        if chosen not in names:
+            raise AdrpoError(
+                f"compare: expected --reference to be one of {', '.join(names)}; received "
+                f"{reference!r}"
+            )
+        check_evaluated_alike({method.name: method.settings for method in methods})
+        return cls(folder, methods, tuple(overrides), tuple(range(seeds)), chosen)
+
+
+def check_evaluated_alike(settings: Mapping[str, Flat]) -> None:
+    """Raise AdrpoError, naming the first key, where two methods differ in a SHARED section."""
+    (first, expected), *others = settings.items()
+    for name, received in others:
+        key = _first_difference(expected, received, lambda key: not key.startswith(SHARED))
+        if key is not None:
+            raise AdrpoError(
+                f"compare: expected recipes with one model, one set of prompts and one "
+                f"evaluation; {first} has {key}={expected.get(key)!r}, but {name} has "
+                f"{received.get(key)!r}; give all the same with --set {key}=VALUE"
+            )
+
+
+def record(plan: Plan) -> None:
+    """Write comparison.json, or extend it by new recipes and seeds.
+
+    Raises AdrpoError, and writes nothing, where the folder holds something else, or a comparison
+    with other overrides, other settings, or recipes or seeds that ``plan`` lacks.
+    """
+    path = plan.folder / RECORD
+    if path.exists():
+        _check_extends(plan, _read_record(path))
+    elif plan.folder.exists() and (not plan.folder.is_dir() or any(plan.folder.iterdir())):
+        raise AdrpoError(
+            f"{plan.folder}: expected a comparison's folder, or a new or empty one; received one "
+            f"without {RECORD}; choose another --output-dir"
+        )
+    (plan.folder / "runs").mkdir(parents=True, exist_ok=True)
+    content = {
+        "recipes": {method.name: method.recipe for method in plan.methods},
+        "overrides": list(plan.overrides),
+        "seeds": list(plan.seeds),
+        "settings": {method.name: method.settings for method in plan.methods},
+    }
+    write_durably(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def flatten(value: Any, prefix: str = "") -> Flat:
+    """A nested mapping as dotted keys; lists stay whole."""
+    if not isinstance(value, Mapping) or (prefix and not value):
+        return {prefix: value}
+    flat: Flat = {}
+    for key, item in value.items():
+        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def method_settings(config: Mapping[str, Any]) -> Flat:
+    """The keys of a configuration that make up the method: all but the seed."""
+    return {key: value for key, value in flatten(config).items() if key != SEED_KEY}
+
+
+def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any, Any]]:
+    """Key -> (own value, the reference's) where the two differ, words aside."""
+    keys = sorted(settings.keys() | reference.keys())
+    return {
+        key: (settings.get(key), reference.get(key))
+        for key in keys
+        if key not in WORDS and settings.get(key) != reference.get(key)
+    }
+
+
+def _method(recipe: str, overrides: Sequence[str]) -> Method:
+    config = load_config(find_recipe(recipe), overrides)
+    return Method(_name(recipe), recipe, method_settings(config.model_dump(mode="json")))
+
+
+def _name(recipe: str) -> str:
+    """A recipe's name as it stands; a path's file name without its ending."""
+    return Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+
+
+def _first_difference(expected: Flat, received: Flat, left_out: Any) -> str | None:
+    keys = sorted(expected.keys() | received.keys())
+    return next(
+        (
+            key
+            for key in keys
+            if not left_out(key)
+            and key not in OF_THE_MACHINE
+            and expected.get(key) != received.get(key)
+        ),
+        None,
+    )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        keys = {"recipes", "overrides", "seeds", "settings"}
+        if not isinstance(found, dict) or not keys <= found.keys():
+            raise ValueError("keys are missing")
+    except ValueError as error:
+        raise AdrpoError(
+            f"{path}: expected the record of a comparison, received something else ({error}); "
+            f"restore the file, or choose another --output-dir"
+        ) from None
+    return found
+
+
+def _check_extends(plan: Plan, found: dict[str, Any]) -> None:
+    way_out = "use the comparison's own settings, or choose another --output-dir"
+    if found["overrides"] != list(plan.overrides):
+        raise AdrpoError(
+            f"{plan.folder} holds a comparison with --set {found['overrides']}, received "
+            f"{list(plan.overrides)}; {way_out}"
+        )
+    ours = {method.name: method for method in plan.methods}
+    _check_holds("recipes", found["recipes"], ours, plan.folder)
+    _check_holds("seeds", found["seeds"], plan.seeds, plan.folder)
+    for name, settings in found["settings"].items():
+        key = _first_difference(settings, ours[name].settings, lambda key: key in WORDS)
+        if key is not None:
+            raise AdrpoError(
+                f"{plan.folder} holds runs of {name} with {key}={settings.get(key)!r}, but the "
+                f"recipe now has {ours[name].settings.get(key)!r}; {way_out}"
+            )
+
+
+def _check_holds(what: str, found: Iterable[Any], ours: Iterable[Any], folder: Path) -> None:
+    missing = [str(item) for item in found if item not in set(ours)]
+    if missing:
+        raise AdrpoError(
+            f"{folder} holds a comparison with the {what} {', '.join(map(str, found))}, received "
+            f"none of {', '.join(missing)}; name them all (more may be added), or choose another "
+            f"--output-dir"
+        )

@@ -1,0 +1,141 @@
+"""What a reward costs: hypervolumes, and rewards at an equal price, seed by seed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from adrpo.comparison.collect import Array, Results, SplitResults
+from adrpo.evaluation.across_seeds import SeedEstimate, over_seeds
+from adrpo.evaluation.pareto import hypervolume, reward_at
+
+DIVERSITY = "clip_diversity"
+DIVERGENCE = "divergence"
+LOWER_IS_BETTER = frozenset({DIVERGENCE})
+
+KEPT_LEVELS = (0.95, 0.9)
+"""Shares of the base's diversity at which rewards are compared."""
+
+LARGEST_DIVERGENCE = 0.1
+"""Reference point of the divergence axis, where the base has no spread: it lies at exactly 0.
+About 5 % of |u_t|^2 for latents of unit variance."""
+
+SEED = 0
+"""Of the resamples."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Rewards of the methods where ``price`` reaches ``level``."""
+
+    price: str
+    level: float
+    label: str
+    estimates: dict[str, SeedEstimate]
+    reasons: dict[str, str]
+    """Why a method has no estimate."""
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """A reward against what it costs, over the evaluations of each run."""
+
+    reward: str
+    price: str
+    reference_point: tuple[float, float]
+    """Of the hypervolume, in (reward, price); a divergence is negated."""
+    hypervolume: dict[str, SeedEstimate]
+    difference: dict[str, SeedEstimate]
+    """Of the hypervolume to the reference method's, paired by seed."""
+    matched: list[Matched]
+
+
+def trade_offs(
+    results: Results, split: str, primary: str, trained_on: list[str], resamples: int
+) -> list[TradeOff]:
+    """The primary metric against diversity, and what was trained on against the divergence."""
+    curves = results.methods[results.plan.reference].splits[split].curves
+    trained = next((name for name in trained_on if name in curves), primary)
+    pairs = [(primary, DIVERSITY), (trained, DIVERGENCE)]
+    return [
+        _trade_off(results, split, reward, price, resamples)
+        for reward, price in pairs
+        if all(
+            metric in method.splits[split].curves
+            for method in results.methods.values()
+            for metric in (reward, price)
+        )
+    ]
+
+
+def _trade_off(results: Results, split: str, reward: str, price: str, resamples: int) -> TradeOff:
+    sign = -1.0 if price in LOWER_IS_BETTER else 1.0
+    parts = {name: method.splits[split] for name, method in results.methods.items()}
+    reference = parts[results.plan.reference]
+    corner = (
+        _below_base(reference, reward),
+        -LARGEST_DIVERGENCE if price == DIVERGENCE else _below_base(reference, price),
+    )
+    areas = {
+        name: np.array(
+            [hypervolume(path * (1, sign), corner) for path in trajectories(part, reward, price)]
+        )
+        for name, part in parts.items()
+    }
+    own = areas[results.plan.reference]
+    return TradeOff(
+        reward,
+        price,
+        corner,
+        {name: over_seeds(area, resamples=resamples, seed=SEED) for name, area in areas.items()},
+        {
+            name: over_seeds(area - own, tested=True, resamples=resamples, seed=SEED)
+            for name, area in areas.items()
+            if name != results.plan.reference
+        },
+        [
+            _matched(parts, reward, price, level, label, resamples)
+            for level, label in _levels(reference, price)
+        ],
+    )
+
+
+def trajectories(part: SplitResults, reward: str, price: str) -> list[Array]:
+    """(reward, price) [evaluations, 2] of each seed, evaluations without a value left out."""
+    pairs = np.stack([part.curves[reward], part.curves[price]], axis=-1)
+    return [path[np.isfinite(path).all(axis=1)] for path in pairs]
+
+
+def _below_base(part: SplitResults, metric: str) -> float:
+    """The base's mean minus one standard deviation over prompts."""
+    table = part.base[metric][0]
+    by_prompt = table.reshape(len(table), -1).mean(axis=1)
+    by_prompt = by_prompt[np.isfinite(by_prompt)]
+    return float(by_prompt.mean() - by_prompt.std())
+
+
+def _levels(reference: SplitResults, price: str) -> list[tuple[float, str]]:
+    if price == DIVERGENCE:
+        spent = float(np.nanmean(reference.curves[price][:, -1]))
+        return [(spent / 2, "half of the reference's final divergence"),
+                (spent, "the reference's final divergence")]  # fmt: skip
+    base = float(np.nanmean(reference.curves[price][:, 0]))
+    return [(level * base, f"{100 * level:.0f} % of the base's diversity") for level in KEPT_LEVELS]
+
+
+def _matched(
+    parts: dict[str, SplitResults], reward: str, price: str, level: float, label: str,
+    resamples: int,
+) -> Matched:  # fmt: skip
+    estimates, reasons = {}, {}
+    for name, part in parts.items():
+        read = [
+            reward_at(path[:, 1], path[:, 0], level) for path in trajectories(part, reward, price)
+        ]
+        missing = [found.reason for found in read if math.isnan(found.value)]
+        if missing:
+            reasons[name] = f"{len(missing)} of {len(read)} seeds: {missing[0]}"
+        else:
+            values = [found.value for found in read]
+            estimates[name] = over_seeds(values, resamples=resamples, seed=SEED)
+    return Matched(price, level, label, estimates, reasons)

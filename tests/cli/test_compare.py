@@ -1,0 +1,207 @@
+"""``adrpo compare``: scheduling with a stand-in program, and one real comparison, tiny."""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_cli import Command
+
+import adrpo
+from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs, schedule
+from adrpo.comparison.analysis import analyse, to_json
+from adrpo.comparison.schedule import Failure, Job
+from adrpo.config import load_config
+from adrpo.flow.trainer import FlowTrainer
+
+# Writes what `adrpo train` writes, as far as the schedule looks, in milliseconds. Seed 1 of the
+# method "bad" fails; "slow" never ends.
+STAND_IN = """
+import json, os, pathlib, sys, time
+recipe = pathlib.Path(sys.argv[2]).stem
+folder = pathlib.Path(sys.argv[sys.argv.index("--output-dir") + 1])
+seed = next(a for a in sys.argv if a.startswith("training.seed=")).partition("=")[2]
+print("threads", os.environ["OMP_NUM_THREADS"], "resume", "--resume" in sys.argv, flush=True)
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.yaml").write_text("{}")
+(folder / "pid").write_text(str(os.getpid()))
+if recipe == "slow":
+    time.sleep(600)
+if recipe == "bad" and seed == "1":
+    print("adrpo: error: out of paint", file=sys.stderr)
+    sys.exit(2)
+(folder / "metrics.jsonl").write_text("".join(json.dumps({"step": s}) + "\\n" for s in (1, 2, 3)))
+(folder / "evaluations.jsonl").write_text(json.dumps({"step": 3}) + "\\n")
+(folder / "final").mkdir()
+(folder / "final" / "weights").touch()
+"""
+
+
+def plan_of(tmp_path: Path, *names: str, seeds: int = 2) -> Plan:
+    for name in names:
+        text = "extends: flow/demo\ntraining: {steps: 3}\n"
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    recipes = [str(tmp_path / f"{name}.yaml") for name in names]
+    plan = Plan.resolve(tmp_path / "cmp", recipes, [], seeds, None)
+    record(plan)
+    return plan
+
+
+def program(tmp_path: Path) -> list[str]:
+    (tmp_path / "stand_in.py").write_text(STAND_IN, encoding="utf-8")
+    return [sys.executable, "-S", str(tmp_path / "stand_in.py")]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_one_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "bad", "good")
+    seen: list[tuple[int, int]] = []
+    told: list[Failure] = []
+    failures = run_jobs(
+        jobs_of(plan), [], parallel=2, threads=3, program=program(tmp_path),
+        on_progress=lambda steps, running: seen.append((steps, running)), on_failure=told.append,
+    )  # fmt: skip
+    assert failures == told
+    assert [(f.job.folder.name, f.reason) for f in failures] == [("bad-seed1", "out of paint")]
+    assert sum(job.is_finished() for job in jobs_of(plan)) == 3
+    assert seen[-1] == (9, 0) and max(running for _, running in seen) <= 2
+    log = jobs_of(plan)[0].log.read_text()
+    assert log == "threads 3 resume False\n"
+
+    # Again: the finished ones are kept, the failed one goes on.
+    times = {job.folder: (job.folder / "pid").read_text() for job in jobs_of(plan)}
+    again = run_jobs(jobs_of(plan), [], parallel=2, threads=1, program=program(tmp_path))
+    assert len(again) == 1
+    changed = [
+        job for job in jobs_of(plan) if (job.folder / "pid").read_text() != times[job.folder]
+    ]
+    assert [job.folder.name for job in changed] == ["bad-seed1"]
+    assert changed[0].log.read_text().count("resume True") == 1
+
+
+def test_ctrl_c_stops_all_children(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "slow", seeds=3)
+    pids = [plan.run_folder(plan.methods[0], seed) / "pid" for seed in (0, 1)]
+
+    def interrupt_once_both_run(_steps: int, _running: int) -> None:
+        if all(pid.exists() and pid.read_text() for pid in pids):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(
+            jobs_of(plan), [], parallel=2, threads=1, program=program(tmp_path),
+            on_progress=interrupt_once_both_run,
+        )  # fmt: skip
+    assert not any(is_alive(int(pid.read_text())) for pid in pids)
+    assert not plan.run_folder(plan.methods[0], 2).exists()
+
+
+def test_a_run_killed_before_its_configuration_starts_anew(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "good", seeds=1)
+    folder = plan.run_folder(plan.methods[0], 0)
+    folder.mkdir()
+    (folder / "environment.json").touch()
+    assert run_jobs(jobs_of(plan), [], parallel=1, threads=1, program=program(tmp_path)) == []
+    assert not (folder / "environment.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["flow/dmo"], "flow/dmo"),
+        (["flow/demo", "--set", "trainig.steps=3"], "trainig"),
+        (["flow/demo", "--reference", "flow/adrpo"], "flow/adrpo"),
+        (["flow/demo", "--summary-only"], "--summary-only"),
+    ],
+)
+def test_mistakes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                capsys: pytest.CaptureFixture[str], arguments: list[str],
+                                named: str) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    command = Command(monkeypatch, capsys)
+    assert command("compare", *arguments) == 2
+    assert named in command.err and command.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+TINY = [
+    "training.steps=4", "training.prompts_per_step=2", "training.samples_per_prompt=2",
+    "sampling.steps=2", "prompts.train_size=6", "prompts.held_out_size=6",
+    "evaluation.every=4", "evaluation.samples_per_prompt=2", "evaluation.strip_prompts=2",
+    "evaluation.sampling.steps=2", "checkpoint.every=1",
+]  # fmt: skip
+
+
+def test_a_killed_training_goes_on_to_the_same_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two recipes x two seeds, trained whole in this process, which saves their start. A second
+    comparison has three of the runs; the fourth is a child of ``adrpo compare``, killed after
+    its first step and resumed by the same command."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(adrpo.__file__).parents[1]))
+    (tmp_path / "bold.yaml").write_text("extends: flow/demo\nadapter: {alpha: 32.0}\n")
+    recipes = ["flow/demo", "bold.yaml"]
+    plan = Plan.resolve(Path("runs/compare"), recipes, TINY, 2, None)
+    whole = Plan.resolve(Path("runs/whole"), recipes, TINY, 2, None)
+    record(plan)
+    record(whole)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for job in jobs_of(whole):
+            config = load_config(job.method.recipe, [*TINY, f"training.seed={job.seed}"])
+            FlowTrainer(config).train(job.folder, progress=False)
+    finally:
+        torch.set_num_threads(threads)
+    *kept, victim = jobs_of(plan)
+    for job in kept:
+        shutil.copytree(whole.run_folder(job.method, job.seed), job.folder)
+
+    arguments = ["compare", *recipes, "--seeds", "2", "--threads", "1"]
+    arguments += [part for override in TINY for part in ("--set", override)]
+    command = Command(monkeypatch, capsys)
+    with monkeypatch.context() as patched:
+        patched.setattr(schedule, "_start", kill_after_a_step(schedule._start))
+        assert command(*arguments) == 2
+    assert f"{victim.folder.name} failed: killed by signal 9" in command.out
+    assert victim.folder.name in command.err and "Traceback" not in command.err
+    assert 0 < victim.steps_done() < victim.method.steps
+
+    assert command(*arguments) == 0, command.out + command.err
+    assert "| flow/demo | " in command.out and "comparison.html" in command.out
+    ours = json.loads(Path("runs/compare/summary.json").read_text())
+    del ours["command"], ours["environment"]
+    # The same machine, threads and draws: bit for bit, as resuming promises.
+    assert ours == json.loads(json.dumps(to_json(analyse(collect(whole)))))
+
+
+def kill_after_a_step(start: Callable[..., Any]) -> Callable[..., Any]:
+    """``start``, whose process is killed once it has saved its first step."""
+
+    def started(job: Job, *arguments: Any) -> Any:
+        entry = start(job, *arguments)
+
+        def kill() -> None:
+            while not (job.folder / "checkpoints" / "step-000001").exists():
+                time.sleep(0.01)
+            entry.process.kill()
+
+        threading.Thread(target=kill, daemon=True).start()
+        return entry
+
+    return started

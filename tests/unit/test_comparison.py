@@ -1,0 +1,263 @@
+"""A fabricated comparison: what its files and its page say is what the runs hold."""
+
+import base64
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fabricated_comparison import GAINS, STEPS, fabricate_comparison
+from fabricated_run import HOSTILE
+from test_report import Page
+from typer.testing import CliRunner
+
+from adrpo.cli import app
+from adrpo.comparison import Plan, collect, record, write_results
+from adrpo.comparison.analysis import analyse
+from adrpo.comparison.best_of_n import read_best_of_n
+from adrpo.comparison.plan import Method, check_evaluated_alike
+from adrpo.errors import AdrpoError
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return fabricate_comparison(tmp_path_factory.mktemp("comparison") / "a<b>&c")
+
+
+@pytest.fixture(scope="module")
+def page(plan: Plan) -> Page:
+    best = {"n": [1, 4], "kl": [9, 9], "gold_accuracy": [[[0], [1]], [[1], [1]]]}
+    (plan.folder / "best-of-n.json").write_text(json.dumps(best), encoding="utf-8")
+    return Page(write_results(collect(plan), "adrpo compare"))
+
+
+@pytest.fixture(scope="module")
+def summary(plan: Plan, page: Page) -> dict[str, Any]:
+    return json.loads((plan.folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def values(plan: Plan, method: Method, metric: str, step: int, name: str) -> np.ndarray:
+    """[seeds, ...] of the values files."""
+    files = [
+        plan.run_folder(method, seed) / f"samples/step-{step:06d}/{name}" for seed in plan.seeds
+    ]
+    return np.array([json.loads(file.read_text())[metric] for file in files])
+
+
+@pytest.mark.parametrize(
+    ("split", "name"), [("unseen", "values.json"), ("seen", "values-seen.json")]
+)
+def test_means_are_those_of_the_values_files(
+    plan: Plan, summary: dict[str, Any], split: str, name: str
+) -> None:
+    found = summary["splits"][split]
+    reference = values(plan, plan.methods[0], "gold_accuracy", STEPS[-1], name)
+    for method in plan.methods:
+        for metric in ("gold_accuracy", "clip_diversity"):
+            final = values(plan, method, metric, STEPS[-1], name)
+            base = values(plan, method, metric, 0, name)
+            entry = found["methods"][method.name][metric]
+            assert entry["mean"] == pytest.approx(final.mean(), rel=1e-12)
+            by_seed = final.reshape(3, -1).mean(1)
+            assert entry["seeds"] == pytest.approx(by_seed, rel=1e-12)
+            assert entry["standard_error"] == pytest.approx(by_seed.std(ddof=1) / 3**0.5, rel=1e-9)
+            assert entry["low"] <= entry["mean"] <= entry["high"]
+            change = found["change"][method.name][metric]
+            assert change["mean"] == pytest.approx((final - base).mean(), rel=1e-9)
+        if method.name != "ours":
+            final = values(plan, method, "gold_accuracy", STEPS[-1], name)
+            difference = found["difference"][method.name]["gold_accuracy"]
+            assert difference["mean"] == pytest.approx((final - reference).mean(), rel=1e-9)
+            assert difference["p_holm"] >= difference["p_value"] > 0
+    assert "ours" not in found["difference"]
+
+
+def test_the_primary_metric_is_never_the_training_reward(summary: dict[str, Any]) -> None:
+    assert summary["primary_metric"] == "gold_accuracy"
+    # In the recipe's order, not the alphabet's: the first is drawn as the reward.
+    assert summary["trained_on"] == ["clip_score", "clip_novelty"]
+    assert summary["splits"]["unseen"]["trade_offs"][1]["reward"] == "clip_score"
+
+
+def test_without_a_judge_the_second_clip_is_primary(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours",), seeds=1, seen=False)
+    run = plan.run_folder(plan.methods[0], 0)
+    for file in run.glob("samples/step-*/values.json"):
+        table = json.loads(file.read_text())
+        del table["gold_accuracy"]
+        file.write_text(json.dumps(table))
+    assert analyse(collect(plan), resamples=50).primary == "clip_score_evaluation"
+
+
+def test_primary_and_other_metrics_are_corrected_apart(summary: dict[str, Any]) -> None:
+    difference = summary["splits"]["unseen"]["difference"]
+    primary = sorted(
+        (row["gold_accuracy"]["p_value"], row["gold_accuracy"]["p_holm"])
+        for row in difference.values()
+    )
+    # Two comparisons: the smaller p doubles, the larger stays unless the doubled one is above it.
+    (p_1, holm_1), (p_2, holm_2) = primary
+    assert holm_1 == pytest.approx(min(1, 2 * p_1)) and holm_2 == pytest.approx(max(holm_1, p_2))
+    others = [
+        entry for row in difference.values() for metric, entry in row.items()
+        if metric not in ("gold_accuracy", "edge_density")
+    ]  # fmt: skip
+    # Of an edge density neither more nor less is better.
+    assert all(row["edge_density"]["p_holm"] is None for row in difference.values())
+    smallest = min(others, key=lambda entry: entry["p_value"])
+    assert smallest["p_holm"] == pytest.approx(min(1, len(others) * smallest["p_value"]))
+
+
+def test_the_hypervolume_stands_on_the_base(plan: Plan, summary: dict[str, Any]) -> None:
+    gold, cost = summary["splits"]["unseen"]["trade_offs"]
+    base = values(plan, plan.methods[0], "gold_accuracy", 0, "values.json")[0].mean(1)
+    spread = values(plan, plan.methods[0], "clip_diversity", 0, "values.json")[0]
+    corner = (base.mean() - base.std(), spread.mean() - spread.std())
+    assert gold["reference_point"] == pytest.approx(corner, rel=1e-9)
+    # The base is a point of every trajectory.
+    assert min(gold["hypervolume"]["fixed"]["seeds"]) >= base.std() * spread.std() - 1e-9
+    assert cost["reference_point"][1] == -0.1
+    reached = gold["reward_at"][0]["methods"]
+    assert reached["fixed"]["mean"] is None and "not reached" in reached["fixed"]["reason"]
+    assert reached["greedy"]["low"] <= reached["greedy"]["mean"] <= reached["greedy"]["high"]
+
+
+def test_the_tables_hold_the_summary(plan: Plan, summary: dict[str, Any]) -> None:
+    text = (plan.folder / "table-unseen.csv").read_text(encoding="utf-8")
+    rows = {(row["method"], row["metric"]): row for row in csv.DictReader(io.StringIO(text))}
+    assert "edge_density" not in {metric for _, metric in rows}
+    for name, metrics in summary["splits"]["unseen"]["methods"].items():
+        for metric, entry in metrics.items():
+            if metric == "edge_density":
+                continue
+            assert float(rows[name, metric]["mean"]) == entry["mean"]
+    for ending in ("md", "tex"):
+        lines = (plan.folder / f"table-seen.{ending}").read_text(encoding="utf-8").splitlines()
+        assert sum(any(name in line for name in ("base", *GAINS)) for line in lines) >= 4
+
+
+def test_the_page_is_self_contained_and_prompts_are_text(plan: Plan, page: Page) -> None:
+    assert HOSTILE in page.text and "a<b>&c" in page.text
+    assert not page.all("script")
+    assert re.findall(r"https?://[^\s\"'<>]+", page.source) == []
+    policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    for attrs in page.all("img"):
+        assert (attrs["src"] or "").startswith("data:image/png;base64,") and attrs["alt"]
+    assert not re.search(r"\b(nan|inf|None)\b", page.text)
+
+
+def test_the_page_holds_figures_and_pictures_of_every_method(plan: Plan, page: Page) -> None:
+    embedded = [(attrs["alt"] or "", (attrs["src"] or "")[22:]) for attrs in page.all("img")]
+    # 6 prompts, 4 pictures of each, of the base and three methods; 5 figures.
+    assert len(embedded) == 6 * 4 * 4 + 5
+    data = {base64.b64decode(source) for _, source in embedded}
+    for method in plan.methods:
+        folder = plan.run_folder(method, 0) / "samples" / "final"
+        assert all(file.read_bytes() in data for file in folder.glob("*.png"))
+    drawn = {path.name for path in (plan.folder / "figures").iterdir()}
+    assert drawn == {
+        "trajectories-unseen.png", "trajectories-seen.png", "curves-unseen.png",
+        "curves-seen.png", "best-of-n.png", "pictures.png",
+    }  # fmt: skip
+
+
+def test_names_arrive_as_text(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)> $x_1$"
+    GAINS[hostile] = GAINS["fixed"]
+    try:
+        plan = fabricate_comparison(
+            tmp_path / "cmp", methods=("ours", hostile), seeds=2, prompts=8, seen=False
+        )
+        recipes = [method.recipe for method in plan.methods]
+        options = ["--seeds", "2", "--summary-only", "--output-dir", str(plan.folder)]
+        result = CliRunner().invoke(app, ["compare", *recipes, *options])
+    finally:
+        del GAINS[hostile]
+    assert result.exit_code == 0, result.output
+    assert str(plan.folder / "comparison.html") in result.output
+    page = Page(plan.folder / "comparison.html")
+    assert page.text.count(hostile) >= 5
+    assert all((attrs["src"] or "").startswith("data:") for attrs in page.all("img"))
+
+
+def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
+    assert read_best_of_n(tmp_path) is None
+    path = tmp_path / "best-of-n.json"
+    path.write_text('{"n": [1, 4], "gold_accuracy": [[[0], [1]], [[1], [null]]]}')
+    found = read_best_of_n(tmp_path)
+    assert found is not None
+    assert found.kl == pytest.approx([0, np.log(4) - 0.75])
+    assert [interval.mean for interval in found.metrics["gold_accuracy"]] == [0.5, 1]
+    path.write_text('{"k": []}')
+    with pytest.raises(AdrpoError, match="best-of-n"):
+        read_best_of_n(tmp_path)
+
+
+def test_seeds_that_are_not_finished_are_left_out(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), prompts=8, seen=False)
+    (plan.run_folder(plan.methods[1], 1) / "final/pytorch_lora_weights.safetensors").unlink()
+    assert collect(plan).seeds == [0, 2]
+    for seed in (0, 2):
+        (plan.run_folder(plan.methods[0], seed) / "evaluations.jsonl").unlink()
+    with pytest.raises(AdrpoError, match="3 of 6 runs"):
+        collect(plan)
+
+
+def test_a_run_of_other_settings_or_prompts_is_named(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=1, prompts=8)
+    run = plan.run_folder(plan.methods[1], 0)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("max_grad_norm: 2.0", "max_grad_norm: 3.0"))
+    with pytest.raises(AdrpoError, match=r"training\.max_grad_norm=3\.0.*has 2\.0"):
+        collect(plan)
+    (run / "config.yaml").write_text(config)
+    listing = run / "samples" / "prompts.json"
+    listing.write_text(listing.read_text().replace("even", "odd"))
+    with pytest.raises(AdrpoError, match="same held-out prompts"):
+        collect(plan)
+
+
+def test_recipes_must_be_evaluated_alike() -> None:
+    alike = {"a": {"evaluation.seed": 1, "training.steps": 2}, "b": {"evaluation.seed": 1}}
+    check_evaluated_alike(alike)
+    with pytest.raises(AdrpoError, match=r"a has evaluation\.seed=1, but b has 2"):
+        check_evaluated_alike(alike | {"b": {"evaluation.seed": 2}})
+
+
+def test_a_folder_keeps_its_comparison(tmp_path: Path) -> None:
+    folder = tmp_path / "cmp"
+
+    def resolve(*recipes: str, seeds: int = 2, overrides: tuple[str, ...] = ()) -> Plan:
+        settings = ("evaluation.every=20", *overrides)
+        return Plan.resolve(folder, recipes, settings, seeds, None)
+
+    record(resolve("flow/demo"))
+    record(resolve("flow/demo"))
+    record(resolve("flow/demo", "flow/adrpo", seeds=3))
+    before = (folder / "comparison.json").read_bytes()
+    for other, named in (
+        (resolve("flow/demo", "flow/adrpo", seeds=2), "seeds 0, 1, 2, received none of 2"),
+        (resolve("flow/demo", seeds=3), "received none of flow/adrpo"),
+        (resolve("flow/demo", "flow/adrpo", seeds=3, overrides=("training.steps=2",)), "--set"),
+    ):
+        with pytest.raises(AdrpoError, match=named):
+            record(other)
+    assert (folder / "comparison.json").read_bytes() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(AdrpoError, match=r"other.*without comparison\.json"):
+        record(Plan.resolve(tmp_path / "other", ["flow/demo"], [], 1, None))
+
+
+def test_mistakes_in_a_plan_are_named(tmp_path: Path) -> None:
+    with pytest.raises(AdrpoError, match=r"no training\.seed"):
+        Plan.resolve(tmp_path, ["flow/demo"], ["training.seed=3"], 1, None)
+    with pytest.raises(AdrpoError, match="'flow/demo' twice"):
+        Plan.resolve(tmp_path, ["flow/demo", "flow/demo"], [], 1, None)
+    with pytest.raises(AdrpoError, match="one of flow/demo; received 'flow/adrpo'"):
+        Plan.resolve(tmp_path, ["flow/demo"], [], 1, "flow/adrpo")
