@@ -86,7 +86,8 @@ def accumulate_gradient(
     active = (needed | (weight != 0)).nonzero().flatten()
     losses, divergences = [], []
     with stopwatch.part("policy"):
-        for rows in active.split(micro_batch):
+        # An empty tensor splits into one empty part, which the model can't take.
+        for rows in active.split(micro_batch) if len(active) else ():
             points = path.select(rows)
             v = policy.velocity(
                 points.x_t, points.t, conditioning.select(rows), guidance_scale=guidance_scale
