@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_cli import Command
@@ -139,7 +140,7 @@ def test_mistakes_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 TINY = [
-    "training.steps=4", "training.prompts_per_step=2", "training.samples_per_prompt=2",
+    "training.steps=4", "training.prompts_per_step=2", "training.samples_per_prompt=3",
     "sampling.steps=2", "prompts.train_size=6", "prompts.held_out_size=6",
     "evaluation.every=4", "evaluation.samples_per_prompt=2", "evaluation.strip_prompts=2",
     "evaluation.sampling.steps=2", "checkpoint.every=1",
@@ -182,12 +183,19 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     assert victim.folder.name in command.err and "Traceback" not in command.err
     assert 0 < victim.steps_done() < victim.method.steps
 
-    assert command(*arguments) == 0, command.out + command.err
+    assert command(*arguments, "--best-of", "1", "--best-of", "2") == 0, command.out + command.err
     assert "| flow/demo | " in command.out and "comparison.html" in command.out
     ours = json.loads(Path("runs/compare/summary.json").read_text())
     del ours["command"], ours["environment"]
     # The same machine, threads and draws: bit for bit, as resuming promises.
     assert ours == json.loads(json.dumps(to_json(analyse(collect(whole)))))
+
+    # The best of one is the base itself; this process may have other threads than the run had.
+    best = json.loads(Path("runs/compare/best-of-n.json").read_text())
+    base = json.loads((victim.folder / "samples/step-000000/values.json").read_text())
+    assert best["n"] == [1, 2]
+    np.testing.assert_allclose(best["clip_score"][0], base["clip_score"], rtol=0, atol=1e-3)
+    assert best["clip_score"][1] != best["clip_score"][0]
 
 
 def kill_after_a_step(start: Callable[..., Any]) -> Callable[..., Any]:

@@ -44,6 +44,12 @@ def compare(
         int | None,
         typer.Option(min=1, help="Threads of each training.", show_default="cores / parallel"),
     ] = None,
+    best_of: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--best-of", min=1, metavar="N", help="Measure the best of N images of the base, too."
+        ),
+    ] = None,
     summary_only: Annotated[
         bool, typer.Option("--summary-only", help="Train nothing; draw from the finished runs.")
     ] = False,
@@ -61,9 +67,23 @@ def compare(
     if not summary_only:
         cores = len(os.sched_getaffinity(0))
         _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
+        if best_of:
+            _select(plan, best_of)
     page = write_results(collect(plan), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
+
+
+def _select(plan: "Plan", sizes: list[int]) -> None:
+    """Best of n under the reference's own reward and evaluation."""
+    from adrpo.cli.quiet import silence_loading
+    from adrpo.comparison.best_of_n import FILE
+    from adrpo.config import find_recipe, load_config
+    from adrpo.flow.best_of_n import write_best_of_n
+
+    silence_loading()
+    (recipe,) = (method.recipe for method in plan.methods if method.name == plan.reference)
+    write_best_of_n(plan.folder / FILE, load_config(find_recipe(recipe), plan.overrides), sizes)
 
 
 def _train(plan: "Plan", *, parallel: int, threads: int) -> None:

@@ -29,7 +29,7 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
     """``best-of-n.json`` of a comparison; None where there is none.
 
     The file maps "n" to a list, and each metric to one table [prompts][selected images] for each
-    n. A prompt without a value (null) leaves that metric.
+    n. A prompt without a value (null) leaves that metric; a metric without any prompt is left out.
     """
     path = folder / FILE
     if not path.exists():
@@ -37,21 +37,29 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         counts = [int(n) for n in found["n"]]
-        metrics = {
+        intervals = {
             name: [_interval(table) for table in tables]
             for name, tables in found.items()
-            if name not in ("n", "kl") and isinstance(tables, list) and len(tables) == len(counts)
+            if name != "n" and isinstance(tables, list) and len(tables) == len(counts)
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdrpoError(
             f"{path}: expected 'n' and, for each metric, a table [prompts][images] for each n; "
             f"received {type(error).__name__}: {error}; remove the file to compare without it"
         ) from None
+    # A metric that no prompt has at some n has no line: diversity of right images, without any.
+    metrics = {
+        name: [interval for interval in row if interval is not None]
+        for name, row in intervals.items()
+        if None not in row
+    }
     return BestOfN(counts, [best_of_n_kl(n) for n in counts], metrics)
 
 
-def _interval(table: list[list[float | None]]) -> Interval:
+def _interval(table: list[list[float | None]]) -> Interval | None:
     values = np.asarray(table, dtype=np.float64)
     values = values.reshape(len(values), -1)
     values = values[np.isfinite(values).all(axis=1)]
+    if not len(values):
+        return None
     return bootstrap_mean(values, [""] * len(values), seed=SEED)

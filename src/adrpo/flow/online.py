@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adrpo.config import FlowConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.loop import TrainingLoop
 from adrpo.flow.methods import Weights
@@ -17,8 +16,6 @@ from adrpo.rewards.base import RewardResult, score
 class OnlineLoop(TrainingLoop):
     """A loop whose steps begin with ``samples_per_prompt`` images for each of
     ``prompts_per_step`` prompts."""
-
-    config: FlowConfig
 
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
         """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""

@@ -103,7 +103,8 @@ class ClipNovelty(ClipScore):
     ) -> list[float | None]:
         """The novelty of each image."""
         embeds = self.embed_images(images)
-        groups = torch.tensor([list(dict.fromkeys(prompts)).index(prompt) for prompt in prompts])
+        rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
+        groups = torch.tensor([rows[prompt] for prompt in prompts])
         others = (groups[:, None] == groups[None, :]) & ~torch.eye(len(groups), dtype=torch.bool)
         count = others.sum(dim=1)
         total = (100 * (1 - embeds @ embeds.T) * others).sum(dim=1)
