@@ -30,7 +30,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="module")
 def page(plan: Plan) -> Page:
-    best = {"n": [1, 4], "kl": [9, 9], "gold_accuracy": [[[0], [1]], [[1], [1]]]}
+    best = {"n": [1, 4], "gold_accuracy": [[[0], [1]], [[1], [1]]]}
     (plan.folder / "best-of-n.json").write_text(json.dumps(best), encoding="utf-8")
     return Page(write_results(collect(plan), "adrpo compare"))
 
