@@ -32,32 +32,39 @@ class ClipScore:
             of a model with transformers' CLIPModel architecture.
         device: where the model runs, in float32.
         batch_size: images or texts per forward pass; a memory knob.
+        processor: folder or Hub id of the tokenizer and image processor, where they are not
+            beside the model.
 
     Raises:
         AdrpoError: there is no such folder or model, or it does not hold a complete CLIP model.
     """
+
+    scale = 100.0
+    """Factor of the cosine."""
 
     def __init__(
         self,
         model: str | Path = "embedded",
         device: str | torch.device = "cpu",
         batch_size: int = 64,
+        processor: str | Path | None = None,
     ) -> None:
         source = _resolve(str(model))
         self.device = torch.device(device)
         self.batch_size = batch_size
-        self._model, self._tokenizer, self._image_processor = _load(source)
+        self._model = _load_model(source)
+        self._tokenizer, self._image_processor = _load_processor(str(processor or source))
         self._model.to(self.device).eval().requires_grad_(False)
         self._max_tokens = self._model.config.text_config.max_position_embeddings
 
     def __call__(
         self, prompts: list[str], images: list[Image], **columns: Any
     ) -> list[float | None]:
-        """100 cos(image_i, prompt_i) for each i. Texts longer than the model takes are cut."""
+        """scale cos(image_i, prompt_i) for each i. Texts longer than the model takes are cut."""
         # Samples of one prompt share its text: embed each once.
         rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
         texts = self.embed_texts(list(rows))[[rows[prompt] for prompt in prompts]]
-        return (100 * (self.embed_images(images) * texts).sum(dim=1)).tolist()
+        return (self.scale * (self.embed_images(images) * texts).sum(dim=1)).tolist()
 
     @torch.inference_mode()
     def embed_images(self, images: Sequence[Image]) -> Tensor:
@@ -143,21 +150,18 @@ def _resolve(model: str) -> str:
     return str(folder)
 
 
-def _load(source: str) -> tuple[Any, Any, Any]:
-    """The model with its tokenizer and image processor, each as saved beside it."""
+def _load_model(source: str) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+    from transformers import CLIPModel
 
     try:
         loaded: Any = CLIPModel.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
-        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")
     except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(f"the CLIP model {source!r} can't be loaded: {reason}") from error
+        raise AdrpoError(
+            f"the CLIP model {source!r} can't be loaded: {_one_line(error)}"
+        ) from error
     model, info = loaded
     if info["missing_keys"]:
         raise AdrpoError(
@@ -165,10 +169,30 @@ def _load(source: str) -> tuple[Any, Any, Any]:
             f"{len(info['missing_keys'])} tensors, {min(info['missing_keys'])!r} among them: "
             "name a model of the CLIPModel architecture"
         )
+    return model
+
+
+def _load_processor(source: str) -> tuple[Any, Any]:
+    """Tokenizer and image processor."""
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
+        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+    except (OSError, ValueError) as error:
+        raise AdrpoError(
+            f"the CLIP model's tokenizer and image processor can't be loaded from {source!r}: "
+            f"{_one_line(error)}"
+        ) from error
     # Without its files a tokenizer still loads, empty, and every text would read the same.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise AdrpoError(
-            f"expected a tokenizer (tokenizer.json) beside the CLIP model {source!r}, found one "
+            f"expected the CLIP model's tokenizer (tokenizer.json) in {source!r}, found one "
             "without words: save the model's own tokenizer there with save_pretrained"
         )
-    return model, tokenizer, image_processor
+    return tokenizer, image_processor
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
