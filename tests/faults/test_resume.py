@@ -1,6 +1,7 @@
 """Killed at any moment and resumed, a run ends as if it had never stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.errors import AdrpoError
 from adrpo.flow.trainer import FlowTrainer
+from adrpo.runs.lock import exclusive
 
 TESTS = Path(__file__).parents[1]
 STEPS = 5
@@ -86,6 +88,23 @@ def test_a_killed_run_resumes_to_the_same_end(
     assert adapter_bytes(run) == adapter_bytes(undisturbed)
     evaluations = (run / "evaluations.jsonl").read_text()
     assert evaluations == (undisturbed / "evaluations.jsonl").read_text()
+
+
+def test_a_folder_that_another_process_works_in_is_left_alone(
+    recipe: Path, undisturbed: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with exclusive(run):
+        result = subprocess.run(
+            command(recipe, run, "--resume"), env=environment(), capture_output=True, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and "another adrpo holds" in result.stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    with exclusive(run):  # let go by both
+        pass
 
 
 def test_resuming_with_other_settings_is_refused(undisturbed: Path):

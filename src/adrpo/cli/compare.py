@@ -56,6 +56,7 @@ def compare(
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, collect, record, write_results
+    from adrpo.runs.lock import exclusive
 
     plan = Plan.resolve(output_dir, recipes, overrides or [], seeds, reference)
     if summary_only and not output_dir.is_dir():
@@ -66,9 +67,10 @@ def compare(
     record(plan)
     if not summary_only:
         cores = len(os.sched_getaffinity(0))
-        _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
-        if best_of:
-            _select(plan, best_of)
+        with exclusive(output_dir):
+            _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
+            if best_of:
+                _select(plan, best_of)
     page = write_results(collect(plan), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")

@@ -68,7 +68,7 @@ class Plan:
         """Check the recipes and what they share; ``reference`` defaults to the first.
 
         Raises AdrpoError for a recipe that does not load, two of one name, an override of the
-        seed, an unknown reference, or recipes that are not evaluated alike.
+        seed, an unknown reference, recipes that are not evaluated alike, or early stopping.
         """
         if any(override.partition("=")[0].strip() == SEED_KEY for override in overrides):
             raise AdrpoError(
@@ -90,6 +90,12 @@ class Plan:
                 f"{reference!r}"
             )
         check_evaluated_alike({method.name: method.settings for method in methods})
+        stopping = methods[0].settings.get("evaluation.early_stopping")
+        if stopping is not None:
+            raise AdrpoError(
+                f"compare: expected evaluation.early_stopping=null, since runs of one comparison "
+                f"have one length; received {stopping!r}; add --set evaluation.early_stopping=null"
+            )
         return cls(folder, methods, tuple(overrides), tuple(range(seeds)), chosen)
 
 

@@ -22,6 +22,7 @@ from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.lock import exclusive
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 
 
@@ -100,10 +101,20 @@ class TrainingLoop(ABC):
         With ``resume`` the run that lies there goes on from its last checkpoint, and ends with
         the same metrics and the same adapter as if it had never stopped.
 
-        Raises AdrpoError for a folder that holds another run, a corrupt checkpoint, a reward
-        that scores no sample of a step, or a loss that is not finite.
+        Raises AdrpoError for a folder that holds another run or that another process works in, a
+        corrupt checkpoint, a reward that scores no sample of a step, or a loss that is not finite.
         """
-        run, done = self._open(Path(output_dir), resume)
+        self._started = time.monotonic()
+        if resume:
+            run = RunDirectory.open(Path(output_dir))
+        else:
+            run = RunDirectory.create(Path(output_dir), config_to_yaml(self.config))
+        with exclusive(run.path):
+            self._run_steps(run, self._restore(run) if resume else -1, progress)
+        return run.path
+
+    def _run_steps(self, run: RunDirectory, done: int, progress: bool) -> None:
+        """All that is left after ``done`` steps (-1: not even the base is evaluated)."""
         steps = self.config.training.steps
         with TrainingProgress(steps, completed=max(done, 0), enabled=progress) as bar:
             self.prepare(run)
@@ -127,7 +138,6 @@ class TrainingLoop(ABC):
                 if step % self.config.checkpoint.every == 0 or step == steps:
                     self._save(run, step)
         self._save_final(run)
-        return run.path
 
     def apply_gradient(self, step: int, loss: float, fallback: str) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping."""
@@ -157,17 +167,13 @@ class TrainingLoop(ABC):
         """What is evaluated and kept in the end: the average, where there is one."""
         return nullcontext() if self.average is None else self.average.active()
 
-    def _open(self, output_dir: Path, resume: bool) -> tuple[RunDirectory, int]:
-        """The run directory and the steps done in it (-1: not even the base is evaluated)."""
-        self._started = time.monotonic()
-        if not resume:
-            return RunDirectory.create(output_dir, config_to_yaml(self.config)), -1
-        run = RunDirectory.open(output_dir)
+    def _restore(self, run: RunDirectory) -> int:
+        """Go back to the run's last checkpoint; the steps done in it (-1: there is none)."""
         check_same_run(run, self.config)
         checkpoint = latest_checkpoint(run)
         if checkpoint is None:
             run.truncate_after(-1)
-            return run, -1
+            return -1
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
         if self.average is not None:
@@ -178,7 +184,7 @@ class TrainingLoop(ABC):
         restore_rng_state(state["rng"])
         run.truncate_after(state["step"])
         self._started -= state["wall_seconds"]
-        return run, state["step"]
+        return state["step"]
 
     def _save(self, run: RunDirectory, step: int) -> None:
         state = {
