@@ -5,7 +5,9 @@
 - the base: gold accuracy on held-out prompts at the evaluation sampler, by category;
 - each CLIP: does an image's own caption beat every caption one attribute away, does a right
   picture beat a spoilt one, and, on images that the base draws, the rank correlation of its score
-  with the gold scorer within a prompt (Spearman, mean over prompts with right and wrong images);
+  with the gold scorer within a prompt (Spearman): with the verdict, as a mean over prompts with
+  right and wrong images, and with the share of the caption's requirements that an image meets, as
+  a mean over prompts with different shares;
 - the reward as a probability: location and scale of the logistic function that predicts the gold
   verdict from the score (Platt scaling), fitted to images for prompts of the *training* split,
   drawn as training draws them; the recipes' ``reward.logistic`` is this;
@@ -23,7 +25,7 @@ from PIL import Image
 
 from adrpo.config import ModelConfig, SamplingConfig
 from adrpo.embedded.build.corruptions import corrupt, draw
-from adrpo.embedded.gold import gold_scores, satisfies
+from adrpo.embedded.gold import gold_scores, satisfied_share, satisfies
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
     CATEGORIES,
@@ -103,7 +105,17 @@ def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[An
     return result, images, gold
 
 
-def clip_quality(model: str, images: list[Any], gold: np.ndarray) -> dict[str, Any]:
+def met_shares(images: list[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """Shares of the requirements that ``generate``'s images meet, [prompts, per_prompt]."""
+    scenes = prompt_set(shape[0], held_out=True, seed=99)
+    wanted = [scene for scene in scenes for _ in range(shape[1])]
+    pairs = zip(images, wanted, strict=True)
+    return np.asarray([satisfied_share(image, scene) for image, scene in pairs]).reshape(shape)
+
+
+def clip_quality(
+    model: str, images: list[Any], gold: np.ndarray, shares: np.ndarray
+) -> dict[str, Any]:
     clip = ClipScore(model)
     rng = np.random.default_rng(3)
     scenes = [sample_split(rng, held_out=True) for _ in range(300)]
@@ -119,16 +131,22 @@ def clip_quality(model: str, images: list[Any], gold: np.ndarray) -> dict[str, A
     prompts, per_prompt = gold.shape
     captions = [caption(scene) for scene in prompt_set(prompts, held_out=True, seed=99)]
     scores = np.asarray(clip([c for c in captions for _ in range(per_prompt)], images))
+    by_prompt = scores.reshape(gold.shape)
     rows = [
         (row, verdicts)
-        for row, verdicts in zip(scores.reshape(gold.shape), gold, strict=True)
+        for row, verdicts in zip(by_prompt, gold, strict=True)
         if 0 < verdicts.mean() < 1
+    ]
+    graded = [
+        (row, met) for row, met in zip(by_prompt, shares, strict=True) if met.min() < met.max()
     ]
     return {
         "exact_caption": float(np.mean(beats)),
         "beats_spoilt": float((margin > 0).mean()),
         "rank_correlation_with_gold_within_prompt": float(np.mean([spearman(*r) for r in rows])),
         "rank_correlation_of_a_perfect_score": float(np.mean([perfect(g) for _, g in rows])),
+        "rank_correlation_with_requirements_met": float(np.mean([spearman(*r) for r in graded])),
+        "prompts_with_different_shares": len(graded),
         "pairs_in_order": float(np.mean([pairs_in_order(*r) for r in rows])),
         "prompts_with_right_and_wrong_images": len(rows),
         "score_of_right_images": float(scores[gold.ravel() == 1].mean()),
@@ -187,7 +205,8 @@ def main() -> None:
     arguments = parser.parse_args()
     base, images, gold = base_quality(arguments.prompts, arguments.per_prompt)
     result: dict[str, Any] = {"pipeline": base, "gold": gold_quality(3000)}
-    result |= {name: clip_quality(model, images, gold) for name, model in CLIPS.items()}
+    shares = met_shares(images, gold.shape)
+    result |= {name: clip_quality(model, images, gold, shares) for name, model in CLIPS.items()}
     result["reward_logistic"] = calibration(arguments.prompts, arguments.per_prompt)
     result["command"] = "python benchmarks/embedded_quality.py"
     result["environment"] = environment_record()

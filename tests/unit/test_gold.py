@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from adrpo.embedded.gold import gold_scores, read_objects, satisfies
+from adrpo.embedded.gold import gold_scores, read_objects, satisfied_share, satisfies
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
     CATEGORIES,
@@ -88,6 +88,32 @@ def test_half_a_circle_is_no_circle():
     pixels[:, int(reading.x) :] = pixels[0, 0]
     assert satisfies(image, scene)
     assert not satisfies(Image.fromarray(pixels), scene)
+
+
+@pytest.mark.parametrize(
+    ("text", "met"),
+    [
+        ("a red circle left of a blue square", 8),
+        ("a green circle left of a blue square", 7),
+        ("a red star left of a green square", 6),
+        ("a red circle above a blue square", 7),
+        # Told apart the other way round, the relation is all that is wrong.
+        ("a blue square left of a red circle", 7),
+    ],
+)
+def test_the_share_counts_requirements(text: str, met: int):
+    image = render(parse_caption("a red circle left of a blue square"), np.random.default_rng(0))
+    # Clean, not empty, two objects; color and shape of each; the relation.
+    assert satisfied_share(image, parse_caption(text)) == met / 8
+
+
+def test_all_requirements_met_is_right_and_an_empty_picture_is_only_clean():
+    for scene, image in drawn()[:60]:
+        for wanted in (scene, *hard_negatives(scene)[:4]):
+            assert (satisfied_share(image, wanted) == 1) == satisfies(image, wanted)
+    empty = Image.fromarray(np.full((64, 64, 3), 240, dtype=np.uint8))
+    assert satisfied_share(empty, parse_caption("a red circle")) == 1 / 5
+    assert satisfied_share(empty, parse_caption("the word cat in red")) == 1 / 4
 
 
 def test_scores_are_one_or_zero_and_refuse_other_prompts():

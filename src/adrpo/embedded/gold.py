@@ -10,6 +10,7 @@ Whatever can't be told apart with confidence is wrong, so a blurred or half-draw
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,9 @@ COLOR_TOLERANCE = 75.0
 MIN_SHAPE_OVERLAP = 0.74
 MIN_TEXT_OVERLAP = 0.62
 MAX_STYLE_ERROR = 0.25
+
+MOST_OBJECTS = 6
+"""Objects that are looked at where a picture has more; a scene has four at most."""
 
 Mask = NDArray[np.bool_]
 Coverage = NDArray[np.float64]
@@ -234,14 +238,6 @@ def read_text(ink: Mask) -> str | None:
     return best
 
 
-def _matches(seen: Seen, wanted: SceneObject) -> bool:
-    return (
-        seen.color == wanted.color
-        and seen.shape == wanted.shape
-        and (wanted.style is None or seen.style == wanted.style)
-    )
-
-
 def _in_relation(first: Seen, second: Seen, relation: str | None) -> bool:
     dx, dy = second.x - first.x, second.y - first.y
     match relation:
@@ -258,23 +254,55 @@ def _in_relation(first: Seen, second: Seen, relation: str | None) -> bool:
     raise ValueError(f"unknown relation {relation!r}")
 
 
+def _object_checks(seen: Seen | None, wanted: SceneObject) -> list[bool]:
+    """Whether color, shape and, where the caption names one, style are as wanted."""
+    if seen is None:
+        return [False] * (2 if wanted.style is None else 3)
+    checks = [seen.color == wanted.color, seen.shape == wanted.shape]
+    return checks if wanted.style is None else [*checks, seen.style == wanted.style]
+
+
+def _scene_checks(reading: Reading, scene: Scene) -> list[list[bool]]:
+    """Every requirement of ``scene``, for each way to tell the objects seen from one another."""
+    general = [reading.clean, bool(reading.objects)]
+    if scene.text is not None:
+        color = text = None
+        if reading.ink.any():
+            color = _read_color(reading.rgb[reading.ink], reading.distance[reading.ink])
+            text = read_text(reading.ink)
+        return [[*general, color == scene.objects[0].color, text == scene.text]]
+    wanted = scene.objects * scene.count
+    general.append(len(reading.objects) == len(wanted))
+    seen: list[Seen | None] = [*reading.objects[:MOST_OBJECTS]]
+    seen += [None] * (len(wanted) - len(seen))
+    ways = []
+    for chosen in permutations(seen, len(wanted)):
+        checks = [c for s, w in zip(chosen, wanted, strict=True) for c in _object_checks(s, w)]
+        if scene.relation is not None:
+            first, second = chosen
+            checks.append(
+                first is not None
+                and second is not None
+                and _in_relation(first, second, scene.relation)
+            )
+        ways.append([*general, *checks])
+    return ways
+
+
+def satisfied_share(image: Image.Image, scene: Scene) -> float:
+    """Share of the requirements of ``scene`` that ``image`` meets, in [0, 1].
+
+    Requirements: a clean picture, anything in it, the number of objects, and of each object its
+    color, its shape and, where the caption names one, its style; then their relation. Of a text:
+    its color and its letters. Objects are told apart in the way that meets most.
+    """
+    ways = _scene_checks(read_objects(image), scene)
+    return max(sum(checks) / len(checks) for checks in ways)
+
+
 def satisfies(image: Image.Image, scene: Scene) -> bool:
     """Whether ``image`` shows exactly what ``scene`` describes, and nothing else."""
-    reading = read_objects(image)
-    if not reading.clean or not reading.objects:
-        return False
-    if scene.text is not None:
-        color = _read_color(reading.rgb[reading.ink], reading.distance[reading.ink])
-        return color == scene.objects[0].color and read_text(reading.ink) == scene.text
-    wanted = scene.objects * scene.count
-    if len(reading.objects) != len(wanted):
-        return False
-    if len(scene.objects) == 1:
-        return all(_matches(seen, scene.objects[0]) for seen in reading.objects)
-    for first, second in (reading.objects, reading.objects[::-1]):
-        if _matches(first, wanted[0]) and _matches(second, wanted[1]):
-            return _in_relation(first, second, scene.relation)
-    return False
+    return any(all(checks) for checks in _scene_checks(read_objects(image), scene))
 
 
 def gold_scores(prompts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:
