@@ -147,16 +147,15 @@ def _clip_card(name: str, recipe: clip.ClipRecipe, work: Path, quality: dict[str
                 "share of captions whose right picture beats a spoilt one": (
                     f"{measured['beats_spoilt']:.2f}"
                 ),
-                "rank correlation with the gold scorer's verdict within a prompt, on images that the "
-                "pipeline draws": f"{measured['rank_correlation_with_gold_within_prompt']:.2f} "
+                "rank correlation with the gold scorer's verdict within a prompt, on images that "
+                "the pipeline draws": f"{measured['rank_correlation_with_gold_within_prompt']:.2f} "
                 f"(mean over {measured['prompts_with_right_and_wrong_images']} prompts)",
                 "the same with the share of the caption's requirements that an image meets": (
                     f"{measured['rank_correlation_with_requirements_met']:.2f} "
                     f"(mean over {measured['prompts_with_different_shares']} prompts)"
                 ),
-                "that with the verdict, if the score ranked every right image above every wrong one": (
-                    f"{measured['rank_correlation_of_a_perfect_score']:.2f}"
-                ),
+                "that with the verdict, if the score ranked every right image above every wrong "
+                "one": (f"{measured['rank_correlation_of_a_perfect_score']:.2f}"),
                 "share of pairs of a right and a wrong image of one prompt that the score puts in "
                 "order": f"{measured['pairs_in_order']:.2f}",
                 "mean score of right and of wrong images": (
