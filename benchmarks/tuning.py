@@ -22,8 +22,8 @@ import yaml
 
 from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs
 from adrpo.comparison.analysis import SplitAnalysis, analyse
-from adrpo.comparison.plan import flatten
 from adrpo.runs.environment import environment_record
+from adrpo.runs.resuming import flatten
 
 TRIALS = Path(__file__).with_name("tuning.yaml")
 SEED = 9

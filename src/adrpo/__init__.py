@@ -2,7 +2,8 @@
 
 ADRPO (Fan et al., arXiv 2510.18053) fine-tunes a generative model on a reward while a penalty
 beta_0 - A holds each sample to a frozen reference: strong where the advantage A is low, weak
-where it is high. The names here are the arithmetic; ``adrpo.flow`` trains flow-matching models.
+where it is high. The names here are the arithmetic; ``adrpo.flow`` trains flow-matching models,
+``adrpo.llm`` language models.
 """
 
 from adrpo.core import (
@@ -11,6 +12,7 @@ from adrpo.core import (
     flow_objective,
     flow_target,
     group_advantages,
+    token_kl,
     velocity_divergence,
 )
 from adrpo.errors import AdrpoError
@@ -25,5 +27,6 @@ __all__ = [
     "flow_objective",
     "flow_target",
     "group_advantages",
+    "token_kl",
     "velocity_divergence",
 ]

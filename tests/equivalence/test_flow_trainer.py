@@ -10,7 +10,7 @@ from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import ModelConfig, SamplingConfig
 from adrpo.embedded.weights import weights_path
-from adrpo.flow.evaluator import read_values
+from adrpo.evaluation.values import read_values
 from adrpo.flow.loading import load_policy
 from adrpo.flow.rollout import initial_noise, prompt_order
 from adrpo.flow.trainer import FlowTrainer

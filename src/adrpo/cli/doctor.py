@@ -6,18 +6,19 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli.packages import missing_language_packages
 from adrpo.cli.quiet import silence_loading
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig
+    from adrpo.config import FlowConfig, LanguageConfig, RewardTermConfig
 
 GIGABYTE = 1e9
 HARMFUL_WHEN_BROKEN = ("torchvision", "torchaudio")
@@ -146,19 +147,40 @@ def check_embedded(findings: Findings) -> None:
 
 def check_recipe(findings: Findings, recipe: str) -> None:
     """Everything of a recipe that can be checked without loading its model."""
-    from adrpo.config import find_recipe, load_config
+    from adrpo.config import FlowConfig, find_recipe, load_recipe
 
     try:
-        config = load_config(find_recipe(recipe))
+        config = load_recipe(find_recipe(recipe))
     except AdrpoError as error:
         findings.bad("configuration", str(error))
         return
     findings.ok("configuration", "valid")
     _check_model(findings, "model", config.model.pretrained)
+    _check_rewards(findings, config.reward)
+    if not isinstance(config, FlowConfig):
+        _check_language(findings, config)
+        return
     _check_model(findings, "evaluation.clip", config.evaluation.clip)
-    _check_rewards(findings, config)
     _check_prompts(findings, config)
     _check_device(findings, config)
+
+
+def _check_language(findings: Findings, config: "LanguageConfig") -> None:
+    """What only a language model's recipe needs."""
+    missing = missing_language_packages()
+    if missing:
+        findings.bad("packages", f"no {' and no '.join(missing)}: pip install 'adrpo[llm]'")
+        return
+    from adrpo.llm.data import load_prompt_rows
+
+    _check_rewards(findings, config.evaluation.rewards)
+    try:
+        train, held_out = load_prompt_rows(config.prompts)
+    except AdrpoError as error:
+        findings.bad("prompts", str(error))
+    else:
+        source = config.prompts.source
+        findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {source}")
 
 
 def _check_model(findings: Findings, what: str, model: str) -> bool:
@@ -192,11 +214,11 @@ def _is_cached(model: str) -> bool:
         return False
 
 
-def _check_rewards(findings: Findings, config: "FlowConfig") -> None:
+def _check_rewards(findings: Findings, terms: "Sequence[RewardTermConfig]") -> None:
     """Build each reward whose model needs no download, as the trainer would."""
     from adrpo.rewards.loading import build_reward
 
-    for term in config.reward:
+    for term in terms:
         what = f"reward {term.name}"
         model = term.options.get("model")
         if isinstance(model, str) and not _check_model(findings, what, model):

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adrpo.cli.folders import free_folder
+from adrpo.cli.packages import LANGUAGE_PACKAGES, missing_language_packages
 from adrpo.cli.quiet import silence_loading
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig
+    from adrpo.config import FlowConfig, LanguageConfig
+    from adrpo.flow.loop import TrainingLoop
+    from adrpo.llm.run import LanguageRun
 
 DEMO_RECIPE = "flow/demo"
 
@@ -78,13 +81,13 @@ def demo(
     _train(config, target, resume=resume, again=["demo", *(overrides or [])])
 
 
-def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig":
-    from adrpo.config import find_recipe, load_config
+def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig | LanguageConfig":
+    from adrpo.config import find_recipe, load_recipe
 
-    return load_config(find_recipe(recipe), overrides)
+    return load_recipe(find_recipe(recipe), overrides)
 
 
-def _print_config(config: "FlowConfig") -> None:
+def _print_config(config: "FlowConfig | LanguageConfig") -> None:
     from adrpo.config import config_to_yaml
 
     typer.echo(config_to_yaml(config), nl=False)
@@ -97,13 +100,30 @@ def _run_name(recipe: str) -> str:
     return recipe.replace("/", "-")
 
 
-def _train(config: "FlowConfig", target: Path, *, resume: bool, again: list[str]) -> None:
-    """Train, write the report, say what came of it; ``again`` are the command's arguments."""
-    from adrpo.flow.trainers import build_trainer
+def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun":
+    """What trains a configuration of this domain."""
+    if config.domain == "flow":
+        from adrpo.flow.trainers import build_trainer
 
+        return build_trainer(config)
+    if missing := missing_language_packages():
+        raise AdrpoError(
+            f"domain llm: expected the packages {' and '.join(LANGUAGE_PACKAGES)}, of which "
+            f"{' and '.join(missing)} cannot be found; install adrpo with its extra: "
+            f"pip install 'adrpo[llm]'"
+        )
+    from adrpo.llm.run import LanguageRun
+
+    return LanguageRun(config)
+
+
+def _train(
+    config: "FlowConfig | LanguageConfig", target: Path, *, resume: bool, again: list[str]
+) -> None:
+    """Train, write the report, say what came of it; ``again`` are the command's arguments."""
     silence_loading()
     try:
-        run = build_trainer(config).train(target, resume=resume, progress=True)
+        run = _build(config).train(target, resume=resume, progress=True)
     except KeyboardInterrupt:
         print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -1,7 +1,8 @@
 """The numbers of a comparison: means, paired differences, kept diversity, trade-offs.
 
 The primary metric is declared here, before any result: gold accuracy where there is a gold judge,
-otherwise the score of the CLIP that training never sees; never what was trained on. Differences
+otherwise the score of the CLIP that training never sees, or the first reward that is evaluated
+and not trained on. Only where there is none of them is it the reward itself. Differences
 to the reference method are tested in two families, the primary metric over the other methods and
 all other metrics over the other methods, each with Holm's correction. Splits are kept apart.
 """
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adrpo.comparison.collect import Array, MethodResults, Results
-from adrpo.comparison.trade_offs import DIVERSITY, SEED, TradeOff, trade_offs
+from adrpo.comparison.trade_offs import DIVERSITIES, SEED, TradeOff, trade_offs
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
     RESAMPLES,
@@ -27,8 +28,11 @@ from adrpo.evaluation.across_seeds import (
 )
 
 PRIMARY = ("gold_accuracy", "clip_score_evaluation")
+TOTAL = "reward"
 
-DESCRIPTIVE = frozenset({"velocity_norm_ratio", "edge_density", "color_entropy"})
+DESCRIPTIVE = frozenset(
+    {"velocity_norm_ratio", "edge_density", "color_entropy", "completion_length"}
+)
 """Metrics of which neither more nor less is better: in summary.json, but neither tested nor in the
 tables."""
 
@@ -84,10 +88,13 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
     )
     first = results.splits[0]
     shared = _shared_metrics(results, first)
-    primary = next((metric for metric in PRIMARY if metric in shared), None)
+    reference = results.methods[results.plan.reference].settings
+    judges = [str(term["name"]) for term in reference.get("evaluation.rewards", [])]
+    wanted = [*PRIMARY, *judges, TOTAL]
+    primary = next((metric for metric in wanted if metric in shared), None)
     if primary is None:
         raise AdrpoError(
-            f"compare: expected {' or '.join(PRIMARY)} in the evaluations of all runs; received "
+            f"compare: expected {' or '.join(wanted)} in the evaluations of all runs; received "
             f"{', '.join(shared) or 'no common metric'}; evaluate all methods alike"
         )
     return Analysis(
@@ -134,7 +141,7 @@ def _analyse_split(
 
     names = list(parts)
     others = [name for name in names if name != results.plan.reference]
-    diversities = [metric for metric in metrics if metric.startswith(DIVERSITY)]
+    diversities = [metric for metric in metrics if metric.startswith(tuple(DIVERSITIES))]
     difference = each(
         paired_difference,
         lambda part, metric: (part.final[metric], reference.final[metric]),

@@ -23,7 +23,7 @@ from PIL import Image
 from adrpo.comparison.analysis import Analysis
 from adrpo.comparison.best_of_n import BestOfN
 from adrpo.comparison.collect import Array, Results, read_listing
-from adrpo.comparison.trade_offs import DIVERGENCE, DIVERSITY
+from adrpo.comparison.trade_offs import DIVERGENCES, DIVERSITIES
 from adrpo.evaluation.across_seeds import standard_error
 from adrpo.report.summary import IN_SENTENCE, METRICS
 
@@ -118,7 +118,8 @@ def _shared_curves(results: Results, split: str) -> set[str]:
 
 def _trajectories(results: Results, analysis: Analysis, split: str, path: Path) -> Drawing | None:
     rewards = _rewards(results, analysis, split)
-    prices = [m for m in (DIVERSITY, DIVERGENCE) if m in _shared_curves(results, split)]
+    known = _shared_curves(results, split)
+    prices = [price for price in (*DIVERSITIES, *DIVERGENCES) if price in known]
     if not rewards or not prices:
         return None
     styles = _styles(results)
@@ -140,8 +141,8 @@ def _trajectories(results: Results, analysis: Analysis, split: str, path: Path) 
         f"Trajectories, {split} prompts",
         "Means over seeds at each evaluation, from transparent (early) to a star (final, ± "
         "standard error); small dots are the final policies of single seeds. Up is more reward; "
-        "right is more diversity on the left panels, more divergence on the right ones.",
-        f"Reward against diversity and divergence for {len(results.methods)} methods.",
+        "right is more diversity or entropy on the left panels, more divergence on the right ones.",
+        f"Reward against {' and '.join(map(label, prices))} for {len(results.methods)} methods.",
     )
 
 
@@ -167,7 +168,8 @@ def _base_point(panel: Axes, results: Results, split: str, price: str, reward: s
 def _learning_curves(
     results: Results, analysis: Analysis, split: str, path: Path
 ) -> Drawing | None:
-    wanted = [*_rewards(results, analysis, split), "clip_score_evaluation", DIVERSITY, DIVERGENCE]
+    wanted = [*_rewards(results, analysis, split), "clip_score_evaluation"]
+    wanted += [*DIVERSITIES, *DIVERGENCES]
     known = _shared_curves(results, split)
     metrics = [metric for metric in dict.fromkeys(wanted) if metric in known]
     if not metrics:
@@ -205,7 +207,7 @@ def _learning_curves(
 
 def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:
     """The frontier against its exact KL, with the trained methods' values as lines."""
-    wanted = [analysis.primary, *analysis.trained_on[:1], DIVERSITY]
+    wanted = [analysis.primary, *analysis.trained_on[:1], *DIVERSITIES]
     metrics = [metric for metric in dict.fromkeys(wanted) if metric in best.metrics]
     if not metrics:
         return None

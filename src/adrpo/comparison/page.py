@@ -34,7 +34,7 @@ from adrpo.evaluation.tables import (
     to_markdown,
 )
 from adrpo.report.pictures import held_out_pictures
-from adrpo.report.summary import METRICS, fixed
+from adrpo.report.summary import METRICS, SAMPLES, fixed
 from adrpo.runs.durable import write_durably
 from adrpo.runs.environment import environment_record
 
@@ -150,9 +150,16 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
             if d.path.name != "pictures.png"  # the page shows the pictures themselves
         ],
         "methods": list(results.methods),
+        "samples": _samples(results),
         "pictures": _pictures(results),
         "settings": _settings(results),
     }
+
+
+def _samples(results: Results) -> str:
+    """What the methods draw: pictures, completions."""
+    settings = results.methods[results.plan.reference].settings
+    return SAMPLES.get(str(settings.get("domain")), "samples")
 
 
 def _facts(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
@@ -162,7 +169,7 @@ def _facts(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
         ("Methods", str(len(results.methods))),
         ("Seeds", ", ".join(map(str, results.seeds))),
         ("Prompts", fixed(split.prompts, 0)),
-        ("Pictures of a run", fixed(split.images, 0)),
+        (f"{_samples(results).capitalize()} of a run", fixed(split.images, 0)),
         ("Minutes a run", f"{median[0]:.1f} to {median[-1]:.1f}"),
         ("Primary metric", label(analysis.primary)),
         ("Reference", results.plan.reference),

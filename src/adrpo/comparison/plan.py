@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import find_recipe, load_config
+from adrpo.config import find_recipe, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.runs.durable import write_durably
+from adrpo.runs.resuming import flatten
 
 RECORD = "comparison.json"
 SEED_KEY = "training.seed"
@@ -136,16 +137,6 @@ def record(plan: Plan) -> None:
     write_durably(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
-def flatten(value: Any, prefix: str = "") -> Flat:
-    """A nested mapping as dotted keys; lists stay whole."""
-    if not isinstance(value, Mapping) or (prefix and not value):
-        return {prefix: value}
-    flat: Flat = {}
-    for key, item in value.items():
-        flat |= flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return flat
-
-
 def method_settings(config: Mapping[str, Any]) -> Flat:
     """The keys of a configuration that make up the method: all but the seed."""
     return {key: value for key, value in flatten(config).items() if key != SEED_KEY}
@@ -162,7 +153,7 @@ def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any
 
 
 def _method(recipe: str, overrides: Sequence[str]) -> Method:
-    config = load_config(find_recipe(recipe), overrides)
+    config = load_recipe(find_recipe(recipe), overrides)
     return Method(_name(recipe), recipe, method_settings(config.model_dump(mode="json")))
 
 

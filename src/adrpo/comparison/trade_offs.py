@@ -9,16 +9,18 @@ from adrpo.comparison.collect import Array, Results, SplitResults
 from adrpo.evaluation.across_seeds import SeedEstimate, over_seeds
 from adrpo.evaluation.pareto import hypervolume, reward_at
 
-DIVERSITY = "clip_diversity"
-DIVERGENCE = "divergence"
-LOWER_IS_BETTER = frozenset({DIVERGENCE})
+DIVERSITIES = {"clip_diversity": "diversity", "entropy": "entropy"}
+"""What a reward is paid with -> its name in a label; of images and of language models."""
+
+DIVERGENCES = {"divergence": 0.1, "kl": 5.0}
+"""The other price -> reference point of its axis, where the base has no spread: it lies at exactly
+0. 0.1 is about 5 % of |u_t|^2 for latents of unit variance; 5 nats are a completion that the
+reference gives 150 times less often."""
+
+LOWER_IS_BETTER = frozenset(DIVERGENCES)
 
 KEPT_LEVELS = (0.95, 0.9)
 """Shares of the base's diversity at which rewards are compared."""
-
-LARGEST_DIVERGENCE = 0.1
-"""Reference point of the divergence axis, where the base has no spread: it lies at exactly 0.
-About 5 % of |u_t|^2 for latents of unit variance."""
 
 SEED = 0
 """Of the resamples."""
@@ -53,10 +55,11 @@ class TradeOff:
 def trade_offs(
     results: Results, split: str, primary: str, trained_on: list[str], resamples: int
 ) -> list[TradeOff]:
-    """The primary metric against diversity, and what was trained on against the divergence."""
+    """The primary metric against diversities, what was trained on against divergences."""
     curves = results.methods[results.plan.reference].splits[split].curves
     trained = next((name for name in trained_on if name in curves), primary)
-    pairs = [(primary, DIVERSITY), (trained, DIVERGENCE)]
+    pairs = [(primary, price) for price in DIVERSITIES]
+    pairs += [(trained, price) for price in DIVERGENCES]
     return [
         _trade_off(results, split, reward, price, resamples)
         for reward, price in pairs
@@ -74,7 +77,7 @@ def _trade_off(results: Results, split: str, reward: str, price: str, resamples:
     reference = parts[results.plan.reference]
     corner = (
         _below_base(reference, reward),
-        -LARGEST_DIVERGENCE if price == DIVERGENCE else _below_base(reference, price),
+        -DIVERGENCES[price] if price in DIVERGENCES else _below_base(reference, price),
     )
     areas = {
         name: np.array(
@@ -115,12 +118,13 @@ def _below_base(part: SplitResults, metric: str) -> float:
 
 
 def _levels(reference: SplitResults, price: str) -> list[tuple[float, str]]:
-    if price == DIVERGENCE:
+    if price in DIVERGENCES:
         spent = float(np.nanmean(reference.curves[price][:, -1]))
         return [(spent / 2, "half of the reference's final divergence"),
                 (spent, "the reference's final divergence")]  # fmt: skip
     base = float(np.nanmean(reference.curves[price][:, 0]))
-    return [(level * base, f"{100 * level:.0f} % of the base's diversity") for level in KEPT_LEVELS]
+    name = DIVERSITIES[price]
+    return [(level * base, f"{100 * level:.0f} % of the base's {name}") for level in KEPT_LEVELS]
 
 
 def _matched(

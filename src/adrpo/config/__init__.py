@@ -1,6 +1,7 @@
 """Typed, closed, loud configuration: one YAML file, checked whole before anything is loaded.
 
-``load_config`` reads a recipe or a run's ``config.yaml`` into a :class:`FlowConfig`;
+``load_recipe`` reads a recipe or a run's ``config.yaml`` into a :class:`FlowConfig` or a
+:class:`LanguageConfig`, by its domain, ``load_config`` into the former;
 ``config_to_yaml`` writes one back, and what it writes loads to an equal configuration.
 """
 
@@ -15,7 +16,17 @@ from adrpo.config.algorithms import (
     OrwCfmW2Config,
     RaftConfig,
 )
-from adrpo.config.loading import config_to_yaml, load_config
+from adrpo.config.language import (
+    GenerationConfig,
+    LanguageAdapterConfig,
+    LanguageAlgorithmConfig,
+    LanguageConfig,
+    LanguageEvaluationConfig,
+    LanguageModelConfig,
+    LanguagePromptsConfig,
+    LanguageTrainingConfig,
+)
+from adrpo.config.loading import config_to_yaml, load_config, load_recipe
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
 from adrpo.config.schema import (
     AdapterConfig,
@@ -41,6 +52,14 @@ __all__ = [
     "FixedBetaConfig",
     "FlowConfig",
     "FlowGrpoConfig",
+    "GenerationConfig",
+    "LanguageAdapterConfig",
+    "LanguageAlgorithmConfig",
+    "LanguageConfig",
+    "LanguageEvaluationConfig",
+    "LanguageModelConfig",
+    "LanguagePromptsConfig",
+    "LanguageTrainingConfig",
     "ModelConfig",
     "OrwCfmW2Config",
     "PromptsConfig",
@@ -51,6 +70,7 @@ __all__ = [
     "config_to_yaml",
     "find_recipe",
     "load_config",
+    "load_recipe",
     "recipe_names",
     "recipes_root",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from adrpo.config.documents import dump_yaml, parse_yaml, read_mapping, shorten
+from adrpo.config.language import LanguageConfig
 from adrpo.config.messages import Location, describe
 from adrpo.config.recipes import SUFFIXES, find_recipe
 from adrpo.config.schema import FlowConfig
@@ -15,9 +16,29 @@ from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
 METHOD = "method"
+DOMAIN = "domain"
+DOMAINS: dict[str, type[FlowConfig] | type[LanguageConfig]] = {
+    "flow": FlowConfig,
+    "llm": LanguageConfig,
+}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
+    """``load_recipe`` for what works on text-to-image models only.
+
+    Raises:
+        AdrpoError: as there, and for a configuration of another domain.
+    """
+    config = load_recipe(path, overrides)
+    if not isinstance(config, FlowConfig):
+        raise AdrpoError(
+            f"{find_recipe(path)}: expected a configuration of the domain flow, received one of "
+            f"{config.domain}; only `adrpo train` and `adrpo report` take both"
+        )
+    return config
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig | LanguageConfig:
     """Read, complete and check a configuration.
 
     Args:
@@ -29,7 +50,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
             from 0: "reward.0.weight=2".
 
     Returns:
-        The configuration, with every key resolved.
+        The configuration of its ``domain`` (flow where it names none), every key resolved.
 
     Raises:
         AdrpoError: whatever is wrong, in one line: file (or override), key, value received,
@@ -37,18 +58,32 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
     """
     file = find_recipe(path)
     origins: dict[Location, str] = {}
-    data = FlowConfig().model_dump(mode="json")
-    for layer, content in _layers(file, ()):
+    layers = _layers(file, ())
+    form = _domain(layers)
+    data = form().model_dump(mode="json")
+    for layer, content in layers:
         _merge(data, content, (), str(layer), origins)
     for override in overrides:
         _apply(data, override, str(file), origins)
     try:
-        return FlowConfig.model_validate(data)
+        return form.model_validate(data)
     except ValidationError as error:
         raise AdrpoError(describe(error, origins, str(file))) from None
 
 
-def config_to_yaml(config: FlowConfig) -> str:
+def _domain(layers: list[tuple[Path, dict[str, Any]]]) -> type[FlowConfig] | type[LanguageConfig]:
+    """The form that the first layer to name a domain asks for; one form for all layers."""
+    named = [(layer, content[DOMAIN]) for layer, content in layers if DOMAIN in content]
+    if not named:
+        return FlowConfig
+    for layer, domain in named:
+        if not isinstance(domain, str) or domain not in DOMAINS or domain != named[0][1]:
+            expected = " or ".join(DOMAINS) if domain == named[0][1] else repr(named[0][1])
+            raise AdrpoError(f"{layer}: domain: expected {expected}, received {shorten(domain)}")
+    return DOMAINS[named[0][1]]
+
+
+def config_to_yaml(config: FlowConfig | LanguageConfig) -> str:
     """The whole configuration as YAML; loading it gives an equal configuration."""
     return dump_yaml(config.model_dump(mode="json"))
 

@@ -40,9 +40,10 @@ class ModelConfig(Section):
         default="float32",
         description="Type of the base weights; the adapter is float32 always. Ours.",
     )
-    max_sequence_length: Count = Field(
-        default=1,
-        description="T5 tokens of the prompt encoding; diffusers' default for SD3 is 256. Ours.",
+    max_sequence_length: Count | None = Field(
+        default=None,
+        description="Tokens of the long prompt encoding (T5 of SD3); null: as many as the "
+        "pipeline's own call takes, and 1 for the embedded model, which has no T5.",
     )
     height: Count | None = Field(
         default=None, description="Image height in pixels; null is the model's own. Ours."
@@ -70,18 +71,9 @@ class AdapterConfig(Section):
     alpha: PositiveNumber = Field(
         default=16.0, description="The update is scaled by alpha / rank. Ours."
     )
-    target_modules: Annotated[tuple[Text, ...], AfterValidator(refuse_empty)] = Field(
-        default=(
-            "attn.to_q",
-            "attn.to_k",
-            "attn.to_v",
-            "attn.to_out.0",
-            "attn.add_q_proj",
-            "attn.add_k_proj",
-            "attn.add_v_proj",
-            "attn.to_add_out",
-        ),
-        description="Endings of the adapted layers' names: the attention of SD3's blocks. Ours.",
+    target_modules: Annotated[tuple[Text, ...], AfterValidator(refuse_empty)] | None = Field(
+        default=None,
+        description="Endings of the adapted layers' names; null: the attention of the family. Ours.",
     )
 
 
@@ -161,7 +153,9 @@ class SamplingConfig(Section):
         default="euler", description="euler: one model call an interval; heun: two. Ours."
     )
     guidance_scale: GuidanceScale = Field(
-        default=1.0, description="Classifier-free guidance; 1 is off. Ours."
+        default=1.0,
+        description="Guidance; 1 is off. An input of the network for FLUX.1-dev; for Z-Image the "
+        "pipeline's number plus 1. Ours.",
     )
 
 

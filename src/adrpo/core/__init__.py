@@ -2,7 +2,7 @@
 
 from adrpo.core.advantages import clip_advantages, group_advantages
 from adrpo.core.coefficient import adaptive_coefficient
-from adrpo.core.divergences import velocity_divergence
+from adrpo.core.divergences import token_kl, velocity_divergence
 from adrpo.core.objectives import flow_objective, flow_target
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "flow_objective",
     "flow_target",
     "group_advantages",
+    "token_kl",
     "velocity_divergence",
 ]

@@ -1,15 +1,11 @@
 """Evaluates a policy on fixed prompts from fixed noises, and writes what the report shows."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -20,20 +16,25 @@ from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
-from adrpo.evaluation.statistics import Interval, bootstrap_change, bootstrap_mean
+from adrpo.evaluation.values import (
+    Values,
+    read_values,
+    record_prompts,
+    spread,
+    summarise,
+    values_path,
+    write_values,
+)
 from adrpo.flow.path_samples import sample_path
 from adrpo.flow.policy import FlowPolicy
 from adrpo.flow.rollout import initial_noise
 from adrpo.rewards.base import RewardResult, RewardTerm, score
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import write_durably
 from adrpo.runs.seeding import generator
 
 PICTURED_PROMPTS = 12
 """Held-out prompts whose images are kept for the side by side, spread over the categories."""
-
-Values = dict[str, NDArray[np.float64]]
 
 
 def _is_scene(prompt: Prompt) -> bool:
@@ -90,7 +91,7 @@ class Evaluator:
         measured = self.measure()
         if self.split == "unseen":
             self._save_pictures(run, step, measured.images)
-        _record_prompts(run, self._listing())
+        record_prompts(run, self._listing())
         write_values(values_path(run, step, self.split), measured.values)
         base = None if step == 0 else read_values(values_path(run, 0, self.split))
         row: dict[str, Any] = {
@@ -177,8 +178,8 @@ class Evaluator:
     def _save_pictures(self, run: RunDirectory, step: int, images: list[Image.Image]) -> None:
         """The strip of every evaluation, and the side by side of the base and the latest."""
         per_prompt = self.settings.samples_per_prompt
-        strip = _spread(self.categories, self.settings.strip_prompts)
-        shown = _spread(self.categories, PICTURED_PROMPTS)
+        strip = spread(self.categories, self.settings.strip_prompts)
+        shown = spread(self.categories, PICTURED_PROMPTS)
         folder = run.samples / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(strip):
@@ -193,8 +194,8 @@ class Evaluator:
         """What samples/prompts.json tells of this split."""
         if self.split != "unseen":
             return {f"{self.split}_categories": self.categories}
-        strip = _spread(self.categories, self.settings.strip_prompts)
-        shown = _spread(self.categories, PICTURED_PROMPTS)
+        strip = spread(self.categories, self.settings.strip_prompts)
+        shown = spread(self.categories, PICTURED_PROMPTS)
         return {
             "strip": [self.prompts[prompt].text for prompt in strip],
             "held_out": [
@@ -203,93 +204,3 @@ class Evaluator:
             ],
             "categories": self.categories,
         }
-
-
-def _record_prompts(run: RunDirectory, listing: dict[str, Any]) -> None:
-    """Add ``listing`` to samples/prompts.json."""
-    path = run.samples / "prompts.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    text = json.dumps(known | listing, ensure_ascii=False, indent=1)
-    write_durably(path, text.encode())
-
-
-def _spread(categories: Sequence[str], count: int) -> list[int]:
-    """Indices of ``count`` prompts, the categories in turn, in the prompts' order."""
-    queues: dict[str, list[int]] = {}
-    for index, category in enumerate(categories):
-        queues.setdefault(category, []).append(index)
-    turns = [
-        index
-        for place in range(max(map(len, queues.values())))
-        for queue in queues.values()
-        for index in queue[place : place + 1]
-    ]
-    return turns[:count]
-
-
-def summarise(
-    values: Values, categories: Sequence[str], base: Values | None, *, seed: int
-) -> dict[str, Any]:
-    """``<metric>``, ``_low``, ``_high``; with ``base`` also the paired ``_change`` of each.
-
-    A prompt with an unscored image (NaN) leaves that metric, in both evaluations.
-    """
-    row: dict[str, Any] = {}
-    for name, after in values.items():
-        before = None if base is None else base.get(name)
-        kept = finite_prompts(after, before)
-        if not kept.any():
-            continue
-        names = [category for category, keep in zip(categories, kept, strict=True) if keep]
-        row |= _named(name, bootstrap_mean(after[kept], names, seed=seed))
-        if before is not None:
-            change = bootstrap_change(before[kept], after[kept], names, seed=seed)
-            row |= _named(f"{name}_change", change)
-        if name == "gold_accuracy":
-            for category in sorted(filter(None, set(names))):
-                rows = kept & (np.asarray(categories) == category)
-                row[f"gold_accuracy_{category}"] = float(after[rows].mean())
-    return row
-
-
-def finite_prompts(
-    after: NDArray[np.float64], before: NDArray[np.float64] | None
-) -> NDArray[np.bool_]:
-    """Which prompts have a value of every image, on both sides where there are two."""
-    stacked = after if before is None else after + before
-    finite: NDArray[np.bool_] = np.isfinite(stacked.reshape(len(stacked), -1))
-    return np.logical_and.reduce(finite, axis=1)
-
-
-def _named(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
-
-
-def values_path(run: RunDirectory, step: int, split: str = "unseen") -> Path:
-    """Where the per-image values of an evaluation lie: metric -> [prompts][images]."""
-    name = "values.json" if split == "unseen" else f"values-{split}.json"
-    return run.samples / f"step-{step:06d}" / name
-
-
-def plain(column: NDArray[np.float64]) -> list[Any]:
-    """``column`` as JSON's lists; what is not finite becomes null."""
-
-    def item(value: Any) -> Any:
-        if isinstance(value, list):
-            return [item(inner) for inner in value]
-        return round(value, 6) if math.isfinite(value) else None
-
-    return item(column.tolist())
-
-
-def write_values(path: Path, values: Values) -> None:
-    """Write values for ``read_values``."""
-    table = {name: plain(column) for name, column in values.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(table), encoding="utf-8")
-
-
-def read_values(path: Path) -> Values:
-    """The values of an evaluation; an unscored image is NaN."""
-    table = json.loads(path.read_text(encoding="utf-8"))
-    return {name: np.asarray(column, dtype=np.float64) for name, column in table.items()}

@@ -16,13 +16,13 @@ from adrpo.flow.anchors import EmaAnchor
 from adrpo.flow.early_stopping import EarlyStopping
 from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
-from adrpo.flow.progress import TrainingProgress
-from adrpo.flow.resuming import check_same_run
 from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
+from adrpo.runs.progress import TrainingProgress
+from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 
 
@@ -169,7 +169,13 @@ class TrainingLoop(ABC):
 
     def _restore(self, run: RunDirectory) -> int:
         """Go back to the run's last checkpoint; the steps done in it (-1: there is none)."""
-        check_same_run(run, self.config)
+        # More steps extend a run; with a rate that falls to the run's end they change all of it.
+        constant = self.config.training.learning_rate_schedule == "constant"
+        check_same_run(
+            run,
+            self.config.model_dump(mode="json"),
+            may_differ=["training.steps"] if constant else [],
+        )
         checkpoint = latest_checkpoint(run)
         if checkpoint is None:
             run.truncate_after(-1)

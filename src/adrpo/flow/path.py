@@ -11,6 +11,7 @@ below, in pairs, are the only crossing points.
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -71,19 +72,70 @@ def velocity_to_diffusers(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
     return -v
 
 
-def time_grid(scheduler: Any, steps: int) -> Float[Tensor, " points"]:
+def flow_scheduler(scheduler: Any) -> Any:
+    """``scheduler``, or the Euler scheduler of the same flow where it is a DPM-Solver of one.
+
+    SANA's files name diffusers' DPMSolverMultistepScheduler with flow sigmas. Its solver keeps
+    earlier model outputs, which neither an SDE nor a training velocity has; the flow, and the
+    shift of its times, are those of FlowMatchEulerDiscreteScheduler(shift=flow_shift).
+    """
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
+    config = getattr(scheduler, "config", {})
+    if not config.get("use_flow_sigmas") or config.get("prediction_type") != "flow_prediction":
+        return scheduler
+    return FlowMatchEulerDiscreteScheduler(
+        num_train_timesteps=config["num_train_timesteps"], shift=config["flow_shift"]
+    )
+
+
+def dynamic_shift(scheduler: Any, tokens: int) -> float:
+    """mu of a schedule that depends on the resolution: linear in the number of image tokens.
+
+        mu(n) = base_shift + (max_shift - base_shift) (n - n_base) / (n_max - n_base)
+
+    The numbers are those of the scheduler's configuration. The scheduler then shifts its sigmas by
+    the odds, sigma / (1 - sigma) -> e^mu sigma / (1 - sigma) (Esser et al., arXiv 2403.03206,
+    section 5.3.2), where its ``use_dynamic_shifting`` is on, and ignores mu where it is off.
+
+    Args:
+        scheduler: a diffusers FlowMatchEulerDiscreteScheduler.
+        tokens: n, positions of the image in the transformer's sequence.
+    """
+    config = scheduler.config
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    base, top = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return base + (top - base) * (tokens - low) / (high - low)
+
+
+def even_sigmas(steps: int) -> list[float]:
+    """sigma = 1, ..., 1 / steps in equal distances: the pipelines' own points before the shift.
+
+    A scheduler left to itself goes down to its sigma_min instead, with as many points.
+    """
+    return torch.linspace(1, 1 / steps, steps, dtype=torch.float64).tolist()
+
+
+def time_grid(
+    scheduler: Any, steps: int, *, sigmas: Sequence[float] | None = None, mu: float | None = None
+) -> Float[Tensor, " points"]:
     """The times of a scheduler's own schedule, shift included: 0 = t_0 < ... < t_steps = 1.
 
     Args:
         scheduler: a diffusers FlowMatchEulerDiscreteScheduler; it is left as it was.
         steps: number of intervals, at least 1.
+        sigmas: ``steps`` points before the shift; None leaves them to the scheduler.
+        mu: the shift of a schedule that depends on the resolution (``dynamic_shift``).
 
     Returns:
         ``steps`` + 1 times, float32, on the CPU.
 
     Raises:
         AdrpoError: another class of scheduler, or one configured so that its trajectory is not a
-            fixed deterministic schedule from noise to data.
+            fixed deterministic schedule from noise to data; or one that needs mu, without it; or
+            one step where the last but one point is fixed (``shift_terminal``).
         ValueError: ``steps`` < 1.
     """
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
@@ -97,13 +149,21 @@ def time_grid(scheduler: Any, steps: int) -> Float[Tensor, " points"]:
             "expected a model with a FlowMatchEulerDiscreteScheduler, received "
             f"{type(scheduler).__name__}: adrpo.flow trains flow-matching models only"
         )
-    for option in ("use_dynamic_shifting", "invert_sigmas", "stochastic_sampling"):
+    refused = ["invert_sigmas", "stochastic_sampling"]
+    if mu is None:
+        refused.append("use_dynamic_shifting")
+    for option in refused:
         if scheduler.config.get(option):
             raise AdrpoError(
                 f"expected a scheduler with {option}=false, received {option}=true "
                 "(scheduler/scheduler_config.json): it is not supported, set it to false"
             )
+    if steps == 1 and scheduler.config.get("shift_terminal"):
+        raise AdrpoError(
+            "sampling.steps: expected at least 2 with this model, whose scheduler fixes the last "
+            "time before the data (shift_terminal); received 1"
+        )
     # set_timesteps changes the scheduler, which the pipeline also uses.
     scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu)
     return time_from_sigma(torch.as_tensor(scheduler.sigmas, dtype=torch.float32))

@@ -14,9 +14,10 @@ from adrpo.config import (
 )
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
-from adrpo.flow.evaluator import Evaluator, summarise
+from adrpo.evaluation.values import summarise
+from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
-from adrpo.flow.policy import WEIGHTS_NAME, StableDiffusion3Policy
+from adrpo.flow.policy import WEIGHTS_NAME, PipelinePolicy
 from adrpo.flow.rollout import initial_noise
 from adrpo.rewards.loading import build_reward
 
@@ -35,7 +36,7 @@ def _config(target: str) -> FlowConfig:
     return FlowConfig(model=ModelConfig(pretrained=target))
 
 
-def _policy(target: str, config: FlowConfig) -> StableDiffusion3Policy:
+def _policy(target: str, config: FlowConfig) -> PipelinePolicy:
     policy = load_policy(config.model)
     if _is_run(target):
         final = Path(target) / "final"

@@ -30,8 +30,13 @@ WIDTH, HEIGHT, POINTS_PER_INCH = 330, 205, 72
 MOST_POINTS = 400
 """Longer runs are averaged over blocks of steps, which keeps the page small."""
 
-EVALUATED = ("gold_accuracy", "clip_score_evaluation", "clip_diversity")
+EVALUATED = (
+    "gold_accuracy", "clip_score_evaluation", "clip_diversity", "reward", "kl", "entropy",
+)  # fmt: skip
 """Metrics drawn at the evaluations; the reward CLIP's score would repeat the reward's curve."""
+
+DIVERGENCES = {"flow": "mean |v − v_ref|² in the update", "llm": "mean KL of a token, in nats"}
+"""Domain -> what its divergence is."""
 
 PROXY = "clip_score"
 JUDGES = (("gold_accuracy", 100.0), ("clip_score_evaluation", 1.0))
@@ -82,7 +87,9 @@ class Figure:
     svg: Markup
 
 
-def training_figures(metrics: Sequence[Row], beta_0: float | None) -> list[Figure]:
+def training_figures(
+    metrics: Sequence[Row], beta_0: float | None, domain: str = "flow"
+) -> list[Figure]:
     """Curves over training steps, of those names that the run has recorded."""
     beta_legend = [("line-1", "mean"), ("band-1", "min to max")]
     if beta_0 is not None:
@@ -91,11 +98,13 @@ def training_figures(metrics: Sequence[Row], beta_0: float | None) -> list[Figur
         _curve(metrics, "reward_mean", "Reward", "over the samples of a step",
                band="std", legend=(("line-1", "mean"), ("band-1", "± 1 std"))),
         _curve(metrics, "divergence", "Divergence from the reference",
-               "mean |v − v_ref|² in the update"),
+               DIVERGENCES.get(domain, "")),
         _curve(metrics, "beta_mean", "Coefficient β", "β₀ − advantage, per sample",
                band="range", legend=tuple(beta_legend), rule=beta_0),
         _curve(metrics, "advantage_clipped_fraction", "Clipped advantages",
                "share of samples at a clip bound", low=0.0),
+        _curve(metrics, "entropy", "Entropy of the policy", "nats a token, in training"),
+        _curve(metrics, "completion_length", "Length of completions", "tokens, in training"),
         _curve(metrics, "loss", "Loss", "as minimized"),
         _curve(metrics, "grad_norm", "Gradient norm", "before clipping", low=0.0),
     ]  # fmt: skip

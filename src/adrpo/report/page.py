@@ -10,9 +10,11 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from adrpo.errors import AdrpoError
+from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.summary import (
+    SAMPLES,
     SPLITS,
     compact,
     duration,
@@ -77,9 +79,11 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
     prompts = read_prompts(run.samples)
     beta_0 = finite(config.get("algorithm"), "beta_0")
     held_out = held_out_pictures(run.samples, prompts["held_out"])
+    domain = str(config.get("domain", ""))
     return {
         "name": run.path.resolve().name,
-        "domain": str(config.get("domain", "")),
+        "domain": domain,
+        "samples": SAMPLES.get(domain, "samples"),
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
         "facts": _facts(config, metrics),
@@ -87,7 +91,8 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "tables": tables,
         "held_out": held_out[:SHOWN_PROMPTS],
         "held_out_more": held_out[SHOWN_PROMPTS:],
-        "figures": [*evaluation_figures(evaluations), *training_figures(metrics, beta_0)],
+        "completions": held_out_completions(run.samples),
+        "figures": [*evaluation_figures(evaluations), *training_figures(metrics, beta_0, domain)],
         "strip": strip_pictures(run.samples, prompts["strip"]),
         "phases": _phases(metrics),
         "calls": _calls(metrics),

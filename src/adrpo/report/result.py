@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from adrpo.report.summary import Estimate, metric_table
+import yaml
+
+from adrpo.report.summary import SAMPLES, Estimate, metric_table
 from adrpo.runs import RunDirectory
 
 
@@ -12,12 +14,15 @@ def result_lines(run: Path) -> list[str]:
     A verdict (rose, fell, unchanged) is that of the paired change's 95 % interval: "unchanged"
     means that the interval holds 0. Raises AdrpoError where ``run`` is no run directory.
     """
-    table = metric_table(RunDirectory.open(run).read_evaluations(), "unseen")
+    directory = RunDirectory.open(run)
+    table = metric_table(directory.read_evaluations(), "unseen")
     if table is None:
         return ["No evaluation on unseen prompts has been written yet."]
     rows = table.metrics
     width = max((len(row.label) for row in rows), default=0)
-    over = f"{table.prompts} unseen prompts, {table.samples} pictures, 95 % intervals"
+    config = yaml.safe_load(directory.read_config_yaml()) or {}
+    samples = SAMPLES.get(config.get("domain", ""), "samples")
+    over = f"{table.prompts} unseen prompts, {table.samples} {samples}, 95 % intervals"
     if table.final_step is None:
         lines = [f"Base model ({over}):"]
         return lines + [f"  {row.label:<{width}}  {_text(row.base)}" for row in rows]

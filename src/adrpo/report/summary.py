@@ -8,7 +8,8 @@ from typing import Any
 Row = Mapping[str, Any]
 
 METRICS = {
-    "gold_accuracy": ("Gold accuracy", "share of pictures the gold judge accepts"),
+    "gold_accuracy": ("Gold accuracy", "share that the gold judge accepts"),
+    "reward": ("Reward", "the weighted sum that is trained on"),
     "clip_score_evaluation": ("CLIP score, second CLIP", "100 cos; never trained against"),
     "clip_score": ("CLIP score, reward CLIP", "100 cos; the model that rewards"),
     "clip_novelty": ("CLIP novelty, reward CLIP", "distance to the prompt’s others; rewards, too"),
@@ -19,17 +20,24 @@ METRICS = {
     "velocity_norm_ratio": ("Norm ratio", "mean |v| / |v_ref|; 1 for the reference"),
     "edge_density": ("Edge density", "share of pixels on an edge"),
     "color_entropy": ("Color entropy", "bits; of an 8 × 8 × 8 histogram"),
+    "kl": ("KL", "nats a completion, from the reference"),
+    "entropy": ("Entropy", "nats a token, of the policy"),
+    "completion_length": ("Length", "tokens"),
 }
 """Label and explanation of the known metrics, in the table's order."""
 
 IN_SENTENCE = {
     "gold_accuracy": "gold accuracy",
+    "reward": "the reward",
     "clip_score_evaluation": "the second CLIP’s score",
     "clip_score": "CLIP score",
     "clip_diversity": "CLIP diversity",
     "divergence": "the divergence",
 }
 SPLITS = ("unseen", "seen")
+SAMPLES = {"flow": "pictures", "llm": "completions"}
+"""Domain -> what its samples are."""
+
 CATEGORY_PREFIX = "gold_accuracy_"
 
 

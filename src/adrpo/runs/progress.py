@@ -42,7 +42,7 @@ class TrainingProgress:
         # An offline method has no reward, and not every method a coefficient.
         parts = [f"div {row['divergence']:.4f}", f"{row['samples_per_second']:.1f}/s"]
         if "beta_min" in row:
-            parts.insert(1, f"beta {row['beta_min']:.1f}..{row['beta_max']:.1f}")
+            parts.insert(1, f"beta {row['beta_min']:.2g}..{row['beta_max']:.2g}")
         if "reward_mean" in row:
             parts.insert(0, f"reward {row['reward_mean']:.4g}")
         numbers = " ".join(parts)

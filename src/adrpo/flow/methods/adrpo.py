@@ -5,8 +5,8 @@ from torch import Tensor
 
 from adrpo.config import AdrpoConfig, FixedBetaConfig
 from adrpo.core import adaptive_coefficient, clip_advantages, group_advantages
+from adrpo.core.controller import controlled
 from adrpo.flow.methods.base import TwoTermMethod, Weights
-from adrpo.flow.methods.controller import controlled
 
 
 class _Penalized(TwoTermMethod):

@@ -1,4 +1,4 @@
-"""A controller of beta_0 that holds the divergence of a run near a target."""
+"""The law by which a controller of beta_0 holds the divergence of a run near a target."""
 
 GAIN = 0.1
 ERROR_BOUND = 0.2

@@ -1,0 +1,20 @@
+"""Latents as the tokens of a transformer that takes 2x2 patches of them."""
+
+from torch import Tensor
+
+
+def pack(x: Tensor) -> Tensor:
+    """[batch, channels, height, width] -> [batch, height / 2 * width / 2, channels * 4].
+
+    Tokens go row by row; a token's elements channel by channel, and in a channel row by row.
+    """
+    n, channels, height, width = x.shape
+    patches = x.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(n, height * width // 4, channels * 4)
+
+
+def unpack(tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """[batch, tokens, channels * 4] -> [batch, *shape]. Inverse of ``pack``."""
+    channels, height, width = shape
+    patches = tokens.reshape(len(tokens), height // 2, width // 2, channels, 2, 2)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), channels, height, width)

@@ -1,0 +1,321 @@
+"""What the policies of all families share: guidance, sampling, and the adapter.
+
+``encode`` prompts, ``sample`` x_1 from noise, ``velocity`` at (x_t, t), ``decode`` x_1 to images,
+and ``reference``: the same model with its adapter off, so that no second copy is ever held. A
+family (adrpo/flow/families) implements the abstract methods and nothing else.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from adrpo.errors import AdrpoError
+from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.path import flow_scheduler, time_grid
+from adrpo.flow.samplers import SOLVERS, guided
+
+if TYPE_CHECKING:
+    from adrpo.config import AdapterConfig, SamplingConfig
+
+WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+ADAPTER = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Sizes of a family's latents and images.
+
+    ``channels`` of a latent; ``factor``, pixels a latent's side; ``multiple``, of which an image's
+    height and width must be, in pixels; ``default``, the side of its images where none is named.
+    """
+
+    channels: int
+    factor: int
+    multiple: int
+    default: int
+
+
+class PipelinePolicy(ABC):
+    """A diffusers text-to-image pipeline as a policy; the trainable part is a LoRA adapter.
+
+    The base weights are frozen in the pipeline's dtype; the adapter is float32. Text encoders
+    and autoencoder are used as they are. A scheduler of another solver of the same flow is
+    exchanged for the Euler one (``flow_scheduler``), in the pipeline as well.
+
+    Args:
+        pipeline: of the family's class.
+        max_sequence_length: tokens of a prompt; None is the number of the pipeline's own call.
+        height: of the images in pixels; None is the model's own.
+        width: of the images in pixels; None is the model's own.
+
+    Raises:
+        AdrpoError: a size that the model can't draw, or too few tokens to hold a prompt.
+    """
+
+    guide: ClassVar[Callable[[Tensor, Tensor, float], Tensor]] = staticmethod(guided)
+    """(v_cond, v_uncond, scale) -> v of classifier-free guidance."""
+
+    lora_targets: ClassVar[tuple[str, ...]]
+    """Endings of the names of the attention's linear layers: what ``adapter.target_modules`` is
+    usually set to."""
+
+    tokens: ClassVar[int]
+    """``max_sequence_length`` of the pipeline's own call."""
+
+    fewest_tokens: ClassVar[int]
+    """Below it the model would not see the prompt."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        max_sequence_length: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        pipeline.scheduler = flow_scheduler(pipeline.scheduler)
+        self.max_sequence_length = max_sequence_length or self.tokens
+        self.geometry = self._geometry()
+        self.height = height or self.geometry.default
+        self.width = width or self.geometry.default
+        self._check_sizes()
+        self.model_calls = 0
+        self._adapted = False
+        for module in pipeline.components.values():
+            if isinstance(module, nn.Module):
+                module.requires_grad_(False).eval()
+        with torch.no_grad():
+            self._unconditional = self._encode_nothing()
+
+    def _check_sizes(self) -> None:
+        name, multiple = type(self.pipeline).__name__, self.geometry.multiple
+        for side in ("height", "width"):
+            if getattr(self, side) % multiple:
+                raise AdrpoError(
+                    f"model.{side}: expected a multiple of {multiple} pixels for {name}; "
+                    f"received {getattr(self, side)}"
+                )
+        if self.max_sequence_length < self.fewest_tokens:
+            raise AdrpoError(
+                f"model.max_sequence_length: expected at least {self.fewest_tokens} for {name}, "
+                f"which would not see the prompt otherwise; received {self.max_sequence_length}; "
+                f"the pipeline's own number is {self.tokens}"
+            )
+
+    @abstractmethod
+    def _geometry(self) -> Geometry:
+        """Sizes, from the configurations of transformer and autoencoder."""
+
+    @abstractmethod
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        """Conditioning of ``prompts`` as the pipeline's call computes it."""
+
+    @abstractmethod
+    def _encode_nothing(self) -> Conditioning | None:
+        """One row: what the pipeline's call puts in the prompt's place for classifier-free
+        guidance. None is a guidance-distilled model, whose scale is an input of the network."""
+
+    @abstractmethod
+    def _predict(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        """One evaluation of the transformer, in the paper's time and sign, in its own dtype;
+        ``guidance_scale`` is for distilled models only."""
+
+    @abstractmethod
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        """Arguments of ``path.time_grid`` as the pipeline's call chooses them."""
+
+    @abstractmethod
+    def _to_pixels(self, x_1: Tensor) -> Tensor:
+        """Pixels [batch, 3, height, width] in [-1, 1] of latents."""
+
+    @abstractmethod
+    def _to_latents(self, pixels: Tensor) -> Tensor:
+        """Latents of pixels, float32: the inverse of ``_to_pixels`` but for what the autoencoder
+        loses."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.transformer.device
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor.
+
+        It is this one for all families, also for those whose transformer takes 2x2 patches of it
+        as tokens (FLUX, Qwen-Image): x_0 ~ N(0, 1) of this shape is what the pipeline itself draws
+        from a generator, before it packs it.
+        """
+        factor = self.geometry.factor
+        return (self.geometry.channels, self.height // factor, self.width // factor)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Conditioning of ``prompts``, encoded once and kept by the caller."""
+        # A list of its own: ZImagePipeline writes its chat template into the list it is given.
+        return self._encode(list(prompts))
+
+    def velocity(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
+    ) -> Tensor:
+        """v(x_t, t, c) in float32: [batch, *latent_shape], with ``t`` [batch] in [0, 1].
+
+        ``guidance_scale`` is w of v_uncond + w (v_cond - v_uncond): other than 1 it doubles the
+        batch with the empty prompt. A guidance-distilled model takes it as an input instead, 1
+        included, and its batch is never doubled.
+        """
+        if self._unconditional is None or guidance_scale == 1.0:
+            return self._evaluate(x_t, t, conditioning, guidance_scale)
+        nobody = self._unconditional.select(torch.zeros(len(x_t), dtype=torch.long))
+        both = Conditioning.cat([nobody, conditioning])
+        v_uncond, v_cond = self._evaluate(
+            torch.cat([x_t, x_t]), torch.cat([t, t]), both, guidance_scale
+        ).chunk(2)
+        return type(self).guide(v_cond, v_uncond, guidance_scale)
+
+    def _evaluate(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        self.model_calls += len(x_t)
+        x_t = x_t.to(self.pipeline.transformer.dtype)
+        return self._predict(x_t, t, conditioning, guidance_scale).float()
+
+    @torch.inference_mode()
+    def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
+        """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call."""
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
+
+        times = self.time_grid(sampling.steps)
+        return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
+
+    def time_grid(self, steps: int) -> Tensor:
+        """The scheduler's own times, [steps + 1], from 0 to 1."""
+        return time_grid(self.pipeline.scheduler, steps, **self._schedule(steps))
+
+    @torch.inference_mode()
+    def decode(self, x_1: Tensor) -> list[Image.Image]:
+        """Images of latents ``x_1`` [batch, *latent_shape]."""
+        pixels = self._to_pixels(x_1)
+        return self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Latents x_1 of ``images``, [batch, *latent_shape]: the mode of the autoencoder's
+        posterior, scaled as the transformer reads it. ``decode`` is its inverse but for what the
+        autoencoder loses."""
+        pixels = self.pipeline.image_processor.preprocess(
+            list(images), height=self.height, width=self.width
+        )
+        return self._to_latents(pixels.to(self.device, self.pipeline.vae.dtype))
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """The frozen reference: the adapter is off inside, and as it was afterwards."""
+        if not self._adapted:  # diffusers refuses to switch off what isn't there
+            yield
+            return
+        self.pipeline.transformer.disable_adapters()
+        try:
+            yield
+        finally:
+            self.pipeline.transformer.enable_adapters()
+
+    def add_adapter(self, adapter: "AdapterConfig") -> None:
+        """Add a new LoRA adapter: A Gaussian, B zero, so the policy starts as the reference.
+
+        Draws from torch's global generator.
+        """
+        from peft import LoraConfig
+
+        transformer = self.pipeline.transformer
+        targets = adapter.target_modules or self.lora_targets
+        try:
+            transformer.add_adapter(
+                LoraConfig(
+                    r=adapter.rank,
+                    # PEFT divides by the rank, and takes any number in spite of its hint.
+                    lora_alpha=adapter.alpha,  # pyright: ignore[reportArgumentType]
+                    init_lora_weights="gaussian",
+                    target_modules=list(targets),
+                ),
+                adapter_name=ADAPTER,
+            )
+        except ValueError as error:
+            raise AdrpoError(
+                f"adapter.target_modules: expected names of linear layers of the transformer, "
+                f"such as {', '.join(self.lora_targets)}; "
+                f"received {list(targets)}: {str(error).splitlines()[0]}"
+            ) from error
+        self._adapted = True
+        for parameter in self.adapter_parameters():
+            parameter.data = parameter.data.float()
+
+    def load_adapter(self, folder: Path) -> None:
+        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.
+
+        Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
+        """
+        state, metadata = self.pipeline.lora_state_dict(folder, return_lora_metadata=True)
+        others = sorted({key.split(".")[0] for key in state} - {"transformer"})
+        if others:
+            raise AdrpoError(
+                f"{folder}: expected an adapter of the transformer alone; received one of "
+                f"{', '.join(others)} as well; load it with the pipeline's load_lora_weights"
+            )
+        # load_lora_weights would warn that the text encoders have no adapter.
+        self.pipeline.transformer.load_lora_adapter(
+            state, adapter_name=ADAPTER, metadata=metadata, _pipeline=self.pipeline
+        )
+        self._adapted = True
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, in a fixed order."""
+        return [p for p in self.pipeline.transformer.parameters() if p.requires_grad]
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        from peft import get_peft_model_state_dict
+
+        return get_peft_model_state_dict(self.pipeline.transformer, adapter_name=ADAPTER)
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(self.pipeline.transformer, state, adapter_name=ADAPTER)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it."""
+        metadata = self.pipeline.transformer.peft_config[ADAPTER].to_dict()
+        # A set's order differs from process to process, and with it the bytes of the file.
+        metadata["target_modules"] = sorted(metadata["target_modules"])
+        self.pipeline.save_lora_weights(
+            save_directory=folder,
+            transformer_lora_layers=self.adapter_state(),
+            transformer_lora_adapter_metadata=metadata,
+            weight_name=WEIGHTS_NAME,
+        )
+        _sort_metadata(folder / WEIGHTS_NAME)
+
+
+def _sort_metadata(file: Path) -> None:
+    """Rewrite a safetensors file with its metadata in order: safetensors keeps it in a hash map,
+    so the same adapter would otherwise be other bytes each time."""
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # The format aligns the tensors to 8 bytes by spaces at the header's end.
+    text += b" " * (-len(text) % 8)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])

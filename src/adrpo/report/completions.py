@@ -1,0 +1,70 @@
+"""The completions of a run, ready to stand in the page, grouped by prompt."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adrpo.errors import AdrpoError
+from adrpo.report.summary import compact
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    reward: str
+    """Formatted; empty where it has none."""
+
+
+@dataclass(frozen=True)
+class HeldOutTexts:
+    """Completions of one prompt; ``base[i]`` and ``final[i]`` were drawn with the same numbers."""
+
+    prompt: str
+    category: str
+    base: list[Completion]
+    final: list[Completion]
+
+
+def held_out_completions(samples: Path) -> list[HeldOutTexts]:
+    """The held-out prompts of ``base.jsonl``, with what ``final.jsonl`` has of them."""
+    base, final = _read(samples / "base.jsonl"), _read(samples / "final.jsonl")
+    return [
+        HeldOutTexts(
+            prompt=_prompt_text(row["prompt"]),
+            category=str(row.get("category") or ""),
+            base=_completions(row),
+            final=_completions(final[index]) if index < len(final) else [],
+        )
+        for index, row in enumerate(base)
+    ]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            if not {"prompt", "completions", "rewards"} <= row.keys():
+                raise ValueError("a key is missing")
+        except (ValueError, AttributeError) as error:
+            raise AdrpoError(
+                f"{path}, line {number}: expected a prompt with its completions and rewards; "
+                f"{error}; delete the file to report without completions"
+            ) from None
+        rows.append(row)
+    return rows
+
+
+def _prompt_text(prompt: Any) -> str:
+    """A text, or the turns of a conversation, a line each."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+
+
+def _completions(row: dict[str, Any]) -> list[Completion]:
+    pairs = zip(row["completions"], row["rewards"], strict=True)
+    return [Completion(text, "" if reward is None else compact(reward)) for text, reward in pairs]

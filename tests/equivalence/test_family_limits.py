@@ -1,0 +1,80 @@
+"""What a family computes on its own account, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from tiny_pipelines import FAMILIES
+from torch import Tensor
+
+from adrpo.config import ModelConfig
+from adrpo.errors import AdrpoError
+from adrpo.flow.families.qwen_image import guided_at_constant_norm
+from adrpo.flow.loading import as_policy, load_policy
+from adrpo.flow.rollout import initial_noise
+
+
+def test_qwens_guidance_keeps_each_tokens_length():
+    v_cond = initial_noise(2, (3, 4, 6), 0)
+    v_uncond = initial_noise(2, (3, 4, 6), 1)
+    v = guided_at_constant_norm(v_cond, v_uncond, 4.0)
+
+    def patch(x: Tensor) -> Tensor:
+        return x[1, :, 2:4, 4:6]
+
+    # float32 sums of 12 squares.
+    torch.testing.assert_close(patch(v).norm(), patch(v_cond).norm(), rtol=1e-6, atol=0)
+    plain = patch(v_uncond) + 4 * (patch(v_cond) - patch(v_uncond))
+    cosine = torch.nn.functional.cosine_similarity(patch(v).flatten(), plain.flatten(), dim=0)
+    torch.testing.assert_close(cosine, torch.tensor(1.0), rtol=0, atol=1e-6)
+
+
+def test_one_step_to_a_fixed_last_time_is_refused():
+    with pytest.raises(AdrpoError, match=r"sampling\.steps: expected at least 2.*shift_terminal"):
+        FAMILIES["qwen-image"].policy().time_grid(1)
+
+
+def test_a_dpm_solver_of_a_flow_becomes_the_euler_scheduler_of_the_same_flow():
+    family = FAMILIES["sana"]
+    pipeline = family.build()
+    expected = family.policy().time_grid(4)
+    pipeline.scheduler = DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+    )
+    policy = as_policy(
+        pipeline, max_sequence_length=family.tokens, height=family.height, width=family.width
+    )
+    assert torch.equal(policy.time_grid(4), expected)
+
+
+def test_a_pipeline_of_another_class_is_refused():
+    with pytest.raises(AdrpoError, match=r"FluxPipeline.*names object.*docs/add-a-model\.md"):
+        as_policy(object())
+
+
+def test_a_hub_model_of_another_class_is_refused_before_its_weights_are_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    index = tmp_path / "model_index.json"
+    index.write_text('{"_class_name": "StableDiffusionPipeline"}', encoding="utf-8")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(index))
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail())
+    with pytest.raises(AdrpoError, match=r"owner/model names StableDiffusionPipeline.*add-a-model"):
+        load_policy(ModelConfig(pretrained="owner/model"))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lumina 2"])
+def test_sizes_that_the_model_cannot_draw_are_refused(name: str):
+    family = FAMILIES[name]
+    with pytest.raises(AdrpoError, match=r"model\.width: expected a multiple of \d+ pixels"):
+        as_policy(family.build(), height=family.height, width=family.width + 1)
+
+
+@pytest.mark.parametrize("name", ["flux dev", "sana", "qwen-image", "z-image"])
+def test_too_few_tokens_to_hold_a_prompt_are_refused(name: str):
+    family = FAMILIES[name]
+    with pytest.raises(
+        AdrpoError, match=r"max_sequence_length: expected at least 16 .* received 1"
+    ):
+        as_policy(family.build(), max_sequence_length=1, height=family.height, width=family.width)

@@ -1,0 +1,93 @@
+"""Minute text encoders and their tokenizers, of transformers' own classes.
+
+Random weights from a fixed seed, and tokenizers of characters.
+"""
+
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from torch import nn
+from transformers import (
+    CLIPTextConfig,
+    CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2Tokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+WIDTH = 16
+"""Width of every text encoder."""
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    """Move every parameter, so that none is a zero that hides what it multiplies."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return module.eval()
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    pieces = [*BYTES, *(symbol + "</w>" for symbol in BYTES), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=32)
+
+
+def clip_encoder(kind: type, tokenizer: CLIPTokenizer) -> Any:
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return randomised(kind(config))
+
+
+def t5(width: int) -> tuple[T5Tokenizer, nn.Module]:
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *LETTERS]
+    tokenizer = T5Tokenizer(vocab=[(piece, -1.0) for piece in pieces], extra_ids=0)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+    )
+    return tokenizer, randomised(T5EncoderModel(config))
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    pieces = ["<|endoftext|>", *BYTES, "<|im_start|>", "<|im_end|>"]
+    tokenizer = Qwen2Tokenizer(
+        vocab={piece: index for index, piece in enumerate(pieces)},
+        merges=[],
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    return tokenizer
+
+
+def gemma() -> tuple[GemmaTokenizer, nn.Module]:
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *LETTERS]
+    tokenizer = GemmaTokenizer(vocab={p: i for i, p in enumerate(pieces)}, merges=[])
+    config = Gemma2Config(
+        vocab_size=len(pieces),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    return tokenizer, randomised(Gemma2Model(config))
