@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "adrpo"
 
-# What every domain stands on. A domain (flow) ties rewards and measures to a model, in a loop.
+# What every domain stands on. A domain (flow, llm) ties rewards and measures to a model, in a loop.
 FOUNDATION = {"core", "config", "data", "runs", "embedded", "errors"}
 ALLOWED = {
     "core": set[str](),
@@ -21,9 +21,10 @@ ALLOWED = {
     "rewards": FOUNDATION,
     "evaluation": FOUNDATION,
     "flow": FOUNDATION | {"rewards", "evaluation"},
+    "llm": FOUNDATION | {"rewards", "evaluation"},
     "report": {"runs", "errors"},
     "comparison": {"config", "errors", "evaluation", "report", "runs"},
-    "cli": FOUNDATION | {"flow", "rewards", "evaluation", "report", "comparison"},
+    "cli": FOUNDATION | {"flow", "llm", "rewards", "evaluation", "report", "comparison"},
     "__main__": {"cli"},
 }
 # One version number, kept in adrpo/__init__.py, and the exception it re-exports.
@@ -100,9 +101,11 @@ def test_modules_import_each_other_without_a_circle() -> None:
     assert not left, f"these modules import each other: {sorted(left)}"
 
 
-@pytest.mark.parametrize("statement", ["import adrpo", "import adrpo.flow", "import adrpo.cli"])
+@pytest.mark.parametrize(
+    "statement", ["import adrpo", "import adrpo.flow", "import adrpo.llm", "import adrpo.cli"]
+)
 def test_light_imports_load_nothing_heavy(statement: str) -> None:
-    heavy = ["diffusers", "transformers", "peft", "matplotlib", "accelerate"]
+    heavy = ["diffusers", "transformers", "trl", "datasets", "peft", "matplotlib", "accelerate"]
     if "cli" not in statement:
         # typer itself loads pydantic and rich.
         heavy += ["pydantic", "typer", "rich"]

@@ -40,7 +40,8 @@ class Stopped(Exception):
 
 
 def test_every_method_that_has_a_recipe_is_held_to_the_contract():
-    assert {load_config(name).algorithm.method for name in recipe_names()} == set(METHODS)
+    names = [name for name in recipe_names() if name.startswith("flow/")]
+    assert {load_config(name).algorithm.method for name in names} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)

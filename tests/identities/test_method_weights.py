@@ -15,8 +15,8 @@ from adrpo.config import (
     RaftConfig,
 )
 from adrpo.core import flow_objective
+from adrpo.core.controller import controlled
 from adrpo.flow.methods import build_method
-from adrpo.flow.methods.controller import controlled
 from adrpo.flow.methods.diffusion_nft import nft_objective
 from adrpo.flow.path_samples import PathSamples
 

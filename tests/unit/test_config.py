@@ -15,6 +15,7 @@ from adrpo.config import (
     config_to_yaml,
     find_recipe,
     load_config,
+    load_recipe,
     recipe_names,
     recipes_root,
 )
@@ -28,7 +29,7 @@ def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipe_loads_and_names_its_source(name: str):
-    config = load_config(name)
+    config = load_recipe(name)
     assert name.split("/")[0] == config.domain
     assert "arXiv 2510.18053" in config.source
     assert config.description and "\n" not in config.description
@@ -36,9 +37,9 @@ def test_shipped_recipe_loads_and_names_its_source(name: str):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_resolved_configuration_repeats_itself(name: str, tmp_path: Path):
-    config = load_config(name)
+    config = load_recipe(name)
     text = config_to_yaml(config)
-    again = load_config(write(tmp_path, text))
+    again = load_recipe(write(tmp_path, text))
     assert again == config
     assert config_to_yaml(again) == text
     assert "extends" not in yaml.safe_load(text)

@@ -17,7 +17,7 @@ def read_text(path: Path) -> list[Prompt]:
     Raises:
         AdrpoError: a file that is missing, empty or not UTF-8.
     """
-    return [Prompt(line.strip(), "") for _, line in _lines(path)]
+    return [Prompt(line.strip(), "") for _, line in numbered_lines(path)]
 
 
 def read_jsonl(
@@ -35,9 +35,9 @@ def read_jsonl(
     expected = f'an object with "{text}" {also}, both text'
     default = "" if optional else None
     prompts: list[Prompt] = []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
-        row = _object(line, where, expected)
+        row = parse_object(line, where, expected)
         found, group = row.get(text), row.get(category, default)
         if not isinstance(found, str) or not found.strip() or not isinstance(group, str):
             raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
@@ -58,12 +58,7 @@ def read_table(
             more or fewer fields than there are columns, without a prompt or without a category,
             or a quotation that never ends.
     """
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(
-        io.StringIO(_decode(path)), delimiter=delimiter, quoting=quoting, strict=True
-    )
-    rows = _rows(reader, path)
-    header = [name.strip() for name in next(rows, [])]
+    header, rows = read_rows(path, delimiter=delimiter, quotes=quotes)
     named = [name for name in text if name in header]
     if not named or category not in header:
         raise AdrpoError(
@@ -72,39 +67,77 @@ def read_table(
         )
     prompt_at, category_at = header.index(named[0]), header.index(category)
     prompts: list[Prompt] = []
-    for row in rows:
-        where = f"{path}, line {reader.line_num}"
-        if not any(field.strip() for field in row):
-            continue
-        if len(row) != len(header):
-            raise AdrpoError(f"{where}: expected {len(header)} fields, received {len(row)}")
+    for number, row in rows:
         prompt = Prompt(row[prompt_at].strip(), row[category_at].strip())
         if not prompt.text or not prompt.category:
             missing = category if prompt.text else named[0]
-            raise AdrpoError(f"{where}: expected a {missing}, received an empty field")
+            raise AdrpoError(
+                f"{path}, line {number}: expected a {missing}, received an empty field"
+            )
         prompts.append(prompt)
     if not prompts:
-        raise _empty(path)
+        raise no_prompt(path)
     return prompts
 
 
-def _rows(reader: Any, path: Path) -> Iterator[list[str]]:
+def read_rows(
+    path: Path, *, delimiter: str, quotes: bool
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The column names of a table, and its rows with the number of each one's last line.
+
+    Rows of empty fields are skipped. ``quotes`` as for :func:`read_table`.
+
+    Raises:
+        AdrpoError: a file that is missing or not UTF-8; and, from the rows, one with more or fewer
+            fields than there are columns, or a quotation that never ends.
+    """
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(
+        io.StringIO(_decode(path)), delimiter=delimiter, quoting=quoting, strict=True
+    )
+    lines = _table_lines(reader, path)
+    _, names = next(lines, (0, []))
+    header = [name.strip() for name in names]
+    return header, _full_rows(lines, len(header), path)
+
+
+def _full_rows(
+    lines: Iterator[tuple[int, list[str]]], columns: int, path: Path
+) -> Iterator[tuple[int, list[str]]]:
+    for number, row in lines:
+        if not any(field.strip() for field in row):
+            continue
+        if len(row) != columns:
+            raise AdrpoError(
+                f"{path}, line {number}: expected {columns} fields, received {len(row)}"
+            )
+        yield number, row
+
+
+def _table_lines(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        yield from reader
+        for row in reader:
+            yield reader.line_num, row
     except csv.Error as error:
         raise AdrpoError(f"{path}, line {reader.line_num}: expected a table; {error}") from None
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that are not blank, with their numbers from 1.
+
+    Raises:
+        AdrpoError: a file that is missing, empty or not UTF-8.
+    """
     # Not splitlines(): JSON text may hold U+2028 and its like inside a prompt.
     lines = enumerate(_decode(path).split("\n"), 1)
     found = [(number, line) for number, line in lines if line.strip()]
     if not found:
-        raise _empty(path)
+        raise no_prompt(path)
     return found
 
 
-def _empty(path: Path) -> AdrpoError:
+def no_prompt(path: Path) -> AdrpoError:
+    """The error of a file without a prompt."""
     return AdrpoError(f"{path}: expected at least one prompt, received an empty file")
 
 
@@ -121,7 +154,12 @@ def _decode(path: Path) -> str:
         raise AdrpoError(f"{path}: expected a file of prompts; {error.strerror}") from None
 
 
-def _object(line: str, where: str, expected: str) -> dict[str, Any]:
+def parse_object(line: str, where: str, expected: str) -> dict[str, Any]:
+    """The JSON object in ``line``; {} where it is another value than an object.
+
+    Raises:
+        AdrpoError: not JSON; ``where`` and ``expected`` begin its message.
+    """
     try:
         row: Any = json.loads(line)
     except json.JSONDecodeError as error:

@@ -21,7 +21,18 @@ BUILT_IN = {
     "image_reward": "adrpo.rewards.image_reward:ImageReward",
     "pick_score": "adrpo.rewards.pick_score:PickScore",
     "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
+    "geneval": "adrpo.rewards.geneval:GenEval",
     "jpeg_size": "adrpo.rewards.file_size:JpegSize",
+    "vlm_judge": "adrpo.rewards.judge:VlmJudge",
+    "multiple_choice": "adrpo.rewards.multiple_choice:MultipleChoice",
+    "exact_answer": "adrpo.rewards.text:ExactAnswer",
+    "numeric_answer": "adrpo.rewards.numbers:NumericAnswer",
+    "format": "adrpo.rewards.text:Format",
+    "length": "adrpo.rewards.text:Length",
+    "keywords": "adrpo.rewards.text:Keywords",
+    "reasoning_gym": "adrpo.rewards.reasoning_gym:ReasoningGym",
+    "reward_model": "adrpo.rewards.reward_model:RewardModel",
+    "http_reward": "adrpo.rewards.remote:HttpReward",
 }
 """Short name -> dotted path."""
 
@@ -104,6 +115,14 @@ def _resolve(name: str) -> Callable[..., Any]:
     return target
 
 
+def _nearest_option(options: Mapping[str, Any], signature: inspect.Signature) -> str:
+    for unknown in (option for option in options if option not in signature.parameters):
+        near = difflib.get_close_matches(unknown, signature.parameters, n=1)
+        if near:
+            return f"did you mean {near[0]!r}?"
+    return "correct 'options' of this term"
+
+
 def _bind(
     term: TermConfig, target: Callable[..., Any], device: str | torch.device
 ) -> Callable[..., Any]:
@@ -116,7 +135,7 @@ def _bind(
     except TypeError as error:
         raise AdrpoError(
             f"reward {term.name!r}: options {sorted(term.options)} do not fit {signature} "
-            f"({error}); correct 'options' of this term"
+            f"({error}); {_nearest_option(term.options, signature)}"
         ) from error
     if isinstance(target, type):
         return target(**options)

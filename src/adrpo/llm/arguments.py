@@ -1,0 +1,112 @@
+"""From a configuration to what :class:`ADRPOTrainer` takes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from adrpo.config import LanguageAdapterConfig, LanguageConfig
+from adrpo.llm.coefficient import CoefficientKind
+from adrpo.llm.config import ADRPOConfig
+from adrpo.rewards.base import RewardTerm
+from adrpo.runs.directory import RunDirectory
+
+COEFFICIENTS: dict[str, CoefficientKind] = {
+    "adrpo": "adaptive",
+    "sign_gated": "sign_gated",
+    "fixed_beta": "fixed",
+}
+"""``algorithm.method`` -> ``ADRPOConfig.coefficient``."""
+
+
+def trainer_arguments(
+    config: LanguageConfig, terms: Sequence[RewardTerm], run: RunDirectory
+) -> ADRPOConfig:
+    """The arguments of the run; its checkpoints go to ``checkpoints/checkpoint-N``."""
+    training, algorithm = config.training, config.algorithm
+    batch = training.prompts_per_step * training.samples_per_prompt
+    micro = min(training.micro_batch_size, batch)
+    return ADRPOConfig(
+        output_dir=str(run.checkpoints),
+        model_init_kwargs={"dtype": config.model.dtype},
+        bf16=config.model.autocast == "bfloat16",
+        fp16=False,
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        use_cpu=config.model.device == "cpu",
+        dataloader_pin_memory=torch.cuda.is_available(),
+        chat_template_kwargs=dict(config.model.chat_template_kwargs) or None,
+        # The algorithm.
+        beta=algorithm.beta_0,
+        coefficient=COEFFICIENTS[algorithm.method],
+        advantage_clip=algorithm.advantage_clip,
+        clip_policy_advantage=algorithm.clip_policy_advantage,
+        negative_coefficient=algorithm.negative_coefficient,
+        kl_estimator=algorithm.kl_estimator,
+        log_ratio_bound=algorithm.log_ratio_bound,
+        kl_on_degenerate_groups=algorithm.kl_on_degenerate_groups,
+        target_kl=algorithm.target_kl,
+        scale_rewards=algorithm.advantage_scale,
+        loss_type=algorithm.loss_type,
+        use_bias_correction_kl=algorithm.bias_correction,
+        reward_weights=[term.weight for term in terms],
+        # One batch of completions a step, in parts of equal size.
+        max_steps=training.steps,
+        num_generations=training.samples_per_prompt,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=batch // micro,
+        max_completion_length=config.generation.max_completion_length,
+        temperature=config.generation.temperature,
+        top_p=config.generation.top_p,
+        # The optimizer.
+        learning_rate=training.learning_rate,
+        lr_scheduler_type=(
+            "constant_with_warmup"
+            if training.learning_rate_schedule == "constant"
+            else training.learning_rate_schedule
+        ),
+        warmup_steps=training.warmup_steps,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        # What is kept and told.
+        logging_steps=1,
+        logging_first_step=True,
+        save_strategy="steps",
+        save_steps=config.checkpoint.every,
+        save_total_limit=config.checkpoint.keep,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )
+
+
+def lora(adapter: LanguageAdapterConfig | None) -> Any:
+    """PEFT's configuration of the adapter; None where all weights are trained."""
+    if adapter is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,  # pyright: ignore[reportArgumentType]
+        target_modules=list(adapter.target_modules),
+        task_type="CAUSAL_LM",
+    )
+
+
+def reward_functions(terms: Sequence[RewardTerm]) -> list[Callable[..., list[float | None]]]:
+    """Each term as TRL calls and names a reward, squashed where the term has a logistic."""
+    return [_reward_function(term) for term in terms]
+
+
+def _reward_function(term: RewardTerm) -> Callable[..., list[float | None]]:
+    def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
+        values = term.function(prompts=prompts, completions=completions, **columns)
+        if term.logistic is None:
+            return list(values)
+        known = torch.tensor([float("nan") if value is None else value for value in values])
+        squashed = term.logistic(known).tolist()
+        return [None if value != value else value for value in squashed]
+
+    reward.__name__ = term.name
+    return reward

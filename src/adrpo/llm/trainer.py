@@ -1,0 +1,354 @@
+"""ADRPO for language models, as a subclass of TRL's GRPOTrainer."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from datasets import Dataset
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import use_adapter
+
+from adrpo.errors import AdrpoError
+from adrpo.llm.coefficient import degenerate_rows, kl_coefficient
+from adrpo.llm.config import ADRPOConfig
+from adrpo.llm.controller import KLController
+from adrpo.llm.metrics import KL_SUMS, kl_sums
+from adrpo.llm.penalty import PerSampleBeta
+from adrpo.llm.prompts import bytes_of, check_context
+
+STATE_FILE = "adrpo_state.json"
+CITATION = """\
+@inproceedings{fan2025adaptive,
+    title     = {Adaptive Divergence Regularized Policy Optimization for Fine-tuning Generative Models},
+    author    = {Fan, Jiajun and Wei, Tong and Cheng, Chaoran and Chen, Yuxin and Liu, Ge},
+    booktitle = {Advances in Neural Information Processing Systems},
+    year      = 2025,
+    eprint    = {arXiv:2510.18053},
+}"""  # noqa: E501
+
+
+class ADRPOTrainer(GRPOTrainer):
+    """GRPO with a KL coefficient per sample (eq. 7, arXiv 2510.18053).
+
+        L = L_PG + beta_i KL(pi || pi_ref),   beta_i = beta_0 - clip(A_i, -c, c)
+
+    L_PG is TRL's policy-gradient term, of whichever ``loss_type``, on the advantage A_i as TRL
+    computes it; beta_i is detached and set once, when the sample is scored. On policy and without
+    ``use_bias_correction_kl`` the first step's gradient is a policy gradient with the advantage
+    A_i + beta_i (pi_ref / pi - 1) at each token.
+
+    It takes GRPOTrainer's arguments, with an :class:`ADRPOConfig` as ``args``. With c > beta_0 the
+    coefficient can be negative, and k3, which the loss then rewards, is bounded by
+    ``log_ratio_bound`` alone.
+
+    Samples without a score and groups with equal rewards have A = 0: beta_0 on the KL (see
+    ``kl_on_degenerate_groups``) and no policy gradient.
+
+    Logged beside TRL's metrics, with ``adrpo/`` in front (docs/llm.md has the table): ``beta_0``,
+    ``coef_mean``, ``coef_min``, ``coef_max``, ``saturated_frac``, ``frac_negative_coef``,
+    ``reference_frac``, ``kl``, ``kl_pos``, ``kl_neg``, ``weighted_kl``.
+
+    Raises:
+        AdrpoError: ``args`` is no ADRPOConfig, the tokenizer has neither a pad nor an eos token,
+            or a prompt does not fit the model's context.
+    """
+
+    _tag_names: ClassVar[list[str]] = ["trl", "grpo", "adrpo"]
+    _name = "ADRPO"
+    _paper: ClassVar[dict[str, str]] = {
+        "title": "Adaptive Divergence Regularized Policy Optimization for Fine-tuning "
+        "Generative Models",
+        "id": "2510.18053",
+        "citation": CITATION,
+    }
+
+    args: ADRPOConfig
+    # What TRL and accelerate leave open or optional.
+    accelerator: Any
+    beta: Any
+    importance_sampling_level: Literal["token", "sequence"]
+    model: Any
+    num_generations: int
+    num_generations_eval: int
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Any = None,
+        args: ADRPOConfig | None = None,
+        *arguments: Any,
+        **named: Any,
+    ) -> None:
+        if args is None:
+            name = model if isinstance(model, str) else model.config._name_or_path
+            args = ADRPOConfig(f"{name.split('/')[-1]}-ADRPO")
+        if not isinstance(args, ADRPOConfig):
+            raise AdrpoError(
+                f"args: expected an ADRPOConfig, received a {type(args).__name__}; it takes the "
+                "same options, change the name"
+            )
+        # Read while TRL's constructor runs: it may already tokenize or generate.
+        self._controller = KLController(args.beta, target=args.target_kl)
+        self._rewards: Tensor | None = None
+        self._context: int | None = None
+        super().__init__(model, reward_funcs, args, *arguments, **named)
+        _warn_about(args)
+        if self._tokenizer.pad_token_id is None:
+            raise AdrpoError(
+                "processing_class: expected a tokenizer with a pad or an eos token, received one "
+                "with neither; set tokenizer.pad_token"
+            )
+        text_config = self.model.config.get_text_config()
+        self._context = getattr(text_config, "max_position_embeddings", None)
+        self._check_prompts()
+
+    @property
+    def beta_0(self) -> float:
+        """beta_0 of the next generated batch; moves with ``target_kl`` only."""
+        return self._controller.beta_0
+
+    # --- scoring: the coefficient, and which rows need the reference ---
+
+    def _calculate_rewards(self, *arguments: Any, **named: Any) -> Tensor:
+        rewards = super()._calculate_rewards(*arguments, **named)
+        self._rewards = rewards
+        return rewards
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.beta == 0.0:
+            return super()._generate_and_score_completions(inputs)
+        if self.model.training:
+            self._controller.move()
+        # TRL runs the reference before it knows the advantages. With beta 0 it leaves the pass
+        # out, and it can follow for the rows that turn out to need it.
+        postponed = self._may_leave_rows_out()
+        beta = self.beta
+        self.beta = 0.0 if postponed else beta
+        try:
+            batch = super()._generate_and_score_completions(inputs)
+        finally:
+            self.beta = beta
+        degenerate = self._degenerate_rows(len(batch["advantages"]))
+        advantages = batch["advantages"].clone()
+        advantages[degenerate] = 0
+        coefficient = self._coefficient(advantages)
+        if not self.args.kl_on_degenerate_groups:
+            coefficient[degenerate] = 0
+        # Keys of the batch are shuffled and split with it.
+        batch["kl_advantages"], batch["kl_coefficient"] = advantages, coefficient
+        rows = torch.ones_like(degenerate)
+        if postponed:
+            rows = (coefficient != 0).view(len(coefficient), -1).any(1)
+            batch["reference_rows"] = rows
+            batch["ref_per_token_logps"] = self._reference_logps(batch, rows)
+        self._log_coefficient(advantages, coefficient, rows)
+        return batch
+
+    def _coefficient(self, advantages: Tensor) -> Tensor:
+        return kl_coefficient(
+            advantages,
+            kind=self.args.coefficient,
+            beta_0=self.beta_0,
+            clip=self.args.clip_at(self.beta_0),
+            floor=self.args.negative_coefficient == "floor",
+        )
+
+    def _degenerate_rows(self, count: int) -> Bool[Tensor, " rows"]:
+        """This process's part of :func:`degenerate_rows`; rewards are gathered from all."""
+        rewards = self._rewards
+        assert rewards is not None
+        if self.multi_objective_aggregation == "sum_then_normalize":
+            unscored = rewards.isnan().all(dim=1, keepdim=True)
+            rewards = (rewards * self.reward_weights.to(rewards.device)).nansum(1, keepdim=True)
+            rewards = rewards.masked_fill(unscored, torch.nan)
+        group_size = self.num_generations if self.model.training else self.num_generations_eval
+        first = self.accelerator.process_index * count
+        return degenerate_rows(rewards, group_size=group_size)[first : first + count]
+
+    def _may_leave_rows_out(self) -> bool:
+        args = self.args
+        has_zeros = args.coefficient != "fixed" or not args.kl_on_degenerate_groups
+        wanted = self.model.training and args.reference_rows == "needed" and args.target_kl is None
+        # Sharded models need every process in every pass; images are not one per row.
+        possible = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or self._is_vlm)
+        return has_zeros and wanted and possible
+
+    def _reference_logps(
+        self, batch: dict[str, Any], rows: Bool[Tensor, " rows"]
+    ) -> Float[Tensor, "rows tokens"]:
+        """log pi_ref of the completions; NaN in the rows that are left out."""
+        completion_ids = batch["completion_ids"]
+        ids = torch.cat([batch["prompt_ids"], completion_ids], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        logps = torch.full(completion_ids.shape, torch.nan, device=ids.device)
+        if not rows.any():
+            return logps
+        checkpointing: Any = self.args.gradient_checkpointing_kwargs
+        with (
+            torch.no_grad(),
+            disable_gradient_checkpointing(self.model, checkpointing),
+            self._reference() as model,
+        ):
+            computed, _, _ = self._get_per_token_logps_and_entropies(
+                model,
+                ids[rows],
+                mask[rows],
+                completion_ids.shape[1],
+                batch_size=self.args.per_device_train_batch_size,
+            )
+        logps = logps.to(computed.dtype)
+        logps[rows] = computed
+        return logps
+
+    @contextmanager
+    def _reference(self) -> Iterator[Any]:
+        """The reference as TRL defines it: a model of its own, or the adapter's base."""
+        if self.ref_model is not None:
+            yield self.ref_model
+            return
+        adapted = self.accelerator.unwrap_model(self.model)
+        with use_adapter(adapted, "ref" if "ref" in adapted.peft_config else None):
+            yield self.model
+
+    # --- loss: a coefficient per sample in the place of self.beta ---
+
+    def _get_per_token_logps_and_entropies(self, *arguments: Any, **named: Any) -> Any:
+        result = super()._get_per_token_logps_and_entropies(*arguments, **named)
+        if isinstance(self.beta, PerSampleBeta):
+            self.beta.receive(result[0])
+        return result
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        if self.beta == 0.0:
+            return super()._compute_loss(model, inputs)
+        # The batch is kept for further iterations: change a copy.
+        inputs = dict(inputs)
+        advantages = inputs.get("kl_advantages", inputs["advantages"])
+        # A subclass may score in its own way; the coefficient then follows from its advantages.
+        coefficient = inputs.get("kl_coefficient")
+        if coefficient is None:
+            coefficient = self._coefficient(advantages)
+        if self.args.clip_policy_advantage:
+            clip = self.args.clip_at(self.beta_0)
+            inputs["advantages"] = inputs["advantages"].clamp(-clip, clip)
+        corrected = self.args.use_bias_correction_kl
+        stand_in = PerSampleBeta(
+            inputs,
+            coefficient,
+            estimator=self.args.kl_estimator,
+            bound=self.args.log_ratio_bound,
+            correction=self.importance_sampling_level if corrected else None,
+        )
+        beta = self.beta
+        self.beta = stand_in
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self.beta = beta
+        self._log_kl(stand_in, advantages)
+        return loss
+
+    # --- metrics ---
+
+    def _log(self, name: str, value: float) -> None:
+        self._metrics["train" if self.model.training else "eval"][f"adrpo/{name}"].append(value)
+
+    def _log_coefficient(self, advantages: Tensor, coefficient: Tensor, rows: Tensor) -> None:
+        """Over the samples of a generated batch on all processes."""
+        saturated = advantages.abs() >= self.args.clip_at(self.beta_0)
+        counted = [coefficient, saturated, coefficient < 0, torch.ones_like(coefficient)]
+        counted += [rows, torch.ones_like(rows)]
+        sums = torch.stack([values.float().sum() for values in counted])
+        total, saturations, negatives, count, referred, samples = self.accelerator.reduce(
+            sums, reduction="sum"
+        ).tolist()
+        extremes = torch.stack([coefficient.amin(), -coefficient.amax()])[None]
+        low, high = self.accelerator.gather(extremes).amin(dim=0).tolist()
+        self._log("beta_0", self.beta_0)
+        self._log("coef_mean", total / count)
+        self._log("coef_min", low)
+        self._log("coef_max", -high)
+        self._log("saturated_frac", saturations / count)
+        self._log("frac_negative_coef", negatives / count)
+        self._log("reference_frac", referred / samples)
+
+    def _log_kl(self, stand_in: PerSampleBeta, advantages: Tensor) -> None:
+        """Over the tokens of one loss on all processes; NaN, left out of means, where none."""
+        reduced = self.accelerator.reduce(kl_sums(stand_in, advantages), reduction="sum")
+        sums: dict[str, float] = dict(zip(KL_SUMS, reduced.tolist(), strict=True))
+        self._log("weighted_kl", _mean(sums["weighted_kl"], sums["tokens"]))
+        for name in ("kl", "kl_pos", "kl_neg"):
+            self._log(name, _mean(sums[name], sums[f"{name}_tokens"]))
+        if "reference_rows" in stand_in.batch:
+            # TRL's mean counts the rows without a reference as 0.
+            mode = "train" if self.model.training else "eval"
+            self._metrics[mode]["kl"][-1] = _mean(sums["stock_kl"], sums["kl_tokens"])
+        if self.model.training:
+            self._controller.observe(sums["kl"], sums["kl_tokens"])
+
+    # --- prompts ---
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        result = super()._tokenize_prompts(prompts)
+        if self._context is not None:
+            check_context(result[0], prompts, self._context)
+        return result
+
+    def _check_prompts(self) -> None:
+        """Find prompts beyond the context before training, where they are at hand.
+
+        A token is at least one byte of text, so that only long texts need tokenizing. What the
+        chat template adds, streamed data and environments are checked batch by batch.
+        """
+        data = self.train_dataset
+        if self._context is None or self._is_vlm or self.environment_factories is not None:
+            return
+        if isinstance(data, Dataset) and "prompt" in data.column_names:
+            for prompt in data["prompt"]:
+                if bytes_of(prompt) >= self._context:
+                    self._tokenize_prompts([prompt])
+
+    # --- checkpoints ---
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            path = Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE
+            path.write_text(json.dumps(self._controller.state()), encoding="utf-8")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        # A checkpoint of stock GRPO has no such file: beta_0 then starts at beta.
+        if checkpoint is not None and (path := Path(checkpoint) / STATE_FILE).exists():
+            self._controller.load(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _mean(total: float, count: float) -> float:
+    return total / count if count else float("nan")
+
+
+def _warn_about(args: ADRPOConfig) -> None:
+    if args.negative_coefficient == "allow" and args.may_be_negative():
+        bound = "nothing" if args.log_ratio_bound is None else "log_ratio_bound"
+        warnings.warn(
+            f"advantage_clip {args.advantage_clip} above beta_0 = {args.beta} makes the KL "
+            "coefficients of the best samples negative: the loss rewards their distance from the "
+            f"reference, which {bound} bounds. Watch adrpo/frac_negative_coef and adrpo/kl_pos.",
+            stacklevel=3,
+        )
+    if args.kl_estimator == "k1" and not args.use_bias_correction_kl and args.beta > 0:
+        warnings.warn(
+            "kl_estimator 'k1' without use_bias_correction_kl has a gradient of mean 0 at a "
+            "constant coefficient: it penalises nothing. Set use_bias_correction_kl=True, or use "
+            "'k2' or 'k3'.",
+            stacklevel=3,
+        )

@@ -1,0 +1,227 @@
+"""A run of the domain llm: repeatable, resumable, and what it writes."""
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
+
+from adrpo.config import LanguageConfig, config_to_yaml, load_config, load_recipe
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.values import read_values, values_path
+from adrpo.llm.evaluator import LanguageEvaluator, until_end
+from adrpo.llm.run import LanguageRun, latest_complete
+from adrpo.report import write_report
+from adrpo.runs.directory import RunDirectory
+
+TESTS = Path(__file__).parents[1]
+pytestmark = [
+    # TRL still passes and reads transformers' old name of activation checkpointing.
+    pytest.mark.filterwarnings(
+        r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
+    )
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_not_collected() -> Iterator[None]:
+    """Trainer.train collects garbage; looking through all that torch imported takes seconds."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_material(tmp_path_factory.mktemp("material"))
+
+
+@pytest.fixture(scope="module")
+def run(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = tiny_language_config(material)
+    return LanguageRun(config).train(tmp_path_factory.mktemp("run") / "a", progress=False)
+
+
+def train(config: LanguageConfig, folder: Path) -> Path:
+    return LanguageRun(config).train(folder, progress=False)
+
+
+def weights(run: Path) -> bytes:
+    return (run / "final" / "model.safetensors").read_bytes()
+
+
+def test_the_same_seed_gives_the_same_run(material: Path, run: Path, tmp_path: Path) -> None:
+    again = train(tiny_language_config(material), tmp_path / "again")
+    assert metrics_without_timings(again) == metrics_without_timings(run)
+    assert (again / "evaluations.jsonl").read_text() == (run / "evaluations.jsonl").read_text()
+    assert weights(again) == weights(run)
+    other = train(tiny_language_config(material, training={"seed": 1}), tmp_path / "other")
+    assert weights(other) != weights(run)
+
+
+def test_the_micro_batch_does_not_change_the_result(
+    material: Path, run: Path, tmp_path: Path
+) -> None:
+    config = tiny_language_config(material, training={"micro_batch_size": 4})
+    parts = train(config, tmp_path / "parts")
+    expected, found = (load_file(path / "final/model.safetensors") for path in (run, parts))
+    for name, tensor in expected.items():
+        # Sums of gradients in another order; AdamW divides by their size, so that 1e-7 of a
+        # gradient near 0 may move a weight by a share of the step of 3e-3.
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-4)
+
+
+def test_a_killed_run_resumes_to_the_same_end(material: Path, run: Path, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "tiny.yaml", tmp_path / "run"
+    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    # Threads change sums: as many as this process has.
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "adrpo", "train", str(recipe), "--output-dir", str(folder)]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    metrics = folder / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and b"\n" in metrics.read_bytes()):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (folder / "final").exists()
+    subprocess.run([*command, "--resume"], check=True, env=environment, capture_output=True)
+    assert metrics_without_timings(folder) == metrics_without_timings(run)
+    assert (folder / "evaluations.jsonl").read_text() == (run / "evaluations.jsonl").read_text()
+    assert weights(folder) == weights(run)
+
+
+def test_resuming_goes_on_from_a_complete_checkpoint(
+    material: Path, run: Path, tmp_path: Path
+) -> None:
+    """As after a kill between the steps 2 and 4, and during the writing of checkpoint 4."""
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    shutil.rmtree(folder / "final")
+    (folder / "checkpoints/checkpoint-4/adrpo_state.json").unlink()
+    assert latest_complete(folder / "checkpoints") == folder / "checkpoints/checkpoint-2"
+    LanguageRun(tiny_language_config(material)).train(folder, resume=True, progress=False)
+    assert metrics_without_timings(folder) == metrics_without_timings(run)
+    assert weights(folder) == weights(run)
+    changed = tiny_language_config(material, generation={"temperature": 0.5})
+    with pytest.raises(AdrpoError, match=r"generation\.temperature"):
+        LanguageRun(changed).train(folder, resume=True, progress=False)
+
+
+def test_the_base_is_its_own_reference_and_training_leaves_it(run: Path) -> None:
+    directory = RunDirectory.open(run)
+    base, final = (read_values(values_path(directory, step)) for step in (0, 4))
+    assert (base["kl"] == 0).all()
+    # k3 is at least 0 at every token; nearly all completions have a token that changed.
+    assert (final["kl"] >= 0).all() and (final["kl"] > 0).mean() > 0.9
+    assert set(base) == {"reward", "share_of_a", "kl", "entropy", "completion_length"}
+    np.testing.assert_array_equal(base["reward"], base["share_of_a"])
+    rows = directory.read_evaluations("unseen")
+    assert [row["step"] for row in rows] == [0, 2, 4]
+    # The learning rate is high: the share of the rewarded letter must rise.
+    assert rows[-1]["reward_change_low"] > 0
+
+
+def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: Path) -> None:
+    """log p, entropy and KL of the drawn tokens, against TRL's own pass of the training step."""
+    config = tiny_language_config(material)
+    language_run = LanguageRun(config)
+    directory = RunDirectory.create(tmp_path / "run", config_to_yaml(config))
+    trainer = language_run._trainer(directory)
+    with torch.no_grad():  # so that policy and reference differ
+        for parameter in trainer.model.parameters():
+            parameter.mul_(1.1)
+    rows, terms = language_run.held_out, language_run.terms
+    evaluator = LanguageEvaluator(config, trainer, None, terms, [], rows)
+    torch.manual_seed(0)
+    ids = torch.randint(3, 17, (5, 9))
+    mask = torch.ones_like(ids)
+    logps, entropies = evaluator._logps(trainer.model, ids, mask, 6)
+    expected, expected_entropies, _ = trainer._get_per_token_logps_and_entropies(
+        trainer.model, ids, mask, 6, compute_entropy=True
+    )
+    # float32 sums over 17 logits in another order.
+    torch.testing.assert_close(logps, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
+    with evaluator._reference(trainer.model) as reference:
+        assert reference is trainer.ref_model
+        assert (evaluator._logps(reference, ids, mask, 6)[0] - logps).abs().max() > 0.01
+
+
+def test_completions_end_with_the_first_end_of_sequence() -> None:
+    completion = torch.tensor([[5, 2, 7, 2], [2, 5, 5, 5], [5, 6, 7, 8]])
+    expected = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
+    torch.testing.assert_close(until_end(completion, 2), expected)
+
+
+def test_lora_trains_an_adapter_that_peft_loads(material: Path, tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    config = tiny_language_config(material, adapter={"rank": 2})
+    folder = train(config, tmp_path / "lora")
+    state = load_file(folder / "final/adapter_model.safetensors")
+    assert any("lora_B" in name and tensor.abs().max() > 0 for name, tensor in state.items())
+    model = AutoPeftModelForCausalLM.from_pretrained(folder / "final")
+    ids = torch.arange(5, 12)[None]
+    with torch.no_grad():
+        tuned = model(ids).logits
+        with model.disable_adapter():
+            base = model(ids).logits
+    assert (tuned - base).abs().max() > 1e-3
+    rows = RunDirectory.open(folder).read_evaluations("unseen")
+    assert rows[0]["kl"] == 0 and rows[-1]["kl"] > 0
+
+
+def test_without_a_coefficient_evaluations_still_know_the_reference(
+    material: Path, tmp_path: Path
+) -> None:
+    config = tiny_language_config(material, algorithm={"method": "fixed_beta", "beta_0": 0})
+    folder = train(config, tmp_path / "free")
+    rows = RunDirectory.open(folder).read_evaluations("unseen")
+    assert rows[0]["kl"] == 0 and rows[-1]["kl"] > 0
+    assert json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])["divergence"] is None
+
+
+def test_the_report_shows_completions_escaped(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    base = folder / "samples/base.jsonl"
+    first, *others = base.read_text().splitlines()
+    row = json.loads(first) | {"prompt": [{"role": "user", "content": "<b>bold</b>"}]}
+    row["completions"][0] = "<script>alert(1)</script>"
+    base.write_text("\n".join([json.dumps(row), *others]) + "\n")
+    page = write_report(folder).read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+    assert "user: &lt;b&gt;bold&lt;/b&gt;" in page
+    assert "24 completions" in page and "Held-out completions" in page
+    assert "pictures" not in page.partition("<main>")[2]
+    base.write_text("{}\n")
+    with pytest.raises(AdrpoError, match=r"base\.jsonl, line 1"):
+        write_report(folder)
+
+
+def test_what_can_not_be_used_is_said_in_one_line(material: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdrpoError, match="no such folder"):
+        train(tiny_language_config(material, model={"pretrained": "./nowhere"}), tmp_path / "a")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(AdrpoError, match=r"model\.pretrained: .*can't be loaded"):
+        train(tiny_language_config(material, model={"pretrained": str(empty)}), tmp_path / "b")
+    recipe = tmp_path / "llm.yaml"
+    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
+    assert load_recipe(recipe) == tiny_language_config(material)
+    with pytest.raises(AdrpoError, match="of the domain flow, received one of llm"):
+        load_config(recipe)
