@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -36,10 +37,11 @@ class LanguageRun:
     def __init__(self, config: LanguageConfig) -> None:
         self.config = config
         self.train_rows, self.held_out = load_prompt_rows(config.prompts)
-        self.terms = build_reward(config.reward, "cpu")
-        self.others = (
-            build_reward(config.evaluation.rewards, "cpu") if config.evaluation.rewards else []
-        )
+        on_gpu = config.model.device == "auto" and torch.cuda.is_available()
+        device = "cuda" if on_gpu else "cpu"
+        self.terms = build_reward(config.reward, device)
+        others = config.evaluation.rewards
+        self.others = build_reward(others, device) if others else []
 
     def train(self, output_dir: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
         """Run the configured steps into ``output_dir`` and return its path.
