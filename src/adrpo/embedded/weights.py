@@ -8,6 +8,7 @@ MODELS = {
     "pipeline": "the text-to-image pipeline (diffusers)",
     "reward_clip": "the CLIP model that scores while training (transformers)",
     "evaluation_clip": "the CLIP model kept for evaluation (transformers)",
+    "language_model": "the causal language model (transformers)",
 }
 
 

@@ -24,6 +24,7 @@ BUILT_IN = {
     "geneval": "adrpo.rewards.geneval:GenEval",
     "jpeg_size": "adrpo.rewards.file_size:JpegSize",
     "vlm_judge": "adrpo.rewards.judge:VlmJudge",
+    "question_answer": "adrpo.rewards.questions:QuestionAnswer",
     "multiple_choice": "adrpo.rewards.multiple_choice:MultipleChoice",
     "exact_answer": "adrpo.rewards.text:ExactAnswer",
     "numeric_answer": "adrpo.rewards.numbers:NumericAnswer",

@@ -4,7 +4,8 @@ Parts, in order: vae, base, noisy-base, pipeline, drawings, reward-clip, evaluat
 cards.
 All but the last two write float32 models (or the drawings) under DIR; export writes them in half
 precision into the package, cards the model cards beside them (after
-benchmarks/embedded_quality.py). ``--start`` names a folder of weights to go on from. Needs a C++
+benchmarks/embedded_quality.py). The part language stands alone: it trains the language model,
+exports it and writes its card. ``--start`` names a folder of weights to go on from. Needs a C++
 compiler (torch.compile).
 """
 
@@ -15,7 +16,16 @@ from typing import Any
 
 import torch
 
-from adrpo.embedded.build import base, cards, clip, drawings, export, vae
+from adrpo.embedded.build import (
+    base,
+    cards,
+    clip,
+    drawings,
+    export,
+    language,
+    language_quality,
+    vae,
+)
 
 PARTS = (
     "vae",
@@ -27,6 +37,7 @@ PARTS = (
     "evaluation-clip",
     "export",
     "cards",
+    "language",
 )
 CAPTION_NOISE = 0.25
 
@@ -64,6 +75,10 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
             )
         case "evaluation-clip":
             return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1500, start=start)
+        case "language":
+            trained = language.train(work / "language_model", steps=1500, seed=1)
+            folder = export.WEIGHTS / "language_model"
+            return trained | language_quality.publish(work / "language_model", folder, trained)
         case "export":
             return export.export(work)
         case _:
