@@ -56,6 +56,31 @@ class ModelConfig(Section):
         description="auto, cpu, mps, cuda or cuda:N; auto takes an accelerator if there is one.",
     )
 
+    embedding_cache: Text | None = Field(
+        default=None,
+        description="Folder of text embeddings, computed once for each set of prompts and read by "
+        "later runs; null: computed by every run. Never changes the result.",
+    )
+    encoders: Literal["resident", "released"] = Field(
+        default="resident",
+        description="released: all prompts are encoded first, and the text encoders are gone "
+        "before training; with a warm embedding_cache they are not even loaded. Ours.",
+    )
+    encoder_batch_size: Count | None = Field(
+        default=None,
+        description="Prompts that are encoded at once; null: all of a set. Ours.",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Keep only the transformer blocks' inputs for the backward pass, and compute "
+        "the rest again: less memory, about a third more time an update. Ours.",
+    )
+    vae_tiling: bool = Field(
+        default=False,
+        description="Decode large images in overlapping tiles, blended at their seams. Ours.",
+    )
+    vae_slicing: bool = Field(default=False, description="Decode one image at a time. Ours.")
+
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
@@ -73,7 +98,7 @@ class AdapterConfig(Section):
     )
     target_modules: Annotated[tuple[Text, ...], AfterValidator(refuse_empty)] | None = Field(
         default=None,
-        description="Endings of the adapted layers' names; null: the attention of the family. Ours.",
+        description="Endings of the adapted layers' names; null: the family's attention. Ours.",
     )
 
 
@@ -178,6 +203,11 @@ class TrainingConfig(Section):
     micro_batch_size: Count = Field(
         default=64,
         description="Rows in memory at once; a memory knob that never changes the result.",
+    )
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        default="adamw",
+        description="adamw_8bit keeps its two moments in 8 bits (Dettmers et al., arXiv "
+        "2110.02861) and needs the package bitsandbytes. Ours.",
     )
     learning_rate: PositiveNumber = Field(
         default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."

@@ -4,17 +4,17 @@ A prompt says everything: :func:`parse_question` reads category, level and answe
 ``parse_question(q.prompt) == q`` for every question, and a verifier needs nothing beside prompt
 and completion. :func:`sample_question` draws one.
 
-===========  ================================  ===================  ======
-category     levels 1, 2, 3                    example              answer
-===========  ================================  ===================  ======
-addition     2 + 1, 2 + 2, 3 + 2 digits        ``37+45=``           82
-subtraction  2 - 1, 2 - 2, 3 - 2 digits        ``82-45=``           37
-two-step     none, one, two products           ``3*4+5=``           17
-sorting      3, 4, 5 different letters         ``sort dbac=``       abcd
-reversal     4, 5, 6 letters                   ``reverse lamp=``    pmal
-counting     5, 6, 7 letters                   ``count b in abcb=`` 2
-largest      2, 3, 4 numbers of two digits     ``largest 17 52 3=`` 52
-===========  ================================  ===================  ======
+===========  =============================  =====================  ======
+category     levels 1, 2, 3                 example                answer
+===========  =============================  =====================  ======
+addition     2 + 1, 2 + 2, 3 + 2 digits     ``37+45=``             82
+subtraction  2 - 1, 2 - 2, 3 - 2 digits     ``82-45=``             37
+two-step     none, one, two products        ``3*4+5=``             17
+sorting      3, 4, 5 different letters      ``sort dbac=``         abcd
+reversal     4, 5, 6 letters                ``reverse lamp=``      pmal
+counting     5, 6, 7 letters                ``count b in abcbb=``  3
+largest      2, 3, 4 numbers of two digits  ``largest 17 52 38=``  52
+===========  =============================  =====================  ======
 
 No answer is negative.
 """
