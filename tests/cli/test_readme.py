@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trl
 import typer
 
 from adrpo.cli.app import app
@@ -17,11 +19,14 @@ SMALL = (
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    example, names_of_trl = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert example.count('"training.steps=20"') == 1
     monkeypatch.chdir(tmp_path)
     exec(example.replace('"training.steps=20"', SMALL), {})
     assert (tmp_path / "runs/warmth/final/pytorch_lora_weights.safetensors").is_file()
+    namespace: dict[str, Any] = {}
+    exec(names_of_trl, namespace)
+    assert issubclass(namespace["ADRPOTrainer"], trl.GRPOTrainer)
 
 
 def test_every_command_of_the_readme_exists():
