@@ -40,3 +40,9 @@ def test_every_command_of_the_readme_exists():
 def test_the_table_of_the_readme_is_the_measured_one():
     table = Path("benchmarks/results/improvement/table.md").read_text(encoding="utf-8")
     assert table.strip() in README
+
+
+def test_the_table_of_the_language_page_is_the_measured_one():
+    results = Path("benchmarks/results/llm_embedded/table-unseen.md").read_text(encoding="utf-8")
+    page = Path("docs/llm.md").read_text(encoding="utf-8")
+    assert results.partition("\n\n")[0] in page
