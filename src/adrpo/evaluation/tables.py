@@ -201,8 +201,8 @@ def legend(table: ResultsTable) -> str:
         default=0,
     )
     return (
-        f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and samples]."
-        f" An asterisk: the paired difference to {table.reference} has p < {ALPHA} after Holm's "
+        f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
+        f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after Holm's "
         f"correction."
     )
 
