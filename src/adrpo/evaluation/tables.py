@@ -202,8 +202,8 @@ def legend(table: ResultsTable) -> str:
     )
     return (
         f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
-        f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after Holm's "
-        f"correction."
+        f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after "
+        f"Holm's correction."
     )
 
 
