@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from adrpo.config import (
     FixedBetaConfig,
     FlowConfig,
+    LanguageConfig,
     RaftConfig,
     config_to_yaml,
     find_recipe,
