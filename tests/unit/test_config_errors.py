@@ -161,7 +161,7 @@ def refusal(path: Path, overrides: tuple[str, ...] = ()) -> str:
             "recipe.yaml: algorithm.advantage_scale: expected 'none', 'group' or 'batch', "
             "received 'std'",
         ),
-        ("domain: llm", "recipe.yaml: domain: expected 'flow', received 'llm'"),
+        ("domain: lmm", "recipe.yaml: domain: expected flow or llm, received 'lmm'"),
         ("reward: []", "recipe.yaml: reward: expected a list of at least one entry, received []"),
         (
             "reward: [{weight: 1}]",
