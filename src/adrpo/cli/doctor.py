@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from adrpo.config import FlowConfig, LanguageConfig, RewardTermConfig
 
 GIGABYTE = 1e9
+UNFETCHED = 200
+"""Prompts that a set counts for in the estimate of memory while it isn't here."""
 HARMFUL_WHEN_BROKEN = ("torchvision", "torchaudio")
 
 
@@ -161,8 +163,9 @@ def check_recipe(findings: Findings, recipe: str) -> None:
         _check_language(findings, config)
         return
     _check_model(findings, "evaluation.clip", config.evaluation.clip)
-    _check_prompts(findings, config)
+    prompts = _check_prompts(findings, config)
     _check_device(findings, config)
+    _check_memory(findings, config, prompts)
 
 
 def _check_language(findings: Findings, config: "LanguageConfig") -> None:
@@ -231,7 +234,8 @@ def _check_rewards(findings: Findings, terms: "Sequence[RewardTermConfig]") -> N
             findings.ok(what, f"can be built, weight {term.weight:g}")
 
 
-def _check_prompts(findings: Findings, config: "FlowConfig") -> None:
+def _check_prompts(findings: Findings, config: "FlowConfig") -> int:
+    """How many prompts will be encoded; a set that is still to be fetched counts as UNFETCHED."""
     from adrpo.data.prompts import load_prompts
 
     prompts = config.prompts
@@ -239,13 +243,55 @@ def _check_prompts(findings: Findings, config: "FlowConfig") -> None:
         "train": (prompts.train, prompts.train_size, config.training.seed),
         "held_out": (prompts.held_out, prompts.held_out_size, config.evaluation.seed),
     }
+    total = config.evaluation.seen_prompts
     for name, (source, size, seed) in sets.items():
+        if _is_unfetched(source):
+            total += UNFETCHED
+            findings.note(
+                f"prompts.{name}",
+                f"{source} is not on this machine: the first run fetches it from the Hugging Face "
+                f"Hub",
+            )
+            continue
         try:
             count = len(load_prompts(source, size=size, seed=seed))
         except AdrpoError as error:
             findings.bad(f"prompts.{name}", str(error))
         else:
+            total += count
             findings.ok(f"prompts.{name}", f"{count} from {source}")
+    return total
+
+
+def _is_unfetched(source: str) -> bool:
+    """Whether ``source`` is a file of the Hub that its cache does not have."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from adrpo.data.published import HUB, PUBLISHED
+
+    name, _, place = source.partition(":")
+    file = PUBLISHED[name].hub if name in PUBLISHED else None
+    if file is None or place.partition(":")[0] != HUB:
+        return False
+    found = try_to_load_from_cache(
+        file.repository, file.name, repo_type="dataset", revision=file.revision
+    )
+    return not isinstance(found, str)
+
+
+def _check_memory(findings: Findings, config: "FlowConfig", prompts: int) -> None:
+    """What training would take of the GPU, before anything is loaded."""
+    import torch
+
+    from adrpo.cli.memory import memory_lines
+    from adrpo.flow.loading import resolve_device
+
+    device = resolve_device(config.model.device)
+    available = None
+    if device.type == "cuda" and torch.cuda.is_available():
+        available = float(torch.cuda.get_device_properties(device).total_memory)
+    for line in memory_lines(config, prompts, available):
+        findings.note("memory", line)
 
 
 def _check_device(findings: Findings, config: "FlowConfig") -> None:

@@ -55,10 +55,10 @@ def write_best_of_n(path: Path, config: FlowConfig, sizes: Sequence[int]) -> Non
     """
     if path.exists():
         return
-    policy = load_policy(config.model)
     prompts = load_prompts(
         config.prompts.held_out, size=config.prompts.held_out_size, seed=config.evaluation.seed
     )
+    policy = load_policy(config.model, prompt_sets=[[prompt.text for prompt in prompts]])
     reward = build_reward(config.reward, policy.device)
     evaluator = Evaluator(config.evaluation, policy, reward, prompts)
     found = list(best_of_n(evaluator, sizes))

@@ -36,8 +36,14 @@ class DPOTrainer(TrainingLoop):
         super().__init__(config, reward=reward)
         assert isinstance(config.algorithm, DpoConfig)
         self.settings = config.algorithm
-        if self.settings.pairs is not None:
-            read_pairs(Path(self.settings.pairs))
+
+    def prompt_sets(self) -> list[list[str]]:
+        """Those of any run, and the prompts of the pairs that are named."""
+        assert isinstance(self.config.algorithm, DpoConfig)
+        if self.config.algorithm.pairs is None:
+            return super().prompt_sets()
+        pairs = read_pairs(Path(self.config.algorithm.pairs))
+        return [*super().prompt_sets(), list(dict.fromkeys(pair.prompt for pair in pairs))]
 
     def prepare(self, run: RunDirectory) -> None:
         """Draw the pairs where none are named, and read them."""

@@ -1,6 +1,7 @@
 """Loads a diffusers pipeline as the policy of its family."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from adrpo.config import ModelConfig
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
+from adrpo.flow.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.families.flux import FluxPolicy
 from adrpo.flow.families.qwen_image import QwenImagePolicy
 from adrpo.flow.families.sana import SanaPolicy
 from adrpo.flow.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.families.z_image import ZImagePolicy
-from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.flow.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "FluxPipeline": FluxPolicy,
@@ -53,9 +55,9 @@ def _check_weights(folder: Path) -> None:
             )
 
 
-def _load_pipeline(source: str | Path, dtype: torch.dtype) -> Any:
-    """The pipeline of a folder or a Hub id; its class is checked before its weights are fetched."""
-    from diffusers import DiffusionPipeline
+def _locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Folder and index of a folder or a Hub id, whose class is checked before its weights are
+    fetched; the folder of a Hub id is its snapshot, which holds no more than the index yet."""
     from huggingface_hub import hf_hub_download
 
     folder = Path(source)
@@ -68,37 +70,127 @@ def _load_pipeline(source: str | Path, dtype: torch.dtype) -> Any:
     _check_family(parts.get("_class_name"), f"{INDEX} of {source}")
     if folder.is_dir():
         _check_weights(folder)
+    return index.parent, parts
+
+
+def _load_pipeline(
+    source: str | Path, parts: dict[str, Any], dtype: torch.dtype, *, with_encoders: bool
+) -> Any:
+    """The pipeline on the CPU; without encoders theirs are neither fetched nor read."""
+    from diffusers import DiffusionPipeline
+
     # The parts that the pipeline does without (a T5 encoder, say), as diffusers wants them.
-    absent: dict[str, Any] = {part: None for part, kind in parts.items() if kind == [None, None]}
+    absent: dict[str, Any] = {
+        part: None
+        for part, kind in parts.items()
+        if kind == [None, None] or (part.startswith(ENCODER) and not with_encoders)
+    }
     return DiffusionPipeline.from_pretrained(source, dtype=dtype, **absent)
 
 
-def load_policy(model: ModelConfig) -> PipelinePolicy:
+def load_policy(
+    model: ModelConfig, *, prompt_sets: Sequence[Sequence[str]] | None = None
+) -> PipelinePolicy:
     """The policy of ``model``, without an adapter.
 
+    ``prompt_sets`` are all that will be encoded, set by set as ``encode`` will be asked for them.
+    With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
+    the device, and the encoders are gone afterwards; where ``model.embedding_cache`` has them all,
+    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay.
+
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
-    not supported.
+    not supported, or its autoencoder has no tiles or slices where they are asked for.
     """
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     embedded = model.pretrained == "embedded"
     source = weights_path("pipeline") if embedded else model.pretrained
+    release = model.encoders == "released" and prompt_sets is not None
+    wanted = list(prompt_sets or ())
+    device = resolve_device(model.device)
     try:
-        pipeline = _load_pipeline(source, getattr(torch, model.dtype))
+        folder, parts = _locate(source)
+        family = SUPPORTED[parts["_class_name"]]
+        tokens = model.max_sequence_length or (1 if embedded else family.tokens)
+        embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
+        warm = release and _has_all(embeddings, wanted, family)
+        pipeline = _load_pipeline(
+            source, parts, getattr(torch, model.dtype), with_encoders=not warm
+        )
     except (OSError, HFValidationError, RepositoryNotFoundError) as error:
         raise AdrpoError(
             f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
             f"the Hugging Face Hub; received {model.pretrained!r}, which can't be loaded: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
-    pipeline.to(resolve_device(model.device))
+    for part in text_encoders(pipeline).values() if release else (pipeline,):
+        part.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    return as_policy(
+    policy = as_policy(
         pipeline,
-        max_sequence_length=model.max_sequence_length or (1 if embedded else None),
+        max_sequence_length=tokens,
         height=model.height,
         width=model.width,
+        encoder_batch_size=model.encoder_batch_size,
+        embeddings=embeddings,
+        device=device if release else None,  # the transformer is not there yet
     )
+    if release:
+        for prompts in wanted:
+            policy.encode(prompts)
+        policy.release_encoders()
+        pipeline.to(device)
+    _save_memory(pipeline, model)
+    return policy
+
+
+def _embeddings(
+    model: ModelConfig,
+    folder: Path,
+    family: type[PipelinePolicy],
+    tokens: int,
+    device: torch.device,
+    *,
+    keep: bool,
+) -> Embeddings:
+    """The embeddings that need not be computed, in memory and in the cache's folder."""
+    if model.embedding_cache is None:
+        return Embeddings(keep=keep)
+    identity = {
+        "model": model.pretrained,
+        "encoders": encoder_identity(folder),
+        "family": family.__name__,
+        "max_sequence_length": tokens,
+        "dtype": model.dtype,
+        "device": device.type,
+        "batch_size": model.encoder_batch_size,
+    }
+    return Embeddings(EmbeddingCache(Path(model.embedding_cache).expanduser(), identity), keep=keep)
+
+
+def _has_all(
+    embeddings: Embeddings, wanted: Sequence[Sequence[str]], family: type[PipelinePolicy]
+) -> bool:
+    needed = [*wanted, *(() if family.distilled else (None,))]
+    # A list: each file that is damaged says so.
+    return all([embeddings.find(prompts) is not None for prompts in needed])
+
+
+def _save_memory(pipeline: Any, model: ModelConfig) -> None:
+    """Switch on what trades time for memory."""
+    if model.gradient_checkpointing:
+        pipeline.transformer.enable_gradient_checkpointing()
+    for key, switch in (("vae_tiling", "enable_tiling"), ("vae_slicing", "enable_slicing")):
+        if not getattr(model, key):
+            continue
+        try:
+            getattr(pipeline.vae, switch)()
+        except (AttributeError, NotImplementedError) as error:
+            raise AdrpoError(
+                f"model.{key}: expected false for {type(pipeline.vae).__name__}, which diffusers "
+                f"does not decode in parts; received true; lower evaluation.batch_size and "
+                f"training.micro_batch_size instead"
+            ) from error
 
 
 def as_policy(
@@ -107,6 +199,9 @@ def as_policy(
     max_sequence_length: int | None = None,
     height: int | None = None,
     width: int | None = None,
+    encoder_batch_size: int | None = None,
+    embeddings: Embeddings | None = None,
+    device: torch.device | None = None,
 ) -> PipelinePolicy:
     """The policy of a loaded ``pipeline``, by its class; arguments as for ``PipelinePolicy``.
 
@@ -115,5 +210,11 @@ def as_policy(
     name = type(pipeline).__name__
     _check_family(name, "the pipeline's class")
     return SUPPORTED[name](
-        pipeline, max_sequence_length=max_sequence_length, height=height, width=width
+        pipeline,
+        max_sequence_length=max_sequence_length,
+        height=height,
+        width=width,
+        encoder_batch_size=encoder_batch_size,
+        embeddings=embeddings,
+        device=device,
     )

@@ -3,19 +3,21 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adrpo.config import FlowConfig, TrainingConfig, config_to_yaml
-from adrpo.data.prompts import load_prompts
+from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.flow.anchors import EmaAnchor
 from adrpo.flow.early_stopping import EarlyStopping
 from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
+from adrpo.flow.optimizers import build_optimizer, build_schedule
 from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -43,7 +45,8 @@ class TrainingLoop(ABC):
         self.prompts = load_prompts(
             config.prompts.train, size=config.prompts.train_size, seed=training.seed
         )
-        self.policy = load_policy(config.model)
+        self.splits = self._splits()
+        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets())
         self.device = self.policy.device
         self.reward = (
             build_reward(config.reward, self.device)
@@ -58,24 +61,28 @@ class TrainingLoop(ABC):
             else EmaAnchor(self.policy, training.ema_decay, warm_up=True)
         )
         self.conditioning = self.policy.encode([prompt.text for prompt in self.prompts])
-        self.optimizer = torch.optim.AdamW(
-            self.policy.adapter_parameters(),
-            lr=training.learning_rate,
-            weight_decay=training.weight_decay,
-        )
-        self.schedule = _schedule(self.optimizer, training)
+        self.optimizer = build_optimizer(self.policy.adapter_parameters(), training)
+        self.schedule = build_schedule(self.optimizer, training)
         self.evaluator, *self.other_evaluators = self._evaluators()
         self.stopping = EarlyStopping(config.evaluation)
 
-    def _evaluators(self) -> list[Evaluator]:
-        """One for the prompts that training never sees, and one for some that it does."""
+    def _splits(self) -> dict[str, Sequence[Prompt]]:
+        """What is evaluated: prompts that training never sees, and some that it does."""
         settings, prompts = self.config.evaluation, self.config.prompts
         held_out = load_prompts(prompts.held_out, size=prompts.held_out_size, seed=settings.seed)
         splits = {"unseen": held_out, "seen": self.prompts[: settings.seen_prompts]}
+        return {split: chosen for split, chosen in splits.items() if chosen}
+
+    def prompt_sets(self) -> list[list[str]]:
+        """All that the policy will be asked to encode, set by set."""
         return [
-            Evaluator(settings, self.policy, self.reward, chosen, split=split)
-            for split, chosen in splits.items()
-            if chosen
+            [prompt.text for prompt in chosen] for chosen in (self.prompts, *self.splits.values())
+        ]
+
+    def _evaluators(self) -> list[Evaluator]:
+        return [
+            Evaluator(self.config.evaluation, self.policy, self.reward, chosen, split=split)
+            for split, chosen in self.splits.items()
         ]
 
     @abstractmethod
@@ -224,18 +231,3 @@ class TrainingLoop(ABC):
                 run.append_evaluation(evaluator.evaluate(run, step))
             if self.stopping.improved(run):
                 self.policy.save_adapter(self.stopping.folder(run))
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, training: TrainingConfig
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """diffusers' schedule; its warm-up begins at a rate of 0."""
-    from diffusers.optimization import get_scheduler
-
-    name = training.learning_rate_schedule
-    return get_scheduler(
-        "constant_with_warmup" if name == "constant" else name,
-        optimizer,
-        num_warmup_steps=training.warmup_steps,
-        num_training_steps=training.steps,
-    )

@@ -5,6 +5,7 @@ and ``reference``: the same model with its adapter off, so that no second copy i
 family (adrpo/flow/families) implements the abstract methods and nothing else.
 """
 
+import gc
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from adrpo.errors import AdrpoError
 from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.embedding_cache import Embeddings
 from adrpo.flow.path import flow_scheduler, time_grid
 from adrpo.flow.samplers import SOLVERS, guided
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"
+ENCODER = "text_encoder"
+"""How the names of a pipeline's text encoders begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,9 @@ class PipelinePolicy(ABC):
         max_sequence_length: tokens of a prompt; None is the number of the pipeline's own call.
         height: of the images in pixels; None is the model's own.
         width: of the images in pixels; None is the model's own.
+        encoder_batch_size: prompts that are encoded at once; None is all of a set.
+        embeddings: sets of prompts that need not be encoded again; None has none.
+        device: where it will run; None is where the transformer is.
 
     Raises:
         AdrpoError: a size that the model can't draw, or too few tokens to hold a prompt.
@@ -73,6 +80,10 @@ class PipelinePolicy(ABC):
     fewest_tokens: ClassVar[int]
     """Below it the model would not see the prompt."""
 
+    distilled: ClassVar[bool] = False
+    """Whether the guidance scale is an input of the network: nothing is encoded in the prompt's
+    place then."""
+
     def __init__(
         self,
         pipeline: Any,
@@ -80,8 +91,14 @@ class PipelinePolicy(ABC):
         max_sequence_length: int | None = None,
         height: int | None = None,
         width: int | None = None,
+        encoder_batch_size: int | None = None,
+        embeddings: Embeddings | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.pipeline = pipeline
+        self._device = device
+        self._embeddings = embeddings or Embeddings()
+        self.encoder_batch_size = encoder_batch_size
         pipeline.scheduler = flow_scheduler(pipeline.scheduler)
         self.max_sequence_length = max_sequence_length or self.tokens
         self.geometry = self._geometry()
@@ -93,8 +110,7 @@ class PipelinePolicy(ABC):
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
-        with torch.no_grad():
-            self._unconditional = self._encode_nothing()
+        self._unconditional = self._nothing()
 
     def _check_sizes(self) -> None:
         name, multiple = type(self.pipeline).__name__, self.geometry.multiple
@@ -146,7 +162,7 @@ class PipelinePolicy(ABC):
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.transformer.device
+        return self._device or self.pipeline.transformer.device
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -161,9 +177,52 @@ class PipelinePolicy(ABC):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Conditioning of ``prompts``, encoded once and kept by the caller."""
-        # A list of its own: ZImagePipeline writes its chat template into the list it is given.
-        return self._encode(list(prompts))
+        """Conditioning of ``prompts``, encoded once and kept by the caller.
+
+        Raises AdrpoError where the text encoders are released and a prompt was never encoded.
+        """
+        found = self._embeddings.find(prompts)
+        if found is None and not self.encoders:
+            found = self._embeddings.assemble(prompts)
+            if found is None:
+                raise AdrpoError(
+                    f"model.encoders: expected prompts that were encoded before the text encoders "
+                    f"were released; received others, such as {prompts[-1:]}; "
+                    f"set model.encoders=resident"
+                )
+        elif found is None:
+            size = self.encoder_batch_size or max(len(prompts), 1)
+            # Lists of their own: ZImagePipeline writes its chat template into what it is given.
+            chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
+            parts = [self._encode(chunk) for chunk in chunks]
+            found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            self._embeddings.add(prompts, found)
+        return found.to(self.device)
+
+    @torch.no_grad()
+    def _nothing(self) -> Conditioning | None:
+        """What stands for no prompt: found, or encoded."""
+        if self.distilled:
+            return self._encode_nothing()
+        found = self._embeddings.find(None)
+        if found is None:
+            found = self._encode_nothing()
+            assert found is not None, "a model without classifier-free guidance is distilled"
+            self._embeddings.add(None, found)
+        return found.to(self.device)
+
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """The pipeline's text encoders by name, those that are there."""
+        return text_encoders(self.pipeline)
+
+    def release_encoders(self) -> None:
+        """Take the text encoders out of the pipeline and free their memory."""
+        for name in self.encoders:
+            setattr(self.pipeline, name, None)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def velocity(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
@@ -306,6 +365,15 @@ class PipelinePolicy(ABC):
             weight_name=WEIGHTS_NAME,
         )
         _sort_metadata(folder / WEIGHTS_NAME)
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """A pipeline's text encoders by name, those that are there."""
+    return {
+        name: part
+        for name, part in pipeline.components.items()
+        if name.startswith(ENCODER) and isinstance(part, nn.Module)
+    }
 
 
 def _sort_metadata(file: Path) -> None:

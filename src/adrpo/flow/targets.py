@@ -36,8 +36,10 @@ def _config(target: str) -> FlowConfig:
     return FlowConfig(model=ModelConfig(pretrained=target))
 
 
-def _policy(target: str, config: FlowConfig) -> PipelinePolicy:
-    policy = load_policy(config.model)
+def _policy(
+    target: str, config: FlowConfig, prompt_sets: Sequence[Sequence[str]]
+) -> PipelinePolicy:
+    policy = load_policy(config.model, prompt_sets=prompt_sets)
     if _is_run(target):
         final = Path(target) / "final"
         if not (final / WEIGHTS_NAME).is_file():
@@ -59,15 +61,15 @@ def sample_images(
     output_dir: Path,
 ) -> list[Path]:
     """Draw one image for each prompt into ``output_dir``; the noise depends on ``seed`` alone."""
-    policy = _policy(target, _config(target))
+    batches = [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
+    policy = _policy(target, _config(target), batches)
     sampling = SamplingConfig(steps=steps, guidance_scale=guidance_scale)
     x_0 = initial_noise(len(prompts), policy.latent_shape, seed, "sample")
     output_dir.mkdir(parents=True, exist_ok=True)
     files = []
-    for start in range(0, len(prompts), BATCH):
-        batch = slice(start, start + BATCH)
-        conditioning = policy.encode(prompts[batch])
-        for image in policy.decode(policy.sample(x_0[batch], conditioning, sampling)):
+    for batch, noise in zip(batches, x_0.split(BATCH), strict=True):
+        conditioning = policy.encode(batch)
+        for image in policy.decode(policy.sample(noise, conditioning, sampling)):
             files.append(output_dir / f"{len(files):03d}.png")
             image.save(files[-1])
     return files
@@ -97,7 +99,7 @@ def evaluate_target(
         clip=config.evaluation.clip,
     )
     asked = load_prompts(prompts, size=size, seed=seed)
-    policy = _policy(target, config)
+    policy = _policy(target, config, [[prompt.text for prompt in asked]])
     evaluator = Evaluator(evaluation, policy, build_reward(config.reward, policy.device), asked)
     base = None
     if _is_run(target):

@@ -32,6 +32,7 @@ class FluxPolicy(PipelinePolicy):
     )
     tokens = 512
     fewest_tokens = 16
+    distilled = True
 
     def _geometry(self) -> Geometry:
         factor = self.pipeline.vae_scale_factor

@@ -1,0 +1,44 @@
+"""The optimizer of the adapter, and how its learning rate moves."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from adrpo.config import TrainingConfig
+from adrpo.errors import AdrpoError
+
+
+def build_optimizer(
+    parameters: Iterable[nn.Parameter], training: TrainingConfig
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) with both moments in float32, or in 8 bits.
+
+    Raises AdrpoError where the 8-bit one is asked for and bitsandbytes can't be imported.
+    """
+    rate, decay = training.learning_rate, training.weight_decay
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise AdrpoError(
+            f"training.optimizer: expected an installed bitsandbytes for adamw_8bit; importing it "
+            f"failed ({error}): pip install bitsandbytes, or set training.optimizer=adamw"
+        ) from error
+    return AdamW8bit(parameters, lr=rate, weight_decay=decay)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, training: TrainingConfig
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """diffusers' schedule; its warm-up begins at a rate of 0."""
+    from diffusers.optimization import get_scheduler
+
+    name = training.learning_rate_schedule
+    return get_scheduler(
+        "constant_with_warmup" if name == "constant" else name,
+        optimizer,
+        num_warmup_steps=training.warmup_steps,
+        num_training_steps=training.steps,
+    )
