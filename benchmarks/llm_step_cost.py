@@ -6,9 +6,9 @@ Three trainers with the same settings (beta 0.04, the loss of the recipe ``llm/e
 turns in one process, round after round: TRL's GRPOTrainer, ADRPOTrainer with the reference pass
 over all rows, and ADRPOTrainer as it is, which leaves out rows whose coefficient is 0. Two models:
 the embedded one with its questions, and a random one of 4 million parameters with completions of
-48 tokens, where the passes weigh more against the rest. A step's cost is the CPU time of its process
-on one thread, so that other load on the machine does not count; the first step of a round is left
-out. Reported is the median over rounds of the ratio of median steps within a round.
+48 tokens, where the passes weigh more against the rest. A step's cost is the CPU time of its
+process on one thread, so that other load on the machine does not count; the first step of a round
+is left out. Reported is the median over rounds of the ratio of median steps within a round.
 """
 
 import argparse

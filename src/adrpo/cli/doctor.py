@@ -137,6 +137,7 @@ def check_embedded(findings: Findings) -> None:
 
     loaders: dict[str, Callable[[], object]] = {"pipeline": lambda: load_policy(ModelConfig())}
     loaders |= {folder: partial(ClipScore, name, "cpu") for name, folder in EMBEDDED.items()}
+    loaders["language_model"] = _load_language_model
     for name, load in loaders.items():
         try:
             load()
@@ -145,6 +146,15 @@ def check_embedded(findings: Findings) -> None:
             continue
         size = sum(file.stat().st_size for file in weights_path(name).rglob("*"))
         findings.ok(name, f"loads, {size / 1e6:.1f} MB")
+
+
+def _load_language_model() -> object:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from adrpo.embedded.weights import weights_path
+
+    folder = weights_path("language_model")
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
 def check_recipe(findings: Findings, recipe: str) -> None:
