@@ -127,6 +127,7 @@ def test_a_run_killed_before_its_configuration_starts_anew(tmp_path: Path) -> No
         (["flow/demo", "--set", "trainig.steps=3"], "trainig"),
         (["flow/demo", "--reference", "flow/adrpo"], "flow/adrpo"),
         (["flow/demo", "--summary-only"], "--summary-only"),
+        (["flow/demo", "llm/embedded"], "compare each domain by itself"),
         (["flow/demo", "--set", "evaluation.early_stopping=gold_accuracy"], "early_stopping=null"),
     ],
 )

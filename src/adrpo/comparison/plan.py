@@ -19,8 +19,8 @@ from adrpo.runs.resuming import flatten
 RECORD = "comparison.json"
 SEED_KEY = "training.seed"
 
-SHARED = ("model.", "prompts.", "evaluation.")
-"""Sections in which the recipes of a comparison must agree."""
+SHARED = ("domain", "model.", "prompts.", "evaluation.")
+"""Keys and sections in which the recipes of a comparison must agree."""
 
 OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
 """Keys in them that touch speed and memory only."""
@@ -106,10 +106,13 @@ def check_evaluated_alike(settings: Mapping[str, Flat]) -> None:
     for name, received in others:
         key = _first_difference(expected, received, lambda key: not key.startswith(SHARED))
         if key is not None:
+            way_out = f"give all the same with --set {key}=VALUE"
+            if key == "domain":
+                way_out = "compare each domain by itself"
             raise AdrpoError(
                 f"compare: expected recipes with one model, one set of prompts and one "
                 f"evaluation; {first} has {key}={expected.get(key)!r}, but {name} has "
-                f"{received.get(key)!r}; give all the same with --set {key}=VALUE"
+                f"{received.get(key)!r}; {way_out}"
             )
 
 
