@@ -42,7 +42,8 @@ def test_the_table_of_the_readme_is_the_measured_one():
     assert table.strip() in README
 
 
-def test_the_table_of_the_language_page_is_the_measured_one():
-    results = Path("benchmarks/results/llm_embedded/table-unseen.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["llm_embedded", "llm_hedge"])
+def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
+    results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
     page = Path("docs/llm.md").read_text(encoding="utf-8")
     assert results.partition("\n\n")[0] in page
