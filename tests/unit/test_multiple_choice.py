@@ -1,25 +1,9 @@
 """Multiple choice: what names a choice, and that nothing else does."""
 
-from typing import Any
-
 import pytest
+from text_reward_calls import CITIES, one, refusal
 
-from adrpo.errors import AdrpoError
 from adrpo.rewards.multiple_choice import MultipleChoice
-
-CITIES = ["Paris", "London", "New York", "a Roman town"]
-
-
-def one(reward: Any, completion: Any, **columns: Any) -> float | None:
-    (value,) = reward(["q"], [completion], **{name: [column] for name, column in columns.items()})
-    return value
-
-
-def refusal(call: Any) -> str:
-    with pytest.raises(AdrpoError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

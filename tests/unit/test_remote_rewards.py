@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import reward_server
 from PIL import Image
+from remote_reward_calls import images, refusal
 from reward_server import seen, start, stop
 
 from adrpo.errors import AdrpoError
@@ -29,11 +30,6 @@ TEXTS = [f"{'p' * length}" for length in (3, 1, 4, 1, 5, 9, 2)]
 LENGTHS = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0]
 
 
-def images(count: int) -> list[Image.Image]:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return [Image.fromarray(array) for array in pixels]
-
-
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -44,13 +40,6 @@ def server() -> Iterator[str]:
     process, port = start(str(Path(reward_server.__file__)))
     yield f"http://127.0.0.1:{port}"
     stop(process)
-
-
-def refusal(reward: Any, **samples: Any) -> str:
-    with pytest.raises(AdrpoError) as caught:
-        reward(**(samples or {"prompts": TEXTS}))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def quick(url: str, **options: Any) -> HttpReward:
@@ -138,10 +127,10 @@ def test_two_503s_are_waited_out_with_growing_pauses(server: str) -> None:
 
 
 def test_the_last_attempt_s_status_is_named(server: str) -> None:
-    message = refusal(quick(f"{server}/flaky-e", retries=1))
+    message = refusal(quick(f"{server}/flaky-e", retries=1), prompts=TEXTS)
     assert f"{server}/flaky-e" in message
     assert "status 503" in message and "warming up" in message and "2 of 2" in message
-    message = refusal(quick(f"{server}/down-a?token=secret", retries=2))
+    message = refusal(quick(f"{server}/down-a?token=secret", retries=2), prompts=TEXTS)
     assert "status 500" in message and "secret" not in message
     assert len(seen(server, "/down-a?token=secret")) == 3
 
@@ -153,14 +142,14 @@ def test_retry_after_is_waited_for(server: str) -> None:
 
 
 def test_a_slow_answer_is_a_timeout(server: str) -> None:
-    message = refusal(quick(f"{server}/slow-a", timeout=0.2, retries=1))
+    message = refusal(quick(f"{server}/slow-a", timeout=0.2, retries=1), prompts=TEXTS)
     assert "timeout" in message and "2 of 2" in message
     assert len(seen(server, "/slow-a")) == 2
 
 
 def test_a_trickle_is_a_timeout(server: str) -> None:
     begin = time.monotonic()
-    message = refusal(quick(f"{server}/trickle-a", timeout=0.3, retries=0))
+    message = refusal(quick(f"{server}/trickle-a", timeout=0.3, retries=0), prompts=TEXTS)
     assert "timeout" in message
     # The whole trickle lasts 1.5 s.
     assert time.monotonic() - begin < 1.4
@@ -169,7 +158,7 @@ def test_a_trickle_is_a_timeout(server: str) -> None:
 def test_a_connection_that_breaks_is_tried_again(server: str) -> None:
     assert quick(f"{server}/dropped-a")(prompts=TEXTS) == LENGTHS
     assert len(seen(server, "/dropped-a")) == 2
-    assert "IncompleteRead" in refusal(quick(f"{server}/cut-a", retries=1))
+    assert "IncompleteRead" in refusal(quick(f"{server}/cut-a", retries=1), prompts=TEXTS)
     assert len(seen(server, "/cut-a")) == 2
 
 
@@ -177,13 +166,13 @@ def test_a_refused_connection_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/reward"
-    message = refusal(quick(url, retries=2))
+    message = refusal(quick(url, retries=2), prompts=TEXTS)
     assert url in message and "ConnectionRefusedError" in message and "3 of 3" in message
 
 
 @pytest.mark.parametrize(("kind", "status"), [("refused", 400), ("moved", 302)])
 def test_other_statuses_fail_at_once(server: str, kind: str, status: int) -> None:
-    message = refusal(quick(f"{server}/{kind}-a"))
+    message = refusal(quick(f"{server}/{kind}-a"), prompts=TEXTS)
     assert f"status {status}" in message and f"{server}/{kind}-a" in message
     assert len(seen(server, f"/{kind}-a")) == 1
 
@@ -226,8 +215,8 @@ def test_rewards_are_numbers_or_null_one_a_sample(
 
 
 def test_other_answers_are_named(server: str) -> None:
-    assert "7 'rewards'" in refusal(HttpReward(f"{server}/short-a"))
-    assert "in JSON" in refusal(HttpReward(f"{server}/malformed-a"))
+    assert "7 'rewards'" in refusal(HttpReward(f"{server}/short-a"), prompts=TEXTS)
+    assert "in JSON" in refusal(HttpReward(f"{server}/malformed-a"), prompts=TEXTS)
     assert len(seen(server, "/malformed-a")) == 1
     reward = HttpReward(f"{server}/given", columns=["answer"])
     assert "received [1.0]" in refusal(reward, prompts=["a"], answer=["[1.0]"])
@@ -242,7 +231,7 @@ def test_a_failing_server_ends_the_run_and_does_not_unscore_it(server: str) -> N
 @pytest.mark.parametrize(
     "options",
     [
-        {"url": "file:///etc/passwd"},
+        {"url": "file:/etc/passwd"},
         {"url": "localhost:8000"},
         {"url": "http://user:hidden@host/"},
         {"timeout": 0},
@@ -266,7 +255,7 @@ def test_the_key_is_sent_and_appears_nowhere(
     monkeypatch.setenv("MY_KEY", "sk-very-secret\n")
     reward = quick(f"{server}/refused-k", api_key_env="MY_KEY")
     # The server repeats the key in its answer.
-    message = refusal(reward)
+    message = refusal(reward, prompts=TEXTS)
     assert "wrong key Bearer ***" in message
     assert seen(server, "/refused-k")[0]["key"] == "Bearer sk-very-secret"
     state = pickle.dumps(vars(vars(reward)["_client"])).decode("latin-1")

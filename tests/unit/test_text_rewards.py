@@ -5,29 +5,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from text_reward_calls import CITIES, one, refusal
 
 from adrpo.data.reasoning_gym import task_rows
-from adrpo.errors import AdrpoError
 from adrpo.rewards.completions import after_thought, completion_text, normal_form, tagged
 from adrpo.rewards.multiple_choice import MultipleChoice
 from adrpo.rewards.numbers import NumericAnswer
 from adrpo.rewards.reasoning_gym import ReasoningGym
 from adrpo.rewards.text import ExactAnswer, Format, Keywords, Length
-
-CITIES = ["Paris", "London", "New York", "a Roman town"]
-
-
-def one(reward: Any, completion: Any, **columns: Any) -> float | None:
-    (value,) = reward(["q"], [completion], **{name: [column] for name, column in columns.items()})
-    return value
-
-
-def refusal(call: Any) -> str:
-    with pytest.raises(AdrpoError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 # Both forms of a completion
 

@@ -6,20 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import reward_server
-from PIL import Image
+from remote_reward_calls import images, refusal
 from reward_server import first_token, seen, start, stop
 
-from adrpo.errors import AdrpoError
 from adrpo.rewards.judge import VlmJudge, yes_probability
 from adrpo.rewards.remote import encode_png
-
-
-def images(count: int) -> list[Image.Image]:
-    pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return [Image.fromarray(array) for array in pixels]
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +25,6 @@ def server() -> Iterator[str]:
     process, port = start(str(Path(reward_server.__file__)))
     yield f"http://127.0.0.1:{port}"
     stop(process)
-
-
-def refusal(reward: Any, **samples: Any) -> str:
-    with pytest.raises(AdrpoError) as caught:
-        reward(**samples)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_yes_is_the_sum_of_its_forms() -> None:

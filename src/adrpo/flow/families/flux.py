@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.families.attention import JOINT_ATTENTION
 from adrpo.flow.families.autoencoders import decode_kl, encode_kl
 from adrpo.flow.families.packing import pack, unpack
 from adrpo.flow.path import dynamic_shift, even_sigmas, sigma_from_time, velocity_from_diffusers
@@ -20,16 +21,7 @@ class FluxPolicy(PipelinePolicy):
     on schnell. The true guidance of the pipeline's ``true_cfg_scale`` is left out.
     """
 
-    lora_targets = (
-        "attn.to_q",
-        "attn.to_k",
-        "attn.to_v",
-        "attn.to_out.0",
-        "attn.add_q_proj",
-        "attn.add_k_proj",
-        "attn.add_v_proj",
-        "attn.to_add_out",
-    )
+    lora_targets = JOINT_ATTENTION
     tokens = 512
     fewest_tokens = 16
     distilled = True

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.families.attention import JOINT_ATTENTION
 from adrpo.flow.families.packing import pack, unpack
 from adrpo.flow.path import dynamic_shift, even_sigmas, sigma_from_time, velocity_from_diffusers
 from adrpo.flow.pipeline_policy import Geometry, PipelinePolicy
@@ -37,16 +38,7 @@ class QwenImagePolicy(PipelinePolicy):
     """
 
     guide = staticmethod(guided_at_constant_norm)
-    lora_targets = (
-        "attn.to_q",
-        "attn.to_k",
-        "attn.to_v",
-        "attn.to_out.0",
-        "attn.add_q_proj",
-        "attn.add_k_proj",
-        "attn.add_v_proj",
-        "attn.to_add_out",
-    )
+    lora_targets = JOINT_ATTENTION
     tokens = 512
     fewest_tokens = 16
 

@@ -5,6 +5,7 @@ from typing import Any, final
 from torch import Tensor
 
 from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.families.attention import JOINT_ATTENTION
 from adrpo.flow.families.autoencoders import decode_kl, encode_kl
 from adrpo.flow.path import dynamic_shift, timestep_from_time, velocity_from_diffusers
 from adrpo.flow.pipeline_policy import Geometry, PipelinePolicy
@@ -18,16 +19,7 @@ class StableDiffusion3Policy(PipelinePolicy):
     read the prompt in any case.
     """
 
-    lora_targets = (
-        "attn.to_q",
-        "attn.to_k",
-        "attn.to_v",
-        "attn.to_out.0",
-        "attn.add_q_proj",
-        "attn.add_k_proj",
-        "attn.add_v_proj",
-        "attn.to_add_out",
-    )
+    lora_targets = JOINT_ATTENTION
     tokens = 256
     fewest_tokens = 1
 
