@@ -1,8 +1,11 @@
 """Settings of the whole suite; the shape checks must stand before adrpo is first imported."""
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
+import pytest
 from jaxtyping import install_import_hook
 
 # Nothing in the suite may reach a model hub: what it needs it builds or the package embeds.
@@ -15,3 +18,20 @@ early = [name for name in CHECKED if name in sys.modules]
 if early:
     raise RuntimeError(f"imported before the shape checks were installed: {early}")
 install_import_hook(CHECKED, "beartype.beartype")
+
+
+@pytest.fixture(scope="module")
+def frozen_imports() -> Iterator[None]:
+    """For modules that train by TRL: transformers' Trainer.train collects garbage, and looking
+    through all that torch imported takes seconds each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a language model of a few thousand parameters."""
+    from tiny_language_model import save_tiny_model
+
+    return str(save_tiny_model(tmp_path_factory.mktemp("model")))

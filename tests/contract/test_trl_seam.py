@@ -5,10 +5,9 @@ others show whether it matters.
 """
 
 import ast
-import gc
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from tiny_language_model import save_tiny_model
+from tiny_language_trainers import LANGUAGE_MARKS
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
 
-pytestmark = [
-    # TRL still passes and reads transformers' old name of activation checkpointing.
-    pytest.mark.filterwarnings(
-        r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
-    )
-]
+pytestmark = LANGUAGE_MARKS
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"]
 BETA = 0.04
@@ -59,19 +53,6 @@ def count_a(completions: list[str], **columns: Any) -> list[float | None]:
 
 def always_one(completions: list[str], **columns: Any) -> list[float | None]:
     return [1.0] * len(completions)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected() -> Iterator[None]:
-    """Trainer.train collects garbage; looking through all that torch imported takes seconds."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A run of the domain llm: repeatable, resumable, and what it writes."""
 
-import gc
 import json
 import os
 import shutil
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
+from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.config import LanguageConfig, config_to_yaml, load_config, load_recipe
 from adrpo.errors import AdrpoError
@@ -26,20 +25,7 @@ from adrpo.report import write_report
 from adrpo.runs.directory import RunDirectory
 
 TESTS = Path(__file__).parents[1]
-pytestmark = [
-    # TRL still passes and reads transformers' old name of activation checkpointing.
-    pytest.mark.filterwarnings(
-        r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
-    )
-]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _imports_are_not_collected() -> Iterator[None]:
-    """Trainer.train collects garbage; looking through all that torch imported takes seconds."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = LANGUAGE_MARKS
 
 
 @pytest.fixture(scope="module")

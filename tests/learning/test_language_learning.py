@@ -3,17 +3,13 @@
 from pathlib import Path
 
 import pytest
+from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.config import LanguageConfig, load_recipe
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
 
-pytestmark = [
-    # TRL still passes and reads transformers' old name of activation checkpointing.
-    pytest.mark.filterwarnings(
-        r"ignore:`(is_)?gradient_checkpointing\w*` is deprecated:FutureWarning"
-    )
-]
+pytestmark = LANGUAGE_MARKS
 
 
 def test_adrpo_answers_more_questions_that_it_never_saw(tmp_path: Path):
