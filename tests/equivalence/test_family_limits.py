@@ -1,6 +1,7 @@
 """What a family computes on its own account, and what it refuses."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from tiny_pipelines import FAMILIES
 from torch import Tensor
 
-from adrpo.config import ModelConfig
+from adrpo.config import ModelConfig, SamplingConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.families.qwen_image import guided_at_constant_norm
 from adrpo.flow.loading import as_policy, load_policy
@@ -46,6 +47,36 @@ def test_a_dpm_solver_of_a_flow_becomes_the_euler_scheduler_of_the_same_flow():
         pipeline, max_sequence_length=family.tokens, height=family.height, width=family.width
     )
     assert torch.equal(policy.time_grid(4), expected)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_sampling_by_the_dpm_solver_that_sanas_files_name_is_the_pipelines_own(scale: float):
+    family, prompts = FAMILIES["sana"], ["a cat", "two blue birds on a wire"]
+    pipeline = family.build()
+    pipeline.scheduler = DPMSolverMultistepScheduler(
+        use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
+    )
+    theirs = family.call(
+        pipeline,
+        prompts,
+        scale,
+        num_inference_steps=5,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    )
+    policy = as_policy(
+        pipeline, max_sequence_length=family.tokens, height=family.height, width=family.width
+    )
+    noise = torch.randn((2, *policy.latent_shape), generator=torch.Generator().manual_seed(7))
+
+    def ours(solver: Literal["euler", "dpmpp_2m"]) -> torch.Tensor:
+        sampling = SamplingConfig(steps=5, solver=solver, guidance_scale=scale)
+        return policy.sample(noise, policy.encode(prompts), sampling)
+
+    # As in test_families.py: one float32 network, in batches that round differently.
+    torch.testing.assert_close(ours("dpmpp_2m"), theirs, rtol=0, atol=1e-4)
+    assert (ours("euler") - theirs).abs().max() > 1e-2
 
 
 def test_a_pipeline_of_another_class_is_refused():

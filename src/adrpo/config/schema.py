@@ -174,8 +174,10 @@ class SamplingConfig(Section):
     """How images are drawn: solver of dx/dt = v from noise (t = 0) to data (t = 1)."""
 
     steps: Count = Field(default=10, description="Intervals of the time grid. Ours.")
-    solver: Literal["euler", "heun"] = Field(
-        default="euler", description="euler: one model call an interval; heun: two. Ours."
+    solver: Literal["euler", "heun", "dpmpp_2m"] = Field(
+        default="euler",
+        description="euler; heun, second order at two model calls an interval; or dpmpp_2m, second "
+        "order at one. Ours.",
     )
     guidance_scale: GuidanceScale = Field(
         default=1.0,

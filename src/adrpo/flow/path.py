@@ -72,20 +72,27 @@ def velocity_to_diffusers(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
     return -v
 
 
+def solves_by_dpm(scheduler: Any) -> bool:
+    """Whether ``scheduler`` is a DPM-Solver of a flow, as SANA's files name one."""
+    config = getattr(scheduler, "config", {})
+    flow = config.get("prediction_type") == "flow_prediction"
+    return flow and bool(config.get("use_flow_sigmas"))
+
+
 def flow_scheduler(scheduler: Any) -> Any:
     """``scheduler``, or the Euler scheduler of the same flow where it is a DPM-Solver of one.
 
-    SANA's files name diffusers' DPMSolverMultistepScheduler with flow sigmas. Its solver keeps
-    earlier model outputs, which neither an SDE nor a training velocity has; the flow, and the
-    shift of its times, are those of FlowMatchEulerDiscreteScheduler(shift=flow_shift).
+    A DPM-Solver keeps earlier model outputs, which neither an SDE nor a training velocity has;
+    the flow, and the shift of its times, are those of
+    FlowMatchEulerDiscreteScheduler(shift=flow_shift).
     """
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
         FlowMatchEulerDiscreteScheduler,
     )
 
-    config = getattr(scheduler, "config", {})
-    if not config.get("use_flow_sigmas") or config.get("prediction_type") != "flow_prediction":
+    if not solves_by_dpm(scheduler):
         return scheduler
+    config = scheduler.config
     return FlowMatchEulerDiscreteScheduler(
         num_train_timesteps=config["num_train_timesteps"], shift=config["flow_shift"]
     )
@@ -167,3 +174,21 @@ def time_grid(
     scheduler = copy.deepcopy(scheduler)
     scheduler.set_timesteps(steps, sigmas=sigmas, mu=mu)
     return time_from_sigma(torch.as_tensor(scheduler.sigmas, dtype=torch.float32))
+
+
+def dpm_time_grid(
+    scheduler: Any, steps: int
+) -> tuple[Float[Tensor, " points"], Float[Tensor, " steps"]]:
+    """The times of a flow's DPM-Solver (``solves_by_dpm``), and those that the model is told.
+
+    diffusers starts at sigma = 1 - 1 / num_train_timesteps before the shift, with noise of variance
+    1 all the same, so that 0 < t_0 < ... < t_steps = 1; and it hands each interval's timestep to
+    the model without the digits after the point. Both float32, on the CPU.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(steps)
+    times = time_from_sigma(torch.as_tensor(scheduler.sigmas, dtype=torch.float32))
+    told = time_from_timestep(
+        scheduler.timesteps.float(), num_train_timesteps=scheduler.config.num_train_timesteps
+    )
+    return times, told

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from adrpo.errors import AdrpoError
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
-from adrpo.flow.path import flow_scheduler, time_grid
+from adrpo.flow.path import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.samplers import SOLVERS, guided
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class PipelinePolicy(ABC):
         self._device = device
         self._embeddings = embeddings or Embeddings()
         self.encoder_batch_size = encoder_batch_size
+        self._dpm = pipeline.scheduler if solves_by_dpm(pipeline.scheduler) else None
         pipeline.scheduler = flow_scheduler(pipeline.scheduler)
         self.max_sequence_length = max_sequence_length or self.tokens
         self.geometry = self._geometry()
@@ -251,12 +252,22 @@ class PipelinePolicy(ABC):
 
     @torch.inference_mode()
     def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
-        """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call."""
+        """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call.
+
+        With the solver ``dpmpp_2m`` these are the times of the DPM-Solver that a model's files
+        name, where they name one.
+        """
+        told = iter(())
+        if sampling.solver == "dpmpp_2m" and self._dpm is not None:
+            times, rounded = dpm_time_grid(self._dpm, sampling.steps)
+            told = iter(rounded.to(self.device))
+        else:
+            times = self.time_grid(sampling.steps)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
+            t = next(told, t).expand(len(x))
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
-        times = self.time_grid(sampling.steps)
         return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
     def time_grid(self, steps: int) -> Tensor:
