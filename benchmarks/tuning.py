@@ -1,4 +1,4 @@
-"""Which settings of each method the comparison uses: as many trials for one as for another.
+"""Which settings of each method the comparison uses: three trials each, four where all three lost.
 
 ``python benchmarks/tuning.py [--parallel 2]``
 
