@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from adrpo.config import FlowConfig, LanguageConfig
     from adrpo.flow.loop import TrainingLoop
     from adrpo.llm.run import LanguageRun
+    from adrpo.runs.processes import Processes
 
 DEMO_RECIPE = "flow/demo"
 
@@ -53,12 +56,14 @@ def train(
         _print_config(config)
         return
     target = output_dir or Path("runs") / _run_name(recipe)
-    if not resume and free_folder(target) != target:
-        raise AdrpoError(
-            f"output folder: expected a new or empty folder; received {target}, which holds "
-            f"files; choose another --output-dir, or go on with that run by --resume"
-        )
-    _train(config, target, resume=resume, again=["train", recipe, *(overrides or [])])
+    with _together(config) as processes:
+        if processes.is_main and not resume and free_folder(target) != target:
+            raise AdrpoError(
+                f"output folder: expected a new or empty folder; received {target}, which holds "
+                f"files; choose another --output-dir, or go on with that run by --resume"
+            )
+        again = ["train", recipe, *(overrides or [])]
+        _train(config, target, processes, resume=resume, again=again)
 
 
 def demo(
@@ -75,10 +80,11 @@ def demo(
     if dry_run:
         _print_config(config)
         return
-    target = output_dir if resume else free_folder(output_dir)
-    if target != output_dir:
-        typer.echo(f"{output_dir} holds files and stays as it is; this run goes to {target}")
-    _train(config, target, resume=resume, again=["demo", *(overrides or [])])
+    with _together(config) as processes:
+        target = output_dir if resume else processes.from_main(lambda: free_folder(output_dir))
+        if target != output_dir and processes.is_main:
+            typer.echo(f"{output_dir} holds files and stays as it is; this run goes to {target}")
+        _train(config, target, processes, resume=resume, again=["demo", *(overrides or [])])
 
 
 def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig | LanguageConfig":
@@ -100,6 +106,28 @@ def _run_name(recipe: str) -> str:
     return recipe.replace("/", "-")
 
 
+@contextmanager
+def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
+    """The processes that a launcher started for this command: an error of one ends all of them,
+    and the main one tells it."""
+    from adrpo.runs.processes import join_processes, launched_processes, launched_rank
+
+    try:
+        if config.domain == "llm" and launched_processes() > 1:
+            raise AdrpoError(
+                f"domain llm: expected one process; received {launched_processes()}; use "
+                f"adrpo.llm.ADRPOTrainer in a script of your own, as any TRL trainer"
+            )
+        processes = join_processes(config.model.device)
+        with processes.failing_together():
+            yield processes
+        processes.leave()
+    except AdrpoError:
+        if launched_rank() > 0:
+            raise typer.Exit(2) from None
+        raise
+
+
 def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun":
     """What trains a configuration of this domain."""
     if config.domain == "flow":
@@ -118,15 +146,23 @@ def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun
 
 
 def _train(
-    config: "FlowConfig | LanguageConfig", target: Path, *, resume: bool, again: list[str]
+    config: "FlowConfig | LanguageConfig",
+    target: Path,
+    processes: "Processes",
+    *,
+    resume: bool,
+    again: list[str],
 ) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
     silence_loading()
     try:
         run = _build(config).train(target, resume=resume, progress=True)
     except KeyboardInterrupt:
-        print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)
+        if processes.is_main:
+            print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)
         raise typer.Exit(130) from None
+    if not processes.is_main:
+        return
 
     from adrpo.report import write_report
     from adrpo.report.result import result_lines

@@ -7,6 +7,8 @@ from adrpo.errors import AdrpoError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 SUFFIXES = (".yaml", ".yml")
+LAUNCHER = "accelerate"
+"""The folder beside the domains that holds settings of `accelerate launch`, and no recipe."""
 
 
 def recipes_root() -> Path:
@@ -27,7 +29,9 @@ def recipe_names() -> list[str]:
     """The names of all recipes, sorted: "<domain>/<method>"."""
     root = recipes_root()
     return sorted(
-        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
+        path.relative_to(root).with_suffix("").as_posix()
+        for path in root.rglob("*.yaml")
+        if path.parent != root / LAUNCHER
     )
 
 

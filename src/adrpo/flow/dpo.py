@@ -36,6 +36,10 @@ class DPOTrainer(TrainingLoop):
         super().__init__(config, reward=reward)
         assert isinstance(config.algorithm, DpoConfig)
         self.settings = config.algorithm
+        training = config.training
+        self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
+        points = self.pairs_per_step * training.timesteps_per_sample
+        self.share = self.processes.share(points, "points of the pairs of a step")
 
     def prompt_sets(self) -> list[list[str]]:
         """Those of any run, and the prompts of the pairs that are named."""
@@ -58,12 +62,16 @@ class DPOTrainer(TrainingLoop):
                 self.settings,
                 self.config.sampling,
                 seed=training.seed,
+                processes=self.processes,
             )
         pairs = read_pairs(folder)
         texts = list(dict.fromkeys(pair.prompt for pair in pairs))
         self.pair_conditioning = self.policy.encode(texts)
         self.pair_prompt = torch.tensor([texts.index(pair.prompt) for pair in pairs])
-        self.chosen, self.rejected = load_latents(pairs, self.policy)
+        own = self.processes.share(len(pairs), "pairs")
+        self.chosen, self.rejected = (
+            self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)
+        )
         if self.chosen.shape[1:] != self.policy.latent_shape:
             raise AdrpoError(
                 f"{folder}: expected images of {self.policy.width}x{self.policy.height} pixels; "
@@ -75,7 +83,7 @@ class DPOTrainer(TrainingLoop):
         training = self.config.training
         stopwatch = Stopwatch(self.device)
         calls = self.policy.model_calls
-        per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
+        per_step = self.pairs_per_step
         order = prompt_order(step, prompts=len(self.chosen), per_step=per_step, seed=training.seed)
         points = training.timesteps_per_sample
         index = torch.tensor(order).repeat_interleave(points)
@@ -84,8 +92,10 @@ class DPOTrainer(TrainingLoop):
         x_0 = torch.randn((len(index), *self.policy.latent_shape), generator=draws)
         sums = torch.zeros(4)
         # A pair is two rows of a micro-batch.
-        for rows in torch.arange(len(index)).split(max(training.micro_batch_size // 2, 1)):
+        own = self.share.of(torch.arange(len(index)))
+        for rows in own.split(max(training.micro_batch_size // 2, 1)):
             sums += self._backpropagate(index[rows], t[rows], x_0[rows], len(index), stopwatch)
+        sums = torch.stack(self.processes.gather(sums)).sum(0)
         loss, margin, right, distance = (sums / len(index)).tolist()
         with stopwatch.part("policy"):
             grad_norm = self.apply_gradient(step, loss, fallback)
@@ -101,7 +111,7 @@ class DPOTrainer(TrainingLoop):
             "grad_norm": grad_norm,
             "learning_rate": self.schedule.get_last_lr()[0],
             "samples": 2 * per_step,
-            "model_calls": self.policy.model_calls - calls,
+            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls)),
             "samples_per_second": 2 * per_step / timings["seconds_step"],
             **timings,
         }

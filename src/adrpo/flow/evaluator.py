@@ -26,11 +26,13 @@ from adrpo.evaluation.values import (
     write_values,
 )
 from adrpo.flow.path_samples import sample_path
+from adrpo.flow.pipeline_sampler import PipelineSampler
 from adrpo.flow.policy import FlowPolicy
 from adrpo.flow.rollout import initial_noise
 from adrpo.rewards.base import RewardResult, RewardTerm, score
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator
 
 PICTURED_PROMPTS = 12
@@ -47,28 +49,34 @@ def _is_scene(prompt: Prompt) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Images, prompt after prompt, and the metrics: [prompts, K], or [prompts] for those of a
-    group of images."""
+    """The metrics of all prompts, [prompts, K], or [prompts] for those of a group of images; and
+    the images of the prompts that are pictured, by (prompt, k)."""
 
-    images: list[Image.Image]
     values: Values
+    pictures: dict[tuple[int, int], Image.Image]
 
 
 class Evaluator:
     """Measures a policy on the prompts of one ``split``: "unseen" in training, or "seen".
 
+    A pipeline that is no policy has no velocity, and so no ``divergence``.
+
     The initial noise of image k of prompt p is the same at every evaluation of every run with
     the same ``evaluation.seed``, so two evaluations are compared pair by pair.
+
+    Several ``processes`` share the prompts: each draws and measures those of its ``share``, with
+    all images of a prompt, and what ``measure`` returns is the same on all of them.
     """
 
     def __init__(
         self,
         settings: EvaluationConfig,
-        policy: FlowPolicy,
+        policy: FlowPolicy | PipelineSampler,
         reward: Sequence[RewardTerm],
         prompts: Sequence[Prompt],
         *,
         split: str = "unseen",
+        processes: Processes = ALONE,
     ) -> None:
         self.settings = settings
         self.policy = policy
@@ -76,6 +84,11 @@ class Evaluator:
         self.prompts = prompts
         self.split = split
         self.categories = [prompt.category for prompt in self.prompts]
+        self.processes = processes
+        self.share = processes.share(len(prompts), f"prompts that are evaluated ({split})")
+        self.rows = self.share.times(settings.samples_per_prompt)
+        every = torch.arange(len(prompts)).repeat_interleave(settings.samples_per_prompt)
+        self.index = self.rows.of(every)
         self.conditioning = policy.encode([prompt.text for prompt in self.prompts])
         self.clip = ClipScore(settings.clip, policy.device)
         # The gold scorer reads scenes only; other prompts have no gold.
@@ -84,13 +97,20 @@ class Evaluator:
     def measure(self) -> Measured:
         """Sample from the policy as it is now, and measure."""
         images, x_1 = self.generate()
-        return Measured(images=images, values=self.values(images, x_1))
+        parts = self.processes.gather((self.values(images, x_1), self._pictured(images)))
+        values = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
+        pictures = {place: image for _, part in parts for place, image in part.items()}
+        return Measured(values=values, pictures=pictures)
 
     def evaluate(self, run: RunDirectory, step: int) -> dict[str, Any]:
-        """The row of evaluations.jsonl of ``step`` (0: the base); writes its pictures."""
-        measured = self.measure()
+        """Measure, and ``record``."""
+        return self.record(run, step, self.measure())
+
+    def record(self, run: RunDirectory, step: int, measured: Measured) -> dict[str, Any]:
+        """The row of evaluations.jsonl of ``step`` (0: the base), whose values and pictures are
+        written."""
         if self.split == "unseen":
-            self._save_pictures(run, step, measured.images)
+            self._save_pictures(run, step, measured.pictures)
         record_prompts(run, self._listing())
         write_values(values_path(run, step, self.split), measured.values)
         base = None if step == 0 else read_values(values_path(run, 0, self.split))
@@ -98,47 +118,49 @@ class Evaluator:
             "step": step,
             "split": self.split,
             "prompts": len(self.prompts),
-            "samples": len(measured.images),
+            "samples": self.rows.total,
         }
         seed = self.settings.seed
         return row | summarise(measured.values, self.categories, base, seed=seed)
 
     def generate(self, draw: int = 0) -> tuple[list[Image.Image], Tensor]:
-        """Images and latents, prompt after prompt, ``samples_per_prompt`` of each; ``draw`` 0 is
-        the evaluation's own noise, and each other one a fresh one."""
+        """Images and latents of the share, prompt after prompt, ``samples_per_prompt`` of each;
+        ``draw`` 0 is the evaluation's own noise, and each other one a fresh one."""
         settings = self.settings
-        per_prompt = settings.samples_per_prompt
-        index = torch.arange(len(self.prompts)).repeat_interleave(per_prompt)
         shape = self.policy.latent_shape
         # The unseen split keeps the stream's first name: its noises are those of earlier runs.
         stream = ("evaluation",) if self.split == "unseen" else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
-        x_0 = initial_noise(len(index), shape, settings.seed, *stream, *again)
+        x_0 = initial_noise(self.rows.total, shape, settings.seed, *stream, *again)
+        x_0 = self.rows.of(x_0)
         images, latents = [], []
-        for rows in torch.arange(len(index)).split(settings.batch_size):
-            conditioning = self.conditioning.select(index[rows])
+        for rows in torch.arange(len(x_0)).split(settings.batch_size):
+            conditioning = self.conditioning.select(self.index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
             images += self.policy.decode(x_1)
             latents.append(x_1)
         return images, torch.cat(latents)
 
     def values(self, images: list[Image.Image], x_1: Tensor) -> Values:
-        """Each metric of images and their latents as [prompts, K], or [prompts] for those of a
-        group of images."""
+        """Each metric of the share's images and their latents as [prompts, K], or [prompts] for
+        those of a group of images."""
         per_prompt = self.settings.samples_per_prompt
-        texts = [prompt.text for prompt in self.prompts for _ in range(per_prompt)]
+        own = self.share.of(self.prompts)
+        texts = [prompt.text for prompt in own for _ in range(per_prompt)]
         embeds = self.clip.embed_images(images)
-        text_embeds = self.clip.embed_texts([prompt.text for prompt in self.prompts])
+        text_embeds = self.clip.embed_texts([prompt.text for prompt in own])
         scores = clip_score(embeds, text_embeds.repeat_interleave(per_prompt, 0))
         flat: dict[str, Sequence[float] | Tensor] = {}
         if self.has_gold:
             flat["gold_accuracy"] = gold_scores(texts, images)
         flat |= self.score(images).by_term
         flat["clip_score_evaluation"] = scores
-        flat["divergence"], flat["velocity_norm_ratio"] = self._against_the_base(x_1)
+        if not isinstance(self.policy, PipelineSampler):
+            both = self._against_the_base(self.policy, x_1)
+            flat["divergence"], flat["velocity_norm_ratio"] = both
         flat["edge_density"] = [edge_density(image) for image in images]
         flat["color_entropy"] = [color_entropy(image) for image in images]
-        shape = (len(self.prompts), per_prompt)
+        shape = (len(own), per_prompt)
         values: Values = {
             name: np.asarray(column, dtype=np.float64).reshape(shape)
             for name, column in flat.items()
@@ -152,30 +174,41 @@ class Evaluator:
         return values
 
     def score(self, images: list[Image.Image]) -> RewardResult:
-        """The reward of images, prompt after prompt."""
-        per_prompt = self.settings.samples_per_prompt
-        texts = [prompt.text for prompt in self.prompts for _ in range(per_prompt)]
-        categories = [category for category in self.categories for _ in range(per_prompt)]
+        """The reward of the share's images, prompt after prompt."""
+        prompts = [self.prompts[place] for place in self.index.tolist()]
+        texts = [prompt.text for prompt in prompts]
+        categories = [prompt.category for prompt in prompts]
         return score(self.reward, texts, images, category=categories)
 
     @torch.inference_mode()
-    def _against_the_base(self, x_1: Tensor) -> tuple[Tensor, Tensor]:
+    def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:
         """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
         policy's own x_1; v_ref is the frozen base's."""
         settings = self.settings
-        path = sample_path(x_1, generator(settings.seed, "divergence"))
-        index = torch.arange(len(self.prompts)).repeat_interleave(settings.samples_per_prompt)
+        path = sample_path(x_1, generator(settings.seed, "divergence"), share=self.rows)
         divergences, ratios = [], []
         for rows in torch.arange(len(x_1)).split(settings.batch_size):
-            arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(index[rows]))
-            v = self.policy.velocity(*arguments)
-            with self.policy.reference():
-                v_ref = self.policy.velocity(*arguments)
+            arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(self.index[rows]))
+            v = policy.velocity(*arguments)
+            with policy.reference():
+                v_ref = policy.velocity(*arguments)
             divergences.append(velocity_divergence(v, v_ref))
             ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
         return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()
 
-    def _save_pictures(self, run: RunDirectory, step: int, images: list[Image.Image]) -> None:
+    def _pictured(self, images: list[Image.Image]) -> dict[tuple[int, int], Image.Image]:
+        """Those of the share's images that ``_save_pictures`` asks for."""
+        if self.split != "unseen":
+            return {}
+        per_prompt = self.settings.samples_per_prompt
+        most = max(self.settings.strip_prompts, PICTURED_PROMPTS)
+        shown = set(spread(self.categories, most))
+        places = [(prompt, row % per_prompt) for row, prompt in enumerate(self.index.tolist())]
+        return {p: image for p, image in zip(places, images, strict=True) if p[0] in shown}
+
+    def _save_pictures(
+        self, run: RunDirectory, step: int, images: dict[tuple[int, int], Image.Image]
+    ) -> None:
         """The strip of every evaluation, and the side by side of the base and the latest."""
         per_prompt = self.settings.samples_per_prompt
         strip = spread(self.categories, self.settings.strip_prompts)
@@ -183,12 +216,12 @@ class Evaluator:
         folder = run.samples / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(strip):
-            images[prompt * per_prompt].save(folder / f"strip-{place:02d}.png")
+            images[prompt, 0].save(folder / f"strip-{place:02d}.png")
         side = run.samples / ("base" if step == 0 else "final")
         side.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(shown):
             for k in range(per_prompt):
-                images[prompt * per_prompt + k].save(side / f"{place:02d}-{k}.png")
+                images[prompt, k].save(side / f"{place:02d}-{k}.png")
 
     def _listing(self) -> dict[str, Any]:
         """What samples/prompts.json tells of this split."""

@@ -55,14 +55,14 @@ class FlowGRPOTrainer(OnlineLoop):
         calls = self.policy.model_calls
         prompt_index, groups = self.chosen_prompts(step)
         with stopwatch.part("sampling"):
-            steps, images = self._sample(step, prompt_index, fallback)
+            steps, images = self._sample(step, self.share.of(prompt_index), fallback)
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index, step, fallback)
         raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
         bound = self.settings.advantage_clip
         advantages = clip_advantages(raw, low=-bound, high=bound)
         noisy = len(self.times) - 2
-        weight = advantages.repeat_interleave(noisy).to(self.device)
+        weight = self.share.of(advantages).repeat_interleave(noisy).to(self.device)
         # Whole samples, in a random order, so that no update sees one prompt only.
         order = torch.randperm(
             len(groups), generator=generator(self.config.training.seed, "updates", step)
@@ -71,12 +71,13 @@ class FlowGRPOTrainer(OnlineLoop):
         sums = torch.zeros(4)
         norms = []
         for part in parts:
-            rows = (part[:, None] * noisy + torch.arange(noisy)).flatten()
-            sums += self._update(steps, weight, rows.to(self.device), stopwatch)
+            own = part[(part >= self.share.start) & (part < self.share.stop)] - self.share.start
+            rows = (own[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
+            sums += self._update(steps, weight, rows, len(part) * noisy, stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(step, float(sums[0]), fallback))
         self.follow()
-        loss, kl, distance, clipped = (sums / len(weight)).tolist()
+        loss, kl, distance, clipped = (sums / (len(groups) * noisy)).tolist()
         scored = result.total.isfinite()
         return {
             "step": step,
@@ -93,12 +94,13 @@ class FlowGRPOTrainer(OnlineLoop):
     def _sample(
         self, step: int, prompt_index: Tensor, fallback: str
     ) -> tuple[NoisySteps, list[Any]]:
-        """The noisy steps of the batch's trajectories, and the images they end in."""
+        """The noisy steps of this process's trajectories, and the images they end in."""
         training = self.config.training
-        x_0 = self.rollout_noise(len(prompt_index), step)
+        x_0 = self.rollout_noise(step)
         draws = torch.randn(
-            (len(self.times) - 2, *x_0.shape), generator=generator(training.seed, "sde", step)
-        )
+            (len(self.times) - 2, self.share.total, *x_0.shape[1:]),
+            generator=generator(training.seed, "sde", step),
+        )[:, self.share.start : self.share.stop]
         parts, images = [], []
         for rows in torch.arange(len(prompt_index)).split(training.micro_batch_size):
             conditioning = self.conditioning.select(prompt_index[rows])
@@ -134,11 +136,18 @@ class FlowGRPOTrainer(OnlineLoop):
         )
 
     def _update(
-        self, steps: NoisySteps, advantages: Tensor, rows: Tensor, stopwatch: Stopwatch
+        self,
+        steps: NoisySteps,
+        advantages: Tensor,
+        rows: Tensor,
+        total: int,
+        stopwatch: Stopwatch,
     ) -> Tensor:
-        """Backpropagate the mean loss of ``rows``; sums of loss, KL, |v - v_ref|^2 and clipping."""
+        """Backpropagate the mean loss over ``total`` rows, of which this process has ``rows``; the
+        sums of loss, KL, |v - v_ref|^2 and clipping over all of them."""
         sums = torch.zeros(4)
-        for part in rows.split(self.config.training.micro_batch_size):
+        # An empty tensor splits into one empty part, which the model can't take.
+        for part in rows.split(self.config.training.micro_batch_size) if len(rows) else ():
             with stopwatch.part("reference"), torch.no_grad(), self.policy.reference():
                 v_ref = self._velocity(steps, part)
             with stopwatch.part("policy"):
@@ -151,12 +160,12 @@ class FlowGRPOTrainer(OnlineLoop):
                 )
                 kl = gaussian_kl(mean, mean_ref, std)
                 loss = surrogate + self.settings.beta * kl
-                (loss.sum() / len(rows)).backward()
+                (loss.sum() / total).backward()
             outside = (log_ratio.detach().exp() - 1).abs() > self.settings.clip_range
             distance = (v.detach() - v_ref).square().flatten(1).mean(1)
             columns = (loss.detach(), kl.detach(), distance, outside.float())
             sums += torch.stack([column.sum().cpu() for column in columns])
-        return sums
+        return torch.stack(self.processes.gather(sums)).sum(0)
 
     def _velocity(self, steps: NoisySteps, rows: Tensor) -> Tensor:
         return self.policy.velocity(

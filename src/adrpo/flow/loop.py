@@ -23,6 +23,7 @@ from adrpo.rewards.loading import build_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
+from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
@@ -31,7 +32,9 @@ from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 class TrainingLoop(ABC):
     """A policy with an adapter, its optimizer, and the run directory they fill.
 
-    A trainer says what one ``step`` is; everything here is the same for all of them.
+    A trainer says what one ``step`` is; everything here is the same for all of them. Under
+    `accelerate launch` or torchrun the processes that were started train together
+    (docs/scale-out.md), and the main one of them writes the run directory.
 
     Args:
         config: the resolved configuration.
@@ -42,6 +45,7 @@ class TrainingLoop(ABC):
         self.config = config
         self._started = time.monotonic()
         training = config.training
+        self.processes = join_processes(config.model.device)
         self.prompts = load_prompts(
             config.prompts.train, size=config.prompts.train_size, seed=training.seed
         )
@@ -81,7 +85,14 @@ class TrainingLoop(ABC):
 
     def _evaluators(self) -> list[Evaluator]:
         return [
-            Evaluator(self.config.evaluation, self.policy, self.reward, chosen, split=split)
+            Evaluator(
+                self.config.evaluation,
+                self.policy,
+                self.reward,
+                chosen,
+                split=split,
+                processes=self.processes,
+            )
             for split, chosen in self.splits.items()
         ]
 
@@ -112,32 +123,34 @@ class TrainingLoop(ABC):
         corrupt checkpoint, a reward that scores no sample of a step, or a loss that is not finite.
         """
         self._started = time.monotonic()
-        if resume:
-            run = RunDirectory.open(Path(output_dir))
-        else:
-            run = RunDirectory.create(Path(output_dir), config_to_yaml(self.config))
-        with exclusive(run.path):
+        if self.processes.is_main and not resume:
+            RunDirectory.create(Path(output_dir), config_to_yaml(self.config))
+        self.processes.wait()
+        run = RunDirectory.open(Path(output_dir))
+        with exclusive(run.path) if self.processes.is_main else nullcontext():
             self._run_steps(run, self._restore(run) if resume else -1, progress)
+            self.processes.wait()
         return run.path
 
     def _run_steps(self, run: RunDirectory, done: int, progress: bool) -> None:
         """All that is left after ``done`` steps (-1: not even the base is evaluated)."""
-        steps = self.config.training.steps
-        with TrainingProgress(steps, completed=max(done, 0), enabled=progress) as bar:
+        steps, main = self.config.training.steps, self.processes.is_main
+        with TrainingProgress(steps, completed=max(done, 0), enabled=progress and main) as bar:
             self.prepare(run)
             if done < 0:
                 # For rewards that draw from a global generator; our own draws are named streams.
-                seed_everything(self.config.training.seed)
+                seed_everything(self.config.training.seed + self.processes.rank)
                 bar.say("evaluate")
                 self._evaluate(run, 0)
                 self._save(run, 0)
                 done = 0
             for step in range(done + 1, steps + 1):
-                if self.stopping.reached(run):
+                if self.processes.from_main(lambda: self.stopping.reached(run)):
                     break
                 bar.say("train   ")
                 row = self.step(step, self._last_checkpoint(run))
-                run.append_metrics(row)
+                if main:
+                    run.append_metrics(row)
                 bar.update(row)
                 if step % self.config.evaluation.every == 0 or step == steps:
                     bar.say("evaluate")
@@ -147,10 +160,13 @@ class TrainingLoop(ABC):
         self._save_final(run)
 
     def apply_gradient(self, step: int, loss: float, fallback: str) -> float:
-        """Clip, make the optimizer's step, and return the gradient's norm before clipping."""
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.policy.adapter_parameters(), self.config.training.max_grad_norm
-        )
+        """Clip, make the optimizer's step, and return the gradient's norm before clipping.
+
+        The gradient is the sum of the processes' own; ``loss`` is that of all of them.
+        """
+        parameters = self.policy.adapter_parameters()
+        self.processes.sum_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.training.max_grad_norm)
         if not (math.isfinite(loss) and norm.isfinite()):
             raise AdrpoError(
                 f"step {step}: expected a finite loss and gradient; received loss {loss} "
@@ -184,8 +200,15 @@ class TrainingLoop(ABC):
             may_differ=["training.steps"] if constant else [],
         )
         checkpoint = latest_checkpoint(run)
+        found = self.processes.gather(checkpoint and checkpoint.name)
+        if len(set(found)) > 1:
+            raise AdrpoError(
+                f"--resume: expected a folder that all processes see alike; received {run.path}, "
+                f"whose latest checkpoint is {' and '.join(map(str, found))}; put it on a file "
+                f"system that all machines share"
+            )
         if checkpoint is None:
-            run.truncate_after(-1)
+            self._truncate(run, -1)
             return -1
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
@@ -194,12 +217,27 @@ class TrainingLoop(ABC):
         self.load_trainer_state(state["trainer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        restore_rng_state(state["rng"])
-        run.truncate_after(state["step"])
+        self._restore_rng([state["rng"], *state.get("rng_of_others", [])])
+        self._truncate(run, state["step"])
         self._started -= state["wall_seconds"]
         return state["step"]
 
+    def _restore_rng(self, states: list[dict[str, Any]]) -> None:
+        """Go back to the state of this process; one that had none begins anew."""
+        rank = self.processes.rank
+        if rank < len(states):
+            restore_rng_state(states[rank])
+        else:
+            seed_everything(self.config.training.seed + rank)
+
+    def _truncate(self, run: RunDirectory, step: int) -> None:
+        if self.processes.is_main:
+            run.truncate_after(step)
+
     def _save(self, run: RunDirectory, step: int) -> None:
+        rng = self.processes.gather(rng_state())
+        if not self.processes.is_main:
+            return
         state = {
             "step": step,
             "wall_seconds": self.seconds(),
@@ -208,12 +246,15 @@ class TrainingLoop(ABC):
             "trainer": self.trainer_state(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "rng": rng_state(),
+            "rng": rng[0],
+            "rng_of_others": rng[1:],
         }
         save_checkpoint(run, step, state, keep=self.config.checkpoint.keep)
 
     def _save_final(self, run: RunDirectory) -> None:
         """The adapter of the last step, or of the best evaluation where early stopping is on."""
+        if not self.processes.is_main:
+            return
         if self.stopping.active:
             self.stopping.keep_best(run)
             return
@@ -228,6 +269,8 @@ class TrainingLoop(ABC):
     def _evaluate(self, run: RunDirectory, step: int) -> None:
         with self._averaged():
             for evaluator in (self.evaluator, *self.other_evaluators):
-                run.append_evaluation(evaluator.evaluate(run, step))
-            if self.stopping.improved(run):
+                measured = evaluator.measure()
+                if self.processes.is_main:
+                    run.append_evaluation(evaluator.record(run, step, measured))
+            if self.processes.is_main and self.stopping.improved(run):
                 self.policy.save_adapter(self.stopping.folder(run))

@@ -5,17 +5,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adrpo.config import FlowConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.loop import TrainingLoop
 from adrpo.flow.methods import Weights
 from adrpo.flow.rollout import initial_noise, prompt_order
+from adrpo.flow.scoring import score_together
 from adrpo.flow.stopwatch import Stopwatch
-from adrpo.rewards.base import RewardResult, score
+from adrpo.rewards.base import Reward, RewardResult
 
 
 class OnlineLoop(TrainingLoop):
     """A loop whose steps begin with ``samples_per_prompt`` images for each of
-    ``prompts_per_step`` prompts."""
+    ``prompts_per_step`` prompts.
+
+    A process draws and learns from the samples of its ``share``; rewards are those of the batch.
+    """
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        super().__init__(config, reward=reward)
+        batch = config.training.prompts_per_step * config.training.samples_per_prompt
+        self.share = self.processes.share(batch, "samples a step")
 
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
         """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""
@@ -32,10 +42,10 @@ class OnlineLoop(TrainingLoop):
             torch.arange(len(order)).repeat_interleave(each),
         )
 
-    def rollout_noise(self, count: int, step: int) -> Tensor:
-        """x_0 of a step's samples."""
-        seed = self.config.training.seed
-        return initial_noise(count, self.policy.latent_shape, seed, "rollout", step)
+    def rollout_noise(self, step: int) -> Tensor:
+        """x_0 of this process's samples of a step."""
+        seed, shape = self.config.training.seed, self.policy.latent_shape
+        return self.share.of(initial_noise(self.share.total, shape, seed, "rollout", step))
 
     def check_samples(self, x_1: Tensor, step: int, fallback: str) -> None:
         """Refuse samples that are not finite."""
@@ -48,14 +58,10 @@ class OnlineLoop(TrainingLoop):
     def scored(
         self, images: list[Any], prompt_index: Tensor, step: int, fallback: str
     ) -> RewardResult:
-        """The reward of each image; AdrpoError where none has one."""
+        """The reward of each sample of the step, of which this process has ``images``;
+        AdrpoError where none has one."""
         chosen = [self.prompts[i] for i in prompt_index]
-        result = score(
-            self.reward,
-            [prompt.text for prompt in chosen],
-            images,
-            category=[prompt.category for prompt in chosen],
-        )
+        result = score_together(self.processes, self.reward, images, chosen)
         if not result.total.isfinite().any():
             raise AdrpoError(
                 f"step {step}: the reward scored none of {len(result.total)} samples"
@@ -84,7 +90,7 @@ class OnlineLoop(TrainingLoop):
         return {
             "wall_seconds": self.seconds(),
             "learning_rate": self.schedule.get_last_lr()[0],
-            "model_calls": self.policy.model_calls - calls_before,
+            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls_before)),
             "samples_per_second": samples / timings["seconds_step"],
             **timings,
         }

@@ -20,6 +20,7 @@ from adrpo.flow.policy import FlowPolicy
 from adrpo.flow.rollout import initial_noise
 from adrpo.rewards.base import RewardTerm, score
 from adrpo.runs.durable import write_durably
+from adrpo.runs.processes import ALONE, Processes
 
 LISTING = "pairs.jsonl"
 BATCH = 64
@@ -44,22 +45,25 @@ def draw_pairs(
     sampling: SamplingConfig,
     *,
     seed: int,
+    processes: Processes = ALONE,
 ) -> None:
     """Fill ``folder``: for each prompt the frozen base draws ``pairs_samples`` images, and the one
     of highest and the one of lowest reward make a pair. A prompt whose images all score the same,
     or of which fewer than two are scored, gets none.
 
-    A folder that has its listing stays as it is: the listing is written last.
+    A folder that has its listing stays as it is: the listing is written last. Several
+    ``processes`` take turns at the prompts, and write into one folder that all of them see.
 
     Raises AdrpoError where no prompt gave a pair.
     """
-    if (folder / LISTING).is_file():
+    if processes.from_main((folder / LISTING).is_file):
         return
     folder.mkdir(parents=True, exist_ok=True)
     each = settings.pairs_samples
-    lines = []
+    lines: dict[int, str] = {}
     at_once = max(BATCH // each, 1)
-    for start in range(0, len(prompts), at_once):
+    starts = range(0, len(prompts), at_once)
+    for start in starts[processes.rank :: processes.count]:
         chunk = prompts[start : start + at_once]
         texts = [prompt.text for prompt in chunk for _ in range(each)]
         categories = [prompt.category for prompt in chunk for _ in range(each)]
@@ -78,13 +82,18 @@ def draw_pairs(
             ):
                 line[name] = f"{start + place:06d}-{name}.png"
                 images[place * each + int(row)].save(folder / line[name])
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            lines[start + place] = json.dumps(line, ensure_ascii=False) + "\n"
+    for others in processes.gather(lines):
+        lines |= others
     if not lines:
         raise AdrpoError(
             f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
             "gave equal rewards, or fewer than two scored images; choose another reward"
         )
-    write_durably(folder / LISTING, "".join(lines).encode())
+    if processes.is_main:
+        listing = "".join(lines[place] for place in sorted(lines))
+        write_durably(folder / LISTING, listing.encode())
+    processes.wait()
 
 
 def read_pairs(folder: Path) -> list[Pair]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adrpo.flow.path import interpolate, target_velocity
+from adrpo.runs.processes import Share
 
 TimestepSampling = Literal["stratified", "uniform", "logit_normal"]
 
@@ -55,12 +56,16 @@ def sample_path(
     *,
     timesteps: int = 1,
     sampling: TimestepSampling = "stratified",
+    share: Share | None = None,
 ) -> PathSamples:
     """Draw ``timesteps`` points (t, x_0) for each sample; the draws are the same on every device.
 
-    The rows are sample after sample; ``sampling`` as for ``sample_times``.
+    The rows are sample after sample; ``sampling`` as for ``sample_times``. Where ``x_1`` is a
+    ``share`` of a batch, its samples get the points that they would get in the whole batch.
     """
+    share = (share or Share(0, len(x_1), len(x_1))).times(timesteps)
     x_1 = x_1.repeat_interleave(timesteps, dim=0)
-    t = sample_times(len(x_1), generator, timesteps=timesteps, sampling=sampling).to(x_1.device)
-    x_0 = torch.randn(x_1.shape, generator=generator).to(x_1.device)
+    t = sample_times(share.total, generator, timesteps=timesteps, sampling=sampling)
+    x_0 = torch.randn((share.total, *x_1.shape[1:]), generator=generator)
+    t, x_0 = share.of(t).to(x_1.device), share.of(x_0).to(x_1.device)
     return PathSamples(t=t, x_t=interpolate(x_0, x_1, t), u_t=target_velocity(x_0, x_1))

@@ -1,27 +1,11 @@
-"""A step's samples: prompts, noise, images."""
+"""What a step's samples begin with: prompts and noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from adrpo.runs.seeding import generator
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """The online samples of one step, group after group.
-
-    ``prompt_index`` [batch] points into the training prompts, ``group_ids`` [batch] tells the
-    groups apart (equal prompts in two groups stay apart), ``x_1`` [batch, *latent_shape].
-    """
-
-    prompt_index: Tensor
-    group_ids: Tensor
-    x_1: Tensor
-    images: list[Image.Image]
 
 
 def prompt_order(step: int, *, prompts: int, per_step: int, seed: int) -> list[int]:

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from adrpo.config import FlowConfig
 from adrpo.flow.anchors import build_anchor
 from adrpo.flow.methods import build_method
 from adrpo.flow.online import OnlineLoop, weight_columns
 from adrpo.flow.path_samples import sample_path
-from adrpo.flow.rollout import Samples
 from adrpo.flow.stopwatch import Stopwatch
 from adrpo.flow.update import accumulate_gradient
 from adrpo.rewards.base import Reward
@@ -44,29 +45,33 @@ class FlowTrainer(OnlineLoop):
         training = self.config.training
         stopwatch = Stopwatch(self.device)
         calls = self.policy.model_calls
+        prompt_index, groups = self.chosen_prompts(step)
+        own = self.share.of
         with stopwatch.part("sampling"):
-            samples = self._sample(step, fallback)
+            x_1, images = self._sample(step, own(prompt_index), fallback)
         with stopwatch.part("scoring"):
-            result = self.scored(samples.images, samples.prompt_index, step, fallback)
-        weights = self.method.weigh(result.total, samples.group_ids)
+            result = self.scored(images, prompt_index, step, fallback)
+        weights = self.method.weigh(result.total, groups)
         points = training.timesteps_per_sample
         path = sample_path(
-            samples.x_1,
+            x_1,
             generator(training.seed, "path", step),
             timesteps=points,
             sampling=training.timestep_sampling,
+            share=self.share,
         )
         losses = accumulate_gradient(
             self.policy,
             self.anchor,
             path,
-            self.conditioning.select(samples.prompt_index.repeat_interleave(points)),
+            self.conditioning.select(own(prompt_index).repeat_interleave(points)),
             self.method,
-            weight=weights.weight.repeat_interleave(points).to(self.device),
-            beta=weights.beta.repeat_interleave(points).to(self.device),
+            weight=own(weights.weight).repeat_interleave(points).to(self.device),
+            beta=own(weights.beta).repeat_interleave(points).to(self.device),
             micro_batch=training.micro_batch_size,
             guidance_scale=training.guidance_scale,
             stopwatch=stopwatch,
+            processes=self.processes,
         )
         with stopwatch.part("policy"):
             grad_norm = self.apply_gradient(step, losses.loss, fallback)
@@ -84,20 +89,21 @@ class FlowTrainer(OnlineLoop):
             **self.cost_columns(len(result.total), calls, stopwatch),
         }
 
-    def _sample(self, step: int, fallback: str) -> Samples:
-        """x_1 from the current policy, in micro-batches, and its images."""
-        prompt_index, groups = self.chosen_prompts(step)
-        x_0 = self.rollout_noise(len(groups), step)
+    def _sample(
+        self, step: int, prompt_index: Tensor, fallback: str
+    ) -> tuple[Tensor, list[Image.Image]]:
+        """x_1 from the current policy for each of ``prompt_index``, in micro-batches, and the
+        images."""
+        x_0 = self.rollout_noise(step)
         parts, images = [], []
-        for rows in torch.arange(len(groups)).split(self.config.training.micro_batch_size):
+        for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
             conditioning = self.conditioning.select(prompt_index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
             self.check_samples(x_1, step, fallback)
             images += self.policy.decode(x_1)
             parts.append(x_1)
         # A clone made outside inference mode, since autograd refuses inference tensors.
-        x_1 = torch.cat(parts).clone()
-        return Samples(prompt_index=prompt_index, group_ids=groups, x_1=x_1, images=images)
+        return torch.cat(parts).clone(), images
 
     def trainer_state(self) -> dict[str, Any]:
         return {"anchor": self.anchor.state(), "method": self.method.state()}

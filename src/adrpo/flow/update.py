@@ -12,6 +12,7 @@ from adrpo.flow.methods import Method
 from adrpo.flow.path_samples import PathSamples
 from adrpo.flow.policy import Conditioning, FlowPolicy
 from adrpo.flow.stopwatch import Stopwatch
+from adrpo.runs.processes import ALONE, Processes
 
 
 @torch.no_grad()
@@ -64,14 +65,18 @@ def accumulate_gradient(
     micro_batch: int,
     guidance_scale: float,
     stopwatch: Stopwatch,
+    processes: Processes = ALONE,
 ) -> Losses:
     """Backpropagate the mean of the method's loss over the step's path points into the adapter's
     gradients.
 
-    ``weight`` and ``beta`` are [rows]. A row where both are 0 takes part in the mean only, and
-    costs no network evaluation. ``micro_batch`` bounds the memory and changes neither loss nor
+    The points of the step are those of all ``processes``: each adds the part of its own ``path``
+    to its gradients, whose sum over the processes is that of the mean, and the result is the
+    step's. ``weight`` and ``beta`` are [rows]. A row where both are 0 takes part in the mean only,
+    and costs no network evaluation. ``micro_batch`` bounds the memory and changes neither loss nor
     gradient beyond rounding.
     """
+    total = sum(processes.gather(len(path.t)))
     needed = beta != 0
     with stopwatch.part("reference"):
         v_ref = reference_velocity(
@@ -93,12 +98,13 @@ def accumulate_gradient(
                 points.x_t, points.t, conditioning.select(rows), guidance_scale=guidance_scale
             )
             loss = method.loss(v, v_ref[rows], points, weight[rows], beta[rows]).sum()
-            (loss / len(path.t)).backward()
+            (loss / total).backward()
             losses.append(loss.detach())
             divergences.append(velocity_divergence(v.detach(), v_ref[rows])[needed[rows]])
     divergence = torch.cat(divergences) if divergences else torch.empty(0)
+    divergence = processes.gather_rows(divergence)
     return Losses(
-        loss=float(sum(losses)) / len(path.t),
+        loss=sum(processes.gather(float(sum(losses)))) / total,
         divergence=float(divergence.mean()) if len(divergence) else 0.0,
         reference_rows=len(divergence),
     )

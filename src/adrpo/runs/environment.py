@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import adrpo
+from adrpo.runs.processes import launched_processes
 
 PACKAGES = (
     "accelerate",
@@ -39,6 +40,7 @@ def environment_record() -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
+        "processes": launched_processes(),
         "gpu": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "cuda": torch.version.cuda,
         "packages": {name: _version(name) for name in PACKAGES},

@@ -1,0 +1,219 @@
+"""The processes that train one model together, as `accelerate launch` or torchrun starts them.
+
+Every process holds the whole model and does a share of each batch. What a batch decides is decided
+on gathered values, so that all processes come to the same end. One process is the trivial case: its
+share is everything, and it gathers what it gave.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar, overload
+
+import torch
+from torch import Tensor, nn
+
+from adrpo.errors import AdrpoError
+
+T = TypeVar("T")
+
+UNSUPPORTED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
+}
+"""Variables by which `accelerate launch` asks for another engine -> its name."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The consecutive rows ``start`` ... ``stop`` - 1 of a batch of ``total`` rows."""
+
+    start: int
+    stop: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @overload
+    def of(self, batch: Tensor) -> Tensor: ...
+    @overload
+    def of(self, batch: Sequence[T]) -> Sequence[T]: ...
+    def of(self, batch: Any) -> Any:
+        """Its rows of ``batch``, which has all of them."""
+        if len(batch) != self.total:
+            raise ValueError(f"expected a batch of {self.total} rows, received {len(batch)}")
+        return batch[self.start : self.stop]
+
+    def times(self, each: int) -> "Share":
+        """The same share of a batch with ``each`` rows in the place of every one."""
+        return Share(self.start * each, self.stop * each, self.total * each)
+
+
+class _FailedElsewhere(AdrpoError):
+    """The error of another process, which all know of."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process, of ``rank`` among ``count``.
+
+    ``gather`` and what is built on it are collective: all processes call them in the same order,
+    or one of them waits for ever. So a branch with one of them inside is taken by all or by none.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes the run's folder and speaks to the user."""
+        return self.rank == 0
+
+    def shares(self, total: int, what: str) -> list[Share]:
+        """The share of each process; two differ by one row at most.
+
+        Raises AdrpoError where there are fewer rows than processes; ``what`` names the rows.
+        """
+        if total < self.count:
+            raise AdrpoError(
+                f"{what}: expected at least one for each of {self.count} processes; received "
+                f"{total}; start fewer processes"
+            )
+        ends = [total * rank // self.count for rank in range(self.count + 1)]
+        return [Share(start, stop, total) for start, stop in pairwise(ends)]
+
+    def share(self, total: int, what: str) -> Share:
+        """The share of this process; as ``shares``."""
+        return self.shares(total, what)[self.rank]
+
+    def leave(self) -> None:
+        """Part from the other processes, after which nothing can be gathered."""
+        if self.count > 1:
+            from accelerate import PartialState
+
+            PartialState().destroy_process_group()
+
+    def gather(self, value: T) -> list[T]:
+        """What each process gave, in their order. A tensor inside has to be on the CPU.
+
+        Raises the AdrpoError that another process failed with inside ``failing_together``.
+        """
+        if self.count == 1:
+            return [value]
+        return self._exchange(value, None)
+
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, in their order, on the device of ``rows``."""
+        if self.count == 1:
+            return rows
+        return torch.cat(self.gather(rows.detach().cpu())).to(rows.device)
+
+    def from_main(self, decide: Callable[[], T]) -> T:
+        """What the main process decides; the others don't call ``decide``."""
+        return self.gather(decide() if self.is_main else None)[0]  # pyright: ignore
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        self.gather(None)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients of the processes, in one all-reduce of all ``parameters``.
+
+        A parameter without a gradient on all processes is left without one.
+        """
+        if self.count == 1:
+            return
+        trained = list(parameters)
+        there = [float(parameter.grad is not None) for parameter in trained]
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        parts.append(torch.tensor(there, device=trained[0].device))
+        total = torch.cat([part.detach().flatten() for part in parts])
+        torch.distributed.all_reduce(total)
+        *sums, anywhere = total.split([part.numel() for part in parts])
+        for parameter, value, found in zip(trained, sums, anywhere.tolist(), strict=True):
+            parameter.grad = value.view_as(parameter) if found else None
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """An AdrpoError of one process inside is raised by all.
+
+        The process that fails says so in place of what the others are waiting for: each meets
+        the error at its next ``gather``, and at the end of the block at the latest.
+        """
+        try:
+            yield
+            self.wait()
+        except _FailedElsewhere:
+            raise
+        except AdrpoError as error:
+            if self.count > 1:
+                self._exchange(None, str(error))
+            raise
+
+    def _exchange(self, value: Any, failure: str | None) -> list[Any]:
+        answers = self._all_gather((value, failure))
+        if failure is None:
+            for _, other in answers:
+                if other is not None:
+                    raise _FailedElsewhere(other)
+        return [value for value, _ in answers]
+
+    def _all_gather(self, item: Any) -> list[Any]:
+        from accelerate.utils import gather_object
+
+        return gather_object([item])
+
+
+ALONE = Processes()
+"""One process."""
+
+
+def join_processes(device: str) -> Processes:
+    """This process among those that the launcher started; ``device`` as ``model.device``.
+
+    On GPUs each process gets one of its node, and they talk by NCCL; on the CPU by Gloo.
+
+    Raises AdrpoError where the launcher asks for an engine or a precision that flow models are not
+    trained with here (docs/scale-out.md), or where several processes would share a device.
+    """
+    if "WORLD_SIZE" not in os.environ:  # started by no launcher
+        return ALONE
+    for variable, engine in UNSUPPORTED.items():
+        if os.environ.get(variable, "false").lower() in ("true", "1"):
+            raise AdrpoError(
+                f"accelerate launch: expected plain data parallelism; received {engine}; use "
+                f"recipes/accelerate/ddp.yaml (docs/scale-out.md)"
+            )
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision != "no":
+        raise AdrpoError(
+            f"accelerate launch: expected --mixed_precision no; received {precision}; the type "
+            f"of the base weights is model.dtype, and the adapter is float32"
+        )
+    count = launched_processes()
+    if count == 1:
+        return ALONE
+    if device not in ("auto", "cpu", "cuda"):
+        raise AdrpoError(
+            f"model.device: expected auto, cpu or cuda with {count} processes, which take a GPU "
+            f"each; received {device}"
+        )
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    return Processes(rank=state.process_index, count=state.num_processes)
+
+
+def launched_processes() -> int:
+    """How many processes the launcher started, this one included."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_rank() -> int:
+    """Which of them this one is."""
+    return int(os.environ.get("RANK", "0"))

@@ -1,0 +1,267 @@
+"""Two processes that train together are one process: real ones, which talk by Gloo on the CPU."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_runs import metrics_without_timings, tiny_config
+
+from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.evaluation.values import read_values
+from adrpo.flow.policy import WEIGHTS_NAME
+from adrpo.flow.trainers import build_trainer
+from adrpo.runs.directory import RunDirectory
+
+TESTS = Path(__file__).parents[1]
+LAUNCHER = TESTS.parent / "recipes" / "accelerate" / "ddp.yaml"
+STEPS = 2
+PATIENCE = 400
+"""Seconds after which a test stops waiting. Processes need a tenth of them on an idle machine; one
+that waited for another in vain would wait for Gloo's 1800."""
+
+
+def config(*rewards: str, training: dict[str, Any], **sections: dict[str, Any]) -> FlowConfig:
+    """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
+    and five prompts to evaluate (2 and 3)."""
+    settings = tiny_config(
+        prompts={"train_size": 5, "held_out_size": 5},
+        training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
+        checkpoint={"every": 1, "keep": STEPS + 1},
+        **sections,
+    )
+    rewarded = FlowConfig.model_validate({"reward": [{"name": name} for name in rewards]})
+    return settings.model_copy(update={"reward": rewarded.reward})
+
+
+CONFIGS = {
+    # The second reward compares the images of a prompt.
+    "adrpo": config(
+        "clip_score",
+        "clip_novelty",
+        training={"timesteps_per_sample": 2},
+        algorithm={"anchor": "ema"},
+        evaluation={"every": STEPS, "seen_prompts": 3},
+    ),
+    "flow_grpo": config(
+        "clip_score",
+        training={},
+        sampling={"steps": 3},
+        algorithm={"method": "flow_grpo", "updates_per_step": 2},
+    ),
+    "dpo": config(
+        "clip_score",
+        training={},
+        algorithm={"method": "dpo", "pairs_prompts": 5, "pairs_samples": 3},
+    ),
+}
+METHODS = pytest.mark.parametrize("method", CONFIGS)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
+
+
+def start(*arguments: str | Path) -> list[subprocess.Popen[str]]:
+    """Two processes of Python that are told what torchrun tells its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    number = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [
+        subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            env=environment(**address, **number, RANK=str(rank), LOCAL_RANK=str(rank)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def finish(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Exit code, output and errors of each; none is left running."""
+    try:
+        written = [process.communicate(timeout=PATIENCE) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *texts) for p, texts in zip(processes, written, strict=True)]
+
+
+def train(recipe: Path, *more: str) -> list[str]:
+    """The command line, for a run beside its recipe."""
+    folder = recipe.with_suffix("")
+    return ["-m", "adrpo", "train", str(recipe), "--output-dir", str(folder), *more]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("two")
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each run by one process."""
+    folder = tmp_path_factory.mktemp("one")
+    return {
+        name: build_trainer(settings).train(folder / name, progress=False)
+        for name, settings in CONFIGS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def recipe(folder: Path) -> Path:
+    path = folder / "adrpo.yaml"
+    path.write_text(config_to_yaml(CONFIGS["adrpo"]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def left_alone(recipe: Path) -> int:
+    """The exit code of the main process after the other one was killed in the second step."""
+    processes = start(*train(recipe))
+    while processes[0].poll() is None and not (recipe.with_suffix("") / "metrics.jsonl").exists():
+        time.sleep(0.02)
+    processes[1].kill()
+    return finish(processes)[0][0]
+
+
+@pytest.fixture(scope="module")
+def resumed(recipe: Path, left_alone: int) -> subprocess.CompletedProcess[str]:
+    """That run, gone on with by `accelerate launch`."""
+    launch = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHER)]
+    launch += ["--num_processes", "2", "--main_process_port", "0"]
+    return subprocess.run(
+        [sys.executable, *launch, *train(recipe, "--resume")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture(scope="module")
+def two(recipe: Path, folder: Path, resumed: subprocess.CompletedProcess[str]) -> dict[str, Path]:
+    """Each run by two processes; that of ADRPO was killed and resumed."""
+    assert resumed.returncode == 0, resumed.stderr
+    others = folder / "others"
+    others.mkdir()
+    for name in ("flow_grpo", "dpo"):
+        text = config_to_yaml(CONFIGS[name])
+        (others / f"{name}.yaml").write_text(text, encoding="utf-8")
+    for code, _, errors in finish(start(TESTS / "several_processes.py", others)):
+        assert code == 0, errors
+    runs = {name: others / name for name in ("flow_grpo", "dpo")}
+    return {"adrpo": recipe.with_suffix(""), **runs}
+
+
+@METHODS
+def test_the_steps_are_those_of_one_process(
+    one: dict[str, Path], two: dict[str, Path], method: str
+):
+    rows = metrics_without_timings(two[method])
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    for row, expected in zip(rows, metrics_without_timings(one[method]), strict=True):
+        assert row.keys() == expected.keys()
+        for name, value in expected.items():
+            # Other batches sum in another order, float32 rounding (1e-7). A pixel can thereby jump
+            # by one of 256 levels, which moves an image's CLIP score by some 0.01 points; the
+            # columns made of rewards are means of nine images' and may be near 0.
+            of_rewards = name.startswith(("reward_", "advantage", "weight", "beta", "loss"))
+            near = pytest.approx(value, rel=2e-2, abs=2e-3 if of_rewards else 1e-8)
+            assert row[name] == near, (row["step"], name)
+
+
+def change(run: Path) -> torch.Tensor:
+    """What training added to the adapter, in one vector."""
+    first = torch.load(run / "checkpoints" / "step-000000" / "state.pt", weights_only=True)
+    last = load_file(run / "final" / WEIGHTS_NAME)
+    # Sorted, the names differ by a prefix only.
+    before = torch.cat([value.flatten() for _, value in sorted(first["adapter"].items())])
+    return torch.cat([value.flatten() for _, value in sorted(last.items())]) - before
+
+
+@METHODS
+def test_the_adapter_is_that_of_one_process(
+    one: dict[str, Path], two: dict[str, Path], method: str
+):
+    ours, theirs = change(two[method]), change(one[method])
+    # A jump of a pixel, above, is a hundredth of one of nine advantages.
+    assert (ours - theirs).norm() < 1e-2 * theirs.norm()
+
+
+def test_one_process_goes_on_where_two_stopped(
+    one: dict[str, Path], two: dict[str, Path], tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(two["adrpo"], run)
+    shutil.rmtree(run / "checkpoints" / f"step-{STEPS:06d}")
+    shutil.rmtree(run / "final")
+    build_trainer(CONFIGS["adrpo"]).train(run, resume=True, progress=False)
+    ours, theirs = change(run), change(one["adrpo"])
+    # As in the test above.
+    assert (ours - theirs).norm() < 1e-2 * theirs.norm()
+
+
+@METHODS
+def test_the_evaluations_are_those_of_one_process(
+    one: dict[str, Path], two: dict[str, Path], method: str
+):
+    ours, theirs = (RunDirectory.open(runs[method]) for runs in (two, one))
+    for row, expected in zip(ours.read_evaluations(), theirs.read_evaluations(), strict=True):
+        assert row.keys() == expected.keys()
+        assert [row[name] for name in ("step", "split")] == [expected["step"], expected["split"]]
+    files = sorted(theirs.samples.glob("*/values*.json"))
+    assert files
+    for file in files:
+        values = read_values(ours.samples / file.relative_to(theirs.samples))
+        expected = read_values(file)
+        assert values.keys() == expected.keys()
+        for name, column in expected.items():
+            # In points of CLIP a jump of a pixel, above; the others are kept with six decimals.
+            limit = 0.1 if "clip" in name else 1e-4
+            np.testing.assert_allclose(values[name], column, rtol=0, atol=limit, err_msg=name)
+
+
+@METHODS
+def test_one_process_writes(one: dict[str, Path], two: dict[str, Path], method: str):
+    """The same files, none of them twice; only the command line makes a report."""
+    ours, theirs = (
+        {str(path.relative_to(runs[method])) for path in runs[method].rglob("*")}
+        for runs in (two, one)
+    )
+    assert ours - {"report.html"} == theirs
+
+
+def test_the_main_process_speaks(resumed: subprocess.CompletedProcess[str]):
+    assert resumed.stdout.count("Report: ") == 1
+    assert resumed.stdout.count("Base model -> after step") == 1
+
+
+def test_a_killed_process_does_not_leave_the_other_waiting(left_alone: int):
+    assert left_alone not in (0, -9), "it ended by itself, and did not go on alone"
+
+
+def test_an_error_of_one_process_ends_both_in_one_line(folder: Path):
+    recipe = folder / "short.yaml"
+    settings = config("several_processes:short_in_second", training={})
+    recipe.write_text(config_to_yaml(settings), encoding="utf-8")
+    main, second = finish(start(*train(recipe)))
+    assert main[0] == second[0] == 2
+    lines = main[2].splitlines()
+    assert [line.startswith("adrpo: error: reward") for line in lines] == [True], main[2]
+    assert "expected 6 values" in lines[0] and "received 5" in lines[0]
+    assert "error" not in second[2]
+    assert not (folder / "short" / "evaluations.jsonl").exists()
