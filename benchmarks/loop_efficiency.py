@@ -11,30 +11,35 @@ of step seconds / bare seconds.
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from adrpo.config import find_recipe, load_config
 from adrpo.flow.rollout import initial_noise
+from adrpo.flow.stopwatch import Stopwatch
 from adrpo.flow.trainer import FlowTrainer
 from adrpo.runs.environment import environment_record
 
 
 def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     """Seconds of one step's model calls and nothing else."""
-    config, pipeline = trainer.config, trainer.policy.pipeline
+    config, pipeline, device = trainer.config, trainer.policy.pipeline, trainer.device
     batch = config.training.prompts_per_step * config.training.samples_per_prompt
     path_rows = batch * config.training.timesteps_per_sample
     micro = config.training.micro_batch_size
     conditioning = trainer.conditioning.select(torch.arange(path_rows) % len(trainer.prompts))
     latents = initial_noise(path_rows, trainer.policy.latent_shape, 0, "benchmark")
-    timestep = torch.full((path_rows,), 500.0)
+    latents = latents.to(device, pipeline.transformer.dtype)
+    timestep = torch.full((path_rows,), 500.0, device=device)
     clip = trainer.evaluator.clip._model
-    pixels = torch.zeros(batch, 3, trainer.policy.height, trainer.policy.width)
-    token_ids = torch.zeros(config.training.prompts_per_step, 10, dtype=torch.long)
+    side = clip.config.vision_config.image_size
+    pixels = torch.zeros(batch, 3, side, side, device=device)
+    prompts = config.training.prompts_per_step
+    token_ids = torch.zeros(prompts, 10, dtype=torch.long, device=device)
     chunks = torch.arange(batch).split(micro)
+    guided = config.sampling.guidance_scale != 1
 
     def forward(rows: torch.Tensor) -> torch.Tensor:
         return pipeline.transformer(
@@ -45,11 +50,11 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
             return_dict=False,
         )[0]
 
-    started = time.perf_counter()
+    stopwatch = Stopwatch(device)
     with torch.inference_mode():
         for rows in chunks:
             for _ in range(config.sampling.steps):
-                forward(rows)
+                forward(torch.cat([rows, rows]) if guided else rows)
             pipeline.vae.decode(latents[rows], return_dict=False)
             clip.get_image_features(pixels[rows])
         clip.get_text_features(token_ids)
@@ -58,25 +63,22 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
             forward(rows)
     for rows in torch.arange(path_rows).split(micro):
         forward(rows).square().mean().backward()
-    seconds = time.perf_counter() - started
+    seconds = stopwatch.row()["seconds_step"]
     trainer.optimizer.zero_grad(set_to_none=True)
     return seconds
 
 
-def measure(steps: int, recipe: str, overrides: list[str]) -> dict[str, object]:
-    trainer = FlowTrainer(
-        load_config(find_recipe(recipe), ["evaluation.clip=embedded", *overrides])
-    )
+def overhead(trainer: FlowTrainer, steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows of ``steps`` steps after a first one that warms up, and how many times the bare model
+    calls they take."""
     row = trainer.step(1)
     bare_calls(trainer, row["reference_rows"])
-    pairs = []
+    rows, pairs = [], []
     for step in range(2, steps + 2):
-        row = trainer.step(step)
-        pairs.append((row["seconds_step"], bare_calls(trainer, row["reference_rows"])))
+        rows.append(trainer.step(step))
+        pairs.append((rows[-1]["seconds_step"], bare_calls(trainer, rows[-1]["reference_rows"])))
     ratios = [whole / bare for whole, bare in pairs]
-    return {
-        "recipe": recipe,
-        "overrides": overrides,
+    return rows, {
         "ratio_median": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
@@ -84,6 +86,13 @@ def measure(steps: int, recipe: str, overrides: list[str]) -> dict[str, object]:
         "bare_seconds_median": statistics.median(bare for _, bare in pairs),
         "pairs": pairs,
     }
+
+
+def measure(steps: int, recipe: str, overrides: list[str]) -> dict[str, Any]:
+    trainer = FlowTrainer(
+        load_config(find_recipe(recipe), ["evaluation.clip=embedded", *overrides])
+    )
+    return {"recipe": recipe, "overrides": overrides, **overhead(trainer, steps)[1]}
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """Exit codes, what stands on stdout and stderr, and which files a command leaves."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -254,16 +253,21 @@ def test_sample_and_evaluate_a_run(
     other = command.out.partition("  ")[0]
     assert other != file and Path(other).read_bytes() == picture
 
-    small = ["--size", "12", "--samples-per-prompt", "2", "--steps", "2", "--output", "row.json"]
-    assert command("evaluate", "runs/demo", *small) == 0
-    row = json.loads(Path("row.json").read_text())
-    assert row["samples"] == 24
+    assert command("evaluate", "runs/demo", "--steps", "3") == 0
+    run = RunDirectory.open("runs/evaluation")
+    base, row = run.read_evaluations()
+    assert (base["step"], row["step"], row["samples"]) == (0, 1, 24)
+    assert base["divergence"] == 0 and row["divergence"] > 0
+    change = row["clip_score"] - base["clip_score"]
+    # values.json has six decimals.
+    assert row["clip_score_change"] == pytest.approx(change, abs=1e-5)
     printed = {line.split()[0]: line.split()[1] for line in command.out.splitlines()}
     assert float(printed["clip_score"]) == pytest.approx(row["clip_score"], rel=1e-3)  # 4 digits
 
+    small = ["--size", "12", "--samples-per-prompt", "2", "--steps", "3"]
     assert command("evaluate", "embedded", *small) == 0
-    base = json.loads(Path("row.json").read_text())
-    assert base["divergence"] == 0 and base["clip_score"] != row["clip_score"]
+    (alone,) = RunDirectory.open("runs/evaluation-2").read_evaluations()
+    assert alone["clip_score"] == base["clip_score"]
 
 
 def test_doctor_accepts_the_demo_and_names_what_is_broken(

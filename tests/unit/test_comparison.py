@@ -16,7 +16,8 @@ from test_report import Page
 from typer.testing import CliRunner
 
 from adrpo.cli import app
-from adrpo.comparison import Plan, collect, record, write_results
+from adrpo.comparison import Plan, collect, figures, record, write_results
+from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
 from adrpo.comparison.best_of_n import read_best_of_n
 from adrpo.comparison.plan import Method, check_evaluated_alike
@@ -196,6 +197,69 @@ def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
     path.write_text('{"k": []}')
     with pytest.raises(AdrpoError, match="best-of-n"):
         read_best_of_n(tmp_path)
+
+
+def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:
+    table = {"n": [1, 4], "kl": [[[0], [0]], [[0.5], [0.7]]], "reward": [[[0], [1]], [[1], [1]]]}
+    (tmp_path / "best-of-n.json").write_text(json.dumps(table))
+    found = read_best_of_n(tmp_path)
+    assert found is not None
+    assert found.kl == pytest.approx([0, 0.6])
+    assert set(found.metrics) == {"reward"}
+
+
+def test_proxy_and_gold_stand_over_the_root_of_the_kl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In standard deviations of the base: the stars, the base and best of n, read off the axes."""
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
+    for method in plan.methods:
+        for seed in plan.seeds:
+            add_kl_and_reward(plan.run_folder(method, seed), seed)
+    best = {"n": [1, 4], "kl": [[[0]], [[0.81]]], "reward": [[[5]], [[9]]]}
+    (plan.folder / "best-of-n.json").write_text(json.dumps(best))
+    drawn = {}
+    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.setdefault(path.name, figure))
+    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
+    write_results(collect(plan), "adrpo compare")
+    # The lines at trained methods' heights are for samples whose KL is not known.
+    assert "rewards-over-kl.png" in drawn and "best-of-n.png" not in drawn
+
+    proxy, gold = drawn["rewards-over-kl.png"].axes
+    for panel, metric in ((proxy, "reward"), (gold, "gold_accuracy")):
+        base = values(plan, plan.methods[0], metric, 0, "values.json")[0]
+        stars = [line for line in panel.lines if line.get_marker() == "*"]
+        for method, star in zip(plan.methods, stars, strict=True):
+            ends = [
+                json.loads((plan.run_folder(method, seed) / "evaluations.jsonl").read_text()
+                           .splitlines()[-1]) for seed in plan.seeds
+            ]  # fmt: skip
+            expected_x = np.mean([row["kl"] ** 0.5 for row in ends])
+            expected_y = (np.mean([row[metric] for row in ends]) - base.mean()) / base.std()
+            # Rounding of float64, and of values.json at the sixth digit.
+            assert star.get_xdata() == pytest.approx([expected_x])
+            assert star.get_ydata() == pytest.approx([expected_y], abs=1e-5)
+    base = values(plan, plan.methods[0], "reward", 0, "values.json")[0]
+    (frontier,) = (line for line in proxy.lines if line.get_xdata()[-1] == pytest.approx(0.9))
+    assert frontier.get_ydata() == pytest.approx((np.array([5, 9]) - base.mean()) / base.std())
+
+    summary = json.loads((plan.folder / "summary.json").read_text())
+    pairs = [(t["reward"], t["price"]) for t in summary["splits"]["unseen"]["trade_offs"]]
+    assert ("gold_accuracy", "kl") in pairs and ("clip_score", "kl") in pairs
+
+
+def add_kl_and_reward(run: Path, seed: int) -> None:
+    """To each evaluation of a made-up run, a KL that grows with the step, and a total reward."""
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    for row in rows:
+        file = run / f"samples/step-{row['step']:06d}/values.json"
+        table = json.loads(file.read_text())
+        kl = np.full_like(table["clip_score"], 0.02 * row["step"] * (1 + seed))
+        added = {"kl": kl, "reward": 2 * np.array(table["clip_score"])}
+        file.write_text(json.dumps(table | {key: value.tolist() for key, value in added.items()}))
+        for key, value in added.items():
+            row |= {key: value.mean(), f"{key}_low": value.min(), f"{key}_high": value.max()}
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def test_seeds_that_are_not_finished_are_left_out(tmp_path: Path) -> None:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.pareto import best_of_n_kl, hypervolume, pareto_front, reward_at
+from adrpo.evaluation.pareto import (
+    best_of_n_kl,
+    hypervolume,
+    pareto_front,
+    reward_at,
+    selection_kl,
+)
 
 
 def test_the_front_of_a_drawn_case() -> None:
@@ -81,6 +87,25 @@ def test_best_of_n_is_the_kl_of_the_order_statistic() -> None:
     assert best_of_n_kl(1) == 0
 
 
+def test_without_ties_the_selection_has_the_kl_of_the_order_statistic() -> None:
+    draws = np.random.default_rng(0).normal(size=(2, 20_000))
+    for n in (1, 2, 4, 16):
+        # Masses of 1/20000 in place of a density: a Riemann sum whose error is of order n/20000.
+        assert selection_kl(draws, n) == pytest.approx([best_of_n_kl(n)] * 2, abs=n / 10_000)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 64])
+def test_ties_lower_the_kl_of_the_selection(n: int) -> None:
+    """Right or wrong: the best of n is wrong where all n are, so that KL is of two coins."""
+    wrong = 0.75
+    still = wrong**n
+    expected = still * math.log(still / wrong) + (1 - still) * math.log((1 - still) / (1 - wrong))
+    found = selection_kl([[0, 0, 0, 1], [7, 7, 7, 7], [-math.inf, 2, -math.inf, -math.inf]], n)
+    # Rounding of sums of two numbers of size 1.
+    assert found == pytest.approx([expected, 0, expected], abs=1e-12)
+    assert (found <= best_of_n_kl(n) + 1e-12).all()
+
+
 def test_refusals() -> None:
     with pytest.raises(AdrpoError, match=r"shape \[n, 2\]; received shape \[3\]"):
         pareto_front([1, 2, 3])
@@ -92,3 +117,7 @@ def test_refusals() -> None:
         reward_at([1, math.nan], [1, 2], 1.5)
     with pytest.raises(AdrpoError, match="received 0"):
         best_of_n_kl(0)
+    with pytest.raises(AdrpoError, match=r"n = 0 and shape \[1, 2\]"):
+        selection_kl([[1, 2]], 0)
+    with pytest.raises(AdrpoError, match="without NaN"):
+        selection_kl([[1, math.nan]], 2)

@@ -47,7 +47,15 @@ def compare(
     best_of: Annotated[
         list[int] | None,
         typer.Option(
-            "--best-of", min=1, metavar="N", help="Measure the best of N images of the base, too."
+            "--best-of", min=1, metavar="N", help="Measure the best of N samples of the base, too."
+        ),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="What `adrpo evaluate` wrote of another model: one more row of Table 1; "
+            "repeatable.",
         ),
     ] = None,
     summary_only: Annotated[
@@ -71,7 +79,7 @@ def compare(
             _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
             if best_of:
                 _select(plan, best_of)
-    page = write_results(collect(plan), shlex.join(["adrpo", *sys.argv[1:]]))
+    page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
 
@@ -80,12 +88,19 @@ def _select(plan: "Plan", sizes: list[int]) -> None:
     """Best of n under the reference's own reward and evaluation."""
     from adrpo.cli.quiet import silence_loading
     from adrpo.comparison.best_of_n import FILE
-    from adrpo.config import find_recipe, load_config
-    from adrpo.flow.best_of_n import write_best_of_n
+    from adrpo.config import LanguageConfig, find_recipe, load_recipe
 
     silence_loading()
     (recipe,) = (method.recipe for method in plan.methods if method.name == plan.reference)
-    write_best_of_n(plan.folder / FILE, load_config(find_recipe(recipe), plan.overrides), sizes)
+    config = load_recipe(find_recipe(recipe), plan.overrides)
+    if isinstance(config, LanguageConfig):
+        from adrpo.llm import best_of_n
+
+        best_of_n.write_best_of_n(plan.folder / FILE, config, sizes)
+        return
+    from adrpo.flow.best_of_n import write_best_of_n
+
+    write_best_of_n(plan.folder / FILE, config, sizes)
 
 
 def _train(plan: "Plan", *, parallel: int, threads: int) -> None:

@@ -134,10 +134,12 @@ def check_embedded(findings: Findings) -> None:
     from adrpo.embedded.weights import weights_path
     from adrpo.flow.loading import load_policy
     from adrpo.rewards.image import EMBEDDED, ClipScore
+    from adrpo.rewards.reward_model import RewardModel
 
     loaders: dict[str, Callable[[], object]] = {"pipeline": lambda: load_policy(ModelConfig())}
     loaders |= {folder: partial(ClipScore, name, "cpu") for name, folder in EMBEDDED.items()}
     loaders["language_model"] = _load_language_model
+    loaders["language_reward"] = partial(RewardModel, "embedded")
     for name, load in loaders.items():
         try:
             load()

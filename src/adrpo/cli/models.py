@@ -8,88 +8,139 @@ import typer
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
 
-Target = Annotated[
+Name = Annotated[
     str,
     typer.Argument(
         metavar="RUN_OR_MODEL",
-        help="Folder of a run, `embedded`, a folder in diffusers' layout, or a Hub id.",
+        help="Folder of a run, `embedded`, or any text-to-image pipeline of diffusers: a folder "
+        "in its layout, or a Hub id.",
     ),
+]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose settings a model takes: prompts, rewards, evaluation. A run has its own.",
+        show_default="the defaults",
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting, as model.dtype=bfloat16."),
+]
+Lora = Annotated[
+    Path | None, typer.Option(help="Folder of a LoRA adapter for a model.", show_default="none")
 ]
 Prompts = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="scenes:held_out, drawbench-style, art-style, a .txt or .jsonl file, or a published "
-        "set (docs/prompts.md)."
+        "set (docs/prompts.md).",
+        show_default="held-out ones",
     ),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="Euler steps of the sampler.")]
-Guidance = Annotated[float, typer.Option(help="Classifier-free guidance; 1 switches it off.")]
+Steps = Annotated[
+    int | None, typer.Option(min=1, help="Steps of the sampler.", show_default="evaluation's")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="Guidance; 1 switches it off.", show_default="evaluation's"),
+]
 
 
 def sample(
-    target: Target,
+    target: Name,
     prompt: Annotated[
         list[str] | None,
         typer.Option("--prompt", "-p", help="A prompt; repeat for more. Without: --prompts."),
     ] = None,
-    prompts: Prompts = "scenes:held_out",
+    prompts: Prompts = None,
     size: Annotated[int, typer.Option(min=1, help="How many of --prompts.")] = 8,
-    steps: Steps = 20,
-    guidance_scale: Guidance = 1.0,
+    steps: Steps = None,
+    guidance_scale: Guidance = None,
     seed: Annotated[int, typer.Option(help="Seed of the noises.")] = 0,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    lora: Lora = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
 ) -> None:
     """Draw one picture for each prompt."""
     from adrpo.data.prompts import load_prompts
-    from adrpo.flow.targets import sample_images
+    from adrpo.flow.targets import Target, sample_images
 
     silence_loading()
-    texts = prompt or [item.text for item in load_prompts(prompts, size=size, seed=seed)[:size]]
-    files = sample_images(
-        target,
-        texts,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        output_dir=free_folder(output_dir),
+    sampling = _sampling(steps, guidance_scale)
+    found = Target.resolve(
+        target, recipe=recipe, overrides=[*sampling, *(settings or [])], prompts=prompts, lora=lora
     )
+    source = found.config.prompts.held_out
+    texts = prompt or [item.text for item in load_prompts(source, size=size, seed=seed)[:size]]
+    files = sample_images(found, texts, seed=seed, output_dir=free_folder(output_dir))
     for file, text in zip(files, texts, strict=True):
         typer.echo(f"{file}  {text}")
 
 
 def evaluate(
-    target: Target,
-    prompts: Prompts = "scenes:held_out",
-    size: Annotated[int, typer.Option(min=1, help="How many of the scenes: prompts.")] = 102,
-    samples_per_prompt: Annotated[
-        int, typer.Option(min=2, help="Pictures of each prompt; diversity needs 2.")
-    ] = 4,
-    steps: Steps = 20,
-    guidance_scale: Guidance = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the noises.")] = 1234,
-    output: Annotated[
-        Path | None, typer.Option(help="JSON file for the result.", show_default="none")
+    target: Name,
+    prompts: Prompts = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many of the scenes: prompts.", show_default="held_out_size"),
     ] = None,
+    samples_per_prompt: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Pictures of each prompt; diversity needs 2.",
+            show_default="evaluation's",
+        ),
+    ] = None,
+    steps: Steps = None,
+    guidance_scale: Guidance = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the noises.", show_default="evaluation's")
+    ] = None,
+    recipe: Recipe = None,
+    settings: Settings = None,
+    lora: Lora = None,
+    output_dir: Annotated[
+        Path, typer.Option(help="Folder of the evaluation; a used one stays as it is.")
+    ] = Path("runs/evaluation"),
 ) -> None:
     """Measure a model on a set of prompts, with 95 % intervals."""
-    from adrpo.flow.targets import evaluate_target
+    from adrpo.flow.targets import Target, evaluate_target
 
     silence_loading()
-    row = evaluate_target(
-        target,
-        prompts=prompts,
-        size=size,
-        samples_per_prompt=samples_per_prompt,
-        steps=steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        output=output,
+    overrides = _sampling(steps, guidance_scale) + _given(
+        {
+            "prompts.held_out_size": size,
+            # Pictures of no more prompts than there are.
+            "evaluation.strip_prompts": None if size is None else min(size, 6),
+            "evaluation.samples_per_prompt": samples_per_prompt,
+            "evaluation.seed": seed,
+        }
     )
-    typer.echo("\n".join(metric_lines(row)))
-    if output is not None:
-        typer.echo(f"Written to {output}")
+    found = Target.resolve(
+        target, recipe=recipe, overrides=[*overrides, *(settings or [])], prompts=prompts, lora=lora
+    )
+    folder = free_folder(output_dir)
+    typer.echo("\n".join(metric_lines(evaluate_target(found, folder))))
+    typer.echo(f"Evaluation: {folder}")
+
+
+def _sampling(steps: int | None, guidance_scale: float | None) -> list[str]:
+    return _given(
+        {
+            "evaluation.sampling.steps": steps,
+            "evaluation.sampling.guidance_scale": guidance_scale,
+        }
+    )
+
+
+def _given(settings: dict[str, Any]) -> list[str]:
+    """Overrides of the settings that are named."""
+    return [f"{key}={value}" for key, value in settings.items() if value is not None]
 
 
 def metric_lines(row: dict[str, Any]) -> list[str]:

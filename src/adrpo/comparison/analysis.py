@@ -8,14 +8,14 @@ all other metrics over the other methods, each with Holm's correction. Splits ar
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adrpo.comparison.collect import Array, MethodResults, Results
+from adrpo.comparison.collect import UNSEEN, Array, MethodResults, Results, Values
 from adrpo.comparison.trade_offs import DIVERSITIES, SEED, TradeOff, trade_offs
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
@@ -49,6 +49,8 @@ class SplitAnalysis:
     images: int
     metrics: list[str]
     base: dict[str, SeedEstimate]
+    others: Estimates
+    """Of the models beside the methods: one seed, so prompts and images alone."""
     final: Estimates
     change: Estimates
     """Paired, final - base."""
@@ -157,6 +159,7 @@ def _analyse_split(
         base=each(
             mean_over_seeds, lambda part, metric: (part.base[metric][:1],), metrics, names[:1]
         )[names[0]],
+        others=_others(results.others if split == UNSEEN else {}, metrics, categories, resamples),
         final=each(mean_over_seeds, lambda part, m: (part.final[m],), metrics, names),
         change=each(
             paired_difference, lambda part, m: (part.final[m], part.base[m]), metrics, names
@@ -166,6 +169,21 @@ def _analyse_split(
         p_holm=_adjusted(difference, primary),
         trade_offs=trade_offs(results, split, primary, trained_on, resamples),
     )
+
+
+def _others(
+    others: Mapping[str, Values], metrics: Sequence[str], categories: Sequence[str], resamples: int
+) -> Estimates:
+    """Means of the ``metrics`` that each of the models has."""
+    found: Estimates = {}
+    for name, values in others.items():
+        found[name] = {}
+        for metric in (metric for metric in metrics if metric in values):
+            kept = _finite_prompts([values[metric]], categories)
+            if kept is not None:
+                (table,), strata = kept
+                found[name][metric] = mean_over_seeds(table, strata, resamples=resamples, seed=SEED)
+    return found
 
 
 def _finite_prompts(
@@ -223,6 +241,7 @@ def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
         "prompts": split.prompts,
         "images": split.images,
         "base": table({"base": split.base})["base"],
+        "others": table(split.others),
         "methods": table(split.final),
         "change": table(split.change),
         "kept": table(split.kept),

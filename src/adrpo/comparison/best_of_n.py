@@ -16,11 +16,11 @@ SEED = 0
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Metrics of the images that a reward selects from n of the base."""
+    """Metrics of the samples that a reward selects from n of the base."""
 
     n: list[int]
     kl: list[float]
-    """KL to the base, log n - (n - 1)/n."""
+    """KL to the base in nats: as measured, ties counted, or else log n - (n - 1)/n."""
     metrics: dict[str, list[Interval]]
     """Metric -> mean and 95 % interval for each n."""
 
@@ -28,8 +28,9 @@ class BestOfN:
 def read_best_of_n(folder: Path) -> BestOfN | None:
     """``best-of-n.json`` of a comparison; None where there is none.
 
-    The file maps "n" to a list, and each metric to one table [prompts][selected images] for each
-    n. A prompt without a value (null) leaves that metric; a metric without any prompt is left out.
+    The file maps "n" to a list, and each metric to one table [prompts][selected samples] for each
+    n; "kl", where there is one, is the selection's. A prompt without a value (null) leaves that
+    metric; a metric without any prompt is left out.
     """
     path = folder / FILE
     if not path.exists():
@@ -44,7 +45,7 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdrpoError(
-            f"{path}: expected 'n' and, for each metric, a table [prompts][images] for each n; "
+            f"{path}: expected 'n' and, for each metric, a table [prompts][samples] for each n; "
             f"received {type(error).__name__}: {error}; remove the file to compare without it"
         ) from None
     # A metric that no prompt has at some n has no line: diversity of right images, without any.
@@ -53,7 +54,10 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
         for name, row in intervals.items()
         if None not in row
     }
-    return BestOfN(counts, [best_of_n_kl(n) for n in counts], metrics)
+    measured = metrics.pop("kl", None)
+    if measured is None:
+        return BestOfN(counts, [best_of_n_kl(n) for n in counts], metrics)
+    return BestOfN(counts, [interval.mean for interval in measured], metrics)
 
 
 def _interval(table: list[list[float | None]]) -> Interval | None:

@@ -28,7 +28,25 @@ UNSEEN = "unseen"
 SPLITS = {UNSEEN: "values.json", "seen": "values-seen.json"}
 """Where the per-image values of a split lie in samples/step-N/; a run may lack the second."""
 
+LISTED = ("held_out", "categories")
+"""What samples/prompts.json tells of the unseen prompts."""
+
+BASE = "base"
+"""Name of the untrained model's row."""
+
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
+
+MEASURED_ALIKE = (
+    "prompts.held_out",
+    "prompts.held_out_size",
+    "evaluation.clip",
+    "evaluation.samples_per_prompt",
+)
+"""Keys in which the evaluation of another model must agree with the runs; how it is drawn, by
+``evaluation.sampling``, is the model's own affair."""
+
+AGAINST_ITS_BASE = ("divergence", "velocity_norm_ratio")
+"""Metrics against a model's own base, which is not the comparison's."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,8 @@ class Results:
     plan: Plan
     seeds: list[int]
     methods: dict[str, MethodResults]
+    others: dict[str, Values]
+    """Models that nothing here trained: metric -> [1, prompts, K] of the unseen prompts."""
 
     @property
     def splits(self) -> list[str]:
@@ -75,11 +95,13 @@ class Results:
         ]
 
 
-def collect(plan: Plan) -> Results:
-    """Read the seeds that every method has finished.
+def collect(plan: Plan, beside: Sequence[Path] = ()) -> Results:
+    """Read the seeds that every method has finished, and the evaluations ``beside`` them: folders
+    that ``adrpo evaluate`` wrote.
 
     Raises AdrpoError where there is none, a run is not of its recipe, the runs were evaluated on
-    different prompts, or the values of an evaluation are missing.
+    different prompts, the values of an evaluation are missing, or a model was not measured like
+    the runs.
     """
     jobs = jobs_of(plan)
     unfinished = [job for job in jobs if not job.is_finished()]
@@ -99,7 +121,7 @@ def collect(plan: Plan) -> Results:
         methods[method.name] = _method(method.name, method.settings, folders)
     check_evaluated_alike({name: method.settings for name, method in methods.items()})
     _check_same_prompts([folder for method in methods.values() for folder in method.folders])
-    return Results(plan, seeds, methods)
+    return Results(plan, seeds, methods, _others(beside, methods, plan.reference))
 
 
 def read_listing(folder: Path) -> dict[str, Any]:
@@ -141,6 +163,56 @@ def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> S
     return SplitResults(
         steps, curves, base, final, _categories(read_listing(runs[0].path), split, prompts)
     )
+
+
+def _others(
+    folders: Sequence[Path], methods: dict[str, MethodResults], reference: str
+) -> dict[str, Values]:
+    """The last evaluation of each folder, by the folder's name."""
+    found: dict[str, Values] = {}
+    for folder in folders:
+        name = folder.resolve().name
+        if name in (*methods, *found, BASE):
+            raise AdrpoError(
+                f"--beside: expected folders of other names than the rows of the table; received "
+                f"{folder} beside a row {name!r}; rename the folder"
+            )
+        run = RunDirectory.open(folder)
+        _check_measured_alike(run, methods[reference])
+        rows = run.read_evaluations(UNSEEN)
+        if not rows:
+            raise AdrpoError(f"--beside: expected an evaluation; {run.evaluations} has none")
+        values = _stack([_read_values(run, rows[-1]["step"], UNSEEN)])
+        found[name] = {key: table for key, table in values.items() if key not in AGAINST_ITS_BASE}
+    return found
+
+
+def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
+    """Raise AdrpoError where prompts, judges or rewards of the same name differ."""
+    received = method_settings(yaml.safe_load(run.read_config_yaml()))
+    differing = settings_that_differ(received, method.settings)
+    key = next((key for key in MEASURED_ALIKE if key in differing), None)
+    ours, theirs = (_terms(settings) for settings in (received, method.settings))
+    for term in ours.keys() & theirs.keys():
+        if key is None and ours[term] != theirs[term]:
+            key, differing = f"reward {term}", {f"reward {term}": (ours[term], theirs[term])}
+    listings = [read_listing(folder) for folder in (run.path, method.folders[0])]
+    if key is None and any(listings[0].get(k) != listings[1].get(k) for k in LISTED):
+        key, differing = "prompts", {"prompts": ("other prompts", "those of its samples/")}
+    if key is not None:
+        own, expected = differing[key]
+        raise AdrpoError(
+            f"--beside: expected a model that is measured like the runs; {run.path} has {key} = "
+            f"{own!r}, but {method.name} has {expected!r}; evaluate it with `adrpo evaluate MODEL "
+            f"--recipe RECIPE`, RECIPE one of the comparison's"
+        )
+
+
+def _terms(settings: Flat) -> dict[str, Any]:
+    """Name -> what decides the values, of the rewards."""
+    return {
+        term["name"]: (term.get("options"), term.get("logistic")) for term in settings["reward"]
+    }
 
 
 def _number(row: Row, key: str) -> float:
@@ -190,7 +262,7 @@ def _check_same_prompts(folders: Sequence[Path]) -> None:
     expected = read_listing(first)
     for folder in others:
         received = read_listing(folder)
-        if any(received.get(key) != expected.get(key) for key in ("held_out", "categories")):
+        if any(received.get(key) != expected.get(key) for key in LISTED):
             raise AdrpoError(
                 f"compare: expected all runs on the same held-out prompts; {first} and {folder} "
                 f"have different ones in samples/prompts.json; delete the run whose prompt file "

@@ -2,7 +2,8 @@
 
 After the figures of arXiv 2510.18053: trajectories of reward against diversity and divergence
 (Figure 3), learning curves (Figure 7), pictures of the methods side by side (Figures 1, 2, 5, 6),
-and, where it has been measured, the frontier of best of n.
+and, where it has been measured, the frontier of best of n. Where the KL of whole samples is known,
+the rewards stand over its root, as in arXiv 2210.10760 (Gao et al.).
 """
 
 import textwrap
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from adrpo.comparison.analysis import Analysis
+from adrpo.comparison.analysis import TOTAL, Analysis
 from adrpo.comparison.best_of_n import BestOfN
 from adrpo.comparison.collect import Array, Results, read_listing
 from adrpo.comparison.trade_offs import DIVERGENCES, DIVERSITIES
@@ -77,7 +78,10 @@ def draw_all(
             _trajectories(results, analysis, split, folder / f"trajectories-{split}.png"),
             _learning_curves(results, analysis, split, folder / f"curves-{split}.png"),
         ]
-    if best_of_n is not None:
+    over_kl = _rewards_over_kl(results, analysis, best_of_n, folder / "rewards-over-kl.png")
+    if over_kl is not None:
+        drawings.append(over_kl)
+    elif best_of_n is not None:
         drawings.append(_best_of_n(analysis, best_of_n, folder / "best-of-n.png"))
     drawings.append(_pictures(results, folder / "pictures.png"))
     return [drawing for drawing in drawings if drawing is not None]
@@ -205,6 +209,65 @@ def _learning_curves(
     )
 
 
+def _rewards_over_kl(
+    results: Results, analysis: Analysis, best: BestOfN | None, path: Path
+) -> Drawing | None:
+    """What is trained on (the proxy) and the primary metric (gold) over sqrt(KL), on one scale:
+    as changes from the base, in standard deviations of the base's samples."""
+    unseen = results.splits[0]
+    known = _shared_curves(results, unseen)
+    base = results.methods[results.plan.reference].splits[unseen].base
+    rewards = [metric for metric in dict.fromkeys((TOTAL, analysis.primary)) if metric in known]
+    if "kl" not in known or not rewards:
+        return None
+    if np.array_equal(base[rewards[0]], base[rewards[-1]], equal_nan=True):
+        # Gold itself is trained on.
+        rewards = rewards[:1]
+    styles = _styles(results)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(4.9 * len(rewards), 4.15), dpi=DPI, layout="constrained")
+        axes = figure.subplots(1, len(rewards), squeeze=False, sharey=True)
+        for panel, metric in zip(axes[0], rewards, strict=True):
+            # A base that is always wrong has no spread: its changes stay in the metric's unit.
+            location = float(np.nanmean(base[metric][0]))
+            scale = float(np.nanstd(base[metric][0])) or 1.0
+            for name, method in results.methods.items():
+                curves = method.splits[unseen].curves
+                gain = (curves[metric] - location) / scale
+                _trajectory(panel, np.sqrt(curves["kl"]), gain, *styles[name])
+            if best is not None and metric in best.metrics:
+                _frontier(panel, best, np.sqrt(best.kl), metric, location, scale)
+            panel.plot(0, 0, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)
+            panel.set_xlabel("√KL to the base, √nats")
+            panel.set_title(label(metric), fontsize=10, loc="left")
+        axes[0][0].set_ylabel("change, standard deviations of the base")
+        _legend(figure, styles, base=True)
+        _save(figure, path)
+    frontier = " Black: best of n of the base, with 95 % intervals over prompts." if best else ""
+    return Drawing(
+        path,
+        "Rewards over √KL",
+        "Means over seeds at each evaluation, from transparent (early) to a star (final, ± "
+        "standard error), as changes from the base in standard deviations of its samples. Where "
+        f"what is trained on rises and gold falls, the reward is over-optimised.{frontier}",
+        f"{' and '.join(map(label, rewards))} of {len(results.methods)} methods over the root of "
+        "the KL to the base.",
+    )
+
+
+def _frontier(
+    panel: Axes, best: BestOfN, x: Array, metric: str, location: float = 0.0, scale: float = 1.0
+) -> None:
+    """Best of n of a metric, in black, as (value - location) / scale at ``x``."""
+    table = np.array([tuple(interval) for interval in best.metrics[metric]])
+    means, lows, highs = ((table - location) / scale).T
+    panel.fill_between(x, lows, highs, color=BASE_COLOR, alpha=0.12, lw=0)
+    panel.plot(x, means, "o-", color=BASE_COLOR, ms=4)
+    for n, place, mean in zip(best.n, x, means, strict=True):
+        panel.annotate(f"n={n}", (place, mean), textcoords="offset points", xytext=(4, -10),
+                       fontsize=7.5, color="#62656b")  # fmt: skip
+
+
 def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:
     """The frontier against its exact KL, with the trained methods' values as lines."""
     wanted = [analysis.primary, *analysis.trained_on[:1], *DIVERSITIES]
@@ -217,12 +280,7 @@ def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:
     with mpl.rc_context(STYLE):
         figure, axes = _grid(1, len(metrics), width=3.7, height=3.1)
         for panel, metric in zip(axes[0], metrics, strict=True):
-            means, lows, highs = zip(*best.metrics[metric], strict=True)
-            panel.fill_between(best.kl, lows, highs, color=BASE_COLOR, alpha=0.12, lw=0)
-            panel.plot(best.kl, means, "o-", color=BASE_COLOR, ms=4)
-            for n, kl, mean in zip(best.n, best.kl, means, strict=True):
-                panel.annotate(f"n={n}", (kl, mean), textcoords="offset points", xytext=(4, -10),
-                               fontsize=7.5, color="#62656b")  # fmt: skip
+            _frontier(panel, best, np.array(best.kl), metric)
             for name, (color, _) in styles.items():
                 if metric in unseen.final[name]:
                     panel.axhline(

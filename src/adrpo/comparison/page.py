@@ -17,7 +17,7 @@ from adrpo.comparison.analysis import (
     to_json,
 )
 from adrpo.comparison.best_of_n import read_best_of_n
-from adrpo.comparison.collect import Results, read_listing
+from adrpo.comparison.collect import BASE, Results, read_listing
 from adrpo.comparison.figures import PICTURED_PROMPTS, Drawing, draw_all, in_sentence, label
 from adrpo.comparison.plan import settings_that_differ
 from adrpo.comparison.trade_offs import LOWER_IS_BETTER, TradeOff
@@ -38,7 +38,6 @@ from adrpo.report.summary import METRICS, SAMPLES, fixed
 from adrpo.runs.durable import write_durably
 from adrpo.runs.environment import environment_record
 
-BASE = "base"
 PAGE = "comparison.html"
 CROWDED = 2
 """Pictures shown of a prompt and method where they are large."""
@@ -67,7 +66,7 @@ def write_results(results: Results, command: str) -> Path:
 
 
 def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
-    """Table 1: the base and each method, the primary metric first."""
+    """Table 1: the base, other models, and each method, the primary metric first."""
     judged = [metric for metric in split.metrics if metric not in DESCRIPTIVE]
     ordered = sorted(judged, key=lambda metric: _order(metric, analysis.primary))
     columns = [
@@ -75,8 +74,10 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
         for metric in ordered
     ]
     rows: dict[str, dict[str, Cell]] = {
-        BASE: {metric: Cell(split.base[metric]) for metric in ordered if metric in split.base}
+        name: {metric: Cell(estimates[metric]) for metric in ordered if metric in estimates}
+        for name, estimates in {BASE: split.base, **split.others}.items()
     }
+    untrained = frozenset(rows)
     for name, estimates in split.final.items():
         differences, p_holm = split.difference.get(name, {}), split.p_holm.get(name, {})
         rows[name] = {
@@ -84,7 +85,7 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
             for metric in ordered
             if metric in estimates
         }
-    return ResultsTable(columns, rows, analysis.reference, frozenset({BASE}))
+    return ResultsTable(columns, rows, analysis.reference, untrained)
 
 
 def headline(analysis: Analysis) -> list[tuple[str, bool]]:
@@ -142,6 +143,7 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
         "reference": plan.reference,
         "primary": in_sentence(analysis.primary),
+        "others": list(results.others),
         "trained_on": [label(metric) for metric in analysis.trained_on],
         "splits": [_split_context(analysis, split) for split in analysis.splits],
         "figures": [

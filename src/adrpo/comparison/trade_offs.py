@@ -55,14 +55,17 @@ class TradeOff:
 def trade_offs(
     results: Results, split: str, primary: str, trained_on: list[str], resamples: int
 ) -> list[TradeOff]:
-    """The primary metric against diversities, what was trained on against divergences."""
+    """The primary metric against diversities and the KL of whole samples, what was trained on
+    against divergences."""
     curves = results.methods[results.plan.reference].splits[split].curves
     trained = next((name for name in trained_on if name in curves), primary)
     pairs = [(primary, price) for price in DIVERSITIES]
     pairs += [(trained, price) for price in DIVERGENCES]
+    # A proxy is bought with KL; what matters is how much of gold comes with it.
+    pairs += [(primary, "kl")]
     return [
         _trade_off(results, split, reward, price, resamples)
-        for reward, price in pairs
+        for reward, price in dict.fromkeys(pairs)
         if all(
             metric in method.splits[split].curves
             for method in results.methods.values()

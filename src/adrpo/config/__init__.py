@@ -1,8 +1,9 @@
 """Typed, closed, loud configuration: one YAML file, checked whole before anything is loaded.
 
 ``load_recipe`` reads a recipe or a run's ``config.yaml`` into a :class:`FlowConfig` or a
-:class:`LanguageConfig`, by its domain, ``load_config`` into the former;
-``config_to_yaml`` writes one back, and what it writes loads to an equal configuration.
+:class:`LanguageConfig`, by its domain, ``load_config`` into the former, and ``default_config``
+needs no file; ``config_to_yaml`` writes one back, and what it writes loads to an equal
+configuration.
 """
 
 from adrpo.config.algorithms import (
@@ -26,7 +27,7 @@ from adrpo.config.language import (
     LanguagePromptsConfig,
     LanguageTrainingConfig,
 )
-from adrpo.config.loading import config_to_yaml, load_config, load_recipe
+from adrpo.config.loading import config_to_yaml, default_config, load_config, load_recipe
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
 from adrpo.config.schema import (
     AdapterConfig,
@@ -68,6 +69,7 @@ __all__ = [
     "SamplingConfig",
     "TrainingConfig",
     "config_to_yaml",
+    "default_config",
     "find_recipe",
     "load_config",
     "load_recipe",

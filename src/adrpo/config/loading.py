@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from adrpo.errors import AdrpoError
 EXTENDS = "extends"
 METHOD = "method"
 DOMAIN = "domain"
+Config = TypeVar("Config", bound=FlowConfig | LanguageConfig)
 DOMAINS: dict[str, type[FlowConfig] | type[LanguageConfig]] = {
     "flow": FlowConfig,
     "llm": LanguageConfig,
@@ -63,12 +64,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig |
     data = form().model_dump(mode="json")
     for layer, content in layers:
         _merge(data, content, (), str(layer), origins)
+    return _checked(form, data, overrides, str(file), origins)
+
+
+def default_config(overrides: Sequence[str] = ()) -> FlowConfig:
+    """The defaults of a text-to-image configuration with ``overrides``, as ``load_config`` takes
+    and checks them."""
+    data = FlowConfig().model_dump(mode="json")
+    return _checked(FlowConfig, data, overrides, "the defaults", {})
+
+
+def _checked(
+    form: type[Config],
+    data: dict[str, Any],
+    overrides: Sequence[str],
+    file: str,
+    origins: dict[Location, str],
+) -> Config:
+    """``data`` with ``overrides`` as a configuration."""
     for override in overrides:
-        _apply(data, override, str(file), origins)
+        _apply(data, override, file, origins)
     try:
         return form.model_validate(data)
     except ValidationError as error:
-        raise AdrpoError(describe(error, origins, str(file))) from None
+        raise AdrpoError(describe(error, origins, file)) from None
 
 
 def _domain(layers: list[tuple[Path, dict[str, Any]]]) -> type[FlowConfig] | type[LanguageConfig]:

@@ -80,6 +80,11 @@ class ModelConfig(Section):
         description="Decode large images in overlapping tiles, blended at their seams. Ours.",
     )
     vae_slicing: bool = Field(default=False, description="Decode one image at a time. Ours.")
+    quantization: Literal["int8"] | None = Field(
+        default=None,
+        description="int8: the transformer's frozen weights in 8 bits, with a scale for each "
+        "output of a layer; needs bfloat16, gradient_checkpointing and the package torchao. Ours.",
+    )
 
     @field_validator("device")
     @classmethod
@@ -87,6 +92,23 @@ class ModelConfig(Section):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
             raise refusal(f"expected auto, cpu, mps, cuda or cuda:N, received {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _quantization_fits(self) -> Self:
+        if self.quantization is None:
+            return self
+        if self.dtype != "bfloat16":
+            raise conflict(
+                f"dtype: expected bfloat16 with model.quantization={self.quantization}, the type "
+                f"in which torchao multiplies; received {self.dtype}"
+            )
+        if not self.gradient_checkpointing:
+            raise conflict(
+                f"gradient_checkpointing: expected true with model.quantization="
+                f"{self.quantization}, since autograd would keep every layer's weight in 16 bits; "
+                f"received false"
+            )
+        return self
 
 
 class AdapterConfig(Section):

@@ -100,6 +100,40 @@ def best_of_n_kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
+def selection_kl(rewards: ArrayLike, n: int) -> NDArray[np.float64]:
+    """KL(best of n || base) of each prompt in nats, ties counted.
+
+    Of draws with equal rewards best of n keeps the base's proportions. With p the mass of such a
+    class and F that of the rewards up to it,
+
+        KL = sum over classes of q log(q / p),   q = F^n - (F - p)^n,
+
+    which is :func:`best_of_n_kl` where no draws tie, and 0 where all do. The masses are those of
+    the draws, so that there must be many more of them than n: the KL is at most the log of their
+    number.
+
+    Args:
+        rewards: [prompts, draws] of the base; -inf for a draw that loses against any other.
+        n: 1 or more.
+
+    Raises AdrpoError where n < 1, or a reward is NaN.
+    """
+    table = np.asarray(rewards, dtype=np.float64)
+    if n < 1 or table.ndim != 2 or np.isnan(table).any():
+        raise AdrpoError(
+            f"selection_kl: expected n of 1 or more and rewards [prompts, draws] without NaN; "
+            f"received n = {n} and shape {list(table.shape)}"
+        )
+    found = []
+    for row in table:
+        p = np.unique(row, return_counts=True)[1] / len(row)
+        up_to = p.cumsum()
+        q = up_to**n - (up_to - p) ** n
+        # Powers of small masses underflow to 0, where q log q is 0.
+        found.append(np.sum(q * np.log(np.where(q > 0, q, p) / p)))
+    return np.array(found)
+
+
 def _points(points: ArrayLike) -> NDArray[np.float64]:
     table = np.asarray(points, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != 2 or not np.isfinite(table).all():

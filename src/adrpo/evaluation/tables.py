@@ -200,10 +200,12 @@ def legend(table: ResultsTable) -> str:
         (len(cell.estimate.by_seed) for row in table.rows.values() for cell in row.values()),
         default=0,
     )
+    alone = [name for name in table.rows if name in table.unranked]
+    note = f" Not trained here, so over prompts and samples alone: {', '.join(alone)}."
     return (
         f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
         f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after "
-        f"Holm's correction."
+        f"Holm's correction.{note if len(alone) > 1 else ''}"
     )
 
 

@@ -1,7 +1,8 @@
 """Loads a diffusers pipeline as the policy of its family."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from adrpo.flow.families.sana import SanaPolicy
 from adrpo.flow.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.families.z_image import ZImagePolicy
 from adrpo.flow.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
+from adrpo.flow.quantization import quantization_config
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "FluxPipeline": FluxPolicy,
@@ -55,9 +57,29 @@ def _check_weights(folder: Path) -> None:
             )
 
 
-def _locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Folder and index of a folder or a Hub id, whose class is checked before its weights are
-    fetched; the folder of a Hub id is its snapshot, which holds no more than the index yet."""
+@contextmanager
+def naming_the_model(pretrained: str) -> Iterator[None]:
+    """What goes wrong inside with a folder or on the way to the Hub becomes an AdrpoError."""
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        yield
+    except (OSError, HFValidationError, RepositoryNotFoundError) as error:
+        raise AdrpoError(
+            f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
+            f"the Hugging Face Hub; received {pretrained!r}, which can't be loaded: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def source_of(model: ModelConfig) -> str | Path:
+    """The folder or Hub id of ``model``."""
+    return weights_path("pipeline") if model.pretrained == "embedded" else model.pretrained
+
+
+def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Folder and index of a folder or a Hub id; the folder of a Hub id is its snapshot, which
+    holds no more than the index yet."""
     from huggingface_hub import hf_hub_download
 
     folder = Path(source)
@@ -66,15 +88,11 @@ def _locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
         raise AdrpoError(
             f"model.pretrained: expected a folder in diffusers' layout; {folder} has no {INDEX}"
         )
-    parts = json.loads(index.read_text(encoding="utf-8"))
-    _check_family(parts.get("_class_name"), f"{INDEX} of {source}")
-    if folder.is_dir():
-        _check_weights(folder)
-    return index.parent, parts
+    return index.parent, json.loads(index.read_text(encoding="utf-8"))
 
 
-def _load_pipeline(
-    source: str | Path, parts: dict[str, Any], dtype: torch.dtype, *, with_encoders: bool
+def load_pipeline(
+    source: str | Path, parts: dict[str, Any], model: ModelConfig, *, with_encoders: bool
 ) -> Any:
     """The pipeline on the CPU; without encoders theirs are neither fetched nor read."""
     from diffusers import DiffusionPipeline
@@ -85,7 +103,12 @@ def _load_pipeline(
         for part, kind in parts.items()
         if kind == [None, None] or (part.startswith(ENCODER) and not with_encoders)
     }
-    return DiffusionPipeline.from_pretrained(source, dtype=dtype, **absent)
+    return DiffusionPipeline.from_pretrained(
+        source,
+        dtype=getattr(torch, model.dtype),
+        quantization_config=quantization_config(model, parts),
+        **absent,
+    )
 
 
 def load_policy(
@@ -101,28 +124,22 @@ def load_policy(
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, or its autoencoder has no tiles or slices where they are asked for.
     """
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    embedded = model.pretrained == "embedded"
-    source = weights_path("pipeline") if embedded else model.pretrained
+    source = source_of(model)
     release = model.encoders == "released" and prompt_sets is not None
     wanted = list(prompt_sets or ())
     device = resolve_device(model.device)
-    try:
-        folder, parts = _locate(source)
+    with naming_the_model(model.pretrained):
+        folder, parts = locate(source)
+        # Before the weights are fetched.
+        _check_family(parts.get("_class_name"), f"{INDEX} of {source}")
+        if Path(source).is_dir():
+            _check_weights(folder)
         family = SUPPORTED[parts["_class_name"]]
+        embedded = model.pretrained == "embedded"
         tokens = model.max_sequence_length or (1 if embedded else family.tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         warm = release and _has_all(embeddings, wanted, family)
-        pipeline = _load_pipeline(
-            source, parts, getattr(torch, model.dtype), with_encoders=not warm
-        )
-    except (OSError, HFValidationError, RepositoryNotFoundError) as error:
-        raise AdrpoError(
-            f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
-            f"the Hugging Face Hub; received {model.pretrained!r}, which can't be loaded: "
-            f"{str(error).strip().splitlines()[0]}"
-        ) from error
+        pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
     for part in text_encoders(pipeline).values() if release else (pipeline,):
         part.to(device)
     pipeline.set_progress_bar_config(disable=True)
@@ -140,7 +157,9 @@ def load_policy(
             policy.encode(prompts)
         policy.release_encoders()
         pipeline.to(device)
-    _save_memory(pipeline, model)
+    if model.gradient_checkpointing:
+        pipeline.transformer.enable_gradient_checkpointing()
+    decode_in_parts(pipeline, model)
     return policy
 
 
@@ -176,10 +195,11 @@ def _has_all(
     return all([embeddings.find(prompts) is not None for prompts in needed])
 
 
-def _save_memory(pipeline: Any, model: ModelConfig) -> None:
-    """Switch on what trades time for memory."""
-    if model.gradient_checkpointing:
-        pipeline.transformer.enable_gradient_checkpointing()
+def decode_in_parts(pipeline: Any, model: ModelConfig) -> None:
+    """Switch on tiles and slices where ``model`` asks for them.
+
+    Raises AdrpoError where the autoencoder has none.
+    """
     for key, switch in (("vae_tiling", "enable_tiling"), ("vae_slicing", "enable_slicing")):
         if not getattr(model, key):
             continue

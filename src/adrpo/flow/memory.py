@@ -9,6 +9,9 @@ comes the largest of what an update, the sampler and the autoencoder need at a t
     sampling  the block at work, twice as many rows with classifier-free guidance
     decoding  three maps of the decoder's last stage, at the image's full size
 
+Quantised weights take a byte each; an update holds those of one block in ``model.dtype`` beside
+them, since autograd keeps what a layer multiplied by.
+
 and ``OVERHEAD`` for the CUDA context and what its allocator can't use. Assumed: attention that
 keeps no matrix of scores (torch's fused kernels), adapters on all attention layers, and prompts
 as long as ``max_sequence_length``.
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from adrpo.flow.architectures import Architecture
 from adrpo.flow.pairs import BATCH as PAIRS_BATCH
+from adrpo.flow.quantization import BLOCK_WEIGHTS
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig
@@ -191,7 +195,7 @@ def estimate(
     context = text_tokens(architecture, config) * architecture.context_width
     return Estimate(
         resident={
-            "transformer": size * counts["transformer"],
+            "transformer": (1 if model.quantization else size) * counts["transformer"],
             "text encoders": 0.0
             if model.encoders == "released"
             else size * architecture.encoder_parameters,
@@ -242,7 +246,8 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         height, width = min(height, tile), min(width, tile)
     maps = 3 * architecture.decoder_width * height * width * size
     return {
-        "update": rows * _doubled(architecture, training.guidance_scale) * (kept + at_work),
+        "update": rows * _doubled(architecture, training.guidance_scale) * (kept + at_work)
+        + (size * BLOCK_WEIGHTS * architecture.width**2 if model.quantization else 0),
         "sampling": images * _doubled(architecture, most_guided) * at_work,
         "decoding": (1 if model.vae_slicing else images) * maps,
     }

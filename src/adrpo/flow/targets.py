@@ -1,118 +1,150 @@
-"""``adrpo sample`` and ``adrpo evaluate``: a run or a pretrained model by its name."""
+"""``adrpo sample`` and ``adrpo evaluate``: a run, or any pipeline of diffusers, by its name."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adrpo.config import (
-    EvaluationConfig,
     FlowConfig,
-    ModelConfig,
-    SamplingConfig,
+    config_to_yaml,
+    default_config,
+    find_recipe,
     load_config,
 )
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.values import summarise
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.loading import load_policy
+from adrpo.flow.pipeline_sampler import PipelineSampler, load_sampler
 from adrpo.flow.policy import WEIGHTS_NAME, PipelinePolicy
 from adrpo.flow.rollout import initial_noise
 from adrpo.rewards.loading import build_reward
+from adrpo.runs.directory import RunDirectory
 
-BATCH = 64
-"""Images drawn at once by ``sample_images``."""
-
-
-def _is_run(target: str) -> bool:
-    return (Path(target) / "config.yaml").is_file()
+OF_THE_MODEL = ("max_sequence_length", "height", "width")
+"""Keys of ``model`` that a recipe sets for its own model, and another one has values of its own."""
 
 
-def _config(target: str) -> FlowConfig:
-    """The run's own configuration, or the defaults around a pretrained model."""
-    if _is_run(target):
-        return load_config(Path(target) / "config.yaml")
-    return FlowConfig(model=ModelConfig(pretrained=target))
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is drawn from, and under which settings.
 
+    ``name`` as the user gave it; ``config`` is the run's own or a recipe's, around this model;
+    ``adapter``, the folder of a LoRA adapter, and the ``step`` at which training left it.
+    """
 
-def _policy(
-    target: str, config: FlowConfig, prompt_sets: Sequence[Sequence[str]]
-) -> PipelinePolicy:
-    policy = load_policy(config.model, prompt_sets=prompt_sets)
-    if _is_run(target):
-        final = Path(target) / "final"
-        if not (final / WEIGHTS_NAME).is_file():
+    name: str
+    config: FlowConfig
+    adapter: Path | None
+    step: int
+
+    @classmethod
+    def resolve(
+        cls,
+        name: str,
+        *,
+        recipe: str | None = None,
+        overrides: Sequence[str] = (),
+        prompts: str | None = None,
+        lora: Path | None = None,
+    ) -> "Target":
+        """A run's folder with its own settings and adapter, or a model with the settings of
+        ``recipe`` (the defaults without one) and the adapter ``lora``, if any.
+
+        A model that is not the recipe's has its own image size and number of tokens, unless
+        ``overrides`` set them. ``prompts`` takes the place of the held-out ones; unlike these it
+        may be what was trained on.
+
+        Raises AdrpoError where a run is not finished, or is named beside a recipe or an adapter;
+        where ``lora`` is no folder; and as :func:`~adrpo.config.load_config` does.
+        """
+        run = Path(name)
+        if not (run / "config.yaml").is_file():
+            if lora is not None and not lora.is_dir():
+                raise AdrpoError(f"--lora: expected the folder of a LoRA adapter; received {lora}")
+            config = _on(prompts, _around(name, recipe, overrides))
+            return cls(name=name, config=config, adapter=lora, step=0 if lora is None else 1)
+        if recipe is not None or lora is not None:
             raise AdrpoError(
-                f"expected a finished run with {final / WEIGHTS_NAME}; {target} has none yet; "
-                f"finish it with --resume"
+                f"expected --recipe and --lora beside a model only; {name} is a run, which has "
+                f"settings and an adapter of its own; leave them out"
             )
-        policy.load_adapter(final)
-    return policy
+        if not (run / "final" / WEIGHTS_NAME).is_file():
+            raise AdrpoError(
+                f"expected a finished run with {run / 'final' / WEIGHTS_NAME}; {name} has none "
+                f"yet; finish it with --resume"
+            )
+        config = _on(prompts, load_config(run / "config.yaml", overrides))
+        return cls(name=name, config=config, adapter=run / "final", step=config.training.steps)
+
+    def load(self, prompt_sets: Sequence[Sequence[str]]) -> PipelinePolicy | PipelineSampler:
+        """The model with its adapter; ``prompt_sets`` are all that will be encoded."""
+        model = load_sampler(self.config.model, prompt_sets=prompt_sets)
+        if self.adapter is not None:
+            model.load_adapter(self.adapter)
+        return model
+
+
+def _around(pretrained: str, recipe: str | None, overrides: Sequence[str]) -> FlowConfig:
+    """The settings of a recipe, with another model in its place."""
+    if recipe is None:
+        config = default_config(overrides)
+    else:
+        file = find_recipe(recipe)
+        another = load_config(file).model.pretrained != pretrained
+        own = [f"model.{key}=null" for key in OF_THE_MODEL] if another else []
+        config = load_config(file, [*own, *overrides])
+    model = config.model.model_copy(update={"pretrained": pretrained})
+    return config.model_copy(update={"model": model})
+
+
+def _on(prompts: str | None, config: FlowConfig) -> FlowConfig:
+    """``config`` with other held-out prompts."""
+    if prompts is None:
+        return config
+    section = config.prompts.model_copy(update={"held_out": prompts})
+    return config.model_copy(update={"prompts": section})
 
 
 def sample_images(
-    target: str,
-    prompts: Sequence[str],
-    *,
-    steps: int,
-    guidance_scale: float,
-    seed: int,
-    output_dir: Path,
+    target: Target, prompts: Sequence[str], *, seed: int, output_dir: Path
 ) -> list[Path]:
-    """Draw one image for each prompt into ``output_dir``; the noise depends on ``seed`` alone."""
-    batches = [prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH)]
-    policy = _policy(target, _config(target), batches)
-    sampling = SamplingConfig(steps=steps, guidance_scale=guidance_scale)
-    x_0 = initial_noise(len(prompts), policy.latent_shape, seed, "sample")
+    """Draw one image for each prompt into ``output_dir``, as the evaluation of ``target`` draws;
+    the noise depends on ``seed`` alone."""
+    settings = target.config.evaluation
+    size = settings.batch_size
+    batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    model = target.load(batches)
+    x_0 = initial_noise(len(prompts), model.latent_shape, seed, "sample")
     output_dir.mkdir(parents=True, exist_ok=True)
     files = []
-    for batch, noise in zip(batches, x_0.split(BATCH), strict=True):
-        conditioning = policy.encode(batch)
-        for image in policy.decode(policy.sample(noise, conditioning, sampling)):
+    for batch, noise in zip(batches, x_0.split(size), strict=True):
+        conditioning = model.encode(batch)
+        for image in model.decode(model.sample(noise, conditioning, settings.sampling)):
             files.append(output_dir / f"{len(files):03d}.png")
             image.save(files[-1])
     return files
 
 
-def evaluate_target(
-    target: str,
-    *,
-    prompts: str,
-    size: int,
-    samples_per_prompt: int,
-    steps: int,
-    guidance_scale: float,
-    seed: int,
-    output: Path | None,
-) -> dict[str, Any]:
-    """Measure a run's model, or a pretrained one, with 95 % intervals.
+def evaluate_target(target: Target, output_dir: Path) -> dict[str, Any]:
+    """Measure ``target`` on the held-out prompts of its settings, with 95 % intervals.
 
-    For a run the row also holds ``<metric>_change`` against its base, paired prompt by prompt
-    and noise by noise. With ``output`` the row is written there as JSON.
+    ``output_dir`` becomes a run directory in which nothing was trained: config.yaml,
+    environment.json, evaluations.jsonl and samples/ as training writes them. A model with an
+    adapter is evaluated without it first (step 0), and its row then holds ``<metric>_change``,
+    paired prompt by prompt and noise by noise. Returns the last row.
     """
-    config = _config(target)
-    evaluation = EvaluationConfig(
-        samples_per_prompt=samples_per_prompt,
-        sampling=SamplingConfig(steps=steps, guidance_scale=guidance_scale),
-        seed=seed,
-        clip=config.evaluation.clip,
+    config = target.config
+    prompts = load_prompts(
+        config.prompts.held_out, size=config.prompts.held_out_size, seed=config.evaluation.seed
     )
-    asked = load_prompts(prompts, size=size, seed=seed)
-    policy = _policy(target, config, [[prompt.text for prompt in asked]])
-    evaluator = Evaluator(evaluation, policy, build_reward(config.reward, policy.device), asked)
-    base = None
-    if _is_run(target):
-        with policy.reference():
-            base = evaluator.measure().values
-    measured = evaluator.measure()
-    row: dict[str, Any] = {
-        "target": target,
-        "prompts": len(evaluator.prompts),
-        "samples": len(measured.images),
-    }
-    row |= summarise(measured.values, evaluator.categories, base, seed=seed)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    model = target.load([[prompt.text for prompt in prompts]])
+    reward = build_reward(config.reward, model.device)
+    evaluator = Evaluator(config.evaluation, model, reward, prompts)
+    run = RunDirectory.create(output_dir, config_to_yaml(config))
+    if target.adapter is not None:
+        with model.reference():
+            run.append_evaluation(evaluator.evaluate(run, 0) | {"target": target.name})
+    row = evaluator.evaluate(run, target.step) | {"target": target.name}
+    run.append_evaluation(row)
     return row

@@ -1,0 +1,160 @@
+"""A base in 8 bits under a LoRA adapter: how far it is from the base, and what training moves."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from tiny_pipelines import flux
+
+from adrpo.config import AdapterConfig, FlowConfig, ModelConfig, find_recipe, load_config
+from adrpo.errors import AdrpoError
+from adrpo.flow.architectures import PUBLISHED
+from adrpo.flow.loading import load_policy
+from adrpo.flow.memory import estimate
+from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.flow.quantization import BLOCK_WEIGHTS, quantization_config
+
+PROMPTS = ["a red circle", "a blue square"]
+RECIPE = "flow/flux-dev-int8-adrpo"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flux")
+    flux(distilled=True).save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path, quantization: str | None) -> PipelinePolicy:
+    settings = {
+        "pretrained": str(folder),
+        "dtype": "bfloat16",
+        "max_sequence_length": 32,
+        "height": 16,
+        "width": 24,
+        "device": "cpu",
+        "gradient_checkpointing": True,
+        "quantization": quantization,
+    }
+    return load_policy(ModelConfig.model_validate(settings))
+
+
+@pytest.fixture
+def policy(folder: Path) -> Iterator[PipelinePolicy]:
+    pytest.importorskip("torchao", reason="quantises with it: pip install torchao")
+    policy = load(folder, "int8")
+    torch.manual_seed(0)
+    policy.add_adapter(AdapterConfig(rank=2, alpha=4.0))
+    policy.pipeline.transformer.train()
+    yield policy
+
+
+def frozen(policy: PipelinePolicy) -> dict[str, torch.Tensor]:
+    """The frozen weights, as layers multiply by them."""
+    plain = {}
+    for name, tensor in policy.pipeline.transformer.named_parameters():
+        if "lora" not in name:
+            value = tensor if type(tensor) is torch.nn.Parameter else tensor.dequantize()
+            plain[name.replace(".base_layer", "")] = value.detach().clone()
+    return plain
+
+
+def velocity(policy: PipelinePolicy) -> torch.Tensor:
+    x_t = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    conditioning = policy.encode(PROMPTS)
+    return policy.velocity(x_t, torch.full((2,), 0.5), conditioning, guidance_scale=3.5)
+
+
+def test_each_weight_is_within_a_level_of_its_own(policy: PipelinePolicy, folder: Path) -> None:
+    transformer = policy.pipeline.transformer
+    quantised = {
+        name.replace(".base_layer", "")
+        for name, tensor in transformer.named_parameters()
+        if type(tensor).__name__ == "Int8Tensor"
+    }
+    ours, theirs = frozen(policy), frozen(load(folder, None))
+    assert ours.keys() == theirs.keys()
+    assert {name for name in theirs if theirs[name].ndim == 2} == quantised
+    for name, weight in theirs.items():
+        if name not in quantised:
+            assert torch.equal(ours[name], weight), name
+            continue
+        level = weight.abs().amax(dim=1, keepdim=True).float() / 127
+        error = (ours[name].float() - weight.float()).abs() / level
+        # Half a level; and both the scale and its product are rounded to bfloat16, by 2^-9 of up
+        # to 127 levels.
+        assert error.max() <= 0.5 + 2 * 127 / 2**9, name
+    assert quantised
+
+
+def test_a_step_moves_the_adapter_alone_and_lowers_the_loss(policy: PipelinePolicy) -> None:
+    before = frozen(policy)
+    assert {p.dtype for p in policy.adapter_parameters()} == {torch.float32}
+    with torch.no_grad():
+        base = velocity(policy)
+    target = base + torch.randn(base.shape, generator=torch.Generator().manual_seed(1))
+    loss = (velocity(policy) - target).square().mean()
+    loss.backward()
+    gradients = [p.grad for p in policy.adapter_parameters()]
+    steepness = sum(float(g.square().sum()) for g in gradients if g is not None)
+    # To first order the loss falls by lr |gradient|^2, here by a twentieth of itself: many times
+    # the rounding of bfloat16.
+    optimizer = torch.optim.SGD(policy.adapter_parameters(), lr=0.05 * loss.item() / steepness)
+    optimizer.step()
+    with torch.no_grad():
+        assert (velocity(policy) - target).square().mean() < 0.99 * loss.detach()
+        with policy.reference():
+            assert torch.equal(velocity(policy), base)
+    assert all(torch.equal(weight, before[name]) for name, weight in frozen(policy).items())
+
+
+def test_the_adapter_goes_to_another_copy_and_to_the_base_in_16_bits(
+    policy: PipelinePolicy, folder: Path, tmp_path: Path
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    policy.save_adapter(tmp_path)
+    again, plain = load(folder, "int8"), load(folder, None)
+    again.add_adapter(AdapterConfig(rank=2, alpha=4.0))
+    with torch.no_grad():
+        base, adapted = velocity(plain), velocity(policy)
+        again.load_adapter_state(policy.adapter_state())
+        assert torch.equal(velocity(again), adapted)
+        plain.load_adapter(tmp_path)
+        # The bases differ by the rounding to 8 bits; the adapter's change is far more than that.
+        assert (velocity(plain) - adapted).norm() < 0.2 * (adapted - base).norm()
+
+
+def test_without_torchao_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    model = load_config(find_recipe(RECIPE)).model
+    with pytest.raises(AdrpoError, match="pip install torchao"):
+        quantization_config(model, {"transformer": []})
+    with pytest.raises(AdrpoError, match="no transformer"):
+        quantization_config(model, {"_class_name": "StableDiffusionPipeline", "unet": []})
+
+
+@pytest.mark.parametrize("setting", ["dtype=float32", "gradient_checkpointing=false"])
+def test_what_quantised_weights_need_is_said_before_loading(setting: str) -> None:
+    key, _, value = setting.partition("=")
+    with pytest.raises(AdrpoError, match=f"model.{key}: expected .*received {value}"):
+        load_config(find_recipe(RECIPE), [f"model.{setting}"])
+
+
+def test_the_estimate_has_a_byte_a_weight_and_a_block_in_16_bits() -> None:
+    config = load_config(find_recipe(RECIPE))
+    assert isinstance(config, FlowConfig)
+    architecture = PUBLISHED[config.model.pretrained]
+    model = config.model.model_copy(update={"quantization": None})
+    half = estimate(architecture, config.model_copy(update={"model": model}))
+    quantised = estimate(architecture, config)
+    assert 2 * quantised.resident["transformer"] == half.resident["transformer"]
+    with torch.device("meta"):
+        (block,) = FluxTransformer2DModel(num_layers=1, num_single_layers=0).transformer_blocks
+    largest = sum(p.numel() for p in block.parameters() if p.ndim == 2)
+    assert largest == BLOCK_WEIGHTS * architecture.width**2
+    assert quantised.working["update"] - half.working["update"] == 2 * largest
