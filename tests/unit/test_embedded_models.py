@@ -24,7 +24,7 @@ from adrpo.embedded.weights import MODELS, weights_path
 from adrpo.rewards.image import ClipScore
 
 WEIGHTS = weights_path("pipeline").parent
-IMAGE_MODELS = sorted(set(MODELS) - {"language_model"})
+IMAGE_MODELS = sorted(set(MODELS) - {"language_model", "language_reward"})
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ MODELS = {
     "reward_clip": "the CLIP model that scores while training (transformers)",
     "evaluation_clip": "the CLIP model kept for evaluation (transformers)",
     "language_model": "the causal language model (transformers)",
+    "language_reward": "the reward model of the language model's answers (transformers)",
 }
 
 

@@ -90,19 +90,21 @@ class LanguageEvaluator:
         return row | summarise(values, self.categories, base, seed=settings.seed)
 
     @torch.no_grad()
-    def generate(self) -> Completions:
-        """``samples_per_prompt`` completions of each prompt, drawn as in training."""
+    def generate(self, draw: int = 0) -> Completions:
+        """``samples_per_prompt`` completions of each prompt, drawn as in training; ``draw`` 0 is
+        the evaluation's own, others are independent of it."""
         settings, trainer = self.config.evaluation, self.trainer
         model = trainer.accelerator.unwrap_model(trainer.model)
         training = model.training
         model.eval()
         prompts = [row["prompt"] for row in self.rows for _ in range(settings.samples_per_prompt)]
+        again = ("draw", draw) if draw else ()
         parts: list[Completions] = []
         # The run's own random state stays as it is, whatever is drawn here.
         devices = [model.device] if model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             for start in range(0, len(prompts), settings.batch_size):
-                stream = generator(settings.seed, "evaluation", start)
+                stream = generator(settings.seed, "evaluation", start, *again)
                 torch.manual_seed(stream.initial_seed())
                 parts.append(self._draw(model, prompts[start : start + settings.batch_size]))
         model.train(training)

@@ -13,6 +13,8 @@ from adrpo.rewards.completions import Completion
 Message = dict[str, str]
 
 PROBE = "a system turn"
+EMBEDDED = "embedded"
+"""Name of the model that the package carries."""
 
 
 class RewardModel:
@@ -32,7 +34,8 @@ class RewardModel:
 
     Args:
         model: a folder or Hub id of a model with a sequence-classification head of one output and
-            its tokenizer with a chat template.
+            its tokenizer with a chat template; "embedded" is the one that the package carries, of
+            answers to its questions.
         device: where the model runs.
         dtype: of its weights and arithmetic; in bfloat16 the last digits of a score depend on
             what is scored beside it.
@@ -60,7 +63,7 @@ class RewardModel:
             if value < 2:
                 raise AdrpoError(f"reward_model: expected {name} >= 2, received {value!r}")
         self.name = str(model)
-        self._model, self._tokenizer = _load(self.name, dtypes[dtype])
+        self._model, self._tokenizer = _load(_source(self.name), dtypes[dtype])
         self._model.to(device).eval().requires_grad_(False)
         self._device = torch.device(device)
         self.max_length, self.tokens_per_batch = max_length, tokens_per_batch
@@ -208,6 +211,15 @@ def _messages(turns: str | Sequence[Mapping[str, Any]], role: str) -> list[Messa
             )
         messages.append(_message(known["role"], known["content"]))
     return messages
+
+
+def _source(model: str) -> str:
+    """A folder or Hub id."""
+    if model != EMBEDDED:
+        return model
+    from adrpo.embedded.weights import weights_path
+
+    return str(weights_path("language_reward"))
 
 
 def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:

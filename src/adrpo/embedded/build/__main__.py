@@ -5,8 +5,9 @@ cards.
 All but the last two write float32 models (or the drawings) under DIR; export writes them in half
 precision into the package, cards the model cards beside them (after
 benchmarks/embedded_quality.py). The part language stands alone: it trains the language model,
-exports it and writes its card. ``--start`` names a folder of weights to go on from. Needs a C++
-compiler (torch.compile).
+exports it and writes its card; language-reward does so for the reward model of its answers, which
+are drawn from the exported language model. ``--start`` names a folder of weights to go on from.
+Needs a C++ compiler (torch.compile).
 """
 
 import argparse
@@ -24,6 +25,8 @@ from adrpo.embedded.build import (
     export,
     language,
     language_quality,
+    language_reward,
+    language_reward_quality,
     vae,
 )
 
@@ -38,6 +41,7 @@ PARTS = (
     "export",
     "cards",
     "language",
+    "language-reward",
 )
 CAPTION_NOISE = 0.25
 
@@ -75,14 +79,23 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
             )
         case "evaluation-clip":
             return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1500, start=start)
-        case "language":
-            trained = language.train(work / "language_model", steps=1500, seed=1)
-            folder = export.WEIGHTS / "language_model"
-            return trained | language_quality.publish(work / "language_model", folder, trained)
+        case "language" | "language-reward":
+            return _build_of_text(part, work)
         case "export":
             return export.export(work)
         case _:
             return cards.write_cards(work)
+
+
+def _build_of_text(part: str, work: Path) -> dict[str, Any]:
+    """Train, export and measure a model of text."""
+    name = "language_model" if part == "language" else "language_reward"
+    output, folder = work / name, export.WEIGHTS / name
+    if part == "language":
+        trained = language.train(output, steps=1500, seed=1)
+        return trained | language_quality.publish(output, folder, trained)
+    trained = language_reward.train(output, seed=1)
+    return trained | language_reward_quality.publish(output, folder, trained)
 
 
 def main() -> None:

@@ -50,9 +50,10 @@ class Answers(NamedTuple):
     nats: NDArray[np.float64]
 
 
-def export(work: Path, folder: Path) -> int:
-    """Copy model and tokenizer from ``work`` to ``folder`` in bfloat16; returns the bytes."""
-    model = Qwen3ForCausalLM.from_pretrained(work, dtype=torch.float32)
+def export(work: Path, folder: Path, form: type[Any] = Qwen3ForCausalLM) -> int:
+    """Copy the model of class ``form`` and its tokenizer from ``work`` to ``folder`` in bfloat16;
+    returns the bytes."""
+    model = form.from_pretrained(work, dtype=torch.float32)
     for file in folder.glob("*"):
         if file.name != "README.md":
             file.unlink()

@@ -1,0 +1,98 @@
+"""Best of n completions: more of them never lower the reward that is kept, and n = 1 is the
+evaluation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_language_runs import tiny_language_config, write_material
+from tiny_language_trainers import LANGUAGE_MARKS
+
+from adrpo.cli.compare import _select
+from adrpo.comparison import Plan, record
+from adrpo.comparison.best_of_n import FILE, read_best_of_n
+from adrpo.config import config_to_yaml
+from adrpo.evaluation.pareto import selection_kl
+from adrpo.evaluation.values import Values
+from adrpo.llm.best_of_n import best_of_n
+from adrpo.llm.evaluator import LanguageEvaluator
+from adrpo.llm.run import LanguageRun
+
+pytestmark = LANGUAGE_MARKS
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_material(tmp_path_factory.mktemp("material"))
+
+
+@pytest.fixture(scope="module")
+def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageEvaluator:
+    folder = tmp_path_factory.mktemp("evaluator")
+    return LanguageRun(tiny_language_config(material)).base_evaluator(folder)
+
+
+def test_the_best_of_one_is_the_evaluation_itself(evaluator: LanguageEvaluator) -> None:
+    measured = evaluator.values(evaluator.generate())
+    ((n, values),) = best_of_n(evaluator, [1])
+    assert n == 1
+    # The evaluation's KL is the policy's, here 0 token by token; of one there is no selection.
+    assert not measured.pop("kl").any() and not values.pop("kl").any()
+    assert values.keys() == measured.keys()
+    for name, column in measured.items():
+        assert np.array_equal(values[name], column, equal_nan=True), name
+
+
+def test_every_place_keeps_its_best_completion(evaluator: LanguageEvaluator) -> None:
+    """Against a loop over the draws, and all metrics from the completion that was kept."""
+    draws = [evaluator.values(evaluator.generate(draw)) for draw in range(3)]
+    assert not np.array_equal(draws[1]["entropy"], draws[2]["entropy"])
+    found: dict[int, Values] = dict(best_of_n(evaluator, [3, 1, 2]))
+    assert list(found) == [1, 2, 3]
+    for n, values in found.items():
+        for place in np.ndindex(values["reward"].shape):
+            best = max(draws[:n], key=lambda draw, place=place: draw["reward"][place])
+            for name in ("reward", "share_of_a", "entropy", "completion_length"):
+                assert values[name][place] == best[name][place]
+        rewards = np.concatenate([draw["reward"] for draw in draws], axis=1)
+        assert np.array_equal(values["kl"][:, 0], selection_kl(rewards, n))
+    assert found[3]["reward"].mean() > found[1]["reward"].mean()
+
+
+def test_an_unscored_completion_loses(
+    evaluator: LanguageEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = evaluator.values
+
+    def first_unscored(drawn: Any) -> Values:
+        values = original(drawn)
+        if not calls:
+            values["reward"][0, 0] = np.nan
+        calls.append(drawn)
+        return values
+
+    calls: list[Any] = []
+    monkeypatch.setattr(evaluator, "values", first_unscored)
+    ((_, values),) = best_of_n(evaluator, [2])
+    monkeypatch.undo()
+    other = evaluator.values(evaluator.generate(draw=1))
+    assert values["reward"][0, 0] == other["reward"][0, 0]
+
+
+def test_compare_measures_it_once_for_language_models(material: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
+    plan = Plan.resolve(tmp_path / "cmp", [str(recipe)], [], 1, None)
+    record(plan)
+    _select(plan, [1, 2])
+    written = (plan.folder / FILE).read_text()
+    assert json.loads(written)["n"] == [1, 2]
+    found = read_best_of_n(plan.folder)
+    assert found is not None
+    # Of two: between none and the KL without ties, log 2 - 1/2.
+    assert found.kl[0] == 0 < found.kl[1] < np.log(2) - 0.5
+    assert found.metrics["reward"][0].mean < found.metrics["reward"][1].mean
+    _select(plan, [1, 2, 4])
+    assert (plan.folder / FILE).read_text() == written
