@@ -5,7 +5,7 @@
 Trains every setting of ``tuning.yaml`` once, half as long as the comparison and with a seed that
 the comparison does not have. A method's best setting is the one with the largest hypervolume of
 gold accuracy and CLIP diversity (docs/comparison.md) on *training* prompts, so that no held-out
-prompt takes part in the choice. One seed, so small differences are noise; the table shows all
+prompt takes part in the choice; where none gains, the one that loses least gold accuracy. One seed, so small differences are noise; the table shows all
 trials.
 
 Written to benchmarks/results/tuning/: ``summary.json`` and ``table.md``. A stopped run goes on.
@@ -65,7 +65,11 @@ def rows_of(trials: dict[str, list[dict[str, Any]]], split: SplitAnalysis) -> li
     rows = []
     for method, settings in trials.items():
         names = [f"{method.split('/')[-1]}-{number}" for number in range(len(settings))]
-        best = max(names, key=lambda name: volumes[name].mean)
+        # A run that gains nothing at less diversity has the base's hypervolume.
+        best = max(
+            names,
+            key=lambda name: (volumes[name].mean, split.change[name]["gold_accuracy"].mean),
+        )
         for name, changes in zip(names, settings, strict=True):
             rows.append(
                 {

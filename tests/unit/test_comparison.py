@@ -127,6 +127,24 @@ def test_the_hypervolume_stands_on_the_base(plan: Plan, summary: dict[str, Any])
     assert reached["greedy"]["low"] <= reached["greedy"]["mean"] <= reached["greedy"]["high"]
 
 
+def test_more_diversity_than_the_base_has_is_no_merit(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
+    for seed in plan.seeds:
+        path = plan.run_folder(plan.methods[1], seed) / "evaluations.jsonl"
+        base, *later = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        for row in later:
+            row["gold_accuracy"] = base["gold_accuracy"]
+            row["clip_diversity"] = 2 * base["clip_diversity"]
+        path.write_text("".join(json.dumps(row) + "\n" for row in (base, *later)), encoding="utf-8")
+    gold = analyse(collect(plan), resamples=50).splits[0].trade_offs[0]
+    drawn = values(plan, plan.methods[1], "clip_diversity", 0, "values.json")[0]
+    right = values(plan, plan.methods[1], "gold_accuracy", 0, "values.json")[0].mean(1)
+    # Alone with the base's rectangle, from a corner one standard deviation below it. The values
+    # were written with six digits.
+    expected = pytest.approx([right.std() * drawn.std()] * 2, rel=1e-4)
+    assert list(gold.hypervolume["fixed"].by_seed) == expected
+
+
 def test_the_tables_hold_the_summary(plan: Plan, summary: dict[str, Any]) -> None:
     text = (plan.folder / "table-unseen.csv").read_text(encoding="utf-8")
     rows = {(row["method"], row["metric"]): row for row in csv.DictReader(io.StringIO(text))}

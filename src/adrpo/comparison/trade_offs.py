@@ -47,6 +47,7 @@ class TradeOff:
     reference_point: tuple[float, float]
     """Of the hypervolume, in (reward, price); a divergence is negated."""
     hypervolume: dict[str, SeedEstimate]
+    """Of evaluations whose diversity counts up to the base's."""
     difference: dict[str, SeedEstimate]
     """Of the hypervolume to the reference method's, paired by seed."""
     matched: list[Matched]
@@ -82,9 +83,14 @@ def _trade_off(results: Results, split: str, reward: str, price: str, resamples:
         _below_base(reference, reward),
         -DIVERGENCES[price] if price in DIVERGENCES else _below_base(reference, price),
     )
+    # More diversity than the base's is no merit: what is drawn or said worse varies more.
+    ceiling = _of_the_base(reference, price) if price in DIVERSITIES else math.inf
     areas = {
         name: np.array(
-            [hypervolume(path * (1, sign), corner) for path in trajectories(part, reward, price)]
+            [
+                hypervolume(np.minimum(path * (1, sign), (math.inf, ceiling)), corner)
+                for path in trajectories(part, reward, price)
+            ]
         )
         for name, part in parts.items()
     }
@@ -120,13 +126,16 @@ def _below_base(part: SplitResults, metric: str) -> float:
     return float(by_prompt.mean() - by_prompt.std())
 
 
+def _of_the_base(part: SplitResults, metric: str) -> float:
+    return float(np.nanmean(part.curves[metric][:, 0]))
+
+
 def _levels(reference: SplitResults, price: str) -> list[tuple[float, str]]:
     if price in DIVERGENCES:
         spent = float(np.nanmean(reference.curves[price][:, -1]))
         return [(spent / 2, "half of the reference's final divergence"),
                 (spent, "the reference's final divergence")]  # fmt: skip
-    base = float(np.nanmean(reference.curves[price][:, 0]))
-    name = DIVERSITIES[price]
+    base, name = _of_the_base(reference, price), DIVERSITIES[price]
     return [(level * base, f"{100 * level:.0f} % of the base's {name}") for level in KEPT_LEVELS]
 
 
