@@ -3,18 +3,26 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
+# The oldest TRL that pyproject.toml allows, and the tests of all that touches it.
+TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
+TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
+  tests/unit/test_llm_trainer.py tests/equivalence/test_language_run.py \
+  tests/equivalence/test_gguf_checkpoints.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint package check bench
+.PHONY: help demo test test-trl-lowest lint package check bench
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
 
 demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/report.html
 	@$(PY) -m adrpo demo --output-dir runs/demo
 
 test: $(VENV)/.installed-dev ## the fast test suite
 	@$(PY) -m pytest -m "not gpu and not slow"
+
+test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
+	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)
 
 lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 	@$(PY) -m ruff check .
@@ -24,7 +32,7 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test package ## all that CI runs
+check: lint test test-trl-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
@@ -43,4 +51,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development tools into $(VENV) (once) ..."
 	@$(INSTALL) '.[dev]'
+	@touch $@
+
+.trl-lowest/$(TRL_LOWEST): $(VENV)/.installed-dev
+	@echo "Installing TRL $(TRL_LOWEST) into .trl-lowest (alone: all else is that of $(VENV)) ..."
+	@rm -rf .trl-lowest
+	@$(PIP) install --no-deps --target .trl-lowest trl==$(TRL_LOWEST)
 	@touch $@

@@ -1,19 +1,23 @@
 """What ADRPOTrainer needs of TRL, and that a constant coefficient is stock GRPO bit for bit.
 
-Run it under every supported release of TRL: the source checks name the line that moved, the
-others show whether it matters.
+Run it under every supported release of TRL, as `make test-trl-lowest` does under the oldest: the
+source checks name the line that moved, the others show whether it matters.
 """
 
 import ast
 import inspect
+import os
 import textwrap
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import trl
 from datasets import Dataset
+from packaging.requirements import Requirement
 from peft import LoraConfig
 from tiny_language_trainers import LANGUAGE_MARKS
 from torch import Tensor
@@ -25,7 +29,19 @@ pytestmark = LANGUAGE_MARKS
 
 LOSS_TYPES = ["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"]
 BETA = 0.04
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 PROMPTS = Dataset.from_dict({"prompt": ["a b c", "d e f", "g h", "i j k l"]})
+
+
+def test_the_trl_under_test_is_the_one_that_is_meant() -> None:
+    """A stray folder on the path would make a run under another release prove nothing."""
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    ranges = [Requirement(line) for name in ("llm", "dev") for line in extras[name]]
+    supported = [one.specifier for one in ranges if one.name == "trl"]
+    assert len(supported) == 2 and supported[0] == supported[1]
+    assert trl.__version__ in supported[0]
+    # Set by make; without it any supported release will do.
+    assert trl.__version__ == os.environ.get("ADRPO_EXPECT_TRL", trl.__version__)
 
 
 def settings(folder: Path) -> dict[str, Any]:

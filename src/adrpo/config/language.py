@@ -25,7 +25,12 @@ class LanguageModelConfig(Section):
 
     pretrained: Text = Field(
         default="embedded",
-        description="'embedded', a folder, or a Hub id. Paper: Qwen2-0.5B and Qwen3-0.6B.",
+        description="'embedded', a folder, a Hub id, or 'package:NAME', the folder of an installed "
+        "Python package. Paper: Qwen2-0.5B and Qwen3-0.6B.",
+    )
+    gguf_file: Text | None = Field(
+        default=None,
+        description="GGUF file there, unpacked to dtype as it is loaded; null: safetensors. Ours.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Type of the weights, of the optimizer's state, too. Ours."
@@ -63,8 +68,8 @@ class LanguagePromptsConfig(Section):
 
     source: Text = Field(
         default="questions",
-        description="'questions', the path of a .jsonl or .csv file, a folder of a data set, or "
-        "the Hub id of one. Paper: RLHFlow/test_generation_2k.",
+        description="'questions', 'sums', the path of a .jsonl or .csv file, a folder of a data "
+        "set, or the Hub id of one. Paper: RLHFlow/test_generation_2k.",
     )
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from adrpo.config import LanguageAdapterConfig, LanguageConfig
+from adrpo.config import LanguageAdapterConfig, LanguageConfig, LanguageModelConfig
 from adrpo.llm.coefficient import CoefficientKind
 from adrpo.llm.config import ADRPOConfig
+from adrpo.llm.pretrained import loading_options
 from adrpo.rewards.base import RewardTerm
 from adrpo.runs.directory import RunDirectory
 
@@ -28,7 +29,7 @@ def trainer_arguments(
     micro = min(training.micro_batch_size, batch)
     return ADRPOConfig(
         output_dir=str(run.checkpoints),
-        model_init_kwargs={"dtype": config.model.dtype},
+        model_init_kwargs=_initialization(config.model),
         bf16=config.model.autocast == "bfloat16",
         fp16=False,
         gradient_checkpointing=config.model.gradient_checkpointing,
@@ -78,6 +79,16 @@ def trainer_arguments(
         disable_tqdm=True,
         log_level="error",
     )
+
+
+def _initialization(model: LanguageModelConfig) -> dict[str, Any]:
+    options = loading_options(model)
+    if model.gguf_file is not None:
+        from transformers import AutoModelForCausalLM
+
+        # TRL looks for the class in a config.json, which a GGUF file stands in for.
+        options["architecture"] = AutoModelForCausalLM
+    return options
 
 
 def lora(adapter: LanguageAdapterConfig | None) -> Any:

@@ -4,10 +4,11 @@ from typing import Any
 
 from adrpo.config import LanguagePromptsConfig
 from adrpo.data.rows import load_rows, split_rows
+from adrpo.data.sums import split_sums
 from adrpo.embedded.questions import question_set
-from adrpo.errors import AdrpoError
 
 QUESTIONS = "questions"
+SUMS = "sums"
 
 Row = dict[str, Any]
 
@@ -24,8 +25,12 @@ def load_prompt_rows(prompts: LanguagePromptsConfig) -> tuple[list[Row], list[Ro
             _questions(train_size, prompts.split_seed, held_out=False),
             _questions(held_out_size, prompts.split_seed, held_out=True),
         )
-    rows = load_rows(prompts.source, prompt=prompts.column)
-    train, held_out = split_rows(rows, seed=prompts.split_seed, held_out=prompts.held_out)
+    seed, share = prompts.split_seed, prompts.held_out
+    if prompts.source == SUMS:
+        train, held_out = split_sums(seed=seed, held_out=share)
+    else:
+        rows = load_rows(prompts.source, prompt=prompts.column)
+        train, held_out = split_rows(rows, seed=seed, held_out=share)
     return train[: prompts.train_size], held_out[: prompts.held_out_size]
 
 
@@ -39,22 +44,3 @@ def _questions(size: int, seed: int, *, held_out: bool) -> list[Row]:
 def categories_of(rows: list[Row]) -> list[str]:
     """The column "category" of each row, or the empty string."""
     return [str(row.get("category") or "") for row in rows]
-
-
-def model_source(pretrained: str) -> str:
-    """A folder or Hub id for ``from_pretrained``."""
-    from pathlib import Path
-
-    if pretrained == "embedded":
-        from adrpo.embedded.weights import weights_path
-
-        return str(weights_path("language_model"))
-    folder = Path(pretrained).expanduser()
-    if folder.exists():
-        return str(folder)
-    if folder.is_absolute() or pretrained.startswith((".", "~")) or pretrained.count("/") != 1:
-        raise AdrpoError(
-            f"model.pretrained: expected 'embedded', a folder or a Hub id ('owner/name'), received "
-            f"{pretrained!r}: there is no such folder"
-        )
-    return pretrained

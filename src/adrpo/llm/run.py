@@ -15,8 +15,9 @@ from transformers.trainer_callback import PrinterCallback
 from adrpo.config import LanguageConfig, config_to_yaml
 from adrpo.errors import AdrpoError
 from adrpo.llm.arguments import lora, reward_functions, trainer_arguments
-from adrpo.llm.data import load_prompt_rows, model_source
+from adrpo.llm.data import load_prompt_rows
 from adrpo.llm.evaluator import LanguageEvaluator
+from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.rewards.loading import build_reward
@@ -36,6 +37,7 @@ class LanguageRun:
 
     def __init__(self, config: LanguageConfig) -> None:
         self.config = config
+        self.source = model_source(config.model)
         self.train_rows, self.held_out = load_prompt_rows(config.prompts)
         on_gpu = config.model.device == "auto" and torch.cuda.is_available()
         device = "cuda" if on_gpu else "cpu"
@@ -74,19 +76,26 @@ class LanguageRun:
         trainer = self._trainer(run)
         rows = run.read_metrics()
         before = rows[-1]["wall_seconds"] if rows else 0.0
-        evaluator = LanguageEvaluator(
-            self.config, trainer, self._reference(trainer), self.terms, self.others, self.held_out
-        )
+        evaluator = self._evaluator(trainer)
         steps = self.config.training.steps
         with TrainingProgress(steps, completed=len(rows), enabled=progress) as bar:
             trainer.add_callback(Recorder(self.config, run, evaluator, bar, seconds_before=before))
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         _save_final(trainer, run)
 
+    def base_evaluator(self, folder: Path) -> LanguageEvaluator:
+        """The evaluator of the untrained model; what TRL writes goes to ``folder``."""
+        return self._evaluator(self._trainer(RunDirectory(folder)))
+
+    def _evaluator(self, trainer: ADRPOTrainer) -> LanguageEvaluator:
+        return LanguageEvaluator(
+            self.config, trainer, self._reference(trainer), self.terms, self.others, self.held_out
+        )
+
     def _trainer(self, run: RunDirectory) -> ADRPOTrainer:
-        source = model_source(self.config.model.pretrained)
+        source, options = self.source, tokenizer_options(self.config.model)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left")
+            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
         except (OSError, ValueError) as error:
             raise _not_loaded(source, error) from error
         try:
@@ -108,7 +117,7 @@ class LanguageRun:
         if trainer.ref_model is not None or self.config.adapter is not None:
             return None
         model: Any = AutoModelForCausalLM.from_pretrained(
-            model_source(self.config.model.pretrained), dtype=self.config.model.dtype
+            self.source, **loading_options(self.config.model)
         )
         return model.to(trainer.accelerator.device).eval().requires_grad_(False)
 

