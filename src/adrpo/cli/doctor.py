@@ -169,11 +169,11 @@ def check_recipe(findings: Findings, recipe: str) -> None:
         findings.bad("configuration", str(error))
         return
     findings.ok("configuration", "valid")
-    _check_model(findings, "model", config.model.pretrained)
     _check_rewards(findings, config.reward)
     if not isinstance(config, FlowConfig):
         _check_language(findings, config)
         return
+    _check_model(findings, "model", config.model.pretrained)
     _check_model(findings, "evaluation.clip", config.evaluation.clip)
     prompts = _check_prompts(findings, config)
     _check_device(findings, config)
@@ -187,7 +187,15 @@ def _check_language(findings: Findings, config: "LanguageConfig") -> None:
         findings.bad("packages", f"no {' and no '.join(missing)}: pip install 'adrpo[llm]'")
         return
     from adrpo.llm.data import load_prompt_rows
+    from adrpo.llm.pretrained import PACKAGE, model_source
 
+    if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
+        _check_model(findings, "model", config.model.pretrained)
+    else:
+        try:
+            findings.ok("model", f"folder {model_source(config.model)}")
+        except AdrpoError as error:
+            findings.bad("model", str(error))
     _check_rewards(findings, config.evaluation.rewards)
     try:
         train, held_out = load_prompt_rows(config.prompts)
