@@ -7,13 +7,14 @@ import typer
 
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
+from adrpo.errors import AdrpoError
 
 Name = Annotated[
     str,
     typer.Argument(
         metavar="RUN_OR_MODEL",
         help="Folder of a run, `embedded`, or any text-to-image pipeline of diffusers: a folder "
-        "in its layout, or a Hub id.",
+        "in its layout, or a Hub id. Beside a recipe of the domain llm, a language model.",
     ),
 ]
 Recipe = Annotated[
@@ -65,12 +66,16 @@ def sample(
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
 ) -> None:
-    """Draw one picture for each prompt."""
+    """Draw one picture for each prompt, or let a language model complete it."""
     from adrpo.data.prompts import load_prompts
     from adrpo.flow.targets import Target, sample_images
 
     silence_loading()
     sampling = _sampling(steps, guidance_scale)
+    if _is_language(target, recipe):
+        _refuse_for_language(sampling, prompts, lora)
+        _complete(target, recipe, settings or [], prompt or [], seed)
+        return
     found = Target.resolve(
         target, recipe=recipe, overrides=[*sampling, *(settings or [])], prompts=prompts, lora=lora
     )
@@ -112,21 +117,66 @@ def evaluate(
     from adrpo.flow.targets import Target, evaluate_target
 
     silence_loading()
-    overrides = _sampling(steps, guidance_scale) + _given(
+    counts = _given(
         {
             "prompts.held_out_size": size,
-            # Pictures of no more prompts than there are.
-            "evaluation.strip_prompts": None if size is None else min(size, 6),
             "evaluation.samples_per_prompt": samples_per_prompt,
             "evaluation.seed": seed,
         }
     )
-    found = Target.resolve(
-        target, recipe=recipe, overrides=[*overrides, *(settings or [])], prompts=prompts, lora=lora
-    )
+    # Pictures of no more prompts than there are.
+    strip = _given({"evaluation.strip_prompts": None if size is None else min(size, 6)})
     folder = free_folder(output_dir)
-    typer.echo("\n".join(metric_lines(evaluate_target(found, folder))))
+    if _is_language(target, recipe):
+        _refuse_for_language(_sampling(steps, guidance_scale), prompts, lora)
+        row = _evaluate_language(target, recipe, [*counts, *(settings or [])], folder)
+    else:
+        settings = [*_sampling(steps, guidance_scale), *counts, *strip, *(settings or [])]
+        row = evaluate_target(
+            Target.resolve(target, recipe=recipe, overrides=settings, prompts=prompts, lora=lora),
+            folder,
+        )
+    typer.echo("\n".join(metric_lines(row)))
     typer.echo(f"Evaluation: {folder}")
+
+
+def _is_language(target: str, recipe: str | None) -> bool:
+    """Whether ``target`` is a run of the domain llm, or stands beside a recipe of it."""
+    from adrpo.config import LanguageConfig, find_recipe, load_recipe
+
+    own = Path(target) / "config.yaml"
+    source = own if own.is_file() else None if recipe is None else find_recipe(recipe)
+    return source is not None and isinstance(load_recipe(source), LanguageConfig)
+
+
+def _refuse_for_language(sampling: list[str], prompts: str | None, lora: Path | None) -> None:
+    given = {"--steps or --guidance-scale": bool(sampling), "--prompts": prompts, "--lora": lora}
+    for option, value in given.items():
+        if value:
+            raise AdrpoError(
+                f"expected no {option} for a language model, which has none; received one; name "
+                f"what it is asked with --prompt or --set prompts.source=FILE"
+            )
+
+
+def _complete(
+    target: str, recipe: str | None, overrides: list[str], prompts: list[str], seed: int
+) -> None:
+    from adrpo.llm.targets import LanguageTarget, sample_completions
+
+    found = LanguageTarget.resolve(target, recipe=recipe, overrides=overrides)
+    for prompt, completion in sample_completions(found, prompts, seed=seed):
+        typer.echo(f"{prompt}\n    {completion}")
+
+
+def _evaluate_language(
+    target: str, recipe: str | None, overrides: list[str], folder: Path
+) -> dict[str, Any]:
+    from adrpo.llm.targets import LanguageTarget, evaluate_target
+
+    return evaluate_target(
+        LanguageTarget.resolve(target, recipe=recipe, overrides=overrides), folder
+    )
 
 
 def _sampling(steps: int | None, guidance_scale: float | None) -> list[str]:

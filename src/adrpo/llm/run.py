@@ -130,6 +130,28 @@ def _not_loaded(source: str, error: Exception) -> AdrpoError:
     )
 
 
+def load_final(trainer: ADRPOTrainer, config: LanguageConfig, final: Path) -> None:
+    """Put the weights that training left in ``final`` into the model of ``trainer``.
+
+    Raises AdrpoError where they are not those of ``config``'s model.
+    """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    try:
+        if config.adapter is None:
+            trained = AutoModelForCausalLM.from_pretrained(final, dtype=config.model.dtype)
+            model.load_state_dict(trained.state_dict())
+            return
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(final)))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdrpoError(
+            f"{final}: expected the weights that this run's training left, received others or "
+            f"none: {reason}"
+        ) from error
+
+
 def latest_complete(checkpoints: Path) -> Path | None:
     """The latest checkpoint that was written to its end; its own state comes last."""
     complete = [path for path in checkpoints.glob("checkpoint-*") if (path / STATE_FILE).is_file()]

@@ -1,0 +1,87 @@
+"""Evaluating and sampling a language model again, from what its run left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_language_runs import tiny_language_config, write_material
+from tiny_language_trainers import LANGUAGE_MARKS
+
+from adrpo.cli.app import app
+from adrpo.config import config_to_yaml
+from adrpo.errors import AdrpoError
+from adrpo.llm.run import LanguageRun
+from adrpo.llm.targets import LanguageTarget, evaluate_target, sample_completions
+from adrpo.runs.directory import RunDirectory
+
+pytestmark = LANGUAGE_MARKS
+
+LORA: dict[str, Any] = {"rank": 4, "alpha": 8.0}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_material(tmp_path_factory.mktemp("material"))
+
+
+@pytest.fixture(scope="module", params=[None, LORA], ids=["all weights", "LoRA"])
+def run(
+    request: pytest.FixtureRequest, material: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    config = tiny_language_config(
+        material,
+        adapter=request.param,
+        # Without a reference of TRL's own, so that the evaluation keeps one.
+        algorithm={"method": "fixed_beta", "beta_0": 0.0},
+    )
+    return LanguageRun(config).train(tmp_path_factory.mktemp("run") / "a", progress=False)
+
+
+def test_the_evaluation_of_a_run_is_its_own_last_one(run: Path, tmp_path: Path) -> None:
+    row = evaluate_target(LanguageTarget.resolve(str(run)), tmp_path / "again")
+    base, last = (RunDirectory.open(run).read_evaluations()[i] for i in (0, -1))
+    assert row == last | {"target": str(run)}
+    assert base["reward"] != last["reward"]
+    # And it can be evaluated beside others, as a run.
+    assert RunDirectory.open(tmp_path / "again").read_evaluations()[0]["reward"] == base["reward"]
+
+
+def test_sampling_asks_what_is_asked(run: Path, material: Path) -> None:
+    target = LanguageTarget.resolve(str(run))
+    first = sample_completions(target, ["a b c", "f e d"], seed=3)
+    assert [prompt for prompt, _ in first] == ["a b c", "f e d"]
+    assert sample_completions(target, ["a b c", "f e d"], seed=3) == first
+    assert sample_completions(target, ["a b c", "f e d"], seed=4) != first
+    # The weights are the trained ones: the base says something else with the same numbers.
+    config = material / f"{run.parent.name}.yaml"
+    config.write_text(config_to_yaml(target.config), encoding="utf-8")
+    base = LanguageTarget.resolve(str(material / "model"), recipe=str(config))
+    assert sample_completions(base, ["a b c", "f e d"], seed=3) != first
+    # Without prompts, the held-out ones.
+    held_out = [row["prompt"] for row in LanguageRun(target.config).held_out]
+    assert [prompt for prompt, _ in sample_completions(target, [], seed=3)] == held_out
+
+
+def test_weights_of_another_model_are_refused(run: Path, tmp_path: Path) -> None:
+    target = LanguageTarget.resolve(str(run))
+    empty = LanguageTarget(name="run", config=target.config, final=tmp_path, step=4)
+    with pytest.raises(AdrpoError, match="expected the weights that this run's training left"):
+        sample_completions(empty, ["a b c"], seed=0)
+
+
+def test_the_command_line_tells_a_language_model_from_others(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app(["sample", str(run), "-p", "a b c", "--seed", "3"], standalone_mode=False)
+    ((prompt, completion),) = sample_completions(
+        LanguageTarget.resolve(str(run)), ["a b c"], seed=3
+    )
+    assert capsys.readouterr().out == f"{prompt}\n    {completion}\n"
+    app(["evaluate", str(run), "--samples-per-prompt", "3"], standalone_mode=False)
+    assert "change against the base" in capsys.readouterr().out
+    rows = (tmp_path / "runs/evaluation/evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(row)["samples"] for row in rows] == [18, 18]
+    with pytest.raises(AdrpoError, match="expected no --steps or --guidance-scale"):
+        app(["sample", str(run), "--steps", "3"], standalone_mode=False)
