@@ -49,25 +49,29 @@ def test_the_evaluation_of_a_run_is_its_own_last_one(run: Path, tmp_path: Path) 
 
 def test_sampling_asks_what_is_asked(run: Path, material: Path) -> None:
     target = LanguageTarget.resolve(str(run))
-    first = sample_completions(target, ["a b c", "f e d"], seed=3)
+    first = sample_completions(target, ["a b c", "f e d"], size=2, seed=3)
     assert [prompt for prompt, _ in first] == ["a b c", "f e d"]
-    assert sample_completions(target, ["a b c", "f e d"], seed=3) == first
-    assert sample_completions(target, ["a b c", "f e d"], seed=4) != first
+    assert sample_completions(target, ["a b c", "f e d"], size=2, seed=3) == first
+    assert sample_completions(target, ["a b c", "f e d"], size=2, seed=4) != first
     # The weights are the trained ones: the base says something else with the same numbers.
     config = material / f"{run.parent.name}.yaml"
     config.write_text(config_to_yaml(target.config), encoding="utf-8")
     base = LanguageTarget.resolve(str(material / "model"), recipe=str(config))
-    assert sample_completions(base, ["a b c", "f e d"], seed=3) != first
+    assert sample_completions(base, ["a b c", "f e d"], size=2, seed=3) != first
     # Without prompts, the held-out ones.
-    held_out = [row["prompt"] for row in LanguageRun(target.config).held_out]
-    assert [prompt for prompt, _ in sample_completions(target, [], seed=3)] == held_out
+    held_out = [row["prompt"] for row in LanguageRun(target.config).held_out[:2]]
+    assert [prompt for prompt, _ in sample_completions(target, [], size=2, seed=3)] == held_out
 
 
 def test_weights_of_another_model_are_refused(run: Path, tmp_path: Path) -> None:
     target = LanguageTarget.resolve(str(run))
     empty = LanguageTarget(name="run", config=target.config, final=tmp_path, step=4)
     with pytest.raises(AdrpoError, match="expected the weights that this run's training left"):
-        sample_completions(empty, ["a b c"], seed=0)
+        sample_completions(empty, ["a b c"], size=2, seed=0)
+    with pytest.raises(AdrpoError, match="expected the weights that this run's training left"):
+        evaluate_target(empty, tmp_path / "out" / "evaluation")
+    # The base had been evaluated by then.
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_command_line_tells_a_language_model_from_others(
@@ -76,12 +80,14 @@ def test_the_command_line_tells_a_language_model_from_others(
     monkeypatch.chdir(tmp_path)
     app(["sample", str(run), "-p", "a b c", "--seed", "3"], standalone_mode=False)
     ((prompt, completion),) = sample_completions(
-        LanguageTarget.resolve(str(run)), ["a b c"], seed=3
+        LanguageTarget.resolve(str(run)), ["a b c"], size=1, seed=3
     )
     assert capsys.readouterr().out == f"{prompt}\n    {completion}\n"
     app(["evaluate", str(run), "--samples-per-prompt", "3"], standalone_mode=False)
     assert "change against the base" in capsys.readouterr().out
     rows = (tmp_path / "runs/evaluation/evaluations.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(row)["samples"] for row in rows] == [18, 18]
+    app(["sample", str(run), "--size", "3"], standalone_mode=False)
+    assert capsys.readouterr().out.count("\n    ") == 3
     with pytest.raises(AdrpoError, match="expected no --steps or --guidance-scale"):
         app(["sample", str(run), "--steps", "3"], standalone_mode=False)

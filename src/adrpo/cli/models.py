@@ -52,10 +52,10 @@ def sample(
     target: Name,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", "-p", help="A prompt; repeat for more. Without: --prompts."),
+        typer.Option("--prompt", "-p", help="A prompt; repeat for more. Without: held-out ones."),
     ] = None,
     prompts: Prompts = None,
-    size: Annotated[int, typer.Option(min=1, help="How many of --prompts.")] = 8,
+    size: Annotated[int, typer.Option(min=1, help="How many of the held-out prompts.")] = 8,
     steps: Steps = None,
     guidance_scale: Guidance = None,
     seed: Annotated[int, typer.Option(help="Seed of the noises.")] = 0,
@@ -66,7 +66,7 @@ def sample(
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
 ) -> None:
-    """Draw one picture for each prompt, or let a language model complete it."""
+    """Draw one picture for each prompt into a folder, or print a language model's completions."""
     from adrpo.data.prompts import load_prompts
     from adrpo.flow.targets import Target, sample_images
 
@@ -74,7 +74,7 @@ def sample(
     sampling = _sampling(steps, guidance_scale)
     if _is_language(target, recipe):
         _refuse_for_language(sampling, prompts, lora)
-        _complete(target, recipe, settings or [], prompt or [], seed)
+        _complete(target, recipe, settings or [], prompt or [], size=size, seed=seed)
         return
     found = Target.resolve(
         target, recipe=recipe, overrides=[*sampling, *(settings or [])], prompts=prompts, lora=lora
@@ -160,12 +160,18 @@ def _refuse_for_language(sampling: list[str], prompts: str | None, lora: Path | 
 
 
 def _complete(
-    target: str, recipe: str | None, overrides: list[str], prompts: list[str], seed: int
+    target: str,
+    recipe: str | None,
+    overrides: list[str],
+    prompts: list[str],
+    *,
+    size: int,
+    seed: int,
 ) -> None:
     from adrpo.llm.targets import LanguageTarget, sample_completions
 
     found = LanguageTarget.resolve(target, recipe=recipe, overrides=overrides)
-    for prompt, completion in sample_completions(found, prompts, seed=seed):
+    for prompt, completion in sample_completions(found, prompts, size=size, seed=seed):
         typer.echo(f"{prompt}\n    {completion}")
 
 

@@ -48,10 +48,20 @@ def train(
         typer.Option(help="Folder of the run.", show_default="runs/<recipe>"),
     ] = None,
     resume: Resume = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Take the evaluation of the untrained model from this run of the same model, "
+            "prompts, reward and evaluation.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Fine-tune a model by a recipe and write its report."""
     config = _resolve(recipe, overrides or [])
+    if base is not None and config.domain != "flow":
+        raise AdrpoError(f"--base: expected a recipe of the domain flow; received {config.domain}")
     if dry_run:
         _print_config(config)
         return
@@ -63,7 +73,7 @@ def train(
                 f"files; choose another --output-dir, or go on with that run by --resume"
             )
         again = ["train", recipe, *(overrides or [])]
-        _train(config, target, processes, resume=resume, again=again)
+        _train(config, target, processes, resume=resume, again=again, base=base)
 
 
 def demo(
@@ -152,11 +162,13 @@ def _train(
     *,
     resume: bool,
     again: list[str],
+    base: Path | None = None,
 ) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
     silence_loading()
+    options = {} if base is None else {"base": base}
     try:
-        run = _build(config).train(target, resume=resume, progress=True)
+        run = _build(config).train(target, resume=resume, progress=True, **options)
     except KeyboardInterrupt:
         if processes.is_main:
             print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)

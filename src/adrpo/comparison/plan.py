@@ -13,6 +13,7 @@ from typing import Any
 
 from adrpo.config import find_recipe, load_recipe
 from adrpo.errors import AdrpoError
+from adrpo.runs.base_evaluation import OF_THE_MACHINE
 from adrpo.runs.durable import write_durably
 from adrpo.runs.resuming import flatten
 
@@ -21,9 +22,6 @@ SEED_KEY = "training.seed"
 
 SHARED = ("domain", "model.", "prompts.", "evaluation.")
 """Keys and sections in which the recipes of a comparison must agree."""
-
-OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
-"""Keys in them that touch speed and memory only."""
 
 WORDS = ("description", "source")
 

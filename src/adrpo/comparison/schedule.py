@@ -33,12 +33,27 @@ class Job:
     def log(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.log")
 
-    def command(self, program: Sequence[str], overrides: Sequence[str]) -> list[str]:
-        """``adrpo train``, with --resume where the folder holds a run."""
+    def command(
+        self, program: Sequence[str], overrides: Sequence[str], base: "Job | None" = None
+    ) -> list[str]:
+        """``adrpo train``, with --resume where the folder holds a run, and otherwise with the
+        evaluation of the untrained model out of ``base``."""
         settings = [*overrides, f"training.seed={self.seed}"]
         arguments = ["train", self.method.recipe, *settings, "--output-dir", str(self.folder)]
         resume = ["--resume"] if (self.folder / "config.yaml").is_file() else []
-        return [*program, *arguments, *resume]
+        evaluated = ["--base", str(base.folder)] if base is not None and not resume else []
+        return [*program, *arguments, *resume, *evaluated]
+
+    def starts_as(self, other: "Job") -> bool:
+        """Whether the base of ``other``, which it has evaluated, is evaluated here in the same way;
+        what else it takes is shared by all methods of a comparison."""
+        ours, theirs = self.method.settings, other.method.settings
+        return (
+            ours["domain"] == "flow"
+            and ours.get("reward") == theirs.get("reward")
+            and self.seed == other.seed
+            and other.steps_done() > 0
+        )
 
     def steps_done(self) -> int:
         """Steps in metrics.jsonl so far."""
@@ -107,7 +122,10 @@ def run_jobs(
     try:
         while waiting or running:
             while waiting and len(running) < parallel:
-                running.append(_start(waiting.popleft(), program, overrides, threads))
+                job = waiting.popleft()
+                _clear_stillborn(job.folder)
+                base = next((other for other in jobs if job.starts_as(other)), None)
+                running.append(_start(job, job.command(program, overrides, base), threads))
             for entry in list(running):
                 code = entry.process.poll()
                 steps[entry.job.folder] = entry.job.steps_done()
@@ -133,13 +151,12 @@ class _Running:
     """Where in the log, which may hold earlier attempts, its output begins."""
 
 
-def _start(job: Job, program: Sequence[str], overrides: Sequence[str], threads: int) -> _Running:
-    _clear_stillborn(job.folder)
+def _start(job: Job, command: Sequence[str], threads: int) -> _Running:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     log_start = job.log.stat().st_size if job.log.exists() else 0
     with job.log.open("ab") as log:
         process = subprocess.Popen(
-            job.command(program, overrides),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

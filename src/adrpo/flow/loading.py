@@ -1,6 +1,7 @@
 """Loads a diffusers pipeline as the policy of its family."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,7 +161,25 @@ def load_policy(
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     decode_in_parts(pipeline, model)
+    if model.compile:
+        compile_transformer(pipeline.transformer, device)
     return policy
+
+
+def compile_transformer(transformer: torch.nn.Module, device: torch.device) -> None:
+    """Compile ``transformer`` in place at its first call; an adapter may be added before that.
+
+    Raises AdrpoError on a CPU without a C++ compiler, which would be missed only then.
+    """
+    from torch.utils.cpp_extension import get_cxx_compiler
+
+    compiler = get_cxx_compiler()
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise AdrpoError(
+            f"model.compile: expected a C++ compiler, which torch.compile needs on a CPU; "
+            f"{compiler} can't be found; install one, name it in CXX, or set model.compile=false"
+        )
+    transformer.compile()
 
 
 def _embeddings(

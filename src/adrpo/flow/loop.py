@@ -20,6 +20,7 @@ from adrpo.flow.loading import load_policy
 from adrpo.flow.optimizers import build_optimizer, build_schedule
 from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_reward
+from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
@@ -113,35 +114,52 @@ class TrainingLoop(ABC):
     def load_trainer_state(self, state: dict[str, Any]) -> None:  # noqa: B027, a hook, too
         """Take back what ``trainer_state`` gave."""
 
-    def train(self, output_dir: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
+    def train(
+        self,
+        output_dir: str | Path,
+        *,
+        resume: bool = False,
+        progress: bool = True,
+        base: str | Path | None = None,
+    ) -> Path:
         """Run the configured steps into ``output_dir`` and return its path.
 
         With ``resume`` the run that lies there goes on from its last checkpoint, and ends with
-        the same metrics and the same adapter as if it had never stopped.
+        the same metrics and the same adapter as if it had never stopped. ``base`` is a run whose
+        evaluation of the untrained model is taken over (``adopt_base_evaluation``).
 
         Raises AdrpoError for a folder that holds another run or that another process works in, a
-        corrupt checkpoint, a reward that scores no sample of a step, or a loss that is not finite.
+        corrupt checkpoint, a ``base`` that measured something else, a reward that scores no sample
+        of a step, or a loss that is not finite.
         """
         self._started = time.monotonic()
+        if base is not None:
+            settings = self.config.model_dump(mode="json")
+            check_base_evaluation(RunDirectory.open(base), settings, list(self.splits))
         if self.processes.is_main and not resume:
             RunDirectory.create(Path(output_dir), config_to_yaml(self.config))
         self.processes.wait()
         run = RunDirectory.open(Path(output_dir))
         with exclusive(run.path) if self.processes.is_main else nullcontext():
-            self._run_steps(run, self._restore(run) if resume else -1, progress)
+            self._run_steps(run, self._restore(run) if resume else -1, progress, base)
             self.processes.wait()
         return run.path
 
-    def _run_steps(self, run: RunDirectory, done: int, progress: bool) -> None:
+    def _run_steps(
+        self, run: RunDirectory, done: int, progress: bool, base: str | Path | None
+    ) -> None:
         """All that is left after ``done`` steps (-1: not even the base is evaluated)."""
         steps, main = self.config.training.steps, self.processes.is_main
         with TrainingProgress(steps, completed=max(done, 0), enabled=progress and main) as bar:
             self.prepare(run)
             if done < 0:
                 # For rewards that draw from a global generator; our own draws are named streams.
-                seed_everything(self.config.training.seed + self.processes.rank)
+                seed = self.config.training.seed + self.processes.rank
+                seed_everything(seed)
                 bar.say("evaluate")
-                self._evaluate(run, 0)
+                self._evaluate_base(run, base)
+                # Again: the training is the same whether the base was evaluated here or not.
+                seed_everything(seed)
                 self._save(run, 0)
                 done = 0
             for step in range(done + 1, steps + 1):
@@ -266,11 +284,22 @@ class TrainingLoop(ABC):
         name = checkpoint.name if checkpoint else "nothing"
         return f"{name} is kept in {run.path}: mend the cause, then go on with --resume"
 
+    def _evaluate_base(self, run: RunDirectory, base: str | Path | None) -> None:
+        if base is None:
+            self._evaluate(run, 0)
+        elif self.processes.is_main:
+            adopt_base_evaluation(run, RunDirectory.open(base))
+            self._keep_if_best(run)
+
     def _evaluate(self, run: RunDirectory, step: int) -> None:
         with self._averaged():
             for evaluator in (self.evaluator, *self.other_evaluators):
                 measured = evaluator.measure()
                 if self.processes.is_main:
                     run.append_evaluation(evaluator.record(run, step, measured))
-            if self.processes.is_main and self.stopping.improved(run):
-                self.policy.save_adapter(self.stopping.folder(run))
+            if self.processes.is_main:
+                self._keep_if_best(run)
+
+    def _keep_if_best(self, run: RunDirectory) -> None:
+        if self.stopping.improved(run):
+            self.policy.save_adapter(self.stopping.folder(run))

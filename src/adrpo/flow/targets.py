@@ -141,10 +141,10 @@ def evaluate_target(target: Target, output_dir: Path) -> dict[str, Any]:
     model = target.load([[prompt.text for prompt in prompts]])
     reward = build_reward(config.reward, model.device)
     evaluator = Evaluator(config.evaluation, model, reward, prompts)
-    run = RunDirectory.create(output_dir, config_to_yaml(config))
-    if target.adapter is not None:
-        with model.reference():
-            run.append_evaluation(evaluator.evaluate(run, 0) | {"target": target.name})
-    row = evaluator.evaluate(run, target.step) | {"target": target.name}
-    run.append_evaluation(row)
+    with RunDirectory.whole(output_dir, config_to_yaml(config)) as run:
+        if target.adapter is not None:
+            with model.reference():
+                run.append_evaluation(evaluator.evaluate(run, 0) | {"target": target.name})
+        row = evaluator.evaluate(run, target.step) | {"target": target.name}
+        run.append_evaluation(row)
     return row

@@ -63,10 +63,10 @@ def _language(file: Path, overrides: Sequence[str]) -> LanguageConfig:
 
 
 def sample_completions(
-    target: LanguageTarget, prompts: Sequence[str], *, seed: int
+    target: LanguageTarget, prompts: Sequence[str], *, size: int, seed: int
 ) -> list[tuple[str, str]]:
-    """(prompt, completion) for each of ``prompts``, or, without any, for the first held-out ones
-    that the evaluation shows; drawn as in training, with random numbers of ``seed`` alone.
+    """(prompt, completion) for each of ``prompts``, or, without any, for the first ``size``
+    held-out ones; drawn as in training, with random numbers of ``seed`` alone.
 
     A model that is trained on conversations is asked ``prompts`` as their user, after the system
     turns of the first held-out one.
@@ -77,7 +77,7 @@ def sample_completions(
     if prompts:
         run.held_out = [{"prompt": _asked(prompt, first)} for prompt in prompts]
     else:
-        run.held_out = run.held_out[: settings.shown_prompts]
+        run.held_out = run.held_out[:size]
     with tempfile.TemporaryDirectory() as folder:
         evaluator = run.base_evaluator(Path(folder))
         if target.final is not None:
@@ -96,8 +96,10 @@ def evaluate_target(target: LanguageTarget, output_dir: Path) -> dict[str, Any]:
     draw. Returns the last row.
     """
     run = LanguageRun(target.config)
-    directory = RunDirectory.create(output_dir, config_to_yaml(target.config))
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RunDirectory.whole(output_dir, config_to_yaml(target.config)) as directory,
+    ):
         evaluator = run.base_evaluator(Path(folder))
         row = evaluator.evaluate(directory, 0) | {"target": target.name}
         directory.append_evaluation(row)

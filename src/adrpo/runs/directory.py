@@ -11,6 +11,9 @@ final/  samples/  report.html
 import json
 import math
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,13 +53,7 @@ class RunDirectory:
         record = json.dumps(environment_record(), indent=2, sort_keys=True) + "\n"
         try:
             run.path.mkdir(parents=True, exist_ok=True)
-            taken = sorted(entry.name for entry in run.path.iterdir())
-            if taken:
-                raise AdrpoError(
-                    f"{run.path}: expected a new or empty folder for the run, received one that "
-                    f"holds {taken[0]!r} and {len(taken) - 1} more; choose another folder, or "
-                    "resume the run in it"
-                )
+            _refuse_taken(run.path)
             # Exclusive creation: of two processes that start here at once, one is refused.
             with run.environment.open("x", encoding="utf-8") as file:
                 file.write(record)
@@ -67,6 +64,22 @@ class RunDirectory:
         # Last, because a folder is a run from the moment it has a configuration.
         write_durably(run.config, config_yaml.encode())
         return run
+
+    @classmethod
+    @contextmanager
+    def whole(cls, path: str | Path, config_yaml: str) -> Iterator[Self]:
+        """``create``, for a run that can't be resumed: it is filled beside ``path`` and put there
+        at the end of the block, and nothing is left of one that was not filled."""
+        path = Path(path)
+        if path.exists():
+            _refuse_taken(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            yield cls.create(partial, config_yaml)
+            # An empty folder gives way; one that something else has filled meanwhile does not.
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -129,6 +142,16 @@ class RunDirectory:
         for path in (self.metrics, self.evaluations):
             if path.exists():
                 _rewrite(path, [row for row in _read(path) if row["step"] <= step])
+
+
+def _refuse_taken(folder: Path) -> None:
+    taken = sorted(entry.name for entry in folder.iterdir())
+    if taken:
+        raise AdrpoError(
+            f"{folder}: expected a new or empty folder for the run, received one that "
+            f"holds {taken[0]!r} and {len(taken) - 1} more; choose another folder, or "
+            "resume the run in it"
+        )
 
 
 def _append(path: Path, row: Row) -> None:

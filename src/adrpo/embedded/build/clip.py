@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from adrpo.embedded.build.clip_data import augment, draw_pool
 from adrpo.embedded.build.corruptions import corrupt, draw
 from adrpo.embedded.build.drawings import Drawings, load_drawings
-from adrpo.embedded.build.optimization import Schedule, optimizers
+from adrpo.embedded.build.optimization import Descent, Schedule, optimizers
 from adrpo.embedded.build.tokenizer import MAX_LENGTH, build_tokenizer
 from adrpo.embedded.scenes import Scene, caption, hard_negatives, sample_split
 
@@ -303,17 +303,9 @@ def train(
             measured["pair_accuracy"] = pair_accuracy(model, tokenizer, checked)
         return measured
 
-    started, running = time.monotonic(), 0.0
+    started, descent = time.monotonic(), Descent("clip", model, schedule)
     for step in range(1, steps + 1):
-        loss = batches.loss(model, tokenizer)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        schedule.apply(step)
-        running += loss.item()
-        if step % 50 == 0:
-            seconds = time.monotonic() - started
-            print(f"clip {step}/{steps} loss {running / 50:.4f} {seconds:.0f} s", flush=True)
-            running = 0.0
+        descent.step(step, batches.loss(model, tokenizer))
         if step % 500 == 0 or step == steps:
             print(quality(), flush=True)
             model.save_pretrained(output)

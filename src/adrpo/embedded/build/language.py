@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from adrpo.embedded.build.optimization import Schedule, optimizers
+from adrpo.embedded.build.optimization import Descent, Schedule, optimizers
 from adrpo.embedded.questions import ALPHABET, UNKNOWN, Question, sample_split
 
 CONTEXT = 64
@@ -162,19 +162,12 @@ def train(output: Path, *, steps: int, seed: int) -> dict[str, float]:
     batches = Batches(tokenizer, seed)
     optimizing = optimizers(model, muon_rate=MUON_RATE, adam_rate=ADAM_RATE)
     schedule = Schedule(optimizing, steps=steps, warmup=WARMUP)
-    started, running = time.monotonic(), 0.0
-    processor_started = time.process_time()
+    started, processor_started = time.monotonic(), time.process_time()
+    descent = Descent("language", model, schedule)
     for step in range(1, steps + 1):
         tokens, labels, mask = batches.draw(spoilt=step > (1 - SPOILT_PART) * steps)
         loss = compiled(input_ids=tokens, labels=labels, attention_mask=mask, use_cache=False).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        schedule.apply(step)
-        running += loss.item()
-        if step % 50 == 0:
-            seconds = time.monotonic() - started
-            print(f"language {step}/{steps} loss {running / 50:.4f} {seconds:.0f} s", flush=True)
-            running = 0.0
+        descent.step(step, loss)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     return {

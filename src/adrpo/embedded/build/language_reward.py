@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from adrpo.embedded.build.language_quality import answer, verdicts
-from adrpo.embedded.build.optimization import Schedule
+from adrpo.embedded.build.optimization import Descent, Schedule
 from adrpo.embedded.questions import Question, question_set
 from adrpo.embedded.weights import weights_path
 
@@ -140,7 +140,7 @@ def train(output: Path, *, seed: int) -> dict[str, Any]:
     At the end the head is divided by the scores' deviation within a question, so that advantages
     R - V on the language model's own answers have a standard deviation of about 1.
     """
-    started, processor_started = time.monotonic(), time.process_time()
+    processor_started = time.process_time()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tokenizer = AutoTokenizer.from_pretrained(weights_path("language_model"))
@@ -152,19 +152,12 @@ def train(output: Path, *, seed: int) -> dict[str, Any]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = Schedule([optimizer], steps=steps, warmup=WARMUP)
     order = np.concatenate([rng.permutation(len(pairs)) for _ in range(EPOCHS)])
-    running = 0.0
+    descent = Descent("reward", model, schedule)
     for step in range(1, steps + 1):
         batch = [pairs[index] for index in order[(step - 1) * BATCH : step * BATCH]]
         both = scores(model, tokenizer, [p.better for p in batch] + [p.worse for p in batch])
         loss = -nn.functional.logsigmoid(both[: len(batch)] - both[len(batch) :]).mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        schedule.apply(step)
-        running += loss.item()
-        if step % 50 == 0:
-            seconds = time.monotonic() - started
-            print(f"reward {step}/{steps} loss {running / 50:.4f} {seconds:.0f} s", flush=True)
-            running = 0.0
+        descent.step(step, loss)
     model.eval()
     some = slice(0, SCALED_BY)
     scale = deviation(score_answers(model, tokenizer, questions[some], texts[some]))

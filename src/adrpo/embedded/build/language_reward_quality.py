@@ -175,7 +175,9 @@ def _quality(measured: dict[str, Any]) -> str:
         "\n## Quality\n\n"
         f"{QUESTIONS} held-out questions, {SAMPLES} answers of the language model to each at "
         f"temperature 1, {measured['questions']} questions with right and with wrong ones; the "
-        "interval is of 95 % over questions.\n\n| measure | value |\n|---|---|\n"
+        "interval is of 95 % over questions. The data and the training were chosen after three "
+        "others had been measured on these questions, so that the numbers are a little in their "
+        "favour.\n\n| measure | value |\n|---|---|\n"
         + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
         + "\nFrom `adrpo.embedded.build.language_reward_quality.measure`.\n"
     )

@@ -1,7 +1,9 @@
-"""The optimizers and the learning-rate schedule that the embedded models share."""
+"""The optimizers, the learning-rate schedule and the step that the embedded models share."""
+
+import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 OUTSIDE = ("embed", "norm1", "norm_out")
 """Parts of names of matrices that are tables or modulations rather than maps inside a block."""
@@ -37,3 +39,23 @@ class Schedule:
                 group["lr"] = full * factor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+
+class Descent:
+    """Steps of ``model`` down a loss by ``schedule``; every 50 of them say how it stands."""
+
+    def __init__(self, name: str, model: nn.Module, schedule: Schedule) -> None:
+        self.name, self.model, self.schedule = name, model, schedule
+        self._started, self._running = time.monotonic(), 0.0
+
+    def step(self, step: int, loss: Tensor) -> None:
+        """Step ``step`` (from 1), with the gradient's norm clipped to 1."""
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.schedule.apply(step)
+        self._running += loss.item()
+        if step % 50 == 0:
+            mean, seconds = self._running / 50, time.monotonic() - self._started
+            steps = self.schedule.steps
+            print(f"{self.name} {step}/{steps} loss {mean:.4f} {seconds:.0f} s", flush=True)
+            self._running = 0.0

@@ -1,0 +1,63 @@
+"""Takes the evaluation of the untrained model over from another run, where it would be the same.
+
+Runs of one comparison start from one model, and that is measured on the same prompts from the same
+noises: what one of them has measured, the others need not draw again.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from adrpo.errors import AdrpoError
+from adrpo.runs.directory import Row, RunDirectory
+from adrpo.runs.resuming import flatten
+
+DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward")
+"""Keys and sections on which the evaluation of the untrained model depends."""
+
+OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
+"""Keys in them that touch speed and memory only."""
+
+SEED_KEY = "training.seed"
+"""Which prompts are the seen ones depends on it, too."""
+
+
+def check_base_evaluation(
+    other: RunDirectory, settings: Mapping[str, Any], splits: Sequence[str]
+) -> None:
+    """Raise AdrpoError where ``other`` has not evaluated its base, or did it otherwise.
+
+    Args:
+        other: the run whose evaluation is to be taken over.
+        settings: the resolved configuration of the run that wants it, as JSON values.
+        splits: those that it evaluates.
+    """
+    theirs, ours = flatten(yaml.safe_load(other.read_config_yaml())), flatten(settings)
+    seen = (SEED_KEY,) if ours.get("evaluation.seen_prompts") else ()
+    for key in sorted((theirs.keys() | ours.keys()) - set(OF_THE_MACHINE)):
+        if key.startswith((*DECISIVE, *seen)) and theirs.get(key) != ours.get(key):
+            raise AdrpoError(
+                f"--base: expected a run whose base is evaluated as this one's; {other.path} has "
+                f"{key}={theirs.get(key)!r}, but this call has {ours.get(key)!r}"
+            )
+    missing = set(splits) - {row["split"] for row in _of_the_base(other)}
+    if missing:
+        raise AdrpoError(
+            f"--base: expected a run that has evaluated its base; received {other.path}, whose "
+            f"evaluations.jsonl has no row of step 0 for {', '.join(sorted(missing))} prompts"
+        )
+
+
+def adopt_base_evaluation(run: RunDirectory, other: RunDirectory) -> None:
+    """Copy the rows, values and pictures of step 0 from ``other`` into ``run``, which has none."""
+    for part in ("base", "step-000000"):
+        shutil.copytree(other.samples / part, run.samples / part, dirs_exist_ok=True)
+    shutil.copyfile(other.samples / "prompts.json", run.samples / "prompts.json")
+    for row in _of_the_base(other):
+        run.append_evaluation(row)
+
+
+def _of_the_base(run: RunDirectory) -> list[Row]:
+    return [row for row in run.read_evaluations() if row["step"] == 0]
