@@ -1,5 +1,6 @@
 """Two processes that train together are one process: real ones, which talk by Gloo on the CPU."""
 
+import json
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_pipelines import FAMILIES
 from tiny_runs import metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, config_to_yaml
@@ -23,18 +25,20 @@ from adrpo.flow.trainers import build_trainer
 from adrpo.runs.directory import RunDirectory
 
 TESTS = Path(__file__).parents[1]
-LAUNCHER = TESTS.parent / "recipes" / "accelerate" / "ddp.yaml"
+LAUNCHERS = TESTS.parent / "recipes" / "accelerate"
 STEPS = 2
 PATIENCE = 400
 """Seconds after which a test stops waiting. Processes need a tenth of them on an idle machine; one
 that waited for another in vain would wait for Gloo's 1800."""
 
 
-def config(*rewards: str, training: dict[str, Any], **sections: dict[str, Any]) -> FlowConfig:
+def config(
+    *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: dict[str, Any]
+) -> FlowConfig:
     """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
     and five prompts to evaluate (2 and 3)."""
     settings = tiny_config(
-        prompts={"train_size": 5, "held_out_size": 5},
+        prompts={"train_size": 5, "held_out_size": held_out},
         training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
         checkpoint={"every": 1, "keep": STEPS + 1},
         **sections,
@@ -51,6 +55,15 @@ CONFIGS = {
         training={"timesteps_per_sample": 2},
         algorithm={"anchor": "ema"},
         evaluation={"every": STEPS, "seen_prompts": 3},
+    ),
+    # Even shares, and rows whose coefficient is 0 in one process alone.
+    "fsdp": config(
+        "clip_score",
+        training={"prompts_per_step": 2, "timesteps_per_sample": 2},
+        held_out=4,
+        model={"gradient_checkpointing": True},
+        algorithm={"beta_0": 1.0, "advantage_clip": [-1.0, 1.0]},
+        evaluation={"every": STEPS, "seen_prompts": 2},
     ),
     "flow_grpo": config(
         "clip_score",
@@ -106,6 +119,19 @@ def train(recipe: Path, *more: str) -> list[str]:
     return ["-m", "adrpo", "train", str(recipe), "--output-dir", str(folder), *more]
 
 
+def launch(configuration: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Two processes by `accelerate launch` and a shipped configuration."""
+    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHERS / configuration)]
+    launcher += ["--num_processes", "2", "--main_process_port", "0"]
+    return subprocess.run(
+        [sys.executable, *launcher, *command],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("two")
@@ -141,19 +167,23 @@ def left_alone(recipe: Path) -> int:
 @pytest.fixture(scope="module")
 def resumed(recipe: Path, left_alone: int) -> subprocess.CompletedProcess[str]:
     """That run, gone on with by `accelerate launch`."""
-    launch = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHER)]
-    launch += ["--num_processes", "2", "--main_process_port", "0"]
-    return subprocess.run(
-        [sys.executable, *launch, *train(recipe, "--resume")],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return launch("ddp.yaml", *train(recipe, "--resume"))
 
 
 @pytest.fixture(scope="module")
-def two(recipe: Path, folder: Path, resumed: subprocess.CompletedProcess[str]) -> dict[str, Path]:
+def sharded(folder: Path) -> Path:
+    """A run whose base is in shards."""
+    recipe = folder / "fsdp.yaml"
+    recipe.write_text(config_to_yaml(CONFIGS["fsdp"]), encoding="utf-8")
+    result = launch("fsdp2.yaml", *train(recipe))
+    assert result.returncode == 0, result.stderr
+    return recipe.with_suffix("")
+
+
+@pytest.fixture(scope="module")
+def two(
+    recipe: Path, folder: Path, resumed: subprocess.CompletedProcess[str], sharded: Path
+) -> dict[str, Path]:
     """Each run by two processes; that of ADRPO was killed and resumed."""
     assert resumed.returncode == 0, resumed.stderr
     others = folder / "others"
@@ -164,7 +194,7 @@ def two(recipe: Path, folder: Path, resumed: subprocess.CompletedProcess[str]) -
     for code, _, errors in finish(start(TESTS / "several_processes.py", others)):
         assert code == 0, errors
     runs = {name: others / name for name in ("flow_grpo", "dpo")}
-    return {"adrpo": recipe.with_suffix(""), **runs}
+    return {"adrpo": recipe.with_suffix(""), "fsdp": sharded, **runs}
 
 
 @METHODS
@@ -175,6 +205,9 @@ def test_the_steps_are_those_of_one_process(
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     for row, expected in zip(rows, metrics_without_timings(one[method]), strict=True):
         assert row.keys() == expected.keys()
+        if method == "fsdp":
+            # All rows are evaluated by the policy, and as many by the reference.
+            assert expected.pop("model_calls") < row["model_calls"]
         for name, value in expected.items():
             # Other batches sum in another order, float32 rounding (1e-7). A pixel can thereby jump
             # by one of 256 levels, which moves an image's CLIP score by some 0.01 points; the
@@ -243,6 +276,20 @@ def test_one_process_writes(one: dict[str, Path], two: dict[str, Path], method: 
         for runs in (two, one)
     )
     assert ours - {"report.html"} == theirs
+
+
+def test_a_sharded_base_is_the_base_for_every_family():
+    names = [name for name in FAMILIES if name != "lumina 2"]
+    for code, output, errors in finish(start(TESTS / "sharded_policies.py", *names)):
+        assert code == 0, errors
+        lines = [json.loads(line) for line in output.splitlines()]
+        assert [line["name"] for line in lines] == names
+        for line in lines:
+            # Each process computes alone with the gathered weights: not a bit differs.
+            assert all(line["same"].values()) and "gradient 0" in line["same"], line
+            (frozen, adapter), (shard, adapter_kept) = line["whole"], line["sharded"]
+            # An odd number of rows leaves one process one row more.
+            assert shard < 0.56 * frozen and adapter_kept == adapter > 0, line
 
 
 def test_the_main_process_speaks(resumed: subprocess.CompletedProcess[str]):

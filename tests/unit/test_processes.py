@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import tiny_config
 
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
+from adrpo.flow import loop
 from adrpo.flow.path_samples import sample_path
 from adrpo.flow.scoring import score_together
+from adrpo.flow.trainers import build_trainer
 from adrpo.rewards.base import RewardTerm
 from adrpo.runs.processes import ALONE, Processes, Share, join_processes
 
@@ -185,8 +188,9 @@ def test_the_first_error_of_a_reward_reaches_all_processes():
 @pytest.mark.parametrize(
     ("variable", "value", "device", "message"),
     [
-        ("ACCELERATE_USE_DEEPSPEED", "true", "auto", "data parallelism; received DeepSpeed"),
-        ("ACCELERATE_USE_FSDP", "true", "auto", "data parallelism; received FSDP"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "auto", "FSDP2; received DeepSpeed"),
+        ("FSDP_VERSION", "1", "auto", "expected fsdp_version: 2; received 1; use .*fsdp2.yaml"),
+        ("FSDP_OFFLOAD_PARAMS", "True", "auto", "fsdp_offload_params: false; received true"),
         ("ACCELERATE_USE_MEGATRON_LM", "true", "auto", "received Megatron-LM"),
         ("ACCELERATE_MIXED_PRECISION", "bf16", "auto", "mixed_precision no; received bf16"),
         ("ACCELERATE_MIXED_PRECISION", "no", "cuda:1", r"model\.device: .* received cuda:1"),
@@ -196,9 +200,36 @@ def test_launches_that_are_not_supported_are_refused(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, device: str, message: str
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    if variable.startswith("FSDP"):
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv(variable, value)
     with pytest.raises(AdrpoError, match=message):
         join_processes(device)
+
+
+def test_shards_need_equal_shares():
+    with pytest.raises(AdrpoError, match=r"samples: expected a multiple of 2, .* received 5"):
+        Processes(rank=0, count=2, sharded=True).share(5, "samples")
+    assert Processes(rank=1, count=2, sharded=True).share(6, "samples") == Share(3, 6, 6)
+    assert Processes(rank=1, count=2).share(5, "samples") == Share(2, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": {"method": "flow_grpo"}}, r"algorithm\.method: .* received flow_grpo"),
+        ({"algorithm": {"method": "dpo"}}, r"algorithm\.method: .* received dpo"),
+        ({"model": {"compile": True}}, r"model\.compile: expected false with FSDP; received true"),
+    ],
+)
+def test_what_shards_cannot_do_is_refused(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
+):
+    monkeypatch.setattr(
+        loop, "join_processes", lambda device: Processes(rank=0, count=2, sharded=True)
+    )
+    with pytest.raises(AdrpoError, match=message):
+        build_trainer(tiny_config(**settings))
 
 
 def test_a_process_that_nothing_launched_is_alone(monkeypatch: pytest.MonkeyPatch):

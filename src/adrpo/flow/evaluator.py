@@ -180,7 +180,7 @@ class Evaluator:
         categories = [prompt.category for prompt in prompts]
         return score(self.reward, texts, images, category=categories)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:
         """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
         policy's own x_1; v_ref is the frozen base's."""

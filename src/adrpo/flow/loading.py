@@ -113,18 +113,24 @@ def load_pipeline(
 
 
 def load_policy(
-    model: ModelConfig, *, prompt_sets: Sequence[Sequence[str]] | None = None
+    model: ModelConfig,
+    *,
+    prompt_sets: Sequence[Sequence[str]] | None = None,
+    sharded: bool = False,
 ) -> PipelinePolicy:
     """The policy of ``model``, without an adapter.
 
     ``prompt_sets`` are all that will be encoded, set by set as ``encode`` will be asked for them.
     With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
     the device, and the encoders are gone afterwards; where ``model.embedding_cache`` has them all,
-    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay.
+    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay. With ``sharded`` the
+    transformer stays on the CPU, from where ``PipelinePolicy.shard`` takes it.
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, or its autoencoder has no tiles or slices where they are asked for.
     """
+    if sharded:
+        _check_shards(model)
     source = source_of(model)
     release = model.encoders == "released" and prompt_sets is not None
     wanted = list(prompt_sets or ())
@@ -141,7 +147,7 @@ def load_policy(
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         warm = release and _has_all(embeddings, wanted, family)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
-    for part in text_encoders(pipeline).values() if release else (pipeline,):
+    for part in text_encoders(pipeline).values() if release else _parts(pipeline, sharded):
         part.to(device)
     pipeline.set_progress_bar_config(disable=True)
     policy = as_policy(
@@ -151,19 +157,39 @@ def load_policy(
         width=model.width,
         encoder_batch_size=model.encoder_batch_size,
         embeddings=embeddings,
-        device=device if release else None,  # the transformer is not there yet
+        device=device if release or sharded else None,  # the transformer is not there yet
     )
     if release:
         for prompts in wanted:
             policy.encode(prompts)
         policy.release_encoders()
-        pipeline.to(device)
+        for part in _parts(pipeline, sharded):
+            part.to(device)
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     decode_in_parts(pipeline, model)
     if model.compile:
         compile_transformer(pipeline.transformer, device)
     return policy
+
+
+def _check_shards(model: ModelConfig) -> None:
+    """Raise AdrpoError for what has not been tried with shards."""
+    for key, expected in (("quantization", None), ("compile", False)):
+        if getattr(model, key) != expected:
+            raise AdrpoError(
+                f"model.{key}: expected {json.dumps(expected)} with FSDP; received "
+                f"{json.dumps(getattr(model, key))}"
+            )
+
+
+def _parts(pipeline: Any, sharded: bool) -> list[torch.nn.Module]:
+    """What is moved to the device: all modules, or all but the transformer."""
+    return [
+        part
+        for name, part in pipeline.components.items()
+        if isinstance(part, torch.nn.Module) and not (sharded and name == "transformer")
+    ]
 
 
 def compile_transformer(transformer: torch.nn.Module, device: torch.device) -> None:

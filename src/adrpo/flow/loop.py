@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -42,6 +42,9 @@ class TrainingLoop(ABC):
         reward: a callable that replaces the configuration's reward.
     """
 
+    shardable: ClassVar[bool] = False
+    """Whether all processes make the same network calls in a step."""
+
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.config = config
         self._started = time.monotonic()
@@ -51,7 +54,14 @@ class TrainingLoop(ABC):
             config.prompts.train, size=config.prompts.train_size, seed=training.seed
         )
         self.splits = self._splits()
-        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets())
+        sharded = self.processes.sharded
+        if sharded and not self.shardable:
+            raise AdrpoError(
+                f"algorithm.method: expected one whose processes all make the same network calls, "
+                f"which FSDP needs; received {config.algorithm.method}; use "
+                f"recipes/accelerate/ddp.yaml"
+            )
+        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), sharded=sharded)
         self.device = self.policy.device
         self.reward = (
             build_reward(config.reward, self.device)
@@ -60,6 +70,8 @@ class TrainingLoop(ABC):
         )
         torch.manual_seed(training.seed)
         self.policy.add_adapter(config.adapter)
+        if sharded:
+            self.policy.shard()
         self.average = (
             None
             if training.ema_decay is None

@@ -23,6 +23,7 @@ from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
 from adrpo.flow.path import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.samplers import SOLVERS, guided
+from adrpo.flow.sharding import shard_frozen
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterConfig, SamplingConfig
@@ -108,6 +109,7 @@ class PipelinePolicy(ABC):
         self._check_sizes()
         self.model_calls = 0
         self._adapted = False
+        self._sharded = False
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
@@ -250,7 +252,6 @@ class PipelinePolicy(ABC):
         x_t = x_t.to(self.pipeline.transformer.dtype)
         return self._predict(x_t, t, conditioning, guidance_scale).float()
 
-    @torch.inference_mode()
     def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
         """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call.
 
@@ -268,7 +269,9 @@ class PipelinePolicy(ABC):
             t = next(told, t).expand(len(x))
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
-        return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
+        # What FSDP gathers in inference mode it could not gather again outside.
+        with torch.no_grad() if self._sharded else torch.inference_mode():
+            return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
     def time_grid(self, steps: int) -> Tensor:
         """The scheduler's own times, [steps + 1], from 0 to 1."""
@@ -331,6 +334,14 @@ class PipelinePolicy(ABC):
         self._adapted = True
         for parameter in self.adapter_parameters():
             parameter.data = parameter.data.float()
+
+    def shard(self) -> None:
+        """Leave each process a part of the frozen transformer; the adapter stays whole, everywhere.
+
+        To be called by all processes, after ``add_adapter``.
+        """
+        shard_frozen(self.pipeline.transformer, self.device)
+        self._sharded = True
 
     def load_adapter(self, folder: Path) -> None:
         """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.

@@ -35,6 +35,8 @@ class FlowTrainer(OnlineLoop):
         reward: a callable that replaces the configuration's reward.
     """
 
+    shardable = True
+
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
         self.method = build_method(config.algorithm)

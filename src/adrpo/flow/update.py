@@ -73,22 +73,26 @@ def accumulate_gradient(
     The points of the step are those of all ``processes``: each adds the part of its own ``path``
     to its gradients, whose sum over the processes is that of the mean, and the result is the
     step's. ``weight`` and ``beta`` are [rows]. A row where both are 0 takes part in the mean only,
-    and costs no network evaluation. ``micro_batch`` bounds the memory and changes neither loss nor
+    and costs no network evaluation, unless the processes share a sharded network: then all make the
+    same calls, for all rows. ``micro_batch`` bounds the memory and changes neither loss nor
     gradient beyond rounding.
     """
     total = sum(processes.gather(len(path.t)))
     needed = beta != 0
+    evaluated = needed
+    if processes.sharded:
+        evaluated = torch.full_like(needed, any(processes.gather(bool(needed.any()))))
     with stopwatch.part("reference"):
         v_ref = reference_velocity(
             policy,
             anchor,
             path,
             conditioning,
-            needed,
+            evaluated,
             micro_batch=micro_batch,
             guidance_scale=guidance_scale,
         )
-    active = (needed | (weight != 0)).nonzero().flatten()
+    active = (needed | (weight != 0) | processes.sharded).nonzero().flatten()
     losses, divergences = [], []
     with stopwatch.part("policy"):
         # An empty tensor splits into one empty part, which the model can't take.

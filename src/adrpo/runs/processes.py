@@ -1,6 +1,7 @@
 """The processes that train one model together, as `accelerate launch` or torchrun starts them.
 
-Every process holds the whole model and does a share of each batch. What a batch decides is decided
+Every process holds the whole model, or with FSDP2 a shard of the frozen base, and does a share of
+each batch. What a batch decides is decided
 on gathered values, so that all processes come to the same end. One process is the trivial case: its
 share is everything, and it gathers what it gave.
 """
@@ -21,11 +22,18 @@ T = TypeVar("T")
 
 UNSUPPORTED = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
 }
 """Variables by which `accelerate launch` asks for another engine -> its name."""
+
+FSDP = {
+    "FSDP_VERSION": ("fsdp_version", "2"),
+    "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "false"),
+    "FSDP_RESHARD_AFTER_FORWARD": ("fsdp_reshard_after_forward", "true"),
+    "FSDP_ACTIVATION_CHECKPOINTING": ("fsdp_activation_checkpointing", "false"),
+}
+"""Variables of FSDP -> their key in accelerate's configuration, and the value that is supported."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +72,14 @@ class Processes:
 
     ``gather`` and what is built on it are collective: all processes call them in the same order,
     or one of them waits for ever. So a branch with one of them inside is taken by all or by none.
+
+    ``sharded``: each holds a part of the frozen base, and every evaluation of the network gathers
+    the rest, so that they are collective as well.
     """
 
     rank: int = 0
     count: int = 1
+    sharded: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -75,14 +87,19 @@ class Processes:
         return self.rank == 0
 
     def shares(self, total: int, what: str) -> list[Share]:
-        """The share of each process; two differ by one row at most.
+        """The share of each process; two differ by one row at most, and by none with ``sharded``.
 
-        Raises AdrpoError where there are fewer rows than processes; ``what`` names the rows.
+        Raises AdrpoError where there are too few rows, or no equal shares; ``what`` names the rows.
         """
         if total < self.count:
             raise AdrpoError(
                 f"{what}: expected at least one for each of {self.count} processes; received "
                 f"{total}; start fewer processes"
+            )
+        if self.sharded and total % self.count:
+            raise AdrpoError(
+                f"{what}: expected a multiple of {self.count}, the number of processes, with FSDP, "
+                f"under which all make the same network calls; received {total}"
             )
         ends = [total * rank // self.count for rank in range(self.count + 1)]
         return [Share(start, stop, total) for start, stop in pairwise(ends)]
@@ -184,11 +201,12 @@ def join_processes(device: str) -> Processes:
     if "WORLD_SIZE" not in os.environ:  # started by no launcher
         return ALONE
     for variable, engine in UNSUPPORTED.items():
-        if os.environ.get(variable, "false").lower() in ("true", "1"):
+        if _is_on(variable):
             raise AdrpoError(
-                f"accelerate launch: expected plain data parallelism; received {engine}; use "
-                f"recipes/accelerate/ddp.yaml (docs/scale-out.md)"
+                f"accelerate launch: expected data parallelism or FSDP2; received {engine}; use "
+                f"recipes/accelerate/ddp.yaml or fsdp2.yaml (docs/scale-out.md)"
             )
+    sharded = _asks_for_fsdp()
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision != "no":
         raise AdrpoError(
@@ -206,7 +224,25 @@ def join_processes(device: str) -> Processes:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-    return Processes(rank=state.process_index, count=state.num_processes)
+    return Processes(rank=state.process_index, count=state.num_processes, sharded=sharded)
+
+
+def _asks_for_fsdp() -> bool:
+    """Whether the launcher asks for FSDP; AdrpoError where that isn't FSDP2 as it is done here."""
+    if not _is_on("ACCELERATE_USE_FSDP"):
+        return False
+    for variable, (key, expected) in FSDP.items():
+        received = os.environ.get(variable, expected).lower()
+        if received != expected:
+            raise AdrpoError(
+                f"accelerate launch: expected {key}: {expected}; received {received}; use "
+                f"recipes/accelerate/fsdp2.yaml (docs/scale-out.md)"
+            )
+    return True
+
+
+def _is_on(variable: str) -> bool:
+    return os.environ.get(variable, "false").lower() in ("true", "1")
 
 
 def launched_processes() -> int:
