@@ -109,7 +109,7 @@ def dynamic_scheduler(**options: Any) -> FlowMatchEulerDiscreteScheduler:
     )
 
 
-def stable_diffusion_3(*, with_t5: bool, **transformer: Any) -> Any:
+def stable_diffusion_3(*, with_t5: bool, layers: int = 2, **transformer: Any) -> Any:
     torch.manual_seed(0)
     tokenizer = clip_tokenizer()
     tokenizer_3, text_encoder_3 = t5(2 * WIDTH) if with_t5 else (None, None)
@@ -119,7 +119,7 @@ def stable_diffusion_3(*, with_t5: bool, **transformer: Any) -> Any:
                 sample_size=8,
                 in_channels=4,
                 out_channels=4,
-                num_layers=2,
+                num_layers=layers,
                 attention_head_dim=8,
                 num_attention_heads=2,
                 joint_attention_dim=2 * WIDTH,
