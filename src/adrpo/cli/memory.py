@@ -33,7 +33,7 @@ def memory_lines(config: "FlowConfig", prompts: int, available: float | None) ->
             f"unknown: {config.model.pretrained} is neither on this machine nor in the table of "
             f"published models (adrpo/flow/architectures.py)"
         ]
-    found = _estimate(architecture, config, prompts)
+    found = estimate_recipe(architecture, config, prompts)
     lines = [_verdict(found.total, available)]
     lines.append("resident " + ", ".join(_parts(found.resident.items())))
     lines.append("one at a time " + ", ".join(_parts(found.working.items())))
@@ -64,7 +64,7 @@ def _advice(
 ) -> str:
     """The first change that makes it fit, else the one that saves most."""
     totals = {
-        change: _estimate(architecture, changed, prompts).total
+        change: estimate_recipe(architecture, changed, prompts).total
         for change, changed in cheaper(config)
     }
     enough = [change for change, after in totals.items() if after <= (1 - HEADROOM) * available]
@@ -75,7 +75,8 @@ def _advice(
     return f"first set {first}: about {_size(totals[first])}{more}"
 
 
-def _estimate(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:
+def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:
+    """Memory of training ``config``, whose ``prompts`` are held, and of the models that score."""
     names = [(term.name, term.options.get("model")) for term in config.reward]
     names.append(("evaluation.clip", config.evaluation.clip))
     sizes = {
