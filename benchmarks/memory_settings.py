@@ -1,11 +1,11 @@
-"""What the recipes of real models need of a GPU, and what each setting saves, as `adrpo doctor` estimates.
+"""What the recipes of real models need of a GPU, and what each setting saves, by doctor's estimate.
 
 ``python benchmarks/memory_settings.py --output benchmarks/results/memory_settings``
 
 Arithmetic on the published models' sizes (adrpo/flow/memory.py): nothing is loaded, nothing runs.
-The tables of docs/real-models.md have these numbers. What a setting saves is told of the part that it
-touches, at 8 rows and 8 images at a time; how much of it the sum loses depends on what is then the
-largest.
+The tables of docs/real-models.md have these numbers. What a setting saves is told of the part that
+it touches, at 8 rows and 8 images at a time; how much of it the sum loses depends on what is then
+the largest.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def saved(setting: Setting) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """``recipes``: name -> bytes; ``settings``: recipe, setting, the part it touches, bytes saved."""
+    """``recipes``: name -> bytes; ``settings``: recipe, setting, its part, bytes saved."""
     return {
         "recipes": {name: estimated(load_config(find_recipe(name))).total for name in RECIPES},
         "settings": [

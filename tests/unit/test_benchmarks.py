@@ -1,5 +1,6 @@
 """The arithmetic of the committed benchmarks."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +63,22 @@ def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
     # Standard errors of the two estimates at this size are about 0.05.
     assert location == pytest.approx(75, abs=0.25)
     assert scale == pytest.approx(4, abs=0.25)
+
+
+def test_the_memory_of_the_page_on_real_models_is_the_estimate():
+    from memory_settings import gigabytes, measure
+
+    result = measure()
+    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    committed = json.loads((BENCHMARKS / "results/memory_settings/summary.json").read_text())
+    assert result == {key: committed[key] for key in result}
+    for name, size in result["recipes"].items():
+        if f"`{name}`" in page:
+            (line,) = (line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+            assert line.endswith(f"| {gigabytes(size)} |"), name
+    for row in result["settings"]:
+        key = row["setting"].partition("=")[0]
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{key}"))
+        saved = line.split("|")[2]
+        wanted = gigabytes(row["saves"]) if row["saves"] else "nothing"
+        assert wanted in saved, row
