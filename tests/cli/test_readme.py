@@ -9,6 +9,7 @@ import trl
 import typer
 
 from adrpo.cli.app import app
+from adrpo.config import find_recipe, load_recipe
 
 README = Path("README.md").read_text(encoding="utf-8")
 SMALL = (
@@ -35,6 +36,18 @@ def test_every_command_of_the_readme_exists():
     named = re.findall(r"^adrpo (\w+)", "\n".join(blocks), flags=re.MULTILINE)
     assert len(named) >= 6
     assert set(named) <= known
+
+
+def test_what_is_resumed_is_what_was_started():
+    started: dict[str, Any] = {}
+    for line in README.splitlines():
+        if line.startswith("adrpo train") and "--output-dir" in line:
+            _, _, recipe, *rest = line.partition("#")[0].split()
+            folder = rest[rest.index("--output-dir") + 1]
+            settings = load_recipe(find_recipe(recipe), [word for word in rest if "=" in word])
+            assert ("--resume" in rest) == (folder in started)
+            assert started.setdefault(folder, settings) == settings
+    assert started
 
 
 def test_the_table_of_the_readme_is_the_measured_one():

@@ -20,6 +20,8 @@ from adrpo.config import (
     recipe_names,
     recipes_root,
 )
+from adrpo.config.keys import keys_page
+from adrpo.runs.resuming import flatten
 
 
 def write(folder: Path, text: str, name: str = "recipe.yaml") -> Path:
@@ -193,3 +195,21 @@ def test_every_field_is_described():
             if model in (FlowConfig, LanguageConfig) and nested:
                 continue
             assert field.description and "\n" not in field.description, (model, name)
+
+
+def test_the_page_of_settings_is_current_and_has_every_key():
+    page = keys_page()
+    assert Path("docs/settings.md").read_text(encoding="utf-8") == page, (
+        "run: adrpo recipes keys > docs/settings.md"
+    )
+    for domain, recipes in (("flow", "flow/"), ("llm", "llm/")):
+        _, _, chapter = page.partition(f"## Domain `{domain}`\n")
+        chapter = chapter.partition("\n## ")[0]
+        for name in recipe_names():
+            if name.startswith(recipes):
+                for key in flatten(load_recipe(find_recipe(name)).model_dump(mode="json")):
+                    section, _, last = key.rpartition(".")
+                    # A list of sections has a table of its own.
+                    if section and f"### `{key}`" not in chapter:
+                        assert f"### `{section}`" in chapter, key
+                        assert f"| `{last}` |" in chapter, key

@@ -8,7 +8,9 @@ import typer
 from adrpo.errors import AdrpoError
 
 app = typer.Typer(
-    help="List the recipes; show or copy one.", invoke_without_command=True, no_args_is_help=False
+    help="List the recipes; show or copy one; list their keys.",
+    invoke_without_command=True,
+    no_args_is_help=False,
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the recipe, as `adrpo recipes` lists it.")]
@@ -16,7 +18,7 @@ Name = Annotated[str, typer.Argument(help="Name of the recipe, as `adrpo recipes
 
 @app.callback()
 def list_recipes(context: typer.Context) -> None:
-    """List the recipes; show or copy one."""
+    """List the recipes; show or copy one; list their keys."""
     if context.invoked_subcommand is not None:
         return
     from adrpo.config import find_recipe, load_recipe, recipe_names
@@ -33,6 +35,14 @@ def show(name: Name) -> None:
     from adrpo.config import find_recipe
 
     typer.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+
+
+@app.command()
+def keys() -> None:
+    """Print every key of a recipe with its default and meaning, as Markdown."""
+    from adrpo.config.keys import keys_page
+
+    typer.echo(keys_page(), nl=False)
 
 
 @app.command()
