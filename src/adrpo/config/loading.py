@@ -87,7 +87,7 @@ def _checked(
     try:
         return form.model_validate(data)
     except ValidationError as error:
-        raise AdrpoError(describe(error, origins, file)) from None
+        raise AdrpoError(describe(error, origins, file, form)) from None
 
 
 def _domain(layers: list[tuple[Path, dict[str, Any]]]) -> type[FlowConfig] | type[LanguageConfig]:

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from adrpo.config.documents import shorten
 from adrpo.config.fields import CONFLICT, REFUSAL
-from adrpo.config.schema import FlowConfig
 
 Location = tuple[str | int, ...]
 
@@ -36,20 +35,26 @@ _EXPECTED = {
 }
 
 
-def describe(error: ValidationError, origins: Mapping[Location, str], where: str) -> str:
+def describe(
+    error: ValidationError,
+    origins: Mapping[Location, str],
+    where: str,
+    form: type[BaseModel],
+) -> str:
     """The first error of ``error`` in one line, and how many more there are.
 
     Args:
-        error: raised by ``FlowConfig``.
+        error: raised by ``form``.
         origins: which file or override set the key at each location.
         where: the file to name for a key that none of them set.
+        form: the class of the configuration, whose keys are named.
     """
     details = error.errors(include_url=False)
     first = details[0]
-    location = _keys_of(first["loc"])
+    location = _keys_of(first["loc"], form)
     if first["type"] in _NO_METHOD:
         location = (*location, "method")
-    line = f"{_origin(location, origins, where)}: {_sentence(first)}"
+    line = f"{_origin(location, origins, where)}: {_sentence(first, form)}"
     more = len(details) - 1
     return f"{line} (and {more} more)" if more else line
 
@@ -61,27 +66,29 @@ def _origin(location: Location, origins: Mapping[Location, str], where: str) -> 
     return where
 
 
-def _keys_of(location: Location) -> Location:
-    """``location`` as the file has it: without the method, which pydantic puts behind the section
-    whose form it decides."""
-    return location[:1] + location[2:] if location[:1] == ("algorithm",) else location
+def _keys_of(location: Location, form: type[BaseModel]) -> Location:
+    """``location`` as the file has it: without the method, which pydantic puts behind a section
+    that has several forms."""
+    if location[:1] == ("algorithm",) and len(_forms_of(form, "algorithm")) > 1:
+        return location[:1] + location[2:]
+    return location
 
 
-def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in _keys_of(location))
+def _dotted(location: Location, form: type[BaseModel]) -> str:
+    return ".".join(str(part) for part in _keys_of(location, form))
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, form: type[BaseModel]) -> str:
     location, kind, value = error["loc"], error["type"], error["input"]
-    key, received = _dotted(location), shorten(value)
+    key, received = _dotted(location, form), shorten(value)
     if kind == CONFLICT:
         return ".".join(filter(None, (key, error["msg"])))
     if kind == REFUSAL:
         return f"{key}: {error['msg']}"
     if kind in _NO_METHOD:
-        return _unknown_method(key, value)
+        return _unknown_method(key, value, form)
     if kind == "extra_forbidden":
-        return f"{key}: unknown key (received {received}); {_nearest(location)}"
+        return f"{key}: unknown key (received {received}); {_nearest(location, form)}"
     if kind == "missing":
         return f"{key}: expected a value, received none in {received}"
     expected = _EXPECTED.get(kind)
@@ -90,11 +97,11 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{key}: expected {expected.format(**error.get('ctx', {}))}, received {received}"
 
 
-def _unknown_method(key: str, section: Any) -> str:
+def _unknown_method(key: str, section: Any, form: type[BaseModel]) -> str:
     received = section["method"] if isinstance(section, dict) else section
     if not isinstance(section, dict):
         return f"{key}: expected a section (keys and values), received {shorten(section)}"
-    methods = [_method_of(form) for form in _sections(FlowConfig.model_fields[key].annotation)]
+    methods = [_method_of(one) for one in _forms_of(form, key)]
     near = difflib.get_close_matches(str(received), methods, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(methods)}"
     return f"{key}.method: expected the name of a method, received {shorten(received)}; {hint}"
@@ -104,19 +111,24 @@ def _method_of(form: type[BaseModel]) -> str:
     return get_args(form.model_fields["method"].annotation)[0]
 
 
-def _nearest(location: Location) -> str:
+def _nearest(location: Location, form: type[BaseModel]) -> str:
     """What may have been meant by the unknown key at ``location``."""
     *section, unknown = location
-    keys = _keys(FlowConfig, tuple(section))
-    if _dotted(location) in _leaves(FlowConfig):
+    keys, leaves = _keys(form, tuple(section)), _leaves(form)
+    if _dotted(location, form) in leaves:
         return f"another method has it; known keys: {', '.join(keys)}"
     near = difflib.get_close_matches(str(unknown), keys, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    elsewhere = [path for path in _leaves(FlowConfig) if path.rpartition(".")[2] == unknown]
+    elsewhere = [path for path in leaves if path.rpartition(".")[2] == unknown]
     if elsewhere:
         return f"did you mean {' or '.join(map(repr, elsewhere))}?"
     return f"known keys: {', '.join(keys)}"
+
+
+def _forms_of(form: type[BaseModel], key: str) -> list[type[BaseModel]]:
+    """The forms that the section ``key`` of ``form`` may have."""
+    return _sections(form.model_fields[key].annotation)
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
@@ -136,7 +148,7 @@ def _keys(model: type[BaseModel], section: Location) -> list[str]:
         if len(forms) > 1:
             forms = [form for form in forms if _method_of(form) == part]
         else:
-            forms = _sections(forms[0].model_fields[part].annotation)
+            forms = _forms_of(forms[0], part)
     return list(forms[0].model_fields)
 
 
