@@ -9,7 +9,7 @@ import torch
 
 import adrpo
 from adrpo.errors import AdrpoError
-from adrpo.runs import RunDirectory, environment, environment_record
+from adrpo.runs import RunDirectory, available_cores, environment, environment_record
 
 CONFIG = "training: {steps: 1}  # kept word for word\n"
 
@@ -177,6 +177,19 @@ def test_environment_record_names_this_machine():
     assert record["threads"] == torch.get_num_threads()
     assert record["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record["cores"] >= 1 and record["cpu"]
+
+
+def test_cores_are_those_of_the_process_or_without_masks_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 5, 7}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert available_cores() == environment_record()["cores"] == 3
+    # As on macOS.
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert available_cores() == environment_record()["cores"] == 8
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert available_cores() == 1
 
 
 def git(folder: Path, *arguments: str) -> str:

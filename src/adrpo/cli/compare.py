@@ -1,6 +1,5 @@
 """``adrpo compare``: methods x seeds, and what their results say."""
 
-import os
 import shlex
 import signal
 import sys
@@ -64,6 +63,7 @@ def compare(
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, collect, record, write_results
+    from adrpo.runs import available_cores
     from adrpo.runs.lock import exclusive
 
     plan = Plan.resolve(output_dir, recipes, overrides or [], seeds, reference)
@@ -74,9 +74,9 @@ def compare(
         )
     record(plan)
     if not summary_only:
-        cores = len(os.sched_getaffinity(0))
+        share = max(1, available_cores() // parallel)
         with exclusive(output_dir):
-            _train(plan, parallel=parallel, threads=threads or max(1, cores // parallel))
+            _train(plan, parallel=parallel, threads=threads or share)
             if best_of:
                 _select(plan, best_of)
     page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))

@@ -2,11 +2,12 @@
 
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.environment import environment_record
+from adrpo.runs.environment import available_cores, environment_record
 from adrpo.runs.seeding import generator, restore_rng_state, rng_state
 
 __all__ = [
     "RunDirectory",
+    "available_cores",
     "environment_record",
     "generator",
     "latest_checkpoint",
