@@ -94,7 +94,7 @@ def _metrics_row(step: int, rng: np.random.Generator) -> dict[str, Any]:
         "samples_excluded": 0,
         "samples_per_second": float(rng.uniform(12, 13)),
         "model_calls": 704,
-        "reference_calls": 64,
+        "reference_rows": 64,
         "seconds_sampling": 3.1,
         "seconds_scoring": 0.35,
         "seconds_policy": 1.2,

@@ -254,7 +254,14 @@ def test_time_shares_are_those_of_the_metrics(page: Page) -> None:
     # 3.1, 0.35, 1.2, 0.38 and 0.02 s of 5.05 s a step, 100 steps.
     bar = next(a["aria-label"] for _, a in page.tags if a.get("class") == "bar")
     assert bar == "Sampling 61 %, Scoring 7 %, Policy update 24 %, Reference 8 %, Other < 1 %"
-    assert "70,400" in page.text and "6,400" in page.text  # model and reference calls
+    # A label and its value lie in elements of their own.
+    assert "Model calls70,400" in page.text and "Reference rows6,400" in page.text
+
+
+def test_the_made_up_metrics_are_named_as_real_ones(run: Path) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(\w+)`", documented)) | {"reward_clip_score_mean"}
+    assert set(read_rows(run / "metrics.jsonl")[0]) <= names
 
 
 def test_a_run_without_evaluations_and_pictures_says_so(tmp_path: Path) -> None:

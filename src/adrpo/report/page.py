@@ -153,7 +153,7 @@ def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _calls(metrics: Sequence[Row]) -> list[tuple[str, str]]:
     """Totals over the run, of those that it records."""
-    sums = (("Model calls", "model_calls"), ("Reference calls", "reference_calls"))
+    sums = (("Model calls", "model_calls"), ("Reference rows", "reference_rows"))
     calls = [(label, fixed(total, 0)) for label, key in sums if (total := _total(metrics, key))]
     rates = [rate for row in metrics if (rate := finite(row, "samples_per_second")) is not None]
     if rates:
