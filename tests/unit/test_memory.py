@@ -1,5 +1,6 @@
 """The estimate of memory against what torch itself keeps, counts and builds."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,48 @@ def test_without_a_gpu_a_card_is_named():
     assert (
         "it needs a card of 40 GB" in memory_lines(load_config("flow/flux-dev-adrpo"), 0, None)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "package", "finding"),
+    [
+        (
+            "extends: flow/flux-dev-int8-adrpo",
+            "torchao",
+            "BROKEN  model.quantization: expected an installed torchao for int8, received none: "
+            "pip install torchao, or set model.quantization=null\n",
+        ),
+        (
+            "training: {optimizer: adamw_8bit}",
+            "bitsandbytes",
+            "BROKEN  training.optimizer: expected an installed bitsandbytes for adamw_8bit, "
+            "received none: pip install bitsandbytes, or set training.optimizer=adamw\n",
+        ),
+    ],
+)
+def test_doctor_names_the_package_that_a_setting_needs(
+    lines: str,
+    package: str,
+    finding: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(lines, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, package, None)
+    findings = Findings()
+    check_recipe(findings, str(recipe))
+    assert finding in capsys.readouterr().out and findings.broken == 1
+
+    monkeypatch.delitem(sys.modules, package)
+    (tmp_path / f"{package}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    findings = Findings()
+    check_recipe(findings, str(recipe))
+    page = capsys.readouterr().out
+    assert f"{package} is installed" in page and findings.broken == 0, page
 
 
 @pytest.mark.parametrize("name", ["sd3-medium-adrpo", "sd3-medium-dpo", "flux-dev-adrpo"])

@@ -175,9 +175,29 @@ def check_recipe(findings: Findings, recipe: str) -> None:
         return
     _check_model(findings, "model", config.model.pretrained)
     _check_model(findings, "evaluation.clip", config.evaluation.clip)
+    _check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
+    optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
+    _check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
     prompts = _check_prompts(findings, config)
     _check_device(findings, config)
     _check_memory(findings, config, prompts)
+
+
+def _check_setting(
+    findings: Findings, key: str, value: str | None, package: str, without: str
+) -> None:
+    """Whether ``package`` is there, which ``value`` of ``key`` needs; None needs nothing, and
+    ``without`` is the setting that needs nothing."""
+    if value is None:
+        return
+    if importlib.util.find_spec(package) is None:
+        findings.bad(
+            key,
+            f"expected an installed {package} for {value}, received none: pip install {package}, "
+            f"or set {key}={without}",
+        )
+    else:
+        findings.ok(key, f"{value}, and {package} is installed")
 
 
 def _check_language(findings: Findings, config: "LanguageConfig") -> None:
