@@ -1,6 +1,7 @@
 """Exit codes, what stands on stdout and stderr, and which files a command leaves."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,8 +11,11 @@ import pytest
 import yaml
 
 import adrpo
+import adrpo.llm
 from adrpo.cli import main
+from adrpo.cli.doctor import Findings, check_recipe
 from adrpo.config import load_config, recipe_names
+from adrpo.errors import AdrpoError
 from adrpo.flow.trainer import FlowTrainer
 from adrpo.runs import RunDirectory
 
@@ -281,6 +285,19 @@ def test_doctor_accepts_the_demo_and_names_what_is_broken(
     monkeypatch.syspath_prepend(tmp_path)
     assert command("doctor") == 1
     assert "pip uninstall torchvision" in command.out
+
+
+def test_a_language_recipe_without_its_packages_says_how_to_install_them(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remedy = "pip install '.[llm]' in the folder of adrpo"
+    monkeypatch.setitem(sys.modules, "trl", None)
+    assert command("train", "llm/embedded") == 2
+    assert error_line(command).endswith(remedy)
+    check_recipe(Findings(), "llm/embedded")
+    assert f"BROKEN  packages: no trl: {remedy}\n" in capsys.readouterr().out
+    with pytest.raises(AdrpoError, match=re.escape(remedy)):
+        _ = adrpo.llm.ADRPOTrainer
 
 
 def test_doctor_names_the_package_that_a_recipe_takes_its_model_from(

@@ -207,7 +207,7 @@ def test_hub_out_of_reach_says_what_to_do() -> None:
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    assert 'pip install "adrpo[llm]"' in refusal(PAPER_SET)
+    assert "pip install '.[llm]' in the folder of adrpo" in refusal(PAPER_SET)
 
 
 # Splits

@@ -73,14 +73,14 @@ def test_a_missing_rapidocr_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
             patch.setitem(sys.modules, module, None)
             with pytest.raises(AdrpoError) as caught:
                 OcrAccuracy()
-            assert 'pip install "adrpo[ocr]"' in str(caught.value)
+            assert "pip install '.[ocr]' in the folder of adrpo" in str(caught.value)
             assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")
 def ocr() -> OcrAccuracy:
-    pytest.importorskip("rapidocr", reason='reads with rapidocr: pip install "adrpo[ocr]"')
-    pytest.importorskip("onnxruntime", reason='rapidocr\'s engine: pip install "adrpo[ocr]"')
+    pytest.importorskip("rapidocr", reason="reads with rapidocr: pip install '.[ocr]'")
+    pytest.importorskip("onnxruntime", reason="rapidocr's engine: pip install '.[ocr]'")
     return OcrAccuracy()
 
 

@@ -204,7 +204,10 @@ def _check_language(findings: Findings, config: "LanguageConfig") -> None:
     """What only a language model's recipe needs."""
     missing = missing_language_packages()
     if missing:
-        findings.bad("packages", f"no {' and no '.join(missing)}: pip install 'adrpo[llm]'")
+        findings.bad(
+            "packages",
+            f"no {' and no '.join(missing)}: pip install '.[llm]' in the folder of adrpo",
+        )
         return
     from adrpo.llm.data import load_prompt_rows
     from adrpo.llm.pretrained import PACKAGE, model_source

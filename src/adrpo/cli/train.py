@@ -148,7 +148,7 @@ def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun
         raise AdrpoError(
             f"domain llm: expected the packages {' and '.join(LANGUAGE_PACKAGES)}, of which "
             f"{' and '.join(missing)} cannot be found; install adrpo with its extra: "
-            f"pip install 'adrpo[llm]'"
+            f"pip install '.[llm]' in the folder of adrpo"
         )
     from adrpo.llm.run import LanguageRun
 

@@ -195,7 +195,8 @@ def _read_dataset(
         import datasets
     except ImportError as error:
         raise AdrpoError(
-            f'{source}: a data set needs the package datasets ({error}): pip install "adrpo[llm]"'
+            f"{source}: a data set needs the package datasets ({error}): "
+            "pip install '.[llm]' in the folder of adrpo"
         ) from error
     saved = any((source / name).is_file() for name in ("state.json", "dataset_dict.json"))
     try:

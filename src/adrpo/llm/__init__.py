@@ -26,6 +26,7 @@ def __getattr__(name: str) -> Any:
         import trl  # noqa: F401
     except ModuleNotFoundError as error:
         raise AdrpoError(
-            f'adrpo.llm.{name} needs trl and datasets ({error}): pip install "adrpo[llm]"'
+            f"adrpo.llm.{name} needs trl and datasets ({error}): "
+            "pip install '.[llm]' in the folder of adrpo"
         ) from error
     return getattr(importlib.import_module(_HOMES[name]), name)

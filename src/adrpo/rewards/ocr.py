@@ -80,7 +80,7 @@ class OcrAccuracy:
         except ImportError as error:
             raise AdrpoError(
                 f"the reward ocr_accuracy needs rapidocr and onnxruntime ({error}): "
-                'pip install "adrpo[ocr]"'
+                "pip install '.[ocr]' in the folder of adrpo"
             ) from error
         self._reader: Any = RapidOCR(
             params={
