@@ -106,6 +106,11 @@ def test_a_model_that_cannot_be_had_is_an_error(command_name: str, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_help_names_both_kinds_of_model(command: Command) -> None:
+    assert command("--help") == 0
+    assert "text-to-image and language models" in " ".join(command.out.split())
+
+
 def test_version(command: Command) -> None:
     assert command("--version") == 0
     assert command.out == f"adrpo {adrpo.__version__}\n"

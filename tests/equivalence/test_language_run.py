@@ -209,5 +209,6 @@ def test_what_can_not_be_used_is_said_in_one_line(material: Path, tmp_path: Path
     recipe = tmp_path / "llm.yaml"
     recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
     assert load_recipe(recipe) == tiny_language_config(material)
-    with pytest.raises(AdrpoError, match="of the domain flow, received one of llm"):
+    with pytest.raises(AdrpoError, match="of the domain flow, received one of llm") as caught:
         load_config(recipe)
+    assert "; read it by load_recipe, train it by adrpo.llm.LanguageRun" in str(caught.value)

@@ -16,7 +16,7 @@ from adrpo.cli import compare, doctor, models, recipes, report, train
 
 app = typer.Typer(
     name="adrpo",
-    help="Fine-tune text-to-image models by online reinforcement learning (ADRPO).",
+    help="Fine-tune text-to-image and language models by online reinforcement learning (ADRPO).",
     no_args_is_help=True,
     add_completion=False,
     # A bug should look like a bug: Python's own traceback, not a framed one with all locals.

@@ -34,7 +34,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
     if not isinstance(config, FlowConfig):
         raise AdrpoError(
             f"{find_recipe(path)}: expected a configuration of the domain flow, received one of "
-            f"{config.domain}; train, compare, report and doctor take both domains, this does not"
+            f"{config.domain}; read it by load_recipe, train it by adrpo.llm.LanguageRun"
         )
     return config
 
