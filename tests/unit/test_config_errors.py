@@ -7,7 +7,6 @@ import pytest
 from adrpo.config import find_recipe, load_recipe
 from adrpo.errors import AdrpoError
 
-
 DOMAINS = ("flow", "llm")
 
 
