@@ -50,6 +50,12 @@ from test_config_errors import of_domain, refusal, write
             "whose last step has no noise; received 1",
         ),
         (
+            "{algorithm: {method: flow_grpo}, sampling: {guidance_scale: 4.5}}",
+            "recipe.yaml: training.guidance_scale: expected 4.5, the value of "
+            "sampling.guidance_scale, with algorithm.method=flow_grpo, whose ratio of a step's "
+            "densities is 1 on policy only so; received 1.0; set both to the same number",
+        ),
+        (
             "evaluation: {sampling: {stepz: 3}}",
             "recipe.yaml: evaluation.sampling.stepz: unknown key (received 3); "
             "did you mean 'steps'?",

@@ -351,6 +351,13 @@ class FlowConfig(Section):
                 "sampling.steps: expected at least 2 with algorithm.method=flow_grpo, whose last "
                 f"step has no noise; received {self.sampling.steps}"
             )
+        drawn, trained = self.sampling.guidance_scale, self.training.guidance_scale
+        if trained != drawn:
+            raise conflict(
+                f"training.guidance_scale: expected {drawn}, the value of sampling.guidance_scale, "
+                "with algorithm.method=flow_grpo, whose ratio of a step's densities is 1 on policy "
+                f"only so; received {trained}; set both to the same number"
+            )
         return self
 
     @model_validator(mode="after")
