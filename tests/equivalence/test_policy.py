@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 from tiny_runs import perturb
 
 from adrpo.config import AdapterConfig, AdrpoConfig, ModelConfig, SamplingConfig
@@ -118,6 +119,14 @@ def test_images_encode_to_what_they_were_decoded_from(policy: StableDiffusion3Po
     again = policy.encode_images(policy.decode(x_1))
     # What eight bits and the autoencoder lose, against latents of standard deviation about 1.
     assert (again - x_1).square().mean() < 0.05 * x_1.var()
+
+
+def test_images_of_another_size_are_not_squashed(policy: StableDiffusion3Policy):
+    right = Image.new("RGB", (policy.width, policy.height))
+    wrong = Image.new("RGB", (2 * policy.width, policy.height))
+    size = f"{policy.width}x{policy.height} pixels; received {2 * policy.width}x{policy.height}"
+    with pytest.raises(AdrpoError, match=f"expected images of {size}"):
+        policy.encode_images([right, wrong])
 
 
 def test_target_modules_that_match_nothing_are_refused():

@@ -1,19 +1,24 @@
 """Preference pairs: what is drawn, what is read, and what is refused."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_runs import tiny_config
 
 from adrpo.config import DpoConfig, SamplingConfig
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
-from adrpo.flow.pairs import draw_pairs, read_pairs
+from adrpo.flow.dpo import DPOTrainer
+from adrpo.flow.pairs import Pair, check_images, draw_pairs, load_latents, read_pairs
 from adrpo.rewards import RewardTerm
+from adrpo.runs import RunDirectory
 
 SETTINGS = DpoConfig(method="dpo", pairs_samples=3)
 
@@ -121,3 +126,84 @@ def test_anyones_pairs_are_read(tmp_path: Path):
 def test_a_folder_without_a_listing_is_refused(tmp_path: Path):
     with pytest.raises(AdrpoError, match=r"algorithm\.pairs: expected a folder with pairs\.jsonl"):
         read_pairs(tmp_path)
+
+
+def test_a_listing_that_is_not_utf_8_names_its_line(tmp_path: Path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    line = '{"prompt": "%s", "chosen": "a.png", "rejected": "a.png"}\n'
+    (tmp_path / "pairs.jsonl").write_bytes((line % "p" + line % "über p").encode("latin-1"))
+    with pytest.raises(AdrpoError, match=r"pairs\.jsonl, line 2: expected UTF-8 .* byte 0xfc"):
+        read_pairs(tmp_path)
+
+
+def pair_of(folder: Path, rejected: bytes | Image.Image) -> list[Pair]:
+    """One pair whose chosen image has 6 x 4 pixels, as ``WidePolicy`` draws them."""
+    Image.new("RGB", (6, 4)).save(folder / "good.png")
+    if isinstance(rejected, bytes):
+        (folder / "other.png").write_bytes(rejected)
+    else:
+        rejected.save(folder / "other.png")
+    return [Pair(prompt="p", chosen=folder / "good.png", rejected=folder / "other.png")]
+
+
+class WidePolicy:
+    """Takes images of 6 x 4 pixels; a latent is its red channel."""
+
+    width, height = 6, 4
+
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        reds = [np.asarray(image)[:, :, 0] for image in images]
+        return torch.from_numpy(np.stack(reds)).float()
+
+
+POLICY: Any = WidePolicy()
+
+
+def test_images_of_the_models_size_are_taken(tmp_path: Path):
+    pairs = pair_of(tmp_path, Image.new("L", (6, 4), 7))
+    check_images(pairs, POLICY)
+    chosen, rejected = load_latents(pairs, POLICY)
+    assert torch.equal(chosen, torch.zeros(1, 4, 6))
+    assert torch.equal(rejected, torch.full((1, 4, 6), 7.0))
+
+
+# One of too many pixels, and one of the right number on the other side.
+@pytest.mark.parametrize("size", [(12, 8), (4, 6)])
+def test_an_image_of_another_size_is_refused(tmp_path: Path, size: tuple[int, int]):
+    pairs = pair_of(tmp_path, Image.new("RGB", size))
+    line = (
+        f"{tmp_path / 'other.png'}: expected an image of 6x4 pixels (width x height), as the model "
+        f"draws them; received {size[0]}x{size[1]}; crop and scale it, or set model.width and "
+        "model.height"
+    )
+    with pytest.raises(AdrpoError, match=f"^{re.escape(line)}$"):
+        check_images(pairs, POLICY)
+
+
+def damaged_chunk(png: bytes) -> bytes:
+    """Its pixels' chunk has a name that no chunk has; Pillow calls that a SyntaxError."""
+    return png.replace(b"IDAT", b"\x00DAT")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda png: b"", lambda png: b"no picture", lambda png: png[:-30], damaged_chunk]
+)
+def test_a_damaged_image_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    pairs = pair_of(tmp_path, damage((tmp_path / "whole.png").read_bytes()))
+    expected = r"other\.png: expected an image that can be read; received one that is damaged or .*"
+    with pytest.raises(AdrpoError, match=expected):
+        check_images(pairs, POLICY)
+        load_latents(pairs, POLICY)
+
+
+def test_training_refuses_images_of_another_size(tmp_path: Path):
+    Image.new("RGB", (96, 64)).save(tmp_path / "a.png")
+    line = {"prompt": "p", "chosen": "a.png", "rejected": "a.png"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    trainer = DPOTrainer(tiny_config(algorithm={"method": "dpo", "pairs": str(tmp_path)}))
+    size = f"{trainer.policy.width}x{trainer.policy.height}"
+    expected = rf"a\.png: expected an image of {size} pixels .* received 96x64"
+    with pytest.raises(AdrpoError, match=expected):
+        trainer.prepare(RunDirectory.create(tmp_path / "run", "domain: flow\n"))

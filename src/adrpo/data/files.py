@@ -143,6 +143,19 @@ def no_prompt(path: Path) -> AdrpoError:
 
 def _decode(path: Path) -> str:
     try:
+        return utf_8_text(path)
+    except OSError as error:
+        raise AdrpoError(f"{path}: expected a file of prompts; {error.strerror}") from None
+
+
+def utf_8_text(path: Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        AdrpoError: it is not UTF-8; the line that is wrong is named.
+        OSError: it can't be read.
+    """
+    try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -150,8 +163,6 @@ def _decode(path: Path) -> str:
             f"{path}, line {line}: expected UTF-8 text, received byte "
             f"0x{error.object[error.start]:02x} at offset {error.start}; save the file as UTF-8"
         ) from None
-    except OSError as error:
-        raise AdrpoError(f"{path}: expected a file of prompts; {error.strerror}") from None
 
 
 def parse_object(line: str, where: str, expected: str) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from torch import Tensor
 from adrpo.config import DpoConfig, FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.core.preferences import flow_dpo_objective
-from adrpo.errors import AdrpoError
 from adrpo.flow.loop import TrainingLoop
-from adrpo.flow.pairs import draw_pairs, load_latents, read_pairs
+from adrpo.flow.pairs import check_images, draw_pairs, load_latents, read_pairs
 from adrpo.flow.path import interpolate, target_velocity
 from adrpo.flow.path_samples import PathSamples, sample_times
 from adrpo.flow.rollout import prompt_order
@@ -65,6 +64,8 @@ class DPOTrainer(TrainingLoop):
                 processes=self.processes,
             )
         pairs = read_pairs(folder)
+        # All of them in each process: an error in one alone would leave the others waiting.
+        check_images(pairs, self.policy)
         texts = list(dict.fromkeys(pair.prompt for pair in pairs))
         self.pair_conditioning = self.policy.encode(texts)
         self.pair_prompt = torch.tensor([texts.index(pair.prompt) for pair in pairs])
@@ -72,11 +73,6 @@ class DPOTrainer(TrainingLoop):
         self.chosen, self.rejected = (
             self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)
         )
-        if self.chosen.shape[1:] != self.policy.latent_shape:
-            raise AdrpoError(
-                f"{folder}: expected images of {self.policy.width}x{self.policy.height} pixels; "
-                f"received latents of shape {tuple(self.chosen.shape[1:])}"
-            )
 
     def step(self, step: int, fallback: str = "") -> dict[str, Any]:
         """One update from stored pairs; see ``TrainingLoop.step``."""

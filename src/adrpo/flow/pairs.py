@@ -6,7 +6,8 @@ anyone's pairs of this form can be trained on.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from adrpo.config import DpoConfig, SamplingConfig
+from adrpo.data.files import utf_8_text
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.policy import FlowPolicy
@@ -25,6 +27,9 @@ from adrpo.runs.processes import ALONE, Processes
 LISTING = "pairs.jsonl"
 BATCH = 64
 """Images drawn at once."""
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is damaged or no image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def read_pairs(folder: Path) -> list[Pair]:
     """The pairs of a folder; AdrpoError names the file and the line that is wrong."""
     listing = folder / LISTING
     try:
-        lines = listing.read_text(encoding="utf-8").split("\n")
+        lines = utf_8_text(listing).split("\n")
     except OSError as error:
         raise AdrpoError(
             f"algorithm.pairs: expected a folder with {LISTING}; {listing}: {error.strerror}"
@@ -133,14 +138,53 @@ def _pair(line: str, folder: Path, where: str) -> Pair:
     return Pair(prompt=str(prompt), chosen=files[0], rejected=files[1])
 
 
+def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:
+    """Raise AdrpoError unless all images have the size that ``policy`` draws.
+
+    Only the files' headers are read. The image processors of diffusers would scale an image of
+    another size, whatever its proportions.
+    """
+    expected = (policy.width, policy.height)
+    for file in (file for pair in pairs for file in (pair.chosen, pair.rejected)):
+        with _opened(file) as image:
+            size = image.size
+        if size != expected:
+            raise AdrpoError(
+                f"{file}: expected an image of {policy.width}x{policy.height} pixels (width x "
+                f"height), as the model draws them; received {size[0]}x{size[1]}; crop and scale "
+                "it, or set model.width and model.height"
+            )
+
+
 def load_latents(pairs: Sequence[Pair], policy: FlowPolicy) -> tuple[torch.Tensor, torch.Tensor]:
-    """x_1 of the chosen and of the rejected images, each [pairs, *latent_shape], on the CPU."""
+    """x_1 of the chosen and of the rejected images, each [pairs, *latent_shape], on the CPU.
+
+    Raises AdrpoError for a damaged image.
+    """
     sides = []
     for name in ("chosen", "rejected"):
         parts = []
         for start in range(0, len(pairs), BATCH):
             files = [getattr(pair, name) for pair in pairs[start : start + BATCH]]
-            images = [Image.open(file).convert("RGB") for file in files]
+            images = [_pixels(file) for file in files]
             parts.append(policy.encode_images(images).cpu())
         sides.append(torch.cat(parts))
     return sides[0], sides[1]
+
+
+def _pixels(file: Path) -> Image.Image:
+    with _opened(file) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """The image in ``file``, whose pixels are read when they are asked for in the block."""
+    try:
+        with Image.open(file) as image:
+            yield image
+    except UNREADABLE as error:
+        raise AdrpoError(
+            f"{file}: expected an image that can be read; received one that is damaged or of an "
+            f"unknown format ({error}); replace it"
+        ) from error

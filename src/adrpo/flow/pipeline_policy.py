@@ -287,7 +287,17 @@ class PipelinePolicy(ABC):
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
         """Latents x_1 of ``images``, [batch, *latent_shape]: the mode of the autoencoder's
         posterior, scaled as the transformer reads it. ``decode`` is its inverse but for what the
-        autoencoder loses."""
+        autoencoder loses.
+
+        Raises AdrpoError for an image of another size than ``width`` x ``height``.
+        """
+        # The image processor would scale it, whatever its proportions.
+        wrong = next((i.size for i in images if i.size != (self.width, self.height)), None)
+        if wrong is not None:
+            raise AdrpoError(
+                f"encode_images: expected images of {self.width}x{self.height} pixels; received "
+                f"{wrong[0]}x{wrong[1]}; crop and scale them"
+            )
         pixels = self.pipeline.image_processor.preprocess(
             list(images), height=self.height, width=self.width
         )

@@ -36,6 +36,10 @@ class FlowPolicy(Protocol):
     model_calls: int
     """Samples x network evaluations so far; guidance counts twice."""
 
+    height: int
+    width: int
+    """Of its images, in pixels."""
+
     @property
     def latent_shape(self) -> tuple[int, ...]: ...
 
