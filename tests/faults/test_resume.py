@@ -13,6 +13,7 @@ from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.errors import AdrpoError
+from adrpo.flow.pipeline_policy import PipelinePolicy
 from adrpo.flow.trainer import FlowTrainer
 from adrpo.runs.lock import exclusive
 
@@ -134,3 +135,35 @@ def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
     whole = FlowTrainer(four).train(tmp_path / "whole", progress=False)
     assert metrics_without_timings(extended) == metrics_without_timings(whole)
     assert adapter_bytes(extended) == adapter_bytes(whole)
+
+
+def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Neither where there was none yet, nor where a finished run is resumed once more."""
+    settings = tiny_config(training={"steps": 1}, evaluation={"every": 1})
+    run = tmp_path / "run"
+
+    def killed(policy: PipelinePolicy, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "pytorch_lora_weights.safetensors").write_bytes(b"a part")
+        raise KeyboardInterrupt
+
+    def resume() -> None:
+        FlowTrainer(settings).train(run, resume=True, progress=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PipelinePolicy, "save_adapter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            FlowTrainer(settings).train(run, progress=False)
+        assert not (run / "final").exists()
+    resume()
+    good = adapter_bytes(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(PipelinePolicy, "save_adapter", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume()
+        assert adapter_bytes(run) == good
+    resume()
+    assert adapter_bytes(run) == good
+    assert {path.name for path in run.iterdir() if "final" in path.name} == {"final"}

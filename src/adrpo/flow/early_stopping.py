@@ -1,12 +1,12 @@
 """Stopping when a held-out metric no longer rises, with the best adapter kept."""
 
-import os
 import shutil
 from pathlib import Path
 
 from adrpo.config import EvaluationConfig
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import replace_folder
 
 
 class EarlyStopping:
@@ -43,11 +43,8 @@ class EarlyStopping:
 
     def keep_best(self, run: RunDirectory) -> None:
         """Put the best adapter into ``final/``."""
-        partial = run.final.with_name(f".{run.final.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self.folder(run), partial)
-        shutil.rmtree(run.final, ignore_errors=True)
-        os.replace(partial, run.final)
+        with replace_folder(run.final) as partial:
+            shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
         evaluations = run.read_evaluations("unseen")

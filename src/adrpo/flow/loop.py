@@ -23,6 +23,7 @@ from adrpo.rewards.loading import build_reward
 from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import replace_folder
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
@@ -288,8 +289,8 @@ class TrainingLoop(ABC):
         if self.stopping.active:
             self.stopping.keep_best(run)
             return
-        with self._averaged():
-            self.policy.save_adapter(run.final)
+        with self._averaged(), replace_folder(run.final) as partial:
+            self.policy.save_adapter(partial)
 
     def _last_checkpoint(self, run: RunDirectory) -> str:
         checkpoint = latest_checkpoint(run)
@@ -314,4 +315,5 @@ class TrainingLoop(ABC):
 
     def _keep_if_best(self, run: RunDirectory) -> None:
         if self.stopping.improved(run):
-            self.policy.save_adapter(self.stopping.folder(run))
+            with replace_folder(self.stopping.folder(run)) as partial:
+                self.policy.save_adapter(partial)

@@ -1,6 +1,9 @@
 """Writing so that a kill or a power cut leaves the old file or the new one, never a part."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -13,6 +16,37 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside ``path`` to fill, which takes its place at the end of the block.
+
+    The old folder stands aside until the new one is there: a kill between the two renames leaves
+    no ``path``, but both contents, under hidden names that the next call removes.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    _sync_content(partial)
+    if path.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.replace(path, replaced)
+    os.replace(partial, path)
+    sync_folder(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync_content(folder: Path) -> None:
+    """Wait until all that is in ``folder`` is on disk."""
+    for entry in folder.rglob("*"):
+        if entry.is_dir():
+            sync_folder(entry)
+        else:
+            sync_file(entry)
+    sync_folder(folder)
 
 
 def sync_file(path: Path) -> None:

@@ -1,0 +1,67 @@
+"""A folder is replaced as a whole: a kill leaves the old one, or none, and never a part."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adrpo.runs.durable import replace_folder
+
+
+class Killed(BaseException):
+    """No handler of Exception sees it, as none sees a kill."""
+
+
+def names(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def fill(folder: Path, text: str) -> None:
+    with replace_folder(folder) as partial:
+        (partial / "inner").mkdir()
+        (partial / "inner" / text).write_text(text)
+
+
+def test_the_new_folder_takes_the_place_of_the_old(tmp_path: Path):
+    fill(tmp_path / "final", "old")
+    fill(tmp_path / "final", "new")
+    assert names(tmp_path) == {"final/inner/new": "new"}
+
+
+@pytest.mark.parametrize("before", [{}, {"final/inner/old": "old"}])
+def test_a_kill_while_it_is_filled_changes_nothing(tmp_path: Path, before: dict[str, str]):
+    final = tmp_path / "final"
+    if before:
+        fill(final, "old")
+    with pytest.raises(Killed), replace_folder(final) as partial:
+        (partial / "new").write_text("ne")
+        raise Killed
+    assert final.exists() == bool(before)
+    assert {f"final/{name}": text for name, text in names(final).items()} == before
+    # What the kill left, the next time does without.
+    fill(final, "new")
+    assert names(tmp_path) == {"final/inner/new": "new"}
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_between_the_renames_loses_no_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+):
+    final, done, rename = tmp_path / "final", [], os.replace
+    fill(final, "old")
+
+    def killed(*paths: Any) -> None:
+        if len(done) == renames:
+            raise Killed
+        done.append(paths)
+        rename(*paths)
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(Killed):
+        fill(final, "new")
+    monkeypatch.undo()
+    assert names(final) == ({"inner/old": "old"} if renames == 0 else {})
+    assert sorted(names(tmp_path).values()) == ["new", "old"]
+    fill(final, "new")
+    assert names(tmp_path) == {"final/inner/new": "new"}
