@@ -83,6 +83,20 @@ def test_the_gaussian_matches_torch_distributions():
     )
 
 
+def test_the_kl_of_a_step_is_that_of_the_published_code_over_the_steps_length():
+    """Theirs divides by 2 std_dev_t^2 with the noise of a unit of time; ours by that of the step,
+    so that beta = 0.04 weighs 1 / dt times as much here."""
+    generator = torch.Generator().manual_seed(3)
+    x, v, v_ref = (torch.randn((4, 3), generator=generator, dtype=torch.float64) for _ in range(3))
+    t = torch.tensor([0.1, 0.3, 0.5, 0.8], dtype=torch.float64)
+    dt = torch.tensor([0.1, 0.05, 0.2, 0.15], dtype=torch.float64)
+    mean, std = step_distribution(x, v, t, t + dt, noise_level=0.7, first=0.1)
+    other, _ = step_distribution(x, v_ref, t, t + dt, noise_level=0.7, first=0.1)
+    std_dev_t = 0.7 * ((1 - t) / t).sqrt()
+    published = (mean - other).square().mean(1) / (2 * std_dev_t**2)
+    torch.testing.assert_close(gaussian_kl(mean, other, std), published / dt, rtol=1e-12, atol=0)
+
+
 def test_the_surrogate_begins_as_the_policy_gradient_and_stops_at_the_clip():
     advantages = torch.tensor([2.0, -1.0, 2.0, -1.0])
     log_ratio = torch.tensor([0.0, 0.0, 0.5, -0.5], requires_grad=True)

@@ -187,7 +187,9 @@ class FlowGrpoConfig(Method):
         description="Bound of |ratio - 1|; log p is a mean over elements. Flow-GRPO: 1e-4.",
     )
     beta: NonNegativeNumber = Field(
-        default=0.04, description="Coefficient of the KL to the base, per step. Flow-GRPO: 0.04."
+        default=0.04,
+        description="Coefficient of a step's exact KL to the base. Flow-GRPO: 0.04 of a KL without "
+        "dt in its variance, which is weaker by dt, about 1 / sampling.steps.",
     )
     noise_level: PositiveNumber = Field(
         default=0.7, description="a of the SDE's noise a sqrt((1 - t) / t). Flow-GRPO: 0.7."

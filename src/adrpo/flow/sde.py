@@ -65,7 +65,11 @@ def gaussian_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 def gaussian_kl(mean: Tensor, other: Tensor, std: Tensor) -> Tensor:
     """KL(N(mean, std^2) || N(other, std^2)) = (mean - other)^2 / (2 std^2), averaged over a row's
-    elements: [batch], in nats per element. ``other`` is held constant."""
+    elements: [batch], in nats per element. ``other`` is held constant.
+
+    ``std`` is that of the step, dt included. The code that was published with Flow-GRPO divides by
+    the variance g^2 of a unit of time instead of g^2 dt; this is 1 / dt times its term.
+    """
     return ((mean - other.detach()).square() / (2 * _rows(std, mean).square())).flatten(1).mean(1)
 
 
