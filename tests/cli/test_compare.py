@@ -21,6 +21,7 @@ from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.schedule import Failure, Job
 from adrpo.config import load_config
 from adrpo.flow.trainer import FlowTrainer
+from adrpo.runs.lock import exclusive
 
 # Writes what `adrpo train` writes, as far as the schedule looks, in milliseconds. Seed 1 of the
 # method "bad" fails; "slow" never ends.
@@ -147,6 +148,20 @@ TINY = [
     "evaluation.every=4", "evaluation.samples_per_prompt=2", "evaluation.strip_prompts=2",
     "evaluation.sampling.steps=2", "checkpoint.every=1",
 ]  # fmt: skip
+
+
+def test_a_call_that_trains_nothing_leaves_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tmp_path, "good")
+    before = (plan.folder / "comparison.json").read_bytes()
+    command = Command(monkeypatch, capsys)
+    more = ["compare", str(tmp_path / "good.yaml"), "--output-dir", str(plan.folder)]
+    assert command(*more, "--seeds", "3", "--summary-only") == 2
+    with exclusive(plan.folder):
+        assert command(*more, "--seeds", "3") == 2
+    assert "another adrpo holds" in command.err
+    assert (plan.folder / "comparison.json").read_bytes() == before
 
 
 def test_a_killed_training_goes_on_to_the_same_summary(

@@ -311,6 +311,20 @@ def test_recipes_must_be_evaluated_alike() -> None:
         check_evaluated_alike(alike | {"b": {"evaluation.seed": 2}})
 
 
+def test_only_images_may_be_drawn_in_other_batches() -> None:
+    """The random streams of a language model's evaluation go by its batches."""
+    for domain, refused in (("flow", False), ("llm", True)):
+        settings = {
+            name: {"domain": domain, "evaluation.batch_size": size}
+            for name, size in (("a", 32), ("b", 64))
+        }
+        if refused:
+            with pytest.raises(AdrpoError, match=r"a has evaluation\.batch_size=32, but b has 64"):
+                check_evaluated_alike(settings)
+        else:
+            check_evaluated_alike(settings)
+
+
 def test_a_folder_keeps_its_comparison(tmp_path: Path) -> None:
     folder = tmp_path / "cmp"
 

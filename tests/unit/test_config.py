@@ -165,6 +165,7 @@ def test_another_method_starts_from_its_own_defaults(tmp_path: Path):
     assert load_config(path, ["algorithm.method=fixed_beta"]) == load_config(path)
     changed = load_config(path, ["algorithm.method=raft", "algorithm.best=3"])
     assert changed.algorithm == RaftConfig(method="raft", best=3)
+    assert load_config(path, ["algorithm.best=3", "algorithm.method=raft"]) == changed
     assert changed.training == load_config(path).training
 
 

@@ -62,7 +62,7 @@ def compare(
     ] = False,
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
-    from adrpo.comparison import Plan, collect, record, write_results
+    from adrpo.comparison import Plan, check_folder, collect, record, write_results
     from adrpo.runs import available_cores
     from adrpo.runs.lock import exclusive
 
@@ -72,10 +72,12 @@ def compare(
             f"--summary-only: expected the folder of a comparison; received {output_dir}, which "
             f"does not exist; leave --summary-only out to train"
         )
-    record(plan)
+    check_folder(plan)
     if not summary_only:
         share = max(1, available_cores() // parallel)
+        output_dir.mkdir(parents=True, exist_ok=True)
         with exclusive(output_dir):
+            record(plan)
             _train(plan, parallel=parallel, threads=threads or share)
             if best_of:
                 _select(plan, best_of)

@@ -82,7 +82,8 @@ def _checked(
     origins: dict[Location, str],
 ) -> Config:
     """``data`` with ``overrides`` as a configuration."""
-    for override in overrides:
+    # A method clears its section: whatever else is set comes after it, in whichever order typed.
+    for override in sorted(overrides, key=lambda override: not _chooses_method(override)):
         _apply(data, override, file, origins)
     try:
         return form.model_validate(data)
@@ -170,6 +171,10 @@ def _apply(data: dict[str, Any], override: str, file: str, origins: dict[Locatio
         target.clear()
     target[last_step] = value
     origins[(*location, last_step)] = where
+
+
+def _chooses_method(override: str) -> bool:
+    return override.partition("=")[0].strip().rpartition(".")[2] == METHOD
 
 
 def _step(target: Any, part: str, location: Location, where: str) -> str | int:

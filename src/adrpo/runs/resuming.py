@@ -8,8 +8,8 @@ import yaml
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 
-MAY_DIFFER = frozenset({"description", "checkpoint.every", "checkpoint.keep"})
-"""How often a run is saved does not touch its course."""
+MAY_DIFFER = frozenset({"description", "source", "checkpoint.every", "checkpoint.keep"})
+"""Words, and how often a run is saved, do not touch its course."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
