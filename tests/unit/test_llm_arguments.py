@@ -101,3 +101,8 @@ def test_no_key_is_forgotten_above() -> None:
 
 def test_the_weights_of_the_rewards_arrive(tmp_path: Path) -> None:
     assert arguments(tmp_path)["reward_weights"] == [0.5, 2.0]
+
+
+def test_a_loss_that_is_not_finite_is_not_replaced(tmp_path: Path) -> None:
+    """transformers' filter logs an earlier loss in its place, and no one learns of it."""
+    assert arguments(tmp_path)["logging_nan_inf_filter"] is False

@@ -72,6 +72,8 @@ def trainer_arguments(
         # What is kept and told.
         logging_steps=1,
         logging_first_step=True,
+        # The filter would log an earlier loss in the place of NaN, which the recorder looks for.
+        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.checkpoint.every,
         save_total_limit=config.checkpoint.keep,

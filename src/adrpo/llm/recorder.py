@@ -1,5 +1,6 @@
 """Writes a run's files while TRL trains."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -43,7 +44,8 @@ REWARD_MEAN = ("rewards/", "/mean")
 class Recorder(TrainerCallback):
     """After each step: its row of metrics.jsonl, then the evaluation that is due.
 
-    Both come before the step's checkpoint, so that a resumed run has them.
+    Both come before the step's checkpoint, so that a resumed run has them, and so that a step
+    whose loss or gradient is not finite is in no checkpoint: it ends the run with an AdrpoError.
     """
 
     def __init__(
@@ -84,10 +86,13 @@ class Recorder(TrainerCallback):
             return
         step = state.global_step
         row = self.row(step, logs)
-        if row["loss"] != row["loss"]:
+        loss, norm = row["loss"], row["grad_norm"]
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise AdrpoError(
-                f"step {step}: expected a finite loss, received NaN; lower training.learning_rate; "
-                f"the last checkpoint is kept in {self.run.path}"
+                f"step {step}: expected a finite loss and gradient, received loss {loss} and "
+                f"gradient norm {norm}; lower training.learning_rate and train into another "
+                f"--output-dir, or mend another cause and go on with --resume from the last "
+                f"checkpoint in {self.run.checkpoints}"
             )
         self.run.append_metrics(row)
         self.bar.update(row)
