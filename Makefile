@@ -7,7 +7,8 @@ INSTALL := $(PIP) install --constraint constraints.txt --editable
 TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
 TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
   tests/unit/test_llm_trainer.py tests/equivalence/test_language_run.py \
-  tests/equivalence/test_gguf_checkpoints.py
+  tests/equivalence/test_gguf_checkpoints.py tests/equivalence/test_language_evaluation.py \
+  tests/faults/test_language_loss.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-trl-lowest lint package check bench

@@ -150,7 +150,7 @@ def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: 
 def test_completions_end_with_the_first_end_of_sequence() -> None:
     completion = torch.tensor([[5, 2, 7, 2], [2, 5, 5, 5], [5, 6, 7, 8]])
     expected = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
-    torch.testing.assert_close(until_end(completion, 2), expected)
+    torch.testing.assert_close(until_end(completion, [2]), expected)
 
 
 def test_lora_trains_an_adapter_that_peft_loads(material: Path, tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ def test_units_of_length() -> None:
     assert one(Length(target=5, slack=0, unit="characters"), "a b c") == 1
     tokens = Length(target=2, slack=0, unit="tokens")
     assert tokens(["q"] * 2, ["a b c"] * 2, completion_ids=[[7, 8], [7]]) == [1, 0]
-    assert "'completion_ids'" in refusal(lambda: one(tokens, "a b"))
+    refused = refusal(lambda: one(tokens, "a b"))
+    assert "'completion_ids'" in refused and "'unit' to words or characters" in refused
 
 
 @pytest.mark.parametrize(

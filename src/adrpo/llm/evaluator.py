@@ -39,9 +39,11 @@ from adrpo.runs.seeding import generator
 @dataclass(frozen=True, kw_only=True)
 class Completions:
     """Completions, prompt after prompt, and what the models say of them, each [prompts * K]:
-    tokens, mean entropy of the policy at them, and the sum of their k3 (in nats)."""
+    texts, token ids up to the end and with it, their number, mean entropy of the policy at them,
+    and the sum of their k3 (in nats)."""
 
     texts: list[str]
+    ids: list[list[int]]
     length: Tensor
     entropy: Tensor
     kl: Tensor
@@ -110,6 +112,7 @@ class LanguageEvaluator:
         model.train(training)
         return Completions(
             texts=[text for part in parts for text in part.texts],
+            ids=[ids for part in parts for ids in part.ids],
             length=torch.cat([part.length for part in parts]),
             entropy=torch.cat([part.entropy for part in parts]),
             kl=torch.cat([part.kl for part in parts]),
@@ -128,7 +131,7 @@ class LanguageEvaluator:
             generation_config=self.trainer.generation_config,
         )
         completion = ids[:, prompt_ids.shape[1] :]
-        mask = until_end(completion, tokenizer.eos_token_id)
+        mask = until_end(completion, self.trainer.eos_token_ids)
         attention = torch.cat([prompt_mask, mask], dim=1)
         logps, entropies = self._logps(model, ids, attention, mask.shape[1])
         with self._reference(model) as reference:
@@ -138,6 +141,7 @@ class LanguageEvaluator:
         kept = torch.where(mask.bool(), completion, tokenizer.pad_token_id)
         return Completions(
             texts=tokenizer.batch_decode(kept, skip_special_tokens=True),
+            ids=[row[:n] for row, n in zip(completion.tolist(), length.tolist(), strict=True)],
             length=length.float().cpu(),
             entropy=((entropies * mask).sum(dim=1) / length).cpu(),
             kl=(kl * mask).sum(dim=1).cpu(),
@@ -175,7 +179,10 @@ class LanguageEvaluator:
         prompts = [self.rows[i]["prompt"] for i in index]
         # Rows lack a column where others have it.
         names = dict.fromkeys(name for row in self.rows for name in row if name != "prompt")
-        columns = {name: [self.rows[i].get(name) for i in index] for name in names}
+        columns: dict[str, list[Any]] = {
+            name: [self.rows[i].get(name) for i in index] for name in names
+        }
+        columns["completion_ids"] = drawn.ids  # as TRL passes them, instead of the data's own
         completions: list[Completion] = [
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for prompt, text in zip(prompts, drawn.texts, strict=True)
@@ -217,9 +224,9 @@ class LanguageEvaluator:
         write_durably(path, "".join(lines).encode())
 
 
-def until_end(completion: Tensor, end: int) -> Tensor:
-    """1 for the tokens of ``completion`` [batch, tokens] up to the first ``end`` and with it."""
-    is_end = (completion == end).long()
+def until_end(completion: Tensor, ends: Sequence[int]) -> Tensor:
+    """1 for the tokens of ``completion`` [batch, tokens] up to the first of ``ends``, included."""
+    is_end = torch.isin(completion, torch.tensor(ends, device=completion.device)).long()
     return (is_end.cumsum(dim=1) - is_end == 0).long()
 
 

@@ -74,6 +74,7 @@ class ADRPOTrainer(GRPOTrainer):
     # What TRL and accelerate leave open or optional.
     accelerator: Any
     beta: Any
+    eos_token_ids: list[int]
     importance_sampling_level: Literal["token", "sequence"]
     model: Any
     num_generations: int

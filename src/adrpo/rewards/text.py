@@ -132,6 +132,12 @@ class Length:
     ) -> list[float]:
         """One score a completion."""
         if self.unit == "tokens":
+            if "completion_ids" not in columns:
+                raise AdrpoError(
+                    "length: expected the completions' token ids as 'completion_ids' for the unit "
+                    f"tokens, received the columns {', '.join(sorted(columns)) or 'none'}; pass "
+                    "them as TRL does, or set the option 'unit' to words or characters"
+                )
             counted = column(
                 columns, "completion_ids", len(completions), reward="length", option="unit"
             )
