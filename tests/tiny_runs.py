@@ -1,6 +1,7 @@
 """Small runs of the embedded model, and rewards to train on."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,9 @@ def one_short(prompts: list[str], images: list[Image.Image], **_: Any) -> list[f
 
 def broken(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
     raise RuntimeError("the judge is away")
+
+
+def moody(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    """A reward that draws from the global generators of Python, NumPy and torch."""
+    moods = [random.random() + np.random.random() + float(torch.rand(())) for _ in images]
+    return [value + mood for value, mood in zip(darkness(prompts, images), moods, strict=True)]  # type: ignore[operator]

@@ -97,6 +97,12 @@ def test_a_row_beside_changes_no_other_number(plan: Plan) -> None:
             lambda config: config["reward"][0]["options"].update(model="owner/clip"),
             "reward clip_score",
         ),
+        (
+            lambda config: config["evaluation"].update(
+                rewards=[{"name": "a.b:clip_score", "options": {}, "logistic": None}]
+            ),
+            "reward clip_score",
+        ),
     ],
 )
 def test_a_model_that_was_measured_otherwise_is_refused(

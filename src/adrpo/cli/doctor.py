@@ -169,7 +169,7 @@ def check_recipe(findings: Findings, recipe: str) -> None:
         findings.bad("configuration", str(error))
         return
     findings.ok("configuration", "valid")
-    _check_rewards(findings, config.reward)
+    _check_rewards(findings, (*config.reward, *config.evaluation.rewards))
     if not isinstance(config, FlowConfig):
         _check_language(findings, config)
         return
@@ -219,7 +219,6 @@ def _check_language(findings: Findings, config: "LanguageConfig") -> None:
             findings.ok("model", f"folder {model_source(config.model)}")
         except AdrpoError as error:
             findings.bad("model", str(error))
-    _check_rewards(findings, config.evaluation.rewards)
     try:
         train, held_out = load_prompt_rows(config.prompts)
     except AdrpoError as error:

@@ -8,7 +8,7 @@ from adrpo.flow.architectures import Architecture, count_parameters, find_archit
 from adrpo.flow.memory import OVERHEAD, Estimate, cheaper, estimate
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig
+    from adrpo.config import FlowConfig, RewardTermConfig
 
 GIGABYTE = 1e9
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
@@ -20,8 +20,22 @@ HEADROOM = 0.1
 SCORERS = {
     "openai/clip-vit-base-patch32": 151_277_313,
     "openai/clip-vit-large-patch14": 427_616_513,
+    "yuvalkirstain/PickScore_v1": 986_109_441,
 }
 """Parameters of models that score, where they are not on this machine."""
+
+FROM_WEIGHTS = {
+    "aesthetic": 927_969,
+    "blip_score": 445_737_984,
+    "image_reward": 446_665_953,
+}
+"""Reward -> parameters of the published file that its option ``weights`` names."""
+
+CLIP_OF = {
+    "aesthetic": ("clip", "openai/clip-vit-large-patch14"),
+    "pick_score": ("model", "yuvalkirstain/PickScore_v1"),
+}
+"""Reward -> the option that names its CLIP, and the CLIP of a term that lacks it."""
 
 
 def memory_lines(config: "FlowConfig", prompts: int, available: float | None) -> list[str]:
@@ -77,18 +91,30 @@ def _advice(
 
 def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:
     """Memory of training ``config``, whose ``prompts`` are held, and of the models that score."""
-    names = [(term.name, term.options.get("model")) for term in config.reward]
-    names.append(("evaluation.clip", config.evaluation.clip))
-    sizes = {
-        f"{what} {model}" if model else what: _scorer_parameters(model) for what, model in names
-    }
+    clip = config.evaluation.clip
+    scorers = [(f"evaluation.clip {clip}", _scorer_parameters(clip))]
+    scorers += [_reward_parameters(term) for term in (*config.reward, *config.evaluation.rewards)]
     return estimate(
         architecture,
         config,
         prompts=prompts,
-        scorers=sum(size for size in sizes.values() if size),
-        uncounted=[what for what, size in sizes.items() if size is None],
+        scorers=sum(size for _, size in scorers if size),
+        uncounted=[what for what, size in scorers if size is None],
     )
+
+
+def _reward_parameters(term: "RewardTermConfig") -> tuple[str, int | None]:
+    """A reward with its model in words, and the parameters that it has on the GPU."""
+    option, default = CLIP_OF.get(term.name, ("model", None))
+    model = term.options.get(option, default)
+    what = f"{term.name} {model}" if model else term.name
+    if term.options.get("device") == "cpu":
+        return what, 0
+    of_weights = FROM_WEIGHTS.get(term.name)
+    if model is None:
+        return what, of_weights
+    size = _scorer_parameters(model)
+    return what, None if size is None else size + (of_weights or 0)
 
 
 def _scorer_parameters(model: object) -> int | None:

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adrpo.comparison.collect import UNSEEN, Array, MethodResults, Results, Values
+from adrpo.comparison.collect import (
+    UNSEEN,
+    Array,
+    MethodResults,
+    Results,
+    Values,
+    reward_names,
+)
 from adrpo.comparison.trade_offs import DIVERSITIES, SEED, TradeOff, trade_offs
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
@@ -83,16 +90,15 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
     # In the order of the recipes: the first term stands for the reward in figures.
     trained_on = list(
         dict.fromkeys(
-            str(term["name"])
+            name
             for method in results.methods.values()
-            for term in method.settings.get("reward", [])
+            for name in reward_names(method.settings, "reward")
         )
     )
     first = results.splits[0]
     shared = _shared_metrics(results, first)
     reference = results.methods[results.plan.reference].settings
-    judges = [str(term["name"]) for term in reference.get("evaluation.rewards", [])]
-    wanted = [*PRIMARY, *judges, TOTAL]
+    wanted = [*PRIMARY, *reward_names(reference, "evaluation.rewards"), TOTAL]
     primary = next((metric for metric in wanted if metric in shared), None)
     if primary is None:
         raise AdrpoError(

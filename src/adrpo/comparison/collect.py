@@ -18,6 +18,7 @@ from adrpo.comparison.plan import (
     settings_that_differ,
 )
 from adrpo.comparison.schedule import jobs_of
+from adrpo.config import written_names
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
 
@@ -208,10 +209,17 @@ def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
         )
 
 
+def reward_names(settings: Flat, key: str) -> list[str]:
+    """Metrics of the rewards under ``key``: those trained on, or those that are only measured."""
+    return written_names(str(term["name"]) for term in settings.get(key, []))
+
+
 def _terms(settings: Flat) -> dict[str, Any]:
-    """Name -> what decides the values, of the rewards."""
+    """Name -> what decides the values, of the rewards, trained on or not."""
     return {
-        term["name"]: (term.get("options"), term.get("logistic")) for term in settings["reward"]
+        name: (term["name"], term.get("options"), term.get("logistic"))
+        for key in ("reward", "evaluation.rewards")
+        for name, term in zip(reward_names(settings, key), settings.get(key, []), strict=True)
     }
 
 

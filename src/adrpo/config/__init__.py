@@ -29,6 +29,7 @@ from adrpo.config.language import (
 )
 from adrpo.config.loading import config_to_yaml, default_config, load_config, load_recipe
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
+from adrpo.config.rewards import RewardTermConfig, written_names
 from adrpo.config.schema import (
     AdapterConfig,
     CheckpointConfig,
@@ -36,7 +37,6 @@ from adrpo.config.schema import (
     FlowConfig,
     ModelConfig,
     PromptsConfig,
-    RewardTermConfig,
     SamplingConfig,
     TrainingConfig,
 )
@@ -75,4 +75,5 @@ __all__ = [
     "load_recipe",
     "recipe_names",
     "recipes_root",
+    "written_names",
 ]

@@ -15,7 +15,8 @@ from adrpo.config.fields import (
     conflict,
     refuse_empty,
 )
-from adrpo.config.schema import CheckpointConfig, RewardTermConfig
+from adrpo.config.rewards import RewardTermConfig, check_measured_rewards
+from adrpo.config.schema import CheckpointConfig
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -248,3 +249,8 @@ class LanguageConfig(Section):
     training: LanguageTrainingConfig = LanguageTrainingConfig()
     evaluation: LanguageEvaluationConfig = LanguageEvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _measured_rewards_have_names(self) -> Self:
+        check_measured_rewards(self.evaluation.rewards, self.reward)
+        return self

@@ -9,7 +9,7 @@ raises ``conflict``. The section ``algorithm`` has one form for each method
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from adrpo.config.algorithms import AdrpoConfig, AlgorithmConfig
 from adrpo.config.fields import (
@@ -17,7 +17,6 @@ from adrpo.config.fields import (
     GuidanceScale,
     NonNegativeCount,
     NonNegativeNumber,
-    Number,
     PositiveNumber,
     Section,
     Text,
@@ -25,6 +24,7 @@ from adrpo.config.fields import (
     refusal,
     refuse_empty,
 )
+from adrpo.config.rewards import RewardTermConfig, check_measured_rewards
 from adrpo.data.prompts import SCENES_SETS, check_source, share_prompts
 from adrpo.errors import AdrpoError
 
@@ -168,36 +168,6 @@ class PromptsConfig(Section):
         return self
 
 
-class LogisticConfig(Section):
-    """sigmoid((r - location) / scale): a score as a probability, in (0, 1)."""
-
-    location: Number = Field(description="Score of probability 1/2, in the score's unit. Ours.")
-    scale: PositiveNumber = Field(
-        description="Score difference that changes the log-odds by 1. Ours."
-    )
-
-
-class RewardTermConfig(Section):
-    """One term of the reward; the reward is the weighted sum of its terms."""
-
-    name: Text = Field(
-        description="A reward's short name (docs/metrics.md), or 'package.module:callable'."
-    )
-    weight: Number = Field(default=1.0, description="Factor of the term in the sum; not 0. Ours.")
-    logistic: LogisticConfig | None = Field(
-        default=None, description="Bounds the term before it is weighed; null leaves it as it is."
-    )
-    options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Keyword arguments of the reward."
-    )
-
-    @model_validator(mode="after")
-    def _weighs(self) -> Self:
-        if self.weight == 0:
-            raise conflict("weight: expected a number other than 0, received 0; remove the term")
-        return self
-
-
 class SamplingConfig(Section):
     """How images are drawn: solver of dx/dt = v from noise (t = 0) to data (t = 1)."""
 
@@ -288,6 +258,9 @@ class EvaluationConfig(Section):
         default="embedded-evaluation",
         description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
     )
+    rewards: tuple[RewardTermConfig, ...] = Field(
+        default=(), description="Rewards that are measured and never trained on. Ours."
+    )
     seen_prompts: NonNegativeCount = Field(
         default=0, description="Training prompts that are evaluated, too, and apart. Ours."
     )
@@ -358,6 +331,11 @@ class FlowConfig(Section):
                 "with algorithm.method=flow_grpo, whose ratio of a step's densities is 1 on policy "
                 f"only so; received {trained}; set both to the same number"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _measured_rewards_have_names(self) -> Self:
+        check_measured_rewards(self.evaluation.rewards, self.reward)
         return self
 
     @model_validator(mode="after")

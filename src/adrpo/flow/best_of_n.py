@@ -17,7 +17,7 @@ from adrpo.data.prompts import load_prompts
 from adrpo.evaluation.values import Values, plain
 from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
-from adrpo.rewards.loading import build_reward
+from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.durable import write_durably
 
 
@@ -60,7 +60,8 @@ def write_best_of_n(path: Path, config: FlowConfig, sizes: Sequence[int]) -> Non
     )
     policy = load_policy(config.model, prompt_sets=[[prompt.text for prompt in prompts]])
     reward = build_reward(config.reward, policy.device)
-    evaluator = Evaluator(config.evaluation, policy, reward, prompts)
+    others = build_measured(config.evaluation.rewards, policy.device)
+    evaluator = Evaluator(config.evaluation, policy, reward, prompts, others=others)
     found = list(best_of_n(evaluator, sizes))
     tables: dict[str, Any] = {"n": [n for n, _ in found]}
     for name in found[0][1]:

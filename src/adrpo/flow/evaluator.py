@@ -14,6 +14,7 @@ from adrpo.core import velocity_divergence
 from adrpo.data.prompts import Prompt
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
+from adrpo.errors import AdrpoError
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
 from adrpo.evaluation.values import (
@@ -33,7 +34,7 @@ from adrpo.rewards.base import RewardResult, RewardTerm, score
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import ALONE, Processes
-from adrpo.runs.seeding import generator
+from adrpo.runs.seeding import generator, restore_rng_state, rng_state
 
 PICTURED_PROMPTS = 12
 """Held-out prompts whose images are kept for the side by side, spread over the categories."""
@@ -59,7 +60,8 @@ class Measured:
 class Evaluator:
     """Measures a policy on the prompts of one ``split``: "unseen" in training, or "seen".
 
-    A pipeline that is no policy has no velocity, and so no ``divergence``.
+    A pipeline that is no policy has no velocity, and so no ``divergence``. ``others`` are rewards
+    that are only measured: their values stand beside those of ``reward`` and touch nothing else.
 
     The initial noise of image k of prompt p is the same at every evaluation of every run with
     the same ``evaluation.seed``, so two evaluations are compared pair by pair.
@@ -75,12 +77,14 @@ class Evaluator:
         reward: Sequence[RewardTerm],
         prompts: Sequence[Prompt],
         *,
+        others: Sequence[RewardTerm] = (),
         split: str = "unseen",
         processes: Processes = ALONE,
     ) -> None:
         self.settings = settings
         self.policy = policy
         self.reward = reward
+        self.others = others
         self.prompts = prompts
         self.split = split
         self.categories = [prompt.category for prompt in self.prompts]
@@ -95,11 +99,23 @@ class Evaluator:
         self.has_gold = all(_is_scene(prompt) for prompt in self.prompts)
 
     def measure(self) -> Measured:
-        """Sample from the policy as it is now, and measure."""
+        """Sample from the policy as it is now, and measure.
+
+        Raises AdrpoError where one of ``others`` raised and has a value for no image at all.
+        """
         images, x_1 = self.generate()
-        parts = self.processes.gather((self.values(images, x_1), self._pictured(images)))
-        values = {name: np.concatenate([part[name] for part, _ in parts]) for name in parts[0][0]}
-        pictures = {place: image for _, part in parts for place, image in part.items()}
+        own, errors = self._measure_share(images, x_1)
+        parts = self.processes.gather((own, errors, self._pictured(images)))
+        values = {name: np.concatenate([part[name] for part, _, _ in parts]) for name in own}
+        for _, failed, _ in parts:
+            for name, error in failed.items():
+                if not np.isfinite(values[name]).any():
+                    raise AdrpoError(
+                        f"evaluation.rewards: expected {name} to score at least one of "
+                        f"{self.rows.total} images; received no score, and {error}; mend the "
+                        f"reward, or leave it out"
+                    )
+        pictures = {place: image for _, _, part in parts for place, image in part.items()}
         return Measured(values=values, pictures=pictures)
 
     def evaluate(self, run: RunDirectory, step: int) -> dict[str, Any]:
@@ -144,6 +160,12 @@ class Evaluator:
     def values(self, images: list[Image.Image], x_1: Tensor) -> Values:
         """Each metric of the share's images and their latents as [prompts, K], or [prompts] for
         those of a group of images."""
+        return self._measure_share(images, x_1)[0]
+
+    def _measure_share(
+        self, images: list[Image.Image], x_1: Tensor
+    ) -> tuple[Values, dict[str, str]]:
+        """``values``, and the first error of each of ``others`` that raised."""
         per_prompt = self.settings.samples_per_prompt
         own = self.share.of(self.prompts)
         texts = [prompt.text for prompt in own for _ in range(per_prompt)]
@@ -154,6 +176,8 @@ class Evaluator:
         if self.has_gold:
             flat["gold_accuracy"] = gold_scores(texts, images)
         flat |= self.score(images).by_term
+        others, errors = self._score_others(images)
+        flat |= others
         flat["clip_score_evaluation"] = scores
         if not isinstance(self.policy, PipelineSampler):
             both = self._against_the_base(self.policy, x_1)
@@ -171,14 +195,27 @@ class Evaluator:
         if self.has_gold:
             right = torch.from_numpy(values["gold_accuracy"] == 1).to(groups.device)
             values["clip_diversity_right"] = clip_diversity(groups, among=right).double().numpy()
-        return values
+        return values, errors
 
     def score(self, images: list[Image.Image]) -> RewardResult:
         """The reward of the share's images, prompt after prompt."""
+        return self._score(self.reward, images)
+
+    def _score_others(self, images: list[Image.Image]) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Values and errors of the rewards that are only measured, by their names."""
+        # Whatever they draw, training goes on as it would without them.
+        state = rng_state()
+        results = {term.name: self._score([term], images) for term in self.others}
+        restore_rng_state(state)
+        values = {name: result.by_term[name] for name, result in results.items()}
+        errors = {name: result.first_error for name, result in results.items()}
+        return values, {name: error for name, error in errors.items() if error is not None}
+
+    def _score(self, terms: Sequence[RewardTerm], images: list[Image.Image]) -> RewardResult:
         prompts = [self.prompts[place] for place in self.index.tolist()]
         texts = [prompt.text for prompt in prompts]
         categories = [prompt.category for prompt in prompts]
-        return score(self.reward, texts, images, category=categories)
+        return score(terms, texts, images, category=categories)
 
     @torch.no_grad()
     def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config.rewards import taken_name
 from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.flow.anchors import EmaAnchor
@@ -19,7 +20,7 @@ from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.loading import load_policy
 from adrpo.flow.optimizers import build_optimizer, build_schedule
 from adrpo.rewards.base import Reward, RewardTerm
-from adrpo.rewards.loading import build_reward
+from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
@@ -64,11 +65,8 @@ class TrainingLoop(ABC):
             )
         self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), sharded=sharded)
         self.device = self.policy.device
-        self.reward = (
-            build_reward(config.reward, self.device)
-            if reward is None
-            else [RewardTerm(getattr(reward, "__name__", "reward"), 1.0, reward)]
-        )
+        self.reward = self._training_reward(reward)
+        self.others = build_measured(config.evaluation.rewards, self.device)
         torch.manual_seed(training.seed)
         self.policy.add_adapter(config.adapter)
         if sharded:
@@ -83,6 +81,15 @@ class TrainingLoop(ABC):
         self.schedule = build_schedule(self.optimizer, training)
         self.evaluator, *self.other_evaluators = self._evaluators()
         self.stopping = EarlyStopping(config.evaluation)
+
+    def _training_reward(self, replacement: Reward | None) -> list[RewardTerm]:
+        if replacement is None:
+            return build_reward(self.config.reward, self.device)
+        name = getattr(replacement, "__name__", "reward")
+        wrong = taken_name(self.config.evaluation.rewards, [name])
+        if wrong is not None:
+            raise AdrpoError(wrong)
+        return [RewardTerm(name, 1.0, replacement)]
 
     def _splits(self) -> dict[str, Sequence[Prompt]]:
         """What is evaluated: prompts that training never sees, and some that it does."""
@@ -104,6 +111,7 @@ class TrainingLoop(ABC):
                 self.policy,
                 self.reward,
                 chosen,
+                others=self.others,
                 split=split,
                 processes=self.processes,
             )

@@ -18,7 +18,7 @@ from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.pipeline_sampler import PipelineSampler, load_sampler
 from adrpo.flow.policy import WEIGHTS_NAME, PipelinePolicy
 from adrpo.flow.rollout import initial_noise
-from adrpo.rewards.loading import build_reward
+from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.directory import RunDirectory
 
 OF_THE_MODEL = ("max_sequence_length", "height", "width")
@@ -140,7 +140,8 @@ def evaluate_target(target: Target, output_dir: Path) -> dict[str, Any]:
     )
     model = target.load([[prompt.text for prompt in prompts]])
     reward = build_reward(config.reward, model.device)
-    evaluator = Evaluator(config.evaluation, model, reward, prompts)
+    others = build_measured(config.evaluation.rewards, model.device)
+    evaluator = Evaluator(config.evaluation, model, reward, prompts, others=others)
     with RunDirectory.whole(output_dir, config_to_yaml(config)) as run:
         if target.adapter is not None:
             with model.reference():

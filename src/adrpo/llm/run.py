@@ -20,7 +20,7 @@ from adrpo.llm.evaluator import LanguageEvaluator
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
-from adrpo.rewards.loading import build_reward
+from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
 from adrpo.runs.progress import TrainingProgress
@@ -42,8 +42,7 @@ class LanguageRun:
         on_gpu = config.model.device == "auto" and torch.cuda.is_available()
         device = "cuda" if on_gpu else "cpu"
         self.terms = build_reward(config.reward, device)
-        others = config.evaluation.rewards
-        self.others = build_reward(others, device) if others else []
+        self.others = build_measured(config.evaluation.rewards, device)
 
     def train(self, output_dir: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
         """Run the configured steps into ``output_dir`` and return its path.

@@ -4,12 +4,12 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 
+from adrpo.config import written_names
 from adrpo.errors import AdrpoError
 from adrpo.rewards.base import Logistic, RewardTerm
 
@@ -74,16 +74,17 @@ def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> lis
     if not terms:
         raise AdrpoError("expected at least one reward term, received none (key 'reward')")
     built: list[RewardTerm] = []
-    uses: Counter[str] = Counter()
-    for term in terms:
-        short = term.name.replace(":", ".").rpartition(".")[2]
-        uses[short] += 1
-        name = short if uses[short] == 1 else f"{short}_{uses[short]}"
+    for term, name in zip(terms, written_names(term.name for term in terms), strict=True):
         target = _resolve(term.name)
         fitted = term.logistic
         logistic = None if fitted is None else Logistic(fitted.location, fitted.scale)
         built.append(RewardTerm(name, term.weight, _bind(term, target, device), logistic))
     return built
+
+
+def build_measured(terms: Sequence[TermConfig], device: str | torch.device) -> list[RewardTerm]:
+    """``build_reward`` for the rewards that are only measured, of which there may be none."""
+    return build_reward(terms, device) if terms else []
 
 
 def _resolve(name: str) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from adrpo.config.schema import RewardTermConfig
+from adrpo.config import RewardTermConfig
 from adrpo.errors import AdrpoError
 from adrpo.rewards.loading import build_reward
 
