@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
-from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config import FlowConfig, config_to_yaml, load_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.pipeline_policy import PipelinePolicy
 from adrpo.flow.trainer import FlowTrainer
@@ -135,6 +135,10 @@ def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
     whole = FlowTrainer(four).train(tmp_path / "whole", progress=False)
     assert metrics_without_timings(extended) == metrics_without_timings(whole)
     assert adapter_bytes(extended) == adapter_bytes(whole)
+    # Training from its configuration repeats the run, as of any other.
+    assert load_config(extended / "config.yaml") == four
+    with pytest.raises(AdrpoError, match=r"training\.steps of at least 4, .* received 2"):
+        FlowTrainer(two).train(extended, resume=True, progress=False)
 
 
 def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(

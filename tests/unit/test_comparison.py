@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,13 @@ def test_the_primary_metric_is_never_the_training_reward(summary: dict[str, Any]
     # In the recipe's order, not the alphabet's: the first is drawn as the reward.
     assert summary["trained_on"] == ["clip_score", "clip_novelty"]
     assert summary["splits"]["unseen"]["trade_offs"][1]["reward"] == "clip_score"
+
+
+def test_the_headline_tells_where_the_primary_metric_is_trained_on(plan: Plan) -> None:
+    analysis = analyse(collect(plan), resamples=50)
+    for primary, told in (("gold_accuracy", False), ("clip_score", True)):
+        text = "".join(part for part, _ in page_module.headline(replace(analysis, primary=primary)))
+        assert ("(trained on)" in text) == told
 
 
 def test_without_a_judge_the_second_clip_is_primary(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from adrpo.comparison.analysis import (
     DESCRIPTIVE,
+    TOTAL,
     Analysis,
     SplitAnalysis,
     analyse,
@@ -95,9 +96,10 @@ def headline(analysis: Analysis) -> list[tuple[str, bool]]:
     places = decimal_places([split.final[name][primary], split.base[primary]])
     value, interval = printed(split.final[name][primary], places)
     base, _ = printed(split.base[primary], places)
+    trained = " (trained on)" if primary in (TOTAL, *analysis.trained_on) else ""
     parts = [
-        (f"On {split.prompts} {split.split} prompts, {name} takes {in_sentence(primary)} from "
-         f"{base} to {value} ", False),
+        (f"On {split.prompts} {split.split} prompts, {name} takes {in_sentence(primary)}{trained} "
+         f"from {base} to {value} ", False),
         (interval, True),
     ]  # fmt: skip
     tested = [(other, row[primary]) for other, row in split.difference.items() if primary in row]

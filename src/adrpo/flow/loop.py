@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config import FlowConfig, config_to_yaml, load_config
 from adrpo.config.rewards import taken_name
 from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
@@ -24,7 +24,7 @@ from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder
+from adrpo.runs.durable import replace_folder, write_durably
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
@@ -231,13 +231,7 @@ class TrainingLoop(ABC):
 
     def _restore(self, run: RunDirectory) -> int:
         """Go back to the run's last checkpoint; the steps done in it (-1: there is none)."""
-        # More steps extend a run; with a rate that falls to the run's end they change all of it.
-        constant = self.config.training.learning_rate_schedule == "constant"
-        check_same_run(
-            run,
-            self.config.model_dump(mode="json"),
-            may_differ=["training.steps"] if constant else [],
-        )
+        self._check_settings(run)
         checkpoint = latest_checkpoint(run)
         found = self.processes.gather(checkpoint and checkpoint.name)
         if len(set(found)) > 1:
@@ -259,7 +253,26 @@ class TrainingLoop(ABC):
         self._restore_rng([state["rng"], *state.get("rng_of_others", [])])
         self._truncate(run, state["step"])
         self._started -= state["wall_seconds"]
+        if self.processes.is_main:
+            # The steps may be more than the run began with.
+            write_durably(run.config, config_to_yaml(self.config).encode())
         return state["step"]
+
+    def _check_settings(self, run: RunDirectory) -> None:
+        """Raise AdrpoError where ``run`` can't go on with this configuration."""
+        # More steps extend a run; with a rate that falls to the run's end they change all of it.
+        constant = self.config.training.learning_rate_schedule == "constant"
+        check_same_run(
+            run,
+            self.config.model_dump(mode="json"),
+            may_differ=["training.steps"] if constant else [],
+        )
+        wanted, begun = self.config.training.steps, load_config(run.config).training.steps
+        if wanted < begun:
+            raise AdrpoError(
+                f"--resume: expected training.steps of at least {begun}, which the run in "
+                f"{run.path} has; received {wanted}; resume with its own settings"
+            )
 
     def _restore_rng(self, states: list[dict[str, Any]]) -> None:
         """Go back to the state of this process; one that had none begins anew."""
