@@ -55,6 +55,11 @@ def test_the_table_of_the_readme_is_the_measured_one():
     assert table.strip() in README
 
 
+def test_the_comparison_of_the_readme_is_the_measured_one():
+    table = Path("benchmarks/results/table1/table-unseen.md").read_text(encoding="utf-8")
+    assert table.partition("\n\n")[0] in README
+
+
 @pytest.mark.parametrize("name", ["llm_embedded", "llm_hedge", "llm_reward_model"])
 def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
     results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
