@@ -87,9 +87,14 @@ def random_parts(architecture: Architecture) -> tuple[Any, Any]:
 
 
 def random_policy(
-    architecture: Architecture, model: ModelConfig, *, prompt_sets: Sequence[Sequence[str]]
+    architecture: Architecture,
+    model: ModelConfig,
+    *,
+    prompt_sets: Sequence[Sequence[str]],
+    sharded: bool,
 ) -> PipelinePolicy:
     """What ``load_policy`` returns, of random weights and embeddings: an SD3 without encoders."""
+    assert not sharded, "one process measures one device"
     from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
     device, dtype = resolve_device(model.device), getattr(torch, model.dtype)
