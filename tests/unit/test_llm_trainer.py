@@ -105,7 +105,7 @@ def test_a_config_of_stock_grpo_is_refused(model: str, tmp_path: Path) -> None:
 
 def test_without_trl_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
-    with pytest.raises(AdrpoError, match=r'pip install "adrpo\[llm\]"'):
+    with pytest.raises(AdrpoError, match=r"pip install '\.\[llm\]' in the folder of adrpo"):
         _ = adrpo.llm.ADRPOTrainer
 
 
