@@ -1,6 +1,7 @@
 """The arithmetic of the committed benchmarks."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,87 @@ def test_the_memory_of_the_page_on_real_models_is_the_estimate():
         saved = line.split("|")[2]
         wanted = gigabytes(row["saves"]) if row["saves"] else "nothing"
         assert wanted in saved, row
+
+
+def claims() -> tuple[dict[str, str], str]:
+    """The rows of the table of the paper's claims, by their first words, and the page."""
+    page = (BENCHMARKS.parent / "docs/comparison.md").read_text(encoding="utf-8")
+    table = page.partition("| the paper's claim | here |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines()]
+    return {claim: answer for claim, answer in rows}, page
+
+
+def written(estimate: dict[str, float], places: int, sign: int = 1) -> str:
+    """``mean [low, high]`` as the page writes it, of the difference the other way round with -1."""
+    ends = sorted(sign * estimate[key] for key in ("low", "high"))
+    mean, low, high = (f"{x:.{places}f}" for x in (sign * estimate["mean"], *ends))
+    return f"{mean} [{low}, {high}]"
+
+
+def test_the_answers_to_the_papers_claims_are_the_measured_numbers():
+    folder = BENCHMARKS / "results/table1"
+    unseen = json.loads((folder / "summary.json").read_text())["splits"]["unseen"]
+    change, difference, kept = unseen["change"], unseen["difference"], unseen["kept"]
+    answers, page = claims()
+
+    reward = answers["ADRPO is first on reward"]
+    for method in ("flow/awm", "dpo", "flow/fixed-beta", "flow/adrpo"):
+        assert written(change[method]["clip_score"], 2) in reward, method
+    for method in ("flow/raft", "flow/orw-cfm-w2"):
+        assert written(difference[method]["clip_score"], 2, -1) in reward, method
+    diversity = answers["it keeps at least 0.95 of the diversity"]
+    for method in ("flow/adrpo", "dpo", "flow/awm"):
+        assert written(kept[method]["clip_diversity"], 3) in diversity, method
+    lost = answers["ORW-CFM-W2 and RAFT lose diversity"]
+    for method in ("flow/orw-cfm-w2", "flow/raft"):
+        assert written(kept[method]["clip_diversity"], 3) in lost, method
+        assert written(change[method]["clip_score_evaluation"], 2) in lost, method
+    same = answers["the adaptive coefficient is what gains"]
+    assert written(difference["flow/fixed-beta"]["gold_accuracy"], 3, -1) in same
+
+    gold, divergence = unseen["trade_offs"]
+    volumes = answers["ADRPO dominates in hypervolume"]
+    for trade_off, method in (
+        (divergence, "flow/raft"), (divergence, "dpo"), (gold, "flow/raft"),
+        (gold, "flow/orw-cfm-w2"), (gold, "dpo"),
+    ):  # fmt: skip
+        found = written(trade_off["hypervolume_difference"][method], 3, -1)
+        assert found in volumes, (trade_off["reward"], method)
+    prices = {price["label"]: price["methods"] for price in divergence["reward_at"]}
+    for method, value in prices["half of the reference's final divergence"].items():
+        if value["mean"] is not None:
+            place = answers["the smallest divergence for its reward"]
+            assert written(value, 2) in place, method
+    gains = [values["gold_accuracy"]["mean"] for values in change.values()]
+    assert f"rises by {min(gains):.3f} to {max(gains):.3f}, in all" in page
+    assert all(v["gold_accuracy"]["low"] < 0 < v["gold_accuracy"]["high"] for v in change.values())
+
+    best = json.loads((folder / "best-of-n.json").read_text())
+    for n, scores, accuracies in zip(
+        best["n"], best["clip_score"], best["gold_accuracy"], strict=True
+    ):
+        told = f"{np.mean(scores):.1f} of CLIP score and {np.mean(accuracies):.3f} of gold accuracy"
+        assert n == 1 or f"{told} (n = {n})" in page
+
+
+def test_the_curves_of_the_comparison_are_those_of_its_runs():
+    curves: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    with tarfile.open(BENCHMARKS / "results/table1/runs.tar.xz") as archive:
+        for name in archive.getnames():
+            if name.endswith("evaluations.jsonl"):
+                method = name.split("/")[1].rpartition("-seed")[0]
+                for line in archive.extractfile(name) or ():
+                    row = json.loads(line)
+                    if row["split"] == "unseen":
+                        at = curves.setdefault(method, {}).setdefault(row["step"], [])
+                        at.append((row["clip_score"], row["gold_accuracy"]))
+    means = {
+        method: [np.mean(values, axis=0) for _, values in sorted(steps.items())]
+        for method, steps in curves.items()
+    }
+    assert len(means) == 8 and all(len(v) == 3 for steps in curves.values() for v in steps.values())
+    answer = claims()[0]["DPO reaches a plateau"]
+    assert ", ".join(f"{score:.2f}" for score, _ in means["dpo"]) in answer
+    assert ", ".join(f"{gold:.3f}" for _, gold in means["dpo"]) in answer
+    for method in ("flow-adrpo", "flow-awm"):
+        assert ", ".join(f"{score:.2f}" for score, _ in means[method][1:]) in answer
