@@ -39,7 +39,7 @@ from adrpo.config import FlowConfig, ModelConfig, find_recipe, load_config
 from adrpo.flow.architectures import PUBLISHED, Architecture
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
-from adrpo.flow.loading import as_policy, decode_in_parts, resolve_device
+from adrpo.flow.loading import as_policy, compile_transformer, decode_in_parts, resolve_device
 from adrpo.flow.memory import CLIP_TOKENS
 from adrpo.flow.pipeline_policy import PipelinePolicy
 from adrpo.flow.policy import StableDiffusion3Policy
@@ -237,9 +237,7 @@ def measure(
     flops = flops_of_a_row(trainer)
     peak = matmul_flops_per_second(device, policy.pipeline.transformer.dtype)
     if compiled:
-        # Block by block: equal ones share what is compiled.
-        for block in policy.pipeline.transformer.transformer_blocks:
-            block.compile()
+        compile_transformer(policy.pipeline.transformer, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     rows, loop = overhead(trainer, steps)
@@ -277,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=RECIPES, default="sd3-medium" if on_gpu else "embedded")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=None)
-    parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--output", type=Path, default=None, help="folder for the JSON")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

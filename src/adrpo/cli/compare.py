@@ -62,9 +62,7 @@ def compare(
     ] = False,
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
-    from adrpo.comparison import Plan, check_folder, collect, record, write_results
-    from adrpo.runs import available_cores
-    from adrpo.runs.lock import exclusive
+    from adrpo.comparison import Plan, check_folder, collect, write_results
 
     plan = Plan.resolve(output_dir, recipes, overrides or [], seeds, reference)
     if summary_only and not output_dir.is_dir():
@@ -74,16 +72,25 @@ def compare(
         )
     check_folder(plan)
     if not summary_only:
-        share = max(1, available_cores() // parallel)
-        output_dir.mkdir(parents=True, exist_ok=True)
-        with exclusive(output_dir):
-            record(plan)
-            _train(plan, parallel=parallel, threads=threads or share)
-            if best_of:
-                _select(plan, best_of)
+        _complete(plan, parallel=parallel, threads=threads, best_of=best_of or [])
     page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
+
+
+def _complete(plan: "Plan", *, parallel: int, threads: int | None, best_of: list[int]) -> None:
+    """Train and measure what the comparison's folder lacks, alone in it."""
+    from adrpo.comparison import record
+    from adrpo.runs import available_cores
+    from adrpo.runs.lock import exclusive
+
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(plan.folder):
+        record(plan)
+        share = max(1, available_cores() // parallel)
+        _train(plan, parallel=parallel, threads=threads or share)
+        if best_of:
+            _select(plan, best_of)
 
 
 def _select(plan: "Plan", sizes: list[int]) -> None:

@@ -1,6 +1,7 @@
 """What the sections of a configuration are made of: types of fields, and errors of checks."""
 
-from typing import Annotated, Any
+import types
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -50,3 +51,12 @@ class Section(BaseModel):
     """Base of every section: immutable, closed to unknown keys, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation holds, itself or as members."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (tuple, Union, types.UnionType, Annotated):
+        return [section for part in get_args(annotation) for section in sections_in(part)]
+    return []

@@ -9,10 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from adrpo.config.language import LanguageConfig
-from adrpo.config.schema import FlowConfig
-
-DOMAINS: dict[str, type[BaseModel]] = {"flow": FlowConfig, "llm": LanguageConfig}
+from adrpo.config.fields import sections_in
+from adrpo.config.loading import DOMAINS
+from adrpo.config.messages import method_of
 
 HEAD = """\
 # Settings
@@ -41,31 +40,18 @@ def _sections(form: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def _nested(title: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
-    forms = _forms(field.annotation)
+    forms = sections_in(field.annotation)
     for section in forms:
-        method = section.model_fields.get("method") if len(forms) > 1 else None
-        (name,) = get_args(method.annotation) if method is not None else (None,)
-        yield title if name is None else f"{title}` with `method: {name}", section
+        several = len(forms) > 1
+        yield f"{title}` with `method: {method_of(section)}" if several else title, section
         for name, inner in section.model_fields.items():
             yield from _nested(f"{title}.{name}", inner)
-
-
-def _forms(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field may hold, its list's entries included."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) is Literal:
-        return []
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        arguments = arguments[:1]
-    return [form for argument in arguments for form in _forms(argument)]
 
 
 def _table(section: type[BaseModel]) -> str:
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
-        if _forms(field.annotation):
+        if sections_in(field.annotation):
             continue
         cells = (f"`{name}`", _values(field.annotation), _default(field), field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

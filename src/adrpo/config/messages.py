@@ -1,15 +1,14 @@
 """A failed validation as one line: where, which key, what was expected, what was received."""
 
 import difflib
-import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from adrpo.config.documents import shorten
-from adrpo.config.fields import CONFLICT, REFUSAL
+from adrpo.config.fields import CONFLICT, REFUSAL, sections_in
 
 Location = tuple[str | int, ...]
 
@@ -101,13 +100,14 @@ def _unknown_method(key: str, section: Any, form: type[BaseModel]) -> str:
     received = section["method"] if isinstance(section, dict) else section
     if not isinstance(section, dict):
         return f"{key}: expected a section (keys and values), received {shorten(section)}"
-    methods = [_method_of(one) for one in _forms_of(form, key)]
+    methods = [method_of(one) for one in _forms_of(form, key)]
     near = difflib.get_close_matches(str(received), methods, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(methods)}"
     return f"{key}.method: expected the name of a method, received {shorten(received)}; {hint}"
 
 
-def _method_of(form: type[BaseModel]) -> str:
+def method_of(form: type[BaseModel]) -> str:
+    """The value of ``method`` that one of several forms of a section stands for."""
     return get_args(form.model_fields["method"].annotation)[0]
 
 
@@ -128,16 +128,7 @@ def _nearest(location: Location, form: type[BaseModel]) -> str:
 
 def _forms_of(form: type[BaseModel], key: str) -> list[type[BaseModel]]:
     """The forms that the section ``key`` of ``form`` may have."""
-    return _sections(form.model_fields[key].annotation)
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that an annotation holds, itself or as members."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if get_origin(annotation) in (tuple, Union, types.UnionType, Annotated):
-        return [model for part in get_args(annotation) for model in _sections(part)]
-    return []
+    return sections_in(form.model_fields[key].annotation)
 
 
 def _keys(model: type[BaseModel], section: Location) -> list[str]:
@@ -146,7 +137,7 @@ def _keys(model: type[BaseModel], section: Location) -> list[str]:
         if isinstance(part, int):
             continue
         if len(forms) > 1:
-            forms = [form for form in forms if _method_of(form) == part]
+            forms = [form for form in forms if method_of(form) == part]
         else:
             forms = _forms_of(forms[0], part)
     return list(forms[0].model_fields)
@@ -155,7 +146,7 @@ def _keys(model: type[BaseModel], section: Location) -> list[str]:
 def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():
-        inner = _sections(field.annotation)
+        inner = sections_in(field.annotation)
         # A term of the reward has an index, which no suggestion can know.
         if get_origin(field.annotation) is tuple and inner:
             continue

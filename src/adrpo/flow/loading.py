@@ -147,7 +147,7 @@ def load_policy(
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         warm = release and _has_all(embeddings, wanted, family)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
-    for part in text_encoders(pipeline).values() if release else _parts(pipeline, sharded):
+    for part in text_encoders(pipeline).values() if release else _movable(pipeline, sharded):
         part.to(device)
     pipeline.set_progress_bar_config(disable=True)
     policy = as_policy(
@@ -163,7 +163,7 @@ def load_policy(
         for prompts in wanted:
             policy.encode(prompts)
         policy.release_encoders()
-        for part in _parts(pipeline, sharded):
+        for part in _movable(pipeline, sharded):
             part.to(device)
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
@@ -183,12 +183,15 @@ def _check_shards(model: ModelConfig) -> None:
             )
 
 
-def _parts(pipeline: Any, sharded: bool) -> list[torch.nn.Module]:
-    """What is moved to the device: all modules, or all but the transformer."""
+def _movable(pipeline: Any, sharded: bool) -> list[Any]:
+    """What is moved to the device: the pipeline, or with ``sharded`` all modules of it but the
+    transformer."""
+    if not sharded:
+        return [pipeline]
     return [
         part
         for name, part in pipeline.components.items()
-        if isinstance(part, torch.nn.Module) and not (sharded and name == "transformer")
+        if isinstance(part, torch.nn.Module) and name != "transformer"
     ]
 
 

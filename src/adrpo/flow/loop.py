@@ -31,6 +31,9 @@ from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 
+LOWER_RATE = "a lower training.learning_rate needs another run, in another --output-dir"
+"""What ends a training that diverges; ``--resume`` keeps to the run's own rate."""
+
 
 class TrainingLoop(ABC):
     """A policy with an adapter, its optimizer, and the run directory they fill.
@@ -209,7 +212,7 @@ class TrainingLoop(ABC):
         if not (math.isfinite(loss) and norm.isfinite()):
             raise AdrpoError(
                 f"step {step}: expected a finite loss and gradient; received loss {loss} "
-                f"and gradient norm {norm.item()}; lower training.learning_rate; {fallback}"
+                f"and gradient norm {norm.item()}; {LOWER_RATE}; {fallback}"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

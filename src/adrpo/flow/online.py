@@ -7,7 +7,7 @@ from torch import Tensor
 
 from adrpo.config import FlowConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.loop import TrainingLoop
+from adrpo.flow.loop import LOWER_RATE, TrainingLoop
 from adrpo.flow.methods import Weights
 from adrpo.flow.rollout import initial_noise, prompt_order
 from adrpo.flow.scoring import score_together
@@ -52,7 +52,7 @@ class OnlineLoop(TrainingLoop):
         if not x_1.isfinite().all():
             raise AdrpoError(
                 f"step {step}: expected finite samples; the policy drew NaN or infinity; "
-                f"lower training.learning_rate; {fallback}"
+                f"{LOWER_RATE}; {fallback}"
             )
 
     def scored(

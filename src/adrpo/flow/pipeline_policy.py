@@ -6,7 +6,6 @@ family (adrpo/flow/families) implements the abstract methods and nothing else.
 """
 
 import gc
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from adrpo.errors import AdrpoError
+from adrpo.flow.adapter_file import write_adapter
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
 from adrpo.flow.path import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
@@ -28,7 +28,6 @@ from adrpo.flow.sharding import shard_frozen
 if TYPE_CHECKING:
     from adrpo.config import AdapterConfig, SamplingConfig
 
-WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 ADAPTER = "default"
 ENCODER = "text_encoder"
 """How the names of a pipeline's text encoders begin."""
@@ -388,15 +387,7 @@ class PipelinePolicy(ABC):
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it."""
         metadata = self.pipeline.transformer.peft_config[ADAPTER].to_dict()
-        # A set's order differs from process to process, and with it the bytes of the file.
-        metadata["target_modules"] = sorted(metadata["target_modules"])
-        self.pipeline.save_lora_weights(
-            save_directory=folder,
-            transformer_lora_layers=self.adapter_state(),
-            transformer_lora_adapter_metadata=metadata,
-            weight_name=WEIGHTS_NAME,
-        )
-        _sort_metadata(folder / WEIGHTS_NAME)
+        write_adapter(folder, self.pipeline, self.adapter_state(), metadata)
 
 
 def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
@@ -406,16 +397,3 @@ def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
         for name, part in pipeline.components.items()
         if name.startswith(ENCODER) and isinstance(part, nn.Module)
     }
-
-
-def _sort_metadata(file: Path) -> None:
-    """Rewrite a safetensors file with its metadata in order: safetensors keeps it in a hash map,
-    so the same adapter would otherwise be other bytes each time."""
-    content = file.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    # The format aligns the tensors to 8 bytes by spaces at the header's end.
-    text += b" " * (-len(text) % 8)
-    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])

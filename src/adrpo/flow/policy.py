@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from adrpo.flow.adapter_file import WEIGHTS_NAME
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.families.stable_diffusion_3 import StableDiffusion3Policy
-from adrpo.flow.pipeline_policy import ADAPTER, WEIGHTS_NAME, PipelinePolicy
+from adrpo.flow.pipeline_policy import ADAPTER, PipelinePolicy
 
 if TYPE_CHECKING:
     from adrpo.config import SamplingConfig

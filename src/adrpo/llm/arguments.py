@@ -19,6 +19,9 @@ COEFFICIENTS: dict[str, CoefficientKind] = {
 }
 """``algorithm.method`` -> ``ADRPOConfig.coefficient``."""
 
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""``training.learning_rate_schedule`` -> its name in transformers, where that is another."""
+
 
 def trainer_arguments(
     config: LanguageConfig, terms: Sequence[RewardTerm], run: RunDirectory
@@ -60,10 +63,8 @@ def trainer_arguments(
         top_p=config.generation.top_p,
         # The optimizer.
         learning_rate=training.learning_rate,
-        lr_scheduler_type=(
-            "constant_with_warmup"
-            if training.learning_rate_schedule == "constant"
-            else training.learning_rate_schedule
+        lr_scheduler_type=SCHEDULES.get(
+            training.learning_rate_schedule, training.learning_rate_schedule
         ),
         warmup_steps=training.warmup_steps,
         weight_decay=training.weight_decay,

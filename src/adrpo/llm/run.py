@@ -1,8 +1,6 @@
 """A run of the domain ``llm``: TRL trains, the run directory is ours."""
 
-import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import replace_folder
 from adrpo.runs.lock import exclusive
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.resuming import check_same_run
@@ -164,8 +163,5 @@ def _step(checkpoint: Path) -> int:
 
 def _save_final(trainer: ADRPOTrainer, run: RunDirectory) -> None:
     """The model, or its adapter, as transformers and PEFT load it, beside its tokenizer."""
-    partial = run.final.with_name(f".{run.final.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    trainer.save_model(str(partial))
-    shutil.rmtree(run.final, ignore_errors=True)
-    os.replace(partial, run.final)
+    with replace_folder(run.final) as partial:
+        trainer.save_model(str(partial))

@@ -1,9 +1,8 @@
 """The processes that train one model together, as `accelerate launch` or torchrun starts them.
 
 Every process holds the whole model, or with FSDP2 a shard of the frozen base, and does a share of
-each batch. What a batch decides is decided
-on gathered values, so that all processes come to the same end. One process is the trivial case: its
-share is everything, and it gathers what it gave.
+each batch. What a batch decides is decided on gathered values, so that all processes come to the
+same end. One process is the trivial case: its share is everything, and it gathers what it gave.
 """
 
 import os
