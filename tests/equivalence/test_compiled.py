@@ -10,6 +10,9 @@ from adrpo.config import AdapterConfig, ModelConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.loading import as_policy, compile_transformer, load_policy
 
+# torch's own, where it loads its compiler.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
 PROMPTS = ["a cat", "two blue birds on a wire", "a dog"]
 
 
@@ -38,7 +41,6 @@ def answers(*, compiled: bool) -> dict[str, Tensor]:
 
 
 @pytest.mark.slow  # a minute of compiling
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, in its compiler
 def test_values_and_gradients_are_those_of_the_module():
     torch.compiler.reset()
     plain, compiled = answers(compiled=False), answers(compiled=True)

@@ -30,6 +30,11 @@ STEPS = 2
 PATIENCE = 400
 """Seconds after which a test stops waiting. Processes need a tenth of them on an idle machine; one
 that waited for another in vain would wait for Gloo's 1800."""
+NEAR = 3e-2
+"""How far two adapters may be from each other, against what training added to them. The first steps
+of AdamW are the signs of the gradient, so that one that is all rounding goes the other way: 3 % are
+36 such among 160,000 (2 √(n/N)). A sample that is left out changes signs by the thousand. A jump of
+a pixel, below, moves one of nine advantages by a hundredth."""
 
 
 def config(
@@ -143,12 +148,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Each run by one process."""
+    """Each run by one process, with as many threads as each of the two has: a matrix product over
+    other threads sums in another order."""
     folder = tmp_path_factory.mktemp("one")
-    return {
-        name: build_trainer(settings).train(folder / name, progress=False)
-        for name, settings in CONFIGS.items()
-    }
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {
+            name: build_trainer(settings).train(folder / name, progress=False)
+            for name, settings in CONFIGS.items()
+        }
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -235,8 +246,7 @@ def test_the_adapter_is_that_of_one_process(
     one: dict[str, Path], two: dict[str, Path], method: str
 ):
     ours, theirs = change(two[method]), change(one[method])
-    # A jump of a pixel, above, is a hundredth of one of nine advantages.
-    assert (ours - theirs).norm() < 1e-2 * theirs.norm()
+    assert (ours - theirs).norm() < NEAR * theirs.norm()
 
 
 def test_one_process_goes_on_where_two_stopped(
@@ -248,8 +258,7 @@ def test_one_process_goes_on_where_two_stopped(
     shutil.rmtree(run / "final")
     build_trainer(CONFIGS["adrpo"]).train(run, resume=True, progress=False)
     ours, theirs = change(run), change(one["adrpo"])
-    # As in the test above.
-    assert (ours - theirs).norm() < 1e-2 * theirs.norm()
+    assert (ours - theirs).norm() < NEAR * theirs.norm()
 
 
 @METHODS
