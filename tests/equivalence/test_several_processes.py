@@ -1,13 +1,9 @@
 """Two processes that train together are one process: real ones, which talk by Gloo on the CPU."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from started_processes import TESTS, finish, launch, start
 from tiny_pipelines import FAMILIES
 from tiny_runs import metrics_without_timings, tiny_config
 
@@ -24,12 +21,7 @@ from adrpo.flow.policy import WEIGHTS_NAME
 from adrpo.flow.trainers import build_trainer
 from adrpo.runs.directory import RunDirectory
 
-TESTS = Path(__file__).parents[1]
-LAUNCHERS = TESTS.parent / "recipes" / "accelerate"
 STEPS = 2
-PATIENCE = 400
-"""Seconds after which a test stops waiting. Processes need a tenth of them on an idle machine; one
-that waited for another in vain would wait for Gloo's 1800."""
 NEAR = 3e-2
 """How far two adapters may be from each other, against what training added to them. The first steps
 of AdamW are the signs of the gradient, so that one that is all rounding goes the other way: 3 % are
@@ -89,56 +81,10 @@ CONFIGS = {
 METHODS = pytest.mark.parametrize("method", CONFIGS)
 
 
-def environment(**variables: str) -> dict[str, str]:
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
-
-
-def start(*arguments: str | Path) -> list[subprocess.Popen[str]]:
-    """Two processes of Python that are told what torchrun tells its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    number = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            env=environment(**address, **number, RANK=str(rank), LOCAL_RANK=str(rank)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-
-
-def finish(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
-    """Exit code, output and errors of each; none is left running."""
-    try:
-        written = [process.communicate(timeout=PATIENCE) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [(p.returncode, *texts) for p, texts in zip(processes, written, strict=True)]
-
-
 def train(recipe: Path, *more: str) -> list[str]:
     """The command line, for a run beside its recipe."""
     folder = recipe.with_suffix("")
     return ["-m", "adrpo", "train", str(recipe), "--output-dir", str(folder), *more]
-
-
-def launch(configuration: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Two processes by `accelerate launch` and a shipped configuration."""
-    launcher = ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCHERS / configuration)]
-    launcher += ["--num_processes", "2", "--main_process_port", "0"]
-    return subprocess.run(
-        [sys.executable, *launcher, *command],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
 
 
 @pytest.fixture(scope="module")
