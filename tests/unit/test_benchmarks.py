@@ -167,3 +167,17 @@ def test_the_curves_of_the_comparison_are_those_of_its_runs():
     assert ", ".join(f"{gold:.3f}" for _, gold in means["dpo"]) in answer
     for method in ("flow-adrpo", "flow-awm"):
         assert ", ".join(f"{score:.2f}" for score, _ in means[method][1:]) in answer
+
+
+def test_the_gradient_of_the_loss_is_that_of_its_parts():
+    from gradient_parts import compared, table
+
+    parts = {"reward": [3.0, 0.0], "fixed": [0.0, 4.0], "adaptive": [0.0, -4.0]}
+    found = compared({name: torch.tensor(values) for name, values in parts.items()})
+    assert found["fixed_over_reward"] == found["adaptive_over_reward"] == pytest.approx(4 / 3)
+    # The adaptive term takes the penalty away again: (3, 0) and (3, 4).
+    assert found["cosine_with_fixed_penalty"] == pytest.approx(3 / 5)
+    folder = BENCHMARKS / "results/gradient_parts"
+    measured = table(json.loads((folder / "summary.json").read_text())["rows"])
+    assert measured == (folder / "table.md").read_text()
+    assert measured in claims()[1]
