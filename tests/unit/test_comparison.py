@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from fabricated_comparison import GAINS, STEPS, fabricate_comparison
 from fabricated_run import HOSTILE
 from test_report import Page
@@ -310,6 +311,29 @@ def test_a_run_of_other_settings_or_prompts_is_named(tmp_path: Path) -> None:
     listing.write_text(listing.read_text().replace("even", "odd"))
     with pytest.raises(AdrpoError, match="same held-out prompts"):
         collect(plan)
+
+
+def test_a_reward_that_methods_measure_by_other_models_is_not_compared(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, prompts=8)
+    first, second = plan.methods
+    options = {"model": "another-clip"}
+    reward = [term | {"options": options} for term in second.settings["reward"][:1]]
+    reward += second.settings["reward"][1:]
+    other = replace(second, settings=second.settings | {"reward": reward})
+    for seed in plan.seeds:
+        path = plan.run_folder(second, seed) / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["reward"][0]["options"] = options
+        path.write_text(yaml.safe_dump(config))
+    page = write_results(collect(replace(plan, methods=[first, other])), "adrpo compare")
+    summary = json.loads((plan.folder / "summary.json").read_text())
+    assert summary["not_compared"] == ["clip_score"]
+    for found in summary["splits"].values():
+        for estimates in (found["base"], *found["methods"].values(), *found["difference"].values()):
+            assert "clip_score" not in estimates
+            assert {"clip_score_evaluation", "gold_accuracy"} <= estimates.keys()
+        assert {trade_off["reward"] for trade_off in found["trade_offs"]} == {"gold_accuracy"}
+    assert "CLIP score, reward CLIP, is not compared" in page.read_text()
 
 
 def test_recipes_must_be_evaluated_alike() -> None:

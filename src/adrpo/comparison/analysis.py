@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adrpo.comparison.collect import (
+    TOTAL,
     UNSEEN,
     Array,
     MethodResults,
@@ -35,7 +36,6 @@ from adrpo.evaluation.across_seeds import (
 )
 
 PRIMARY = ("gold_accuracy", "clip_score_evaluation")
-TOTAL = "reward"
 
 DESCRIPTIVE = frozenset(
     {"velocity_norm_ratio", "edge_density", "color_entropy", "completion_length"}

@@ -50,6 +50,10 @@ AGAINST_ITS_BASE = ("divergence", "velocity_norm_ratio")
 """Metrics against a model's own base, which is not the comparison's."""
 
 
+TOTAL = "reward"
+"""What a language model is rewarded with, all terms together."""
+
+
 @dataclass(frozen=True)
 class SplitResults:
     """One method's evaluations of one split."""
@@ -85,6 +89,8 @@ class Results:
     methods: dict[str, MethodResults]
     others: dict[str, Values]
     """Models that nothing here trained: metric -> [1, prompts, K] of the unseen prompts."""
+    not_compared: list[str]
+    """Rewards that the methods measure by other models under one name; no split has them."""
 
     @property
     def splits(self) -> list[str]:
@@ -122,7 +128,9 @@ def collect(plan: Plan, beside: Sequence[Path] = ()) -> Results:
         methods[method.name] = _method(method.name, method.settings, folders)
     check_evaluated_alike({name: method.settings for name, method in methods.items()})
     _check_same_prompts([folder for method in methods.values() for folder in method.folders])
-    return Results(plan, seeds, methods, _others(beside, methods, plan.reference))
+    not_compared = _leave_out_unlike(list(methods.values()))
+    others = _others(beside, methods, plan.reference)
+    return Results(plan, seeds, methods, others, not_compared)
 
 
 def read_listing(folder: Path) -> dict[str, Any]:
@@ -221,6 +229,23 @@ def _terms(settings: Flat) -> dict[str, Any]:
         for key in ("reward", "evaluation.rewards")
         for name, term in zip(reward_names(settings, key), settings.get(key, []), strict=True)
     }
+
+
+def _leave_out_unlike(methods: Sequence[MethodResults]) -> list[str]:
+    """Take the rewards whose options are not those of all ``methods``, and with them the total, out
+    of all splits; their names."""
+    found: dict[str, list[Any]] = {}
+    for method in methods:
+        for name, (reward, options, _) in _terms(method.settings).items():
+            found.setdefault(name, []).append((reward, options))
+    unlike = [name for name, terms in found.items() if any(term != terms[0] for term in terms)]
+    left_out = []
+    for name in (*unlike, TOTAL) if unlike else ():
+        for part in (part for method in methods for part in method.splits.values()):
+            for values in (part.curves, part.base, part.final):
+                if values.pop(name, None) is not None and name not in left_out:
+                    left_out.append(name)
+    return left_out
 
 
 def _number(row: Row, key: str) -> float:

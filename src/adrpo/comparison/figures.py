@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from adrpo.comparison.analysis import TOTAL, Analysis
+from adrpo.comparison.analysis import Analysis
 from adrpo.comparison.best_of_n import BestOfN
-from adrpo.comparison.collect import Array, Results, read_listing
+from adrpo.comparison.collect import TOTAL, Array, Results, read_listing
 from adrpo.comparison.trade_offs import DIVERGENCES, DIVERSITIES
 from adrpo.evaluation.across_seeds import standard_error
 from adrpo.report.summary import IN_SENTENCE, METRICS

@@ -10,7 +10,6 @@ from jinja2 import Environment, StrictUndefined
 
 from adrpo.comparison.analysis import (
     DESCRIPTIVE,
-    TOTAL,
     Analysis,
     SplitAnalysis,
     analyse,
@@ -18,7 +17,7 @@ from adrpo.comparison.analysis import (
     to_json,
 )
 from adrpo.comparison.best_of_n import read_best_of_n
-from adrpo.comparison.collect import BASE, Results, read_listing
+from adrpo.comparison.collect import BASE, TOTAL, Results, read_listing
 from adrpo.comparison.figures import PICTURED_PROMPTS, Drawing, draw_all, in_sentence, label
 from adrpo.comparison.plan import settings_that_differ
 from adrpo.comparison.trade_offs import LOWER_IS_BETTER, TradeOff
@@ -54,7 +53,12 @@ def write_results(results: Results, command: str) -> Path:
     folder = results.plan.folder
     analysis = analyse(results)
     drawings = draw_all(results, analysis, read_best_of_n(folder), folder / "figures")
-    summary = {"command": command, **to_json(analysis), "environment": environment_record()}
+    summary = {
+        "command": command,
+        "not_compared": results.not_compared,
+        **to_json(analysis),
+        "environment": environment_record(),
+    }
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:
         table = results_table(analysis, split)
@@ -143,6 +147,7 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "headline": headline(analysis),
         "facts": _facts(results, analysis),
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
+        "not_compared": [label(metric) for metric in results.not_compared],
         "reference": plan.reference,
         "primary": in_sentence(analysis.primary),
         "others": list(results.others),
