@@ -181,3 +181,57 @@ def test_the_gradient_of_the_loss_is_that_of_its_parts():
     measured = table(json.loads((folder / "summary.json").read_text())["rows"])
     assert measured == (folder / "table.md").read_text()
     assert measured in claims()[1]
+
+
+def test_the_ablation_of_the_page_is_the_measured_one():
+    summary = json.loads((BENCHMARKS / "results/ablation/summary.json").read_text())
+    unseen = summary["splits"]["unseen"]
+    page = claims()[1].partition("## Ablation\n")[2].partition("\n## ")[0]
+    assert summary["seeds"] == [0, 1, 2] and len(unseen["change"]) == 8
+    for method, change in unseen["change"].items():
+        numbers = [
+            written(change["clip_score"], 2),
+            written(change["gold_accuracy"], 3),
+            written(unseen["kept"][method]["clip_diversity"], 3),
+            f"{change['divergence']['mean']:.5f}",
+        ]
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {method} |"))
+        assert row.endswith(f"| {' | '.join(numbers)} |")
+    gold, divergence = (part["hypervolume_difference"] for part in unseen["trade_offs"])
+    assert written(divergence["beta-0.1"], 3) in page and written(gold["beta-0.1"], 3) in page
+    assert all(divergence[name]["high"] < 0 for name in ("clip-0.5", "clip-1", "clip-2", "beta-1"))
+    adjusted = [e["p_holm"] for d in unseen["difference"].values() for e in d.values()]
+    assert min(p for p in adjusted if p is not None) >= 0.05
+
+
+def test_the_reward_budgets_of_the_page_are_the_measured_ones():
+    folder = BENCHMARKS / "results/reward_budgets"
+    unseen = json.loads((folder / "summary.json").read_text())["splits"]["unseen"]
+    with tarfile.open(folder / "runs.tar.xz") as archive:
+
+        def lines(path: str) -> list[str]:
+            return [line.decode() for line in archive.extractfile(path) or ()]
+
+        for steps in (2800, 5200, 7600, 10000):
+            method = f"steps-{steps}"
+            base = json.loads(lines(f"runs/{method}-seed0/samples/step-000000/values.json")[0])
+            in_order = [
+                (scores[right == 1][:, None] > scores[right == 0]).mean()
+                for scores, right in zip(
+                    *(np.array(base[key]) for key in ("clip_score", "gold_accuracy")), strict=True
+                )
+                if 0 < right.mean() < 1
+            ]
+            rise = []
+            for seed in range(3):
+                rows = list(map(json.loads, lines(f"runs/{method}-seed{seed}/evaluations.jsonl")))
+                rise.append(rows[-1]["clip_score"] - rows[0]["clip_score"])
+            change = unseen["change"][method]
+            numbers = [
+                f"{np.mean(in_order):.2f}",
+                f"+{np.mean(rise):.2f}",
+                written(change["gold_accuracy"], 3),
+                written(change["clip_score_evaluation"], 2),
+                written(unseen["kept"][method]["clip_diversity"], 3),
+            ]
+            assert f"| {steps:,} | {' | '.join(numbers)} |" in claims()[1]
