@@ -235,3 +235,25 @@ def test_the_reward_budgets_of_the_page_are_the_measured_ones():
                 written(unseen["kept"][method]["clip_diversity"], 3),
             ]
             assert f"| {steps:,} | {' | '.join(numbers)} |" in claims()[1]
+
+
+def test_the_long_runs_of_the_reward_budgets_are_the_measured_ones():
+    folder = BENCHMARKS / "results/reward_budgets_long"
+    summary = json.loads((folder / "summary.json").read_text())
+    unseen, page = summary["splits"]["unseen"], claims()[1]
+    with tarfile.open(folder / "runs.tar.xz") as archive:
+        for steps in (2800, 10000):
+            lines = archive.extractfile(f"runs/steps-{steps}-seed0/evaluations.jsonl")
+            rows = [json.loads(line) for line in lines or ()]
+            assert [row["step"] for row in rows] == [0, 30, 60, 90, 120]
+            for name, key, places in (
+                ("its own score", "clip_score", 2),
+                ("gold accuracy", "gold_accuracy", 3),
+            ):
+                numbers = " | ".join(f"{row[key]:.{places}f}" for row in rows)
+                assert f"| {steps:,} | {name} | {numbers} |" in page
+    assert summary["seeds"] == [0]
+    told = page.partition("After 120 steps")[2]
+    assert written(unseen["difference"]["steps-10000"]["gold_accuracy"], 3) in told
+    for method in ("steps-2800", "steps-10000"):
+        assert written(unseen["kept"][method]["clip_diversity"], 3) in told
