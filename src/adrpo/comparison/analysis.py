@@ -79,6 +79,8 @@ class Analysis:
     primary: str
     trained_on: list[str]
     """Names of the rewards' terms, which are metrics of the evaluation too."""
+    not_compared: list[str]
+    """Those that the methods measure with different options."""
     splits: list[SplitAnalysis]
 
 
@@ -110,6 +112,7 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
         results.seeds,
         primary,
         trained_on,
+        results.not_compared,
         [
             _analyse_split(results, split, primary, trained_on, resamples)
             for split in results.splits
@@ -228,6 +231,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "seeds": analysis.seeds,
         "primary_metric": analysis.primary,
         "trained_on": analysis.trained_on,
+        "not_compared": analysis.not_compared,
         "splits": {split.split: _split_to_json(split) for split in analysis.splits},
     }
 

@@ -53,12 +53,7 @@ def write_results(results: Results, command: str) -> Path:
     folder = results.plan.folder
     analysis = analyse(results)
     drawings = draw_all(results, analysis, read_best_of_n(folder), folder / "figures")
-    summary = {
-        "command": command,
-        "not_compared": results.not_compared,
-        **to_json(analysis),
-        "environment": environment_record(),
-    }
+    summary = {"command": command, **to_json(analysis), "environment": environment_record()}
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:
         table = results_table(analysis, split)
@@ -147,7 +142,7 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "headline": headline(analysis),
         "facts": _facts(results, analysis),
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
-        "not_compared": [label(metric) for metric in results.not_compared],
+        "not_compared": [label(metric) for metric in analysis.not_compared],
         "reference": plan.reference,
         "primary": in_sentence(analysis.primary),
         "others": list(results.others),
