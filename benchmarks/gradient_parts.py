@@ -18,6 +18,7 @@ import json
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -67,13 +68,11 @@ def measure(config: FlowConfig) -> list[dict[str, float]]:
             rows.append({"step": updates, **compared(parts)})
         return accumulate_gradient(*arguments, weight=weight, beta=beta, **named)
 
-    original = adrpo.flow.trainer.accumulate_gradient
-    adrpo.flow.trainer.accumulate_gradient = observed  # type: ignore[assignment]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer.train(Path(folder) / "run", progress=False)
-    finally:
-        adrpo.flow.trainer.accumulate_gradient = original
+    with (
+        mock.patch.object(adrpo.flow.trainer, "accumulate_gradient", observed),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        trainer.train(Path(folder) / "run", progress=False)
     return rows
 
 

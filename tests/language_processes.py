@@ -2,7 +2,6 @@
 all of them, under the engine that the environment names."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -104,4 +103,3 @@ if __name__ == "__main__":
         train(folder, variant, use_cpu=on_cpu, adapter=engine == "lora")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    os._exit(0)  # DeepSpeed's threads outlive it otherwise

@@ -2,12 +2,16 @@
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fabricated_comparison import fabricate_comparison
 
+from adrpo.comparison import collect, write_results
+from adrpo.comparison.analysis import analyse, to_json
 from adrpo.evaluation import clip_diversity
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -169,7 +173,7 @@ def test_the_curves_of_the_comparison_are_those_of_its_runs():
         assert ", ".join(f"{score:.2f}" for score, _ in means[method][1:]) in answer
 
 
-def test_the_gradient_of_the_loss_is_that_of_its_parts():
+def test_the_gradients_of_the_terms_are_compared_by_norm_and_angle():
     from gradient_parts import compared, table
 
     parts = {"reward": [3.0, 0.0], "fixed": [0.0, 4.0], "adaptive": [0.0, -4.0]}
@@ -184,76 +188,61 @@ def test_the_gradient_of_the_loss_is_that_of_its_parts():
 
 
 def test_the_ablation_of_the_page_is_the_measured_one():
-    summary = json.loads((BENCHMARKS / "results/ablation/summary.json").read_text())
-    unseen = summary["splits"]["unseen"]
+    from comparison_tables import ablation, unseen
+
+    split, rows = unseen("ablation"), ablation()
     page = claims()[1].partition("## Ablation\n")[2].partition("\n## ")[0]
-    assert summary["seeds"] == [0, 1, 2] and len(unseen["change"]) == 8
-    for method, change in unseen["change"].items():
-        numbers = [
-            written(change["clip_score"], 2),
-            written(change["gold_accuracy"], 3),
-            written(unseen["kept"][method]["clip_diversity"], 3),
-            f"{change['divergence']['mean']:.5f}",
-        ]
+    assert len(rows) == 8
+    for method, cells in rows.items():
         (row,) = (line for line in page.splitlines() if line.startswith(f"| {method} |"))
-        assert row.endswith(f"| {' | '.join(numbers)} |")
-    gold, divergence = (part["hypervolume_difference"] for part in unseen["trade_offs"])
+        assert row.endswith(f"| {cells} |")
+    gold, divergence = (part["hypervolume_difference"] for part in split["trade_offs"])
     assert written(divergence["beta-0.1"], 3) in page and written(gold["beta-0.1"], 3) in page
     assert all(divergence[name]["high"] < 0 for name in ("clip-0.5", "clip-1", "clip-2", "beta-1"))
-    adjusted = [e["p_holm"] for d in unseen["difference"].values() for e in d.values()]
+    adjusted = [e["p_holm"] for d in split["difference"].values() for e in d.values()]
     assert min(p for p in adjusted if p is not None) >= 0.05
 
 
 def test_the_reward_budgets_of_the_page_are_the_measured_ones():
-    folder = BENCHMARKS / "results/reward_budgets"
-    unseen = json.loads((folder / "summary.json").read_text())["splits"]["unseen"]
-    with tarfile.open(folder / "runs.tar.xz") as archive:
+    from comparison_tables import long_runs, reward_budgets, unseen
 
-        def lines(path: str) -> list[str]:
-            return [line.decode() for line in archive.extractfile(path) or ()]
-
-        for steps in (2800, 5200, 7600, 10000):
-            method = f"steps-{steps}"
-            base = json.loads(lines(f"runs/{method}-seed0/samples/step-000000/values.json")[0])
-            in_order = [
-                (scores[right == 1][:, None] > scores[right == 0]).mean()
-                for scores, right in zip(
-                    *(np.array(base[key]) for key in ("clip_score", "gold_accuracy")), strict=True
-                )
-                if 0 < right.mean() < 1
-            ]
-            rise = []
-            for seed in range(3):
-                rows = list(map(json.loads, lines(f"runs/{method}-seed{seed}/evaluations.jsonl")))
-                rise.append(rows[-1]["clip_score"] - rows[0]["clip_score"])
-            change = unseen["change"][method]
-            numbers = [
-                f"{np.mean(in_order):.2f}",
-                f"+{np.mean(rise):.2f}",
-                written(change["gold_accuracy"], 3),
-                written(change["clip_score_evaluation"], 2),
-                written(unseen["kept"][method]["clip_diversity"], 3),
-            ]
-            assert f"| {steps:,} | {' | '.join(numbers)} |" in claims()[1]
-
-
-def test_the_long_runs_of_the_reward_budgets_are_the_measured_ones():
-    folder = BENCHMARKS / "results/reward_budgets_long"
-    summary = json.loads((folder / "summary.json").read_text())
-    unseen, page = summary["splits"]["unseen"], claims()[1]
-    with tarfile.open(folder / "runs.tar.xz") as archive:
-        for steps in (2800, 10000):
-            lines = archive.extractfile(f"runs/steps-{steps}-seed0/evaluations.jsonl")
-            rows = [json.loads(line) for line in lines or ()]
-            assert [row["step"] for row in rows] == [0, 30, 60, 90, 120]
-            for name, key, places in (
-                ("its own score", "clip_score", 2),
-                ("gold accuracy", "gold_accuracy", 3),
-            ):
-                numbers = " | ".join(f"{row[key]:.{places}f}" for row in rows)
-                assert f"| {steps:,} | {name} | {numbers} |" in page
-    assert summary["seeds"] == [0]
-    told = page.partition("After 120 steps")[2]
-    assert written(unseen["difference"]["steps-10000"]["gold_accuracy"], 3) in told
+    page = claims()[1]
+    assert "\n".join(reward_budgets()) in page
+    assert "\n".join(long_runs()) in page
+    told, split = page.partition("After 120 steps")[2], unseen("reward_budgets_long")
+    assert written(split["difference"]["steps-10000"]["gold_accuracy"], 3) in told
     for method in ("steps-2800", "steps-10000"):
-        assert written(unseen["kept"][method]["clip_diversity"], 3) in told
+        assert written(split["kept"][method]["clip_diversity"], 3) in told
+
+
+def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
+    from comparison_tables import keep
+
+    plan = fabricate_comparison(tmp_path / "whole", methods=("ours", "fixed"), seeds=2, prompts=8)
+    expected = to_json(analyse(collect(plan)))
+    write_results(collect(plan), "adrpo compare")
+    keep(plan.folder, tmp_path / "kept")
+    with tarfile.open(tmp_path / "kept/runs.tar.xz") as archive:
+        assert not [name for name in archive.getnames() if name.endswith((".png", ".safetensors"))]
+        archive.extractall(tmp_path / "again", filter="data")
+    assert to_json(analyse(collect(replace(plan, folder=tmp_path / "again")))) == expected
+
+
+def test_the_speed_of_the_page_is_the_measured_one():
+    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    for label, file in (
+        ("float32", "float32"),
+        ("float32, `--compile`", "float32-compiled"),
+        ("bfloat16", "bfloat16"),
+    ):
+        found = json.loads(
+            (BENCHMARKS / f"results/throughput/embedded-cpu-{file}.json").read_text()
+        )
+        cells = [
+            label,
+            f"{found['sampling']['images_per_second']:.0f}",
+            f"{found['training']['images_per_second']:.0f}",
+            f"{found['loop_over_bare_calls']['ratio_median']:.2f}",
+            f"{100 * found['training']['utilisation']:.0f} %",
+        ]
+        assert f"| {' | '.join(cells)} |" in page

@@ -325,12 +325,15 @@ def test_a_reward_that_methods_measure_by_other_models_is_not_compared(tmp_path:
         config = yaml.safe_load(path.read_text())
         config["reward"][0]["options"] = options
         path.write_text(yaml.safe_dump(config))
+    for path in plan.folder.glob("runs/*/samples/step-*/values*.json"):
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps(values | {"reward": values["clip_score"]}))
     page = write_results(collect(replace(plan, methods=[first, other])), "adrpo compare")
     summary = json.loads((plan.folder / "summary.json").read_text())
-    assert summary["not_compared"] == ["clip_score"]
+    assert summary["not_compared"] == ["clip_score", "reward"]
     for found in summary["splits"].values():
         for estimates in (found["base"], *found["methods"].values(), *found["difference"].values()):
-            assert "clip_score" not in estimates
+            assert not {"clip_score", "reward"} & estimates.keys()
             assert {"clip_score_evaluation", "gold_accuracy"} <= estimates.keys()
         assert {trade_off["reward"] for trade_off in found["trade_offs"]} == {"gold_accuracy"}
     assert "CLIP score, reward CLIP, is not compared" in page.read_text()

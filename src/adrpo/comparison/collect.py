@@ -239,12 +239,14 @@ def _leave_out_unlike(methods: Sequence[MethodResults]) -> list[str]:
         for name, (reward, options, _) in _terms(method.settings).items():
             found.setdefault(name, []).append((reward, options))
     unlike = [name for name, terms in found.items() if any(term != terms[0] for term in terms)]
-    left_out = []
-    for name in (*unlike, TOTAL) if unlike else ():
-        for part in (part for method in methods for part in method.splits.values()):
-            for values in (part.curves, part.base, part.final):
-                if values.pop(name, None) is not None and name not in left_out:
-                    left_out.append(name)
+    parts = [part for method in methods for part in method.splits.values()]
+    if unlike:
+        unlike.append(TOTAL)
+    left_out = [name for name in unlike if any(name in part.final for part in parts)]
+    for part in parts:
+        for values in (part.curves, part.base, part.final):
+            for name in left_out:
+                values.pop(name, None)
     return left_out
 
 

@@ -1,0 +1,138 @@
+"""What the repository keeps of a finished comparison, and the tables of docs/comparison.md.
+
+``python benchmarks/comparison_tables.py keep FOLDER benchmarks/results/NAME`` copies tables,
+figures and summary of a comparison's ``FOLDER``, and packs into ``runs.tar.xz`` what its runs say:
+all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.json`` and
+``best-of-n.json``, ``adrpo compare ... --summary-only`` draws all of it again.
+
+``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
+budgets as the page has them.
+"""
+
+import argparse
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from embedded_quality import pairs_in_order
+
+RESULTS = Path(__file__).parent / "results"
+LEFT_OUT = (".png", ".safetensors", ".html", ".pt", ".log", ".lock")
+NOT_KEPT = b"The adapter is not kept in this archive.\n"
+"""In final/ of each run: `adrpo compare` takes a run without anything there as unfinished."""
+
+
+def keep(folder: Path, output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    known = ("comparison.json", "best-of-n.json", "summary.json")
+    for path in (*folder.iterdir(), *(folder / "figures").glob("*.png")):
+        if path.name in known or path.suffix in (".md", ".csv", ".tex", ".png"):
+            shutil.copy(path, output / path.name)
+    with tarfile.open(output / "runs.tar.xz", "w:xz") as archive:
+        archive.add(folder / "runs", "runs", filter=_kept)
+        for run in sorted(path for path in (folder / "runs").iterdir() if path.is_dir()):
+            entry = tarfile.TarInfo(f"runs/{run.name}/final/NOT_KEPT")
+            entry.size = len(NOT_KEPT)
+            archive.addfile(entry, io.BytesIO(NOT_KEPT))
+
+
+def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    parts = Path(entry.name).parts
+    if entry.name.endswith(LEFT_OUT) or {"checkpoints", "pairs", "final"} & set(parts[2:3]):
+        return None
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def interval(estimate: dict[str, float], places: int) -> str:
+    mean, low, high = (f"{estimate[key]:.{places}f}" for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def unseen(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / name / "summary.json").read_text())["splits"]["unseen"]
+
+
+def from_run(name: str, run: str, file: str) -> list[Any]:
+    """The JSON lines of a file of an archived run."""
+    with tarfile.open(RESULTS / name / "runs.tar.xz") as archive:
+        return [json.loads(line) for line in archive.extractfile(f"runs/{run}/{file}") or ()]
+
+
+def ablation() -> dict[str, str]:
+    """Recipe -> the cells of its row: changes, diversity kept, divergence."""
+    split = unseen("ablation")
+    return {
+        method: " | ".join(
+            [
+                interval(change["clip_score"], 2),
+                interval(change["gold_accuracy"], 3),
+                interval(split["kept"][method]["clip_diversity"], 3),
+                f"{change['divergence']['mean']:.5f}",
+            ]
+        )
+        for method, change in split["change"].items()
+    }
+
+
+def reward_budgets(seeds: int = 3) -> list[str]:
+    """A row for each reward: its pairs in order on the base's images, and what training changed."""
+    name, rows = "reward_budgets", []
+    split = unseen(name)
+    for steps in (2800, 5200, 7600, 10000):
+        method = f"steps-{steps}"
+        (base,) = from_run(name, f"{method}-seed0", "samples/step-000000/values.json")
+        images = zip(np.array(base["clip_score"]), np.array(base["gold_accuracy"]), strict=True)
+        in_order = [pairs_in_order(*pair) for pair in images if 0 < pair[1].mean() < 1]
+        runs = [from_run(name, f"{method}-seed{k}", "evaluations.jsonl") for k in range(seeds)]
+        rise = np.mean([run[-1]["clip_score"] - run[0]["clip_score"] for run in runs])
+        change = split["change"][method]
+        cells = [
+            f"{steps:,}",
+            f"{np.mean(in_order):.2f}",
+            f"+{rise:.2f}",
+            interval(change["gold_accuracy"], 3),
+            interval(change["clip_score_evaluation"], 2),
+            interval(split["kept"][method]["clip_diversity"], 3),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def long_runs() -> list[str]:
+    """Score and gold accuracy at every evaluation of the two long runs."""
+    rows = []
+    for steps in (2800, 10000):
+        run = from_run("reward_budgets_long", f"steps-{steps}-seed0", "evaluations.jsonl")
+        for label, key, places in (
+            ("its own score", "clip_score", 2),
+            ("gold accuracy", "gold_accuracy", 3),
+        ):
+            cells = " | ".join(f"{row[key]:.{places}f}" for row in run)
+            rows.append(f"| {steps:,} | {label} | {cells} |")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    keeping = commands.add_parser("keep")
+    keeping.add_argument("folder", type=Path)
+    keeping.add_argument("output", type=Path)
+    commands.add_parser("show")
+    options = parser.parse_args()
+    if options.command == "keep":
+        keep(options.folder, options.output)
+        return
+    for method, cells in ablation().items():
+        print(f"| {method} | {cells} |")
+    print(*reward_budgets(), *long_runs(), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
