@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,13 @@ def test_the_main_process_speaks(resumed: subprocess.CompletedProcess[str]):
 
 def test_a_killed_process_does_not_leave_the_other_waiting(left_alone: int):
     assert left_alone not in (0, -9), "it ended by itself, and did not go on alone"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
+def test_no_thread_outlives_the_group_of_processes():
+    """One that does needs the interpreter while it ends, and aborts the process now and then."""
+    for code, _, errors in finish(start(TESTS / "leaving_processes.py")):
+        assert code == 0, errors
 
 
 def test_an_error_of_one_process_ends_both_in_one_line(folder: Path):

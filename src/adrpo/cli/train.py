@@ -129,8 +129,12 @@ def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
                 f"adrpo.llm.ADRPOTrainer in a script of your own, as any TRL trainer"
             )
         processes = join_processes(config.model.device)
-        with processes.failing_together():
-            yield processes
+        try:
+            with processes.failing_together():
+                yield processes
+        except AdrpoError:  # of all, so that none waits for another
+            processes.leave()
+            raise
         processes.leave()
     except AdrpoError:
         if launched_rank() > 0:
