@@ -5,9 +5,10 @@
 Trains each recipe with each seed (`adrpo train`, one process each; a finished run is kept, a
 stopped one resumed), then writes to benchmarks/results/improvement/: ``rows.jsonl`` (the first
 and the last evaluation of every run), ``summary.json`` (recipe -> metric -> mean, low, high over
-all seeds, prompts and images, and the seeds' own values), ``table.md``, and ``pictures.png`` (the
-first recipe's first seed). The last line of the table is what no training at all gives: the base
-under classifier-free guidance, on the same prompts and noises.
+all seeds, prompts and images, the seeds' own values, command and environment), ``table.md``, and
+``pictures.png`` (the first recipe's first seed). What an earlier call found of recipes that this
+one doesn't name stays. The last line of the table is what no training at all gives: the base under
+classifier-free guidance, on the same prompts and noises.
 
 An interval is the bootstrap of ``adrpo.evaluation.statistics`` on the runs' per-image values, the
 seeds side by side as strata: it speaks for these seeds, and the seeds' own values stand beside it.
@@ -18,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,16 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def earlier(output: Path, again: Iterable[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What an earlier call left in ``output``: the summaries, in their order, and the rows of the
+    recipes that are not measured ``again``."""
+    if not (output / "summary.json").is_file():
+        return {}, []
+    summaries = json.loads((output / "summary.json").read_text())["recipes"]
+    rows = [json.loads(line) for line in (output / "rows.jsonl").read_text().splitlines()]
+    return summaries, [row for row in rows if row["recipe"] not in again]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="+")
@@ -181,18 +193,19 @@ def main() -> None:
     jobs = [(recipe, seed) for recipe in arguments.recipes for seed in arguments.seeds]
     with ThreadPoolExecutor(arguments.parallel) as pool:
         list(pool.map(lambda job: train(arguments.runs, *job, arguments.threads), jobs))
-    summaries, rows = {}, []
+    summaries, rows = earlier(arguments.output, arguments.recipes)
+    measured: dict[str, dict[str, Any]] = {}
     for recipe in arguments.recipes:
-        summaries[recipe], more = summarise(arguments.runs, recipe, arguments.seeds)
+        measured[recipe], more = summarise(arguments.runs, recipe, arguments.seeds)
         rows += more
     guided = guide(arguments.runs, arguments.recipes[0], arguments.seeds[0], GUIDANCE)
-    summaries[f"base, guidance {GUIDANCE}"] = guided
+    measured[f"base, guidance {GUIDANCE}"] = guided
+    command = " ".join(["python", *sys.argv])
+    for summary in measured.values():
+        summary |= {"command": command, "environment": environment_record()}
+    summaries |= measured
     arguments.output.mkdir(parents=True, exist_ok=True)
-    record = {
-        "command": " ".join(["python", *sys.argv]),
-        "recipes": summaries,
-        "environment": environment_record(),
-    }
+    record = {"recipes": summaries}
     (arguments.output / "summary.json").write_text(json.dumps(record, indent=1) + "\n")
     (arguments.output / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     draw_comparison(

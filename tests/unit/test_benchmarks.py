@@ -58,6 +58,19 @@ def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
     assert result["base"]["mean"] == 15 and result["kept"]["mean"] == pytest.approx(0.5)
 
 
+def test_a_recipe_that_is_not_measured_again_stays_as_it_was(tmp_path: Path):
+    from improvement import earlier
+
+    assert earlier(tmp_path, ["flow/a"]) == ({}, [])
+    summaries = {"flow/b": {"seeds": [0, 1]}, "flow/a": {"seeds": [0]}}
+    (tmp_path / "summary.json").write_text(json.dumps({"recipes": summaries}))
+    rows = [{"recipe": recipe, "seed": 0, "step": 0} for recipe in summaries]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, others = earlier(tmp_path, ["flow/a"])
+    assert found == summaries and others == rows[:1]
+    assert list(found | {"flow/a": {}}) == ["flow/b", "flow/a"], "the table's order"
+
+
 def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
     from embedded_quality import fit_logistic
 
