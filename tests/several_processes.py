@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from tiny_runs import darkness
 
@@ -21,3 +22,4 @@ def short_in_second(prompts: list[str], images: list[Image.Image], **_: Any) -> 
 if __name__ == "__main__":
     for recipe in sorted(Path(sys.argv[1]).glob("*.yaml")):
         build_trainer(load_config(recipe)).train(recipe.with_suffix(""), progress=False)
+    torch.distributed.destroy_process_group()
