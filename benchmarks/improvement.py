@@ -112,11 +112,10 @@ def summarise(runs: Path, recipe: str, seeds: list[int]) -> tuple[dict[str, Any]
     summary: dict[str, Any] = {"seeds": seeds, "images": rows[-1]["samples"]}
     for metric in METRICS:
         summary[metric] = compare(metric, befores, afters, strata)
-    minutes = [
-        RunDirectory.open(run_folder(runs, recipe, seed)).read_metrics()[-1]["wall_seconds"] / 60
-        for seed in seeds
-    ]
+    directories = [RunDirectory.open(run_folder(runs, recipe, seed)) for seed in seeds]
+    minutes = [run.read_metrics()[-1]["wall_seconds"] / 60 for run in directories]
     summary["minutes_median"] = float(np.median(minutes))
+    summary["environment"] = directories[0].read_environment()
     return summary, rows
 
 
@@ -137,7 +136,8 @@ def guide(runs: Path, recipe: str, seed: int, scale: float) -> dict[str, Any]:
     # Of the weights, not of the guided field, and so 0 without a meaning.
     compared = [metric for metric in METRICS if metric != "divergence"]
     result = {metric: compare(metric, [before], [after], categories) for metric in compared}
-    return {"seeds": [], "images": after["gold_accuracy"].size, **result}
+    summary = {"seeds": [], "images": after["gold_accuracy"].size, **result}
+    return {**summary, "environment": environment_record()}
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:
@@ -202,7 +202,7 @@ def main() -> None:
     measured[f"base, guidance {GUIDANCE}"] = guided
     command = " ".join(["python", *sys.argv])
     for summary in measured.values():
-        summary |= {"command": command, "environment": environment_record()}
+        summary["command"] = command
     summaries |= measured
     arguments.output.mkdir(parents=True, exist_ok=True)
     record = {"recipes": summaries}
