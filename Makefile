@@ -11,7 +11,7 @@ TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
   tests/faults/test_language_loss.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-trl-lowest lint package check bench
+.PHONY: help demo test test-slow test-trl-lowest lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -21,6 +21,9 @@ demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/rep
 
 test: $(VENV)/.installed-dev ## the fast test suite
 	@$(PY) -m pytest -m "not gpu and not slow"
+
+test-slow: $(VENV)/.installed-dev ## several processes that train together, and compiling
+	@$(PY) -m pytest -m "slow and not gpu"
 
 test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
 	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)
@@ -33,7 +36,7 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test test-trl-lowest package ## all that CI runs
+check: lint test test-slow test-trl-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py

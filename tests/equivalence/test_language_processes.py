@@ -11,6 +11,8 @@ from started_processes import TESTS, launch
 from tiny_language_model import save_tiny_model
 from torch import Tensor
 
+pytestmark = pytest.mark.slow
+
 ENGINES = {
     "ddp": ("ddp.yaml", "MULTI_CPU"),
     "lora": ("ddp.yaml", "MULTI_CPU"),

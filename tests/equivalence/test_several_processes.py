@@ -22,6 +22,8 @@ from adrpo.flow.policy import WEIGHTS_NAME
 from adrpo.flow.trainers import build_trainer
 from adrpo.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 STEPS = 2
 NEAR = 3e-2
 """How far two adapters may be from each other, against what training added to them. The first steps
