@@ -220,9 +220,9 @@ def join_processes(device: str) -> Processes:
             f"model.device: expected auto, cpu or cuda with {count} processes, which take a GPU "
             f"each; received {device}"
         )
-    # Its functions have the group of all processes as a default argument, of the time when it is
-    # imported. Imported later, by diffusers, it would keep the group past ``Processes.leave``, and a
-    # thread of Gloo that still frees a tensor while the interpreter ends aborts the process.
+    # Its functions have the group of all processes, as it is when it is imported, as a default
+    # argument. Imported later, by diffusers, it would keep the group past ``Processes.leave``, and
+    # a thread of Gloo that still frees a tensor while the interpreter ends aborts the process.
     import torch.distributed.nn
     from accelerate import PartialState
 
