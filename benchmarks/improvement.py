@@ -136,8 +136,8 @@ def guide(runs: Path, recipe: str, seed: int, scale: float) -> dict[str, Any]:
     # Of the weights, not of the guided field, and so 0 without a meaning.
     compared = [metric for metric in METRICS if metric != "divergence"]
     result = {metric: compare(metric, [before], [after], categories) for metric in compared}
-    summary = {"seeds": [], "images": after["gold_accuracy"].size, **result}
-    return {**summary, "environment": environment_record()}
+    images = after["gold_accuracy"].size
+    return {"seeds": [], "images": images, **result, "environment": environment_record()}
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:

@@ -120,8 +120,9 @@ def _run_name(recipe: str) -> str:
 def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
     """The processes that a launcher started for this command: an error of one ends all of them,
     and the main one tells it."""
-    from adrpo.runs.processes import join_processes, launched_processes, launched_rank
+    from adrpo.runs.processes import ALONE, join_processes, launched_processes, launched_rank
 
+    processes = ALONE
     try:
         if config.domain == "llm" and launched_processes() > 1:
             raise AdrpoError(
@@ -129,14 +130,11 @@ def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
                 f"adrpo.llm.ADRPOTrainer in a script of your own, as any TRL trainer"
             )
         processes = join_processes(config.model.device)
-        try:
-            with processes.failing_together():
-                yield processes
-        except AdrpoError:  # of all, so that none waits for another
-            processes.leave()
-            raise
+        with processes.failing_together():
+            yield processes
         processes.leave()
-    except AdrpoError:
+    except AdrpoError:  # of all, so that none waits for another
+        processes.leave()
         if launched_rank() > 0:
             raise typer.Exit(2) from None
         raise
