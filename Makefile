@@ -3,6 +3,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
+# In a folder of its own: whatever finds DeepSpeed beside it imports it.
+DEEPSPEED := deepspeed einops hjson msgpack ninja py-cpuinfo
 # The oldest TRL that pyproject.toml allows, and the tests of all that touches it.
 TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
 TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
@@ -11,7 +13,7 @@ TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
   tests/faults/test_language_loss.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-trl-lowest lint package check bench
+.PHONY: help demo test test-slow test-deepspeed test-trl-lowest lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -20,10 +22,13 @@ demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/rep
 	@$(PY) -m adrpo demo --output-dir runs/demo
 
 test: $(VENV)/.installed-dev ## the fast test suite
-	@$(PY) -m pytest -m "not gpu and not slow"
+	@$(PY) -m pytest -m "not gpu and not slow and not deepspeed"
 
 test-slow: $(VENV)/.installed-dev ## several processes that train together, and compiling
 	@$(PY) -m pytest -m "slow and not gpu"
+
+test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
+	@PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
 
 test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
 	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)
@@ -36,7 +41,7 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test test-slow test-trl-lowest package ## all that CI runs
+check: lint test test-slow test-deepspeed test-trl-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
@@ -55,6 +60,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development tools into $(VENV) (once) ..."
 	@$(INSTALL) '.[dev]'
+	@touch $@
+
+.deepspeed/.installed: constraints.txt | $(VENV)/.installed-dev
+	@echo "Installing DeepSpeed into .deepspeed (alone: all else is that of $(VENV)) ..."
+	@rm -rf .deepspeed
+	@$(PIP) install --no-deps --constraint constraints.txt --target .deepspeed $(DEEPSPEED)
 	@touch $@
 
 .trl-lowest/$(TRL_LOWEST): $(VENV)/.installed-dev

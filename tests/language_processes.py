@@ -14,6 +14,7 @@ from peft import LoraConfig
 from trl import GRPOConfig, GRPOTrainer
 
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
+from adrpo.runs.processes import end_process
 
 PROMPTS = Dataset.from_dict({"prompt": ["a b c", "d e f", "g h", "i j k l"]})
 VARIANTS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
@@ -103,3 +104,4 @@ if __name__ == "__main__":
         train(folder, variant, use_cpu=on_cpu, adapter=engine == "lora")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    end_process(0)

@@ -1,5 +1,5 @@
-"""What a test starts once for each of two processes: compares each family's policy with one whose
-base is sharded, and prints a line of JSON for each."""
+"""What a test starts once for each of two processes, with an engine and families: compares each
+family's policy with one whose base is sharded, and prints a line of JSON for each."""
 
 import json
 import sys
@@ -11,33 +11,48 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from adrpo.config import AdapterConfig, SamplingConfig
+from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.flow.sharding import ZERO_3
+from adrpo.runs.processes import Engine, end_process
 
 PROMPTS = ["a cat", "two blue birds on a wire"]
 
 
-def adapted(name: str) -> PipelinePolicy:
+def adapted(name: str, engine: Engine | None) -> PipelinePolicy:
     policy = FAMILIES[name].policy()
+    if engine is not None:
+        policy.shard(engine)
     torch.manual_seed(0)
     policy.add_adapter(AdapterConfig(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     return policy
 
 
-def answers(policy: PipelinePolicy) -> dict[str, Tensor]:
-    """Samples, velocities with the adapter on and off, and gradients, of this process's own noise;
-    sampling before training, whose gathered weights autograd must be able to keep."""
-    conditioning = policy.encode(PROMPTS)
+def inputs(policy: PipelinePolicy) -> tuple[Tensor, Tensor, Conditioning]:
+    """Of a velocity: points, times and prompts; each process has points of its own."""
     generator = torch.Generator().manual_seed(torch.distributed.get_rank())
     x_t = torch.randn((len(PROMPTS), *policy.latent_shape), generator=generator)
-    t = torch.tensor([0.2, 0.7])
+    return x_t, torch.tensor([0.2, 0.7]), policy.encode(PROMPTS)
+
+
+def draw(policy: PipelinePolicy) -> dict[str, Tensor]:
+    """Samples, and velocities with the adapter off."""
+    x_t, t, conditioning = inputs(policy)
     found = {"sample": policy.sample(x_t, conditioning, SamplingConfig(steps=2))}
     with torch.no_grad(), policy.reference():
         found["reference"] = policy.velocity(x_t, t, conditioning)
+    return found
+
+
+def learn(policy: PipelinePolicy) -> dict[str, Tensor]:
+    """Velocities and gradients; after sampling, whose gathered weights autograd must be able to
+    keep."""
+    x_t, t, conditioning = inputs(policy)
     policy.pipeline.transformer.enable_gradient_checkpointing()
     v = policy.velocity(x_t, t, conditioning)
     v.square().mean().backward()
-    found["policy"] = v.detach()
+    found = {"policy": v.detach()}
     for place, parameter in enumerate(policy.adapter_parameters()):
         if parameter.grad is not None:
             found[f"gradient {place}"] = parameter.grad
@@ -47,17 +62,41 @@ def answers(policy: PipelinePolicy) -> dict[str, Tensor]:
 def kept(policy: PipelinePolicy) -> tuple[int, int]:
     """Numbers that this process holds of the frozen transformer, and of the adapter."""
     frozen = [p for p in policy.pipeline.transformer.parameters() if not p.requires_grad]
-    local = [p.to_local() if isinstance(p, DTensor) else p for p in frozen]
-    return sum(p.numel() for p in local), sum(p.numel() for p in policy.adapter_parameters())
+    held = sum(own_part(p).numel() for p in frozen)
+    return held, sum(p.numel() for p in policy.adapter_parameters())
+
+
+def own_part(parameter: Tensor) -> Tensor:
+    """What this process holds of ``parameter``."""
+    if isinstance(parameter, DTensor):
+        return parameter.to_local()
+    if hasattr(parameter, "ds_tensor"):  # ZeRO-3's; ``parameter`` itself is empty between two calls
+        return torch.cat([parameter.flatten(), parameter.ds_tensor])
+    return parameter
+
+
+def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
+    """The greatest of each, against the greatest value."""
+    return {
+        key: float((found[key] - value).abs().max() / value.abs().max())
+        for key, value in expected.items()
+    }
+
+
+def main(engine: Engine, *names: str) -> None:
+    torch.distributed.init_process_group("gloo")
+    # Parameters as small as all of these would stay whole.
+    ZERO_3["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    for name in names:
+        whole, sharded = adapted(name, None), adapted(name, engine)
+        found, expected = draw(sharded), draw(whole)
+        line = {"name": name, "whole": kept(whole), "sharded": kept(sharded)}
+        found, expected = found | learn(sharded), expected | learn(whole)
+        line["differences"] = differences(found, expected)
+        print(json.dumps(line), flush=True)
+    torch.distributed.destroy_process_group()
+    end_process(0)
 
 
 if __name__ == "__main__":
-    torch.distributed.init_process_group("gloo")
-    for name in sys.argv[1:]:
-        whole, sharded = adapted(name), adapted(name)
-        sharded.shard()
-        expected, found = answers(whole), answers(sharded)
-        same = {key: torch.equal(found[key], value) for key, value in expected.items()}
-        line = {"name": name, "same": same, "whole": kept(whole), "sharded": kept(sharded)}
-        print(json.dumps(line), flush=True)
-    torch.distributed.destroy_process_group()
+    main(*sys.argv[1:])  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ def environment(**variables: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | variables
 
 
-def start(*arguments: str | Path) -> list[subprocess.Popen[str]]:
+def start(*arguments: str | Path, **variables: str) -> list[subprocess.Popen[str]]:
     """Two processes of Python that are told what torchrun tells its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -28,7 +28,7 @@ def start(*arguments: str | Path) -> list[subprocess.Popen[str]]:
     return [
         subprocess.Popen(
             [sys.executable, *map(str, arguments)],
-            env=environment(**address, **number, RANK=str(rank), LOCAL_RANK=str(rank)),
+            env=environment(**address, **number, **variables, RANK=str(rank), LOCAL_RANK=str(rank)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,8 +11,6 @@ from started_processes import TESTS, launch
 from tiny_language_model import save_tiny_model
 from torch import Tensor
 
-pytestmark = pytest.mark.slow
-
 ENGINES = {
     "ddp": ("ddp.yaml", "MULTI_CPU"),
     "lora": ("ddp.yaml", "MULTI_CPU"),
@@ -22,13 +20,23 @@ ENGINES = {
 """Engine -> its configuration, and what accelerate calls it."""
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+DEEPSPEED = (
+    pytest.mark.deepspeed,
+    pytest.mark.skipif(find_spec("deepspeed") is None, reason="trains by it: make test-deepspeed"),
+)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=DEEPSPEED if name == "zero3" else pytest.mark.slow)
+        for name in ENGINES
+    ],
+)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of tests/language_processes.py after both processes trained all its variants."""
     engine: str = request.param
     configuration, name = ENGINES[engine]
-    if name == "DEEPSPEED" and find_spec("deepspeed") is None:
-        pytest.skip("trains by it: pip install deepspeed")
     folder = tmp_path_factory.mktemp(engine)
     save_tiny_model(folder / "model")
     script = TESTS / "language_processes.py"

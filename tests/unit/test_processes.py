@@ -21,6 +21,7 @@ from adrpo.flow.path_samples import sample_path
 from adrpo.flow.scoring import score_together
 from adrpo.flow.trainers import build_trainer
 from adrpo.rewards.base import RewardTerm
+from adrpo.runs import processes
 from adrpo.runs.processes import ALONE, Processes, Share, join_processes
 
 
@@ -188,9 +189,11 @@ def test_the_first_error_of_a_reward_reaches_all_processes():
 @pytest.mark.parametrize(
     ("variable", "value", "device", "message"),
     [
-        ("ACCELERATE_USE_DEEPSPEED", "true", "auto", "FSDP2; received DeepSpeed"),
         ("FSDP_VERSION", "1", "auto", "expected fsdp_version: 2; received 1; use .*fsdp2.yaml"),
         ("FSDP_OFFLOAD_PARAMS", "True", "auto", "fsdp_offload_params: false; received true"),
+        ("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2", "auto", "zero_stage: 3; received 2; use .*zero3"),
+        ("ACCELERATE_DEEPSPEED_CONFIG_FILE", "my.json", "auto", "expected deepspeed_config_file: "),
+        ("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "cpu", "auto", "expected offload_param_dev"),
         ("ACCELERATE_USE_MEGATRON_LM", "true", "auto", "received Megatron-LM"),
         ("ACCELERATE_MIXED_PRECISION", "bf16", "auto", "mixed_precision no; received bf16"),
         ("ACCELERATE_MIXED_PRECISION", "no", "cuda:1", r"model\.device: .* received cuda:1"),
@@ -200,17 +203,27 @@ def test_launches_that_are_not_supported_are_refused(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, device: str, message: str
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    if variable.startswith("FSDP"):
-        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    for engine in ("FSDP", "DEEPSPEED"):
+        if variable.removeprefix("ACCELERATE_").startswith(engine):
+            monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
     monkeypatch.setenv(variable, value)
     with pytest.raises(AdrpoError, match=message):
         join_processes(device)
 
 
+def test_deepspeed_has_to_be_installed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setattr(processes, "find_spec", lambda name: None)
+    with pytest.raises(AdrpoError, match=r"expected an installed deepspeed; .* pip install deepsp"):
+        join_processes("auto")
+
+
 def test_shards_need_equal_shares():
-    with pytest.raises(AdrpoError, match=r"samples: expected a multiple of 2, .* received 5"):
-        Processes(rank=0, count=2, sharded=True).share(5, "samples")
-    assert Processes(rank=1, count=2, sharded=True).share(6, "samples") == Share(3, 6, 6)
+    wanted = r"samples: expected a multiple of 2, .* with FSDP2, .* received 5"
+    with pytest.raises(AdrpoError, match=wanted):
+        Processes(rank=0, count=2, engine="FSDP2").share(5, "samples")
+    assert Processes(rank=1, count=2, engine="FSDP2").share(6, "samples") == Share(3, 6, 6)
     assert Processes(rank=1, count=2).share(5, "samples") == Share(2, 5, 5)
 
 
@@ -219,14 +232,14 @@ def test_shards_need_equal_shares():
     [
         ({"algorithm": {"method": "flow_grpo"}}, r"algorithm\.method: .* received flow_grpo"),
         ({"algorithm": {"method": "dpo"}}, r"algorithm\.method: .* received dpo"),
-        ({"model": {"compile": True}}, r"model\.compile: expected false with FSDP; received true"),
+        ({"model": {"compile": True}}, r"model\.compile: expected false with ZeRO-3; received"),
     ],
 )
 def test_what_shards_cannot_do_is_refused(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
 ):
     monkeypatch.setattr(
-        loop, "join_processes", lambda device: Processes(rank=0, count=2, sharded=True)
+        loop, "join_processes", lambda device: Processes(rank=0, count=2, engine="ZeRO-3")
     )
     with pytest.raises(AdrpoError, match=message):
         build_trainer(tiny_config(**settings))

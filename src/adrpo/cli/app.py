@@ -6,8 +6,9 @@ transformers.
 """
 
 import logging
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -70,4 +71,14 @@ def main() -> None:
     except AdrpoError as error:
         line = " ".join(str(error).split())
         print(f"adrpo: error: {line}", file=sys.stderr)
-        sys.exit(2)
+        _exit(2)
+    except SystemExit as end:  # a command ends so, whatever came of it
+        _exit(end.code)
+
+
+def _exit(code: int | str | None) -> NoReturn:
+    if "WORLD_SIZE" in os.environ and isinstance(code, int | None):  # a launcher started it
+        from adrpo.runs.processes import end_process
+
+        end_process(code or 0)
+    sys.exit(code)

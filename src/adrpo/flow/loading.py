@@ -20,6 +20,7 @@ from adrpo.flow.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.families.z_image import ZImagePolicy
 from adrpo.flow.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
 from adrpo.flow.quantization import quantization_config
+from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "FluxPipeline": FluxPolicy,
@@ -116,21 +117,22 @@ def load_policy(
     model: ModelConfig,
     *,
     prompt_sets: Sequence[Sequence[str]] | None = None,
-    sharded: bool = False,
+    engine: Engine | None = None,
 ) -> PipelinePolicy:
     """The policy of ``model``, without an adapter.
 
     ``prompt_sets`` are all that will be encoded, set by set as ``encode`` will be asked for them.
     With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
     the device, and the encoders are gone afterwards; where ``model.embedding_cache`` has them all,
-    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay. With ``sharded`` the
-    transformer stays on the CPU, from where ``PipelinePolicy.shard`` takes it.
+    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay. With an ``engine`` all
+    processes call this together, and each keeps a shard of the transformer.
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, or its autoencoder has no tiles or slices where they are asked for.
     """
-    if sharded:
-        _check_shards(model)
+    sharded = engine is not None
+    if engine is not None:
+        _check_shards(model, engine)
     source = source_of(model)
     release = model.encoders == "released" and prompt_sets is not None
     wanted = list(prompt_sets or ())
@@ -165,6 +167,8 @@ def load_policy(
         policy.release_encoders()
         for part in _movable(pipeline, sharded):
             part.to(device)
+    if engine is not None:
+        policy.shard(engine)
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     decode_in_parts(pipeline, model)
@@ -173,12 +177,12 @@ def load_policy(
     return policy
 
 
-def _check_shards(model: ModelConfig) -> None:
+def _check_shards(model: ModelConfig, engine: Engine) -> None:
     """Raise AdrpoError for what has not been tried with shards."""
     for key, expected in (("quantization", None), ("compile", False)):
         if getattr(model, key) != expected:
             raise AdrpoError(
-                f"model.{key}: expected {json.dumps(expected)} with FSDP; received "
+                f"model.{key}: expected {json.dumps(expected)} with {engine}; received "
                 f"{json.dumps(getattr(model, key))}"
             )
 

@@ -59,21 +59,19 @@ class TrainingLoop(ABC):
             config.prompts.train, size=config.prompts.train_size, seed=training.seed
         )
         self.splits = self._splits()
-        sharded = self.processes.sharded
-        if sharded and not self.shardable:
+        engine = self.processes.engine
+        if engine is not None and not self.shardable:
             raise AdrpoError(
                 f"algorithm.method: expected one whose processes all make the same network calls, "
-                f"which FSDP needs; received {config.algorithm.method}; use "
+                f"which {engine} needs; received {config.algorithm.method}; use "
                 f"recipes/accelerate/ddp.yaml"
             )
-        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), sharded=sharded)
+        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), engine=engine)
         self.device = self.policy.device
         self.reward = self._training_reward(reward)
         self.others = build_measured(config.evaluation.rewards, self.device)
         torch.manual_seed(training.seed)
         self.policy.add_adapter(config.adapter)
-        if sharded:
-            self.policy.shard()
         self.average = (
             None
             if training.ema_decay is None

@@ -23,7 +23,8 @@ from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
 from adrpo.flow.path import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.samplers import SOLVERS, guided
-from adrpo.flow.sharding import shard_frozen
+from adrpo.flow.sharding import ENGINES
+from adrpo.runs.processes import Engine
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterConfig, SamplingConfig
@@ -109,6 +110,7 @@ class PipelinePolicy(ABC):
         self.model_calls = 0
         self._adapted = False
         self._sharded = False
+        self._shards: Any = None
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
@@ -268,7 +270,7 @@ class PipelinePolicy(ABC):
             t = next(told, t).expand(len(x))
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
-        # What FSDP gathers in inference mode it could not gather again outside.
+        # What an engine gathers in inference mode it could not gather again outside.
         with torch.no_grad() if self._sharded else torch.inference_mode():
             return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
@@ -344,12 +346,13 @@ class PipelinePolicy(ABC):
         for parameter in self.adapter_parameters():
             parameter.data = parameter.data.float()
 
-    def shard(self) -> None:
-        """Leave each process a part of the frozen transformer; the adapter stays whole, everywhere.
+    def shard(self, engine: Engine) -> None:
+        """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
 
-        To be called by all processes, after ``add_adapter``.
+        To be called by all processes, before ``add_adapter``.
         """
-        shard_frozen(self.pipeline.transformer, self.device)
+        # The engine is kept as long as what it has hooked into.
+        self._shards = ENGINES[engine](self.pipeline.transformer, self.device)
         self._sharded = True
 
     def load_adapter(self, folder: Path) -> None:

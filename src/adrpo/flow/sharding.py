@@ -1,29 +1,61 @@
-"""FSDP2 for a frozen transformer with an adapter: the base is sharded, the adapter is not."""
+"""A frozen transformer in shards, one on each process; what is added to it later stays whole.
+
+So an adapter is made of plain tensors: its gradients are summed as without shards
+(``Processes.sum_gradients``), and optimizer, checkpoints and files know nothing of an engine.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
+from adrpo.runs.processes import Engine
 
-def shard_frozen(transformer: nn.Module, device: torch.device) -> None:
-    """Shard the frozen parameters of ``transformer`` over all processes, on ``device``.
+ZERO_3: dict[str, Any] = {
+    "zero_optimization": {"stage": 3},
+    # DeepSpeed wants one; no batch passes through its engine.
+    "train_micro_batch_size_per_gpu": 1,
+}
+"""DeepSpeed's configuration; what it leaves out is DeepSpeed's default."""
 
-    A block's are gathered for the time that it computes. The trainable ones, small as an adapter
-    is, stay plain tensors on every process: their gradients are summed as without shards
-    (``Processes.sum_gradients``), and optimizer, checkpoints and files know nothing of FSDP.
 
-    ``transformer`` may lie on the CPU; one block at a time is whole on ``device``.
-    """
+def shard_by_fsdp2(transformer: nn.Module, device: torch.device) -> None:
+    """PyTorch's ``fully_shard``, which gathers a block's parameters while it computes."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    trained = {parameter for parameter in transformer.parameters() if parameter.requires_grad}
-    for parameter in trained:
-        parameter.data = parameter.data.to(device)
     for part in transformer.children():
         if isinstance(part, nn.ModuleList):
             for block in part:
-                fully_shard(block, mesh=mesh, ignored_params=trained)
+                fully_shard(block, mesh=mesh)
     # By default the outermost parameters stay whole until the backward pass; saving the adapter in
     # one process would shard them again there, and its next call alone would gather them.
-    fully_shard(transformer, mesh=mesh, ignored_params=trained, reshard_after_forward=True)
+    fully_shard(transformer, mesh=mesh, reshard_after_forward=True)
+
+
+def shard_by_zero_3(transformer: nn.Module, device: torch.device) -> Any:
+    """DeepSpeed's ZeRO-3 without its optimizer: a layer's parameters are gathered as it computes.
+
+    Small parameters stay whole, and some stay until they are needed again, as DeepSpeed's defaults
+    have it. Returns the engine, whose hooks on the modules of ``transformer`` gather.
+    """
+    import deepspeed  # pyright: ignore[reportMissingImports]
+
+    # Parameter by parameter; ``initialize`` alone would move all of them to the device before.
+    deepspeed.zero.Init(module=transformer, config_dict_or_path=ZERO_3)
+    for buffer in transformer.buffers():
+        buffer.data = buffer.data.to(device)
+    engine, *_ = deepspeed.initialize(model=transformer, config=ZERO_3)
+    return engine
+
+
+ENGINES: dict[Engine, Callable[[nn.Module, torch.device], Any]] = {
+    "FSDP2": shard_by_fsdp2,
+    "ZeRO-3": shard_by_zero_3,
+}
+"""Engine -> what leaves this process its shard of a transformer, on a device.
+
+The transformer may lie on the CPU; no more than a block of it is whole on the device at a time. All
+processes call it."""

@@ -1,16 +1,20 @@
 """The processes that train one model together, as `accelerate launch` or torchrun starts them.
 
-Every process holds the whole model, or with FSDP2 a shard of the frozen base, and does a share of
-each batch. What a batch decides is decided on gathered values, so that all processes come to the
-same end. One process is the trivial case: its share is everything, and it gathers what it gave.
+Every process holds the whole model, or with FSDP2 or ZeRO-3 a shard of the frozen base, and does a
+share of each batch. What a batch decides is decided on gathered values, so that all processes come
+to the same end. One process is the trivial case: its share is everything, and it gathers what it
+gave.
 """
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, NoReturn, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +23,10 @@ from adrpo.errors import AdrpoError
 
 T = TypeVar("T")
 
+Engine = Literal["FSDP2", "ZeRO-3"]
+"""What leaves each process a shard of the frozen base."""
+
 UNSUPPORTED = {
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "a parallelism configuration",
 }
@@ -33,6 +39,21 @@ FSDP = {
     "FSDP_ACTIVATION_CHECKPOINTING": ("fsdp_activation_checkpointing", "false"),
 }
 """Variables of FSDP -> their key in accelerate's configuration, and the value that is supported."""
+
+DEEPSPEED = {
+    "ACCELERATE_DEEPSPEED_CONFIG_FILE": ("deepspeed_config_file", "none"),
+    "ACCELERATE_DEEPSPEED_ZERO_STAGE": ("zero_stage", "3"),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("offload_param_device", "none"),
+    "ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": ("offload_optimizer_device", "none"),
+}
+"""The same of DeepSpeed."""
+
+ENGINES: dict[str, tuple[Engine, dict[str, tuple[str, str]], str]] = {
+    "ACCELERATE_USE_FSDP": ("FSDP2", FSDP, "fsdp2.yaml"),
+    "ACCELERATE_USE_DEEPSPEED": ("ZeRO-3", DEEPSPEED, "deepspeed-zero3.yaml"),
+}
+"""Variables by which `accelerate launch` asks for shards -> who makes them, the variables of that
+engine, and the configuration that is shipped for it."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +93,18 @@ class Processes:
     ``gather`` and what is built on it are collective: all processes call them in the same order,
     or one of them waits for ever. So a branch with one of them inside is taken by all or by none.
 
-    ``sharded``: each holds a part of the frozen base, and every evaluation of the network gathers
-    the rest, so that they are collective as well.
+    ``engine``, where there is one, leaves each a part of the frozen base, and every evaluation of
+    the network gathers the rest, so that they are collective as well.
     """
 
     rank: int = 0
     count: int = 1
-    sharded: bool = False
+    engine: Engine | None = None
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each holds a part of the frozen base only."""
+        return self.engine is not None
 
     @property
     def is_main(self) -> bool:
@@ -86,7 +112,7 @@ class Processes:
         return self.rank == 0
 
     def shares(self, total: int, what: str) -> list[Share]:
-        """The share of each process; two differ by one row at most, and by none with ``sharded``.
+        """The share of each process; two differ by one row at most, and by none with an ``engine``.
 
         Raises AdrpoError where there are too few rows, or no equal shares; ``what`` names the rows.
         """
@@ -97,8 +123,8 @@ class Processes:
             )
         if self.sharded and total % self.count:
             raise AdrpoError(
-                f"{what}: expected a multiple of {self.count}, the number of processes, with FSDP, "
-                f"under which all make the same network calls; received {total}"
+                f"{what}: expected a multiple of {self.count}, the number of processes, with "
+                f"{self.engine}, under which all make the same network calls; received {total}"
             )
         ends = [total * rank // self.count for rank in range(self.count + 1)]
         return [Share(start, stop, total) for start, stop in pairwise(ends)]
@@ -199,13 +225,13 @@ def join_processes(device: str) -> Processes:
     """
     if "WORLD_SIZE" not in os.environ:  # started by no launcher
         return ALONE
-    for variable, engine in UNSUPPORTED.items():
+    for variable, name in UNSUPPORTED.items():
         if _is_on(variable):
             raise AdrpoError(
-                f"accelerate launch: expected data parallelism or FSDP2; received {engine}; use "
-                f"recipes/accelerate/ddp.yaml or fsdp2.yaml (docs/scale-out.md)"
+                f"accelerate launch: expected data parallelism, FSDP2 or DeepSpeed; received "
+                f"{name}; use recipes/accelerate/ddp.yaml (docs/scale-out.md)"
             )
-    sharded = _asks_for_fsdp()
+    engine = _asked_engine()
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision != "no":
         raise AdrpoError(
@@ -227,25 +253,45 @@ def join_processes(device: str) -> Processes:
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-    return Processes(rank=state.process_index, count=state.num_processes, sharded=sharded)
+    return Processes(rank=state.process_index, count=state.num_processes, engine=engine)
 
 
-def _asks_for_fsdp() -> bool:
-    """Whether the launcher asks for FSDP; AdrpoError where that isn't FSDP2 as it is done here."""
-    if not _is_on("ACCELERATE_USE_FSDP"):
-        return False
-    for variable, (key, expected) in FSDP.items():
-        received = os.environ.get(variable, expected).lower()
-        if received != expected:
+def _asked_engine() -> Engine | None:
+    """Who the launcher asks to make shards; AdrpoError where they are not made here as it asks."""
+    for asks, (engine, variables, shipped) in ENGINES.items():
+        if not _is_on(asks):
+            continue
+        for variable, (key, expected) in variables.items():
+            received = os.environ.get(variable, expected).lower()
+            if received != expected:
+                raise AdrpoError(
+                    f"accelerate launch: expected {key}: {expected}; received {received}; use "
+                    f"recipes/accelerate/{shipped} (docs/scale-out.md)"
+                )
+        if engine == "ZeRO-3" and find_spec("deepspeed") is None:
             raise AdrpoError(
-                f"accelerate launch: expected {key}: {expected}; received {received}; use "
-                f"recipes/accelerate/fsdp2.yaml (docs/scale-out.md)"
+                "accelerate launch: expected an installed deepspeed; received none: pip install "
+                "deepspeed, or use recipes/accelerate/fsdp2.yaml"
             )
-    return True
+        return engine
+    return None
 
 
 def _is_on(variable: str) -> bool:
     return os.environ.get(variable, "false").lower() in ("true", "1")
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process, which a launcher started, without the interpreter's own last steps.
+
+    Gloo's threads go on for as long as anything refers to their group, and FSDP2 and DeepSpeed keep
+    references past ``Processes.leave`` that nothing public clears. A thread that frees a tensor
+    while the interpreter ends would abort the process: a run that is complete would have failed.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def launched_processes() -> int:
