@@ -32,17 +32,13 @@ from unittest import mock
 
 import torch
 from loop_efficiency import overhead
+from random_weights import random_policy
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adrpo.config import FlowConfig, ModelConfig, find_recipe, load_config
-from adrpo.flow.architectures import PUBLISHED, Architecture
-from adrpo.flow.conditioning import Conditioning
-from adrpo.flow.embedding_cache import Embeddings
-from adrpo.flow.loading import as_policy, compile_transformer, decode_in_parts, resolve_device
-from adrpo.flow.memory import CLIP_TOKENS
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.config import FlowConfig, find_recipe, load_config
+from adrpo.flow.architectures import PUBLISHED
+from adrpo.flow.loading import compile_transformer
 from adrpo.flow.rollout import initial_noise
 from adrpo.flow.trainer import FlowTrainer
 from adrpo.runs.environment import environment_record
@@ -57,70 +53,8 @@ NO_DOWNLOADS = {
     ],
     "embedded": [],
 }
-KL_AUTOENCODER = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 16,
-    "scaling_factor": 1.5305,
-    "shift_factor": 0.0609,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}
-"""What adrpo/flow/architectures.py leaves out of SD3's autoencoder."""
-
-NUMBERS = ("", "_2", "_3")
-"""Endings of the names of SD3's three text encoders."""
-
 MATRIX = {"cuda": 8192, "cpu": 1024}
 """Side of the matrices whose product measures a device."""
-
-
-def random_parts(architecture: Architecture) -> tuple[Any, Any]:
-    """Transformer and autoencoder of SD3's classes, on the current default device."""
-    from diffusers import AutoencoderKL, SD3Transformer2DModel
-
-    return (
-        SD3Transformer2DModel(**architecture.transformer),
-        AutoencoderKL(**KL_AUTOENCODER, **architecture.vae),
-    )
-
-
-def random_policy(
-    architecture: Architecture,
-    model: ModelConfig,
-    *,
-    prompt_sets: Sequence[Sequence[str]],
-    engine: None,
-) -> PipelinePolicy:
-    """What ``load_policy`` returns, of random weights and embeddings: an SD3 without encoders."""
-    from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
-
-    device, dtype = resolve_device(model.device), getattr(torch, model.dtype)
-    torch.manual_seed(0)
-    with device:
-        transformer, vae = random_parts(architecture)
-    absent: dict[str, Any] = {
-        f"{part}{number}": None for part in ("tokenizer", "text_encoder") for number in NUMBERS
-    }
-    pipeline = StableDiffusion3Pipeline(
-        transformer=transformer.to(dtype),
-        vae=vae.to(dtype),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        **absent,
-    )
-    embeddings = Embeddings(keep=True)
-    config = architecture.transformer
-    tokens = CLIP_TOKENS + StableDiffusion3Policy.tokens
-    for prompts in (None, *prompt_sets):
-        rows = 1 if prompts is None else len(prompts)
-        context = torch.randn(rows, tokens, config["joint_attention_dim"]).to(dtype)
-        pooled = torch.randn(rows, config["pooled_projection_dim"]).to(dtype)
-        embeddings.add(prompts, Conditioning(context=context, pooled=pooled))
-    if model.gradient_checkpointing:
-        pipeline.transformer.enable_gradient_checkpointing()
-    decode_in_parts(pipeline, model)
-    return as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)
 
 
 def build_trainer(model: str, config: FlowConfig) -> FlowTrainer:

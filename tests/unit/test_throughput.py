@@ -36,11 +36,14 @@ def run(throughput: Any, folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_the_random_model_has_the_published_size(throughput: Any) -> None:
+    import random_weights
+
     architecture = PUBLISHED[throughput.SD3]
     with torch.device("meta"):
-        parts = throughput.random_parts(architecture)
+        parts = random_weights.random_parts(architecture, torch.bfloat16)
     for part, module in zip(("transformer", "vae"), parts, strict=True):
-        count = sum(parameter.numel() for parameter in module.parameters())
+        assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.bfloat16}
+        count = sum(tensor.numel() for tensor in module.state_dict().values())
         assert count == architecture.parameters[part]
 
 

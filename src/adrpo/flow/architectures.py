@@ -190,18 +190,18 @@ _Z_IMAGE = Architecture(
 
 PUBLISHED: dict[str, Architecture] = {
     "stabilityai/stable-diffusion-3-medium-diffusers": _sd3(
-        24, 24, 2_028_328_000, pos_embed_max_size=192
+        24, 24, 2_084_951_104, pos_embed_max_size=192
     ),
     "stabilityai/stable-diffusion-3.5-medium": _sd3(
         24,
         24,
-        2_243_171_520,
+        2_469_663_936,
         pos_embed_max_size=384,
         qk_norm="rms_norm",
         dual_attention_layers=tuple(range(13)),
     ),
     "stabilityai/stable-diffusion-3.5-large": _sd3(
-        38, 38, 8_056_627_520, pos_embed_max_size=192, qk_norm="rms_norm"
+        38, 38, 8_146_280_768, pos_embed_max_size=192, qk_norm="rms_norm"
     ),
     "black-forest-labs/FLUX.1-dev": _FLUX,
     "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers": _sana(20, 1_604_641_952),
@@ -211,7 +211,8 @@ PUBLISHED: dict[str, Architecture] = {
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
 }
 """Hub id -> sizes, for estimates before a download; the numbers of parameters are those that
-diffusers' and transformers' classes have at these widths and depths."""
+diffusers' and transformers' classes keep in their files at these widths and depths, SD3's tables of
+positions included."""
 
 
 def find_architecture(model: str) -> Architecture | None:

@@ -4,10 +4,12 @@ Resident are the frozen weights in ``model.dtype``, the adapter in float32 with 
 moments and averages, reward and evaluation models in float32, and the prompts' embeddings. On top
 comes the largest of what an update, the sampler and the autoencoder need at a time:
 
-    update    what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), and the tensors
-              of the block at work
+    update    what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), and the block at
+              work (``AtWork``)
     sampling  the block at work, twice as many rows with classifier-free guidance
-    decoding  three maps of the decoder's last stage, at the image's full size
+    decoding  three maps of the decoder's last stage, at the image's full size, and the images
+
+``python benchmarks/memory_count.py`` holds these to torch's own count at the published sizes.
 
 Quantised weights take a byte each; an update holds those of one block in ``model.dtype`` beside
 them, since autograd keeps what a layer multiplied by.
@@ -69,12 +71,28 @@ Z_IMAGE = Kept(native=18, wide=10, full=20, adapted=4)
 
 
 @dataclass(frozen=True)
+class AtWork:
+    """What a block at work needs of a token beside what autograd keeps, in widths of the token:
+    in the backward pass, and where there is no gradient."""
+
+    backward: float
+    forward: float
+
+
+# The MLP's hidden layer has four widths: its gradient; or its input and output of the activation,
+# and as much around them.
+AT_WORK = AtWork(backward=5, forward=14)
+# Before their last layer single blocks join attention and MLP to five widths.
+AT_WORK_SINGLE = AtWork(backward=12, forward=17)
+
+
+@dataclass(frozen=True)
 class Stack:
-    """Equal blocks over a row's tokens."""
+    """Equal blocks, one after the other; each is made of parts over so many tokens of a row. The
+    first part's are those of the block's input."""
 
     blocks: int
-    tokens: int
-    kept: Kept
+    parts: tuple[tuple[int, Kept], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,28 +127,25 @@ def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
 
 
 def stacks(architecture: Architecture, image: int, text: int) -> list[Stack]:
-    """The transformer's blocks, for rows of ``image`` and ``text`` tokens."""
+    """The transformer's blocks in their order, for rows of ``image`` and ``text`` tokens."""
     config, family = architecture.transformer, architecture.family
     if family == "SanaPipeline":
-        return [Stack(config["num_layers"], image, SANA)]
+        return [Stack(config["num_layers"], ((image, SANA),))]
     if family == "ZImagePipeline":
-        refiners = config["n_refiner_layers"]
-        # Captions are padded to a multiple of 32.
-        text = -(-text // 32) * 32
-        return [
-            Stack(config["n_layers"], image + text, Z_IMAGE),
-            Stack(refiners, image + text, Z_IMAGE),
-        ]
+        # Captions are padded to a multiple of 32. Refiners see image or text; all count as both.
+        block = (image + -(-text // 32) * 32, Z_IMAGE)
+        return [Stack(config["n_refiner_layers"] + config["n_layers"], (block,))]
     if family == "FluxPipeline":
         return [
-            Stack(config["num_layers"], image + text, JOINT_QK_NORM),
-            Stack(config["num_single_layers"], image + text, SINGLE),
+            Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),)),
+            Stack(config["num_single_layers"], ((image + text, SINGLE),)),
         ]
     normed = family == "QwenImagePipeline" or config.get("qk_norm") is not None
+    joint = (image + text, JOINT_QK_NORM if normed else JOINT)
     dual = len(config.get("dual_attention_layers", ()))
     return [
-        Stack(config["num_layers"], image + text, JOINT_QK_NORM if normed else JOINT),
-        Stack(dual, image, SECOND_ATTENTION),
+        Stack(dual, (joint, (image, SECOND_ATTENTION))),
+        Stack(config["num_layers"] - dual, (joint,)),
     ]
 
 
@@ -145,22 +160,25 @@ def kept_bytes(
 ) -> float:
     """Bytes that autograd keeps of one row of ``image`` and ``text`` tokens.
 
-        sum over blocks of tokens (width (native b + 4 wide) + 4 rank adapted)
+        sum over the parts of blocks of tokens (width (native b + 4 wide) + 4 rank adapted)
 
     with b the bytes of a half-precision ``dtype``; 4 full in place of the inner sum for float32.
-    With ``checkpointing`` a block's input alone, width b a token, and all of one block.
+    With ``checkpointing`` the inputs of blocks alone, width b a token, and all of one block: the
+    most that there is at a time, as blocks compute again from the last to the first, and a block's
+    input goes with it.
     """
     width, size = architecture.width, BYTES[dtype]
-    of_blocks, inputs = [], 0.0
+    everything, inputs, most = 0.0, 0.0, 0.0
     for stack in stacks(architecture, image, text):
-        kept = stack.kept
-        numbers = 4 * kept.full if size == 4 else size * kept.native + 4 * kept.wide
-        block = stack.tokens * (width * numbers + 4 * rank * kept.adapted)
-        of_blocks.append((stack.blocks, block))
-        inputs += stack.blocks * stack.tokens * width * size
-    if checkpointing:
-        return inputs + max(block for blocks, block in of_blocks if blocks)
-    return sum(blocks * block for blocks, block in of_blocks)
+        block = 0.0
+        for tokens, kept in stack.parts:
+            numbers = 4 * kept.full if size == 4 else size * kept.native + 4 * kept.wide
+            block += tokens * (width * numbers + 4 * rank * kept.adapted)
+        everything += stack.blocks * block
+        inputs += stack.blocks * stack.parts[0][0] * width * size
+        if stack.blocks:
+            most = max(most, inputs + block)
+    return most if checkpointing else everything
 
 
 def adapter_parameters(architecture: Architecture, rank: int, targets: Sequence[str] | None) -> int:
@@ -220,17 +238,28 @@ def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:
     return count * (4 + 4 + moments + 4 * averages)
 
 
+def rows_at_a_time(config: "FlowConfig") -> int:
+    """Path points whose loss is computed in one call."""
+    training = config.training
+    samples = training.prompts_per_step * training.samples_per_prompt
+    return min(training.micro_batch_size, samples * training.timesteps_per_sample)
+
+
+def images_at_a_time(config: "FlowConfig") -> int:
+    """Images that are drawn and decoded in one call, the most of training and evaluation."""
+    training = config.training
+    samples = training.prompts_per_step * training.samples_per_prompt
+    images = max(min(training.micro_batch_size, samples), config.evaluation.batch_size)
+    return max(images, PAIRS_BATCH) if config.algorithm.method == "dpo" else images
+
+
 def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, float]:
     model, training = config.model, config.training
     size = BYTES[model.dtype]
     image, text = image_tokens(architecture, config), text_tokens(architecture, config)
-    # A block at work: its MLP's 4 widths, the gradient of them, and as much around them.
-    at_work = 3 * 4 * architecture.width * (image + text) * size
-    samples = training.prompts_per_step * training.samples_per_prompt
-    rows = min(training.micro_batch_size, samples * training.timesteps_per_sample)
-    images = max(min(training.micro_batch_size, samples), config.evaluation.batch_size)
-    if config.algorithm.method == "dpo":
-        images = max(images, PAIRS_BATCH)
+    one_width = architecture.width * (image + text) * size
+    at_work = AT_WORK_SINGLE if architecture.family == "FluxPipeline" else AT_WORK
+    rows, images = rows_at_a_time(config), images_at_a_time(config)
     kept = kept_bytes(
         architecture,
         image,
@@ -240,16 +269,19 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         checkpointing=model.gradient_checkpointing,
     )
     most_guided = max(config.sampling.guidance_scale, config.evaluation.sampling.guidance_scale)
-    height, width = _size(architecture, config)
+    height, width = tile_height, tile_width = _size(architecture, config)
     if model.vae_tiling:
         tile = architecture.vae.get("sample_size") or 256
-        height, width = min(height, tile), min(width, tile)
-    maps = 3 * architecture.decoder_width * height * width * size
+        tile_height, tile_width = min(height, tile), min(width, tile)
+    maps = 3 * architecture.decoder_width * tile_height * tile_width * size
     return {
-        "update": rows * _doubled(architecture, training.guidance_scale) * (kept + at_work)
+        "update": rows
+        * _doubled(architecture, training.guidance_scale)
+        * (kept + at_work.backward * one_width)
         + (size * BLOCK_WEIGHTS * architecture.width**2 if model.quantization else 0),
-        "sampling": images * _doubled(architecture, most_guided) * at_work,
-        "decoding": (1 if model.vae_slicing else images) * maps,
+        "sampling": images * _doubled(architecture, most_guided) * at_work.forward * one_width,
+        "decoding": (1 if model.vae_slicing else images) * maps
+        + images * 3 * height * width * size,
     }
 
 

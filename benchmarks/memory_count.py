@@ -1,0 +1,200 @@
+"""What published models keep in memory by torch's own count, beside doctor's estimate.
+
+``python benchmarks/memory_count.py [RECIPE ...] [--output benchmarks/results/memory_count]
+[--set key=value]``
+
+The transformer, autoencoder and adapter of each recipe at full size, and the calls of a training
+with them: an update as Algorithm 1 makes it (reference, velocity, backward pass, optimizer), a step
+of sampling, a decoding. The tensors are torch's fake ones, which have sizes and no values: every
+operation is dispatched, none is computed, so that neither weights nor a GPU are needed. Counted are
+the bytes of all storages that are alive after each operation, and the greatest sum. What that is
+not: memory that a kernel takes inside, the CUDA context, and what its allocator can't use
+(``OVERHEAD`` in adrpo/flow/memory.py stands for them).
+"""
+
+import argparse
+import json
+import weakref
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import random_weights
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from adrpo.config import FlowConfig, find_recipe, load_config
+from adrpo.core import flow_objective
+from adrpo.flow.architectures import Architecture, find_architecture
+from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.memory import estimate, images_at_a_time, rows_at_a_time
+from adrpo.flow.optimizers import build_optimizer
+from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.runs.environment import environment_record
+
+RECIPES = (
+    "flow/sd3-medium-adrpo",
+    "flow/sd3-medium-dpo",
+    "flow/sd35-medium-adrpo",
+    "flow/flux-dev-adrpo",
+)
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of the storages that are alive, of those that an operation returned or ``see`` saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: set[int] = set()
+
+    def see(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self.live += size
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._forget, key, size)
+        return tensor
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return tree_map_only(Tensor, self.see, func(*args, **(kwargs or {})))
+
+    def added(self, work: Callable[[], Any]) -> int:
+        """The greatest number of bytes alive during ``work``, over those alive before it."""
+        before = self.peak = self.live
+        work()
+        return self.peak - before
+
+
+def fake_policy(
+    architecture: Architecture, config: FlowConfig, mode: FakeTensorMode, rows: int
+) -> tuple[PipelinePolicy, Conditioning]:
+    """A policy whose parts are fake, with its adapter, and the conditioning of ``rows`` prompts."""
+    real_parts = random_weights.random_parts
+
+    def fake_parts(*sizes: Any) -> Any:
+        with mode:
+            return real_parts(*sizes)
+
+    prompts = ["a prompt"] * rows
+    with mock.patch.object(random_weights, "random_parts", fake_parts):
+        policy = random_weights.random_policy(architecture, config.model, prompt_sets=[prompts])
+    encoded = policy.encode(prompts)
+    # PEFT moves an adapter to its layer's device, where it is already, which fake tensors refuse.
+    with mode, mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):
+        policy.add_adapter(config.adapter)
+        context, pooled = map(mode.from_tensor, (encoded.context, encoded.pooled))
+    return policy, Conditioning(context=context, pooled=pooled)
+
+
+def count(config: FlowConfig, architecture: Architecture) -> dict[str, int]:
+    """Bytes of each part of doctor's estimate that a model's own calls need."""
+    rows, images = rows_at_a_time(config), images_at_a_time(config)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    policy, conditioning = fake_policy(architecture, config, mode, max(rows, images))
+    transformer, vae = policy.pipeline.transformer, policy.pipeline.vae
+    trained = policy.adapter_parameters()
+    adapter = sum(parameter.nbytes for parameter in trained)
+    with mode, LiveBytes() as memory:
+        optimizer = build_optimizer(trained, config.training)
+        for tensor in (*transformer.parameters(), *transformer.buffers(), *vae.parameters()):
+            memory.see(tensor)
+        everything = memory.live
+        autoencoder = sum(parameter.nbytes for parameter in vae.parameters())
+        x, u_t = (torch.randn(rows, *policy.latent_shape) for _ in range(2))
+        t = torch.full((rows,), 0.5)
+        of_rows, of_images = (conditioning.select(torch.arange(n)) for n in (rows, images))
+        x_0 = torch.randn(images, *policy.latent_shape)
+
+        def update() -> None:
+            scale = config.training.guidance_scale
+            with torch.no_grad(), policy.reference():
+                v_ref = policy.velocity(x, t, of_rows, guidance_scale=scale)
+            v = policy.velocity(x, t, of_rows, guidance_scale=scale)
+            flow_objective(v, u_t, v_ref, t, beta=1 - t).mean().backward()
+            optimizer.step()
+
+        @torch.inference_mode()
+        def sample() -> Tensor:
+            times = torch.full((images,), 0.5)
+            scale = config.evaluation.sampling.guidance_scale
+            return x_0 + policy.velocity(x_0, times, of_images, guidance_scale=scale)
+
+        @torch.inference_mode()
+        def decode() -> Tensor:
+            return policy._to_pixels(x_0)
+
+        before = memory.live
+        update()  # leaves the gradient, as the first micro-batch of a step does, and the moments
+        learnt = memory.live - before
+        found = {"update": memory.added(update)}
+        optimizer.zero_grad(set_to_none=True)
+        found["sampling"] = memory.added(sample)
+        found["decoding"] = memory.added(decode)
+    return {
+        "transformer": everything - adapter - autoencoder,
+        "autoencoder": autoencoder,
+        "adapter and optimizer": adapter + learnt,
+        **found,
+    }
+
+
+def compare(name: str, overrides: Sequence[str]) -> dict[str, Any]:
+    config = load_config(find_recipe(name), ["model.device=cpu", *overrides])
+    architecture = find_architecture(config.model.pretrained)
+    assert architecture is not None, config.model.pretrained
+    estimated = estimate(architecture, config)
+    counted = count(config, architecture)
+    parts = estimated.resident | estimated.working
+    return {
+        "recipe": name,
+        "overrides": list(overrides),
+        "parts": {
+            part: {"counted": size, "estimated": parts[part]} for part, size in counted.items()
+        },
+    }
+
+
+def to_markdown(results: Sequence[dict[str, Any]]) -> str:
+    parts = list(results[0]["parts"])
+    lines = [f"| recipe | {' | '.join(parts)} |", "|---|" + "---|" * len(parts)]
+    for result in results:
+        cells = [
+            f"{row['counted'] / 1e9:.2f} / {row['estimated'] / 1e9:.2f}"
+            for row in result["parts"].values()
+        ]
+        named = " ".join([f"`{result['recipe']}`", *(f"`{o}`" for o in result["overrides"])])
+        lines.append(f"| {named} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", default=list(RECIPES), metavar="RECIPE")
+    parser.add_argument("--set", nargs="*", default=[], metavar="key=value")
+    parser.add_argument("--output", type=Path, default=None, help="folder for the results")
+    given = parser.parse_args()
+    results = [compare(name, given.set) for name in given.recipes]
+    print(f"GB by torch's count / by doctor's estimate\n\n{to_markdown(results)}", end="")
+    if given.output is not None:
+        given.output.mkdir(parents=True, exist_ok=True)
+        summary = {"recipes": results, "environment": environment_record()}
+        text = json.dumps(summary, indent=1) + "\n"
+        (given.output / "summary.json").write_text(text, encoding="utf-8")
+        (given.output / "table.md").write_text(to_markdown(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

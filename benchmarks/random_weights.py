@@ -1,0 +1,133 @@
+"""Published models at their sizes with random weights and embeddings, and without text encoders."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+
+from adrpo.config import ModelConfig
+from adrpo.flow.architectures import Architecture
+from adrpo.flow.conditioning import Conditioning
+from adrpo.flow.embedding_cache import Embeddings
+from adrpo.flow.loading import SUPPORTED, as_policy, decode_in_parts, resolve_device
+from adrpo.flow.memory import CLIP_TOKENS
+from adrpo.flow.pipeline_policy import PipelinePolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What a pipeline has beside a transformer of ``transformer``'s class.
+
+    ``encoders`` are the endings of its text encoders' names, ``ahead`` the tokens in front of T5's.
+    """
+
+    transformer: str
+    encoders: tuple[str, ...]
+    ahead: int
+    scheduler: dict[str, Any]
+    vae: dict[str, Any]
+
+
+FAMILIES = {
+    "StableDiffusion3Pipeline": Family(
+        transformer="SD3Transformer2DModel",
+        encoders=("", "_2", "_3"),
+        ahead=CLIP_TOKENS,
+        scheduler={"shift": 3.0},
+        vae={"scaling_factor": 1.5305, "shift_factor": 0.0609},
+    ),
+    "FluxPipeline": Family(
+        transformer="FluxTransformer2DModel",
+        encoders=("", "_2"),
+        ahead=0,
+        scheduler={"shift": 3.0, "use_dynamic_shifting": True},
+        vae={"scaling_factor": 0.3611, "shift_factor": 0.1159},
+    ),
+}
+"""Class of a pipeline -> its parts."""
+
+KL_AUTOENCODER = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 16,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+"""What adrpo/flow/architectures.py leaves out of the autoencoder of both."""
+
+
+@contextmanager
+def _made_of(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def random_parts(architecture: Architecture, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Transformer and autoencoder, on the current default device."""
+    family = FAMILIES[architecture.family]
+    with _made_of(dtype):
+        transformer = getattr(diffusers, family.transformer)(**architecture.transformer)
+        vae = diffusers.AutoencoderKL(**KL_AUTOENCODER, **family.vae, **architecture.vae)
+    for module in transformer.modules():
+        # SD3's table of positions is made in float32, and read from files in the weights' type.
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(dtype))
+    return transformer, vae
+
+
+def random_pipeline(architecture: Architecture, transformer: Any, vae: Any) -> Any:
+    family = FAMILIES[architecture.family]
+    absent: dict[str, Any] = {
+        f"{part}{ending}": None
+        for part in ("tokenizer", "text_encoder")
+        for ending in family.encoders
+    }
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**family.scheduler)
+    pipeline = getattr(diffusers, architecture.family)
+    return pipeline(transformer=transformer, vae=vae, scheduler=scheduler, **absent)
+
+
+def random_embeddings(
+    architecture: Architecture, transformer: Any, prompt_sets: Sequence[Sequence[str]]
+) -> Embeddings:
+    """Of ``prompt_sets``, and of no prompt, in the transformer's type."""
+    family, policy = FAMILIES[architecture.family], SUPPORTED[architecture.family]
+    embeddings = Embeddings(keep=True)
+    for prompts in (None, *prompt_sets):
+        rows = 1 if prompts is None else len(prompts)
+        sizes = (family.ahead + policy.tokens, transformer.config.joint_attention_dim)
+        conditioning = Conditioning(
+            context=torch.randn(rows, *sizes).to(transformer.dtype),
+            pooled=torch.randn(rows, transformer.config.pooled_projection_dim).to(
+                transformer.dtype
+            ),
+        )
+        embeddings.add(prompts, conditioning)
+    return embeddings
+
+
+def random_policy(
+    architecture: Architecture,
+    model: ModelConfig,
+    *,
+    prompt_sets: Sequence[Sequence[str]],
+    engine: None = None,
+) -> PipelinePolicy:
+    """What ``load_policy`` returns of the published weights, which nothing here downloads."""
+    torch.manual_seed(0)
+    with resolve_device(model.device):
+        transformer, vae = random_parts(architecture, getattr(torch, model.dtype))
+    pipeline = random_pipeline(architecture, transformer, vae)
+    embeddings = random_embeddings(architecture, transformer, prompt_sets)
+    if model.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    decode_in_parts(pipeline, model)
+    return as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)
