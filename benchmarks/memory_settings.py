@@ -27,6 +27,7 @@ AT_ONCE = 8
 
 RECIPES = (
     "flow/sd3-medium-adrpo",
+    "flow/sd3-medium-adrpo-4gpu",
     "flow/sd3-medium-fixed-beta",
     "flow/sd3-medium-orw-cfm-w2",
     "flow/sd3-medium-raft",
