@@ -23,7 +23,7 @@ from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
 from adrpo.flow.path import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.samplers import SOLVERS, guided
-from adrpo.flow.sharding import ENGINES
+from adrpo.flow.sharding import SHARD_BY
 from adrpo.runs.processes import Engine
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ class PipelinePolicy(ABC):
         To be called by all processes, before ``add_adapter``.
         """
         # The engine is kept as long as what it has hooked into.
-        self._shards = ENGINES[engine](self.pipeline.transformer, self.device)
+        self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
         self._sharded = True
 
     def load_adapter(self, folder: Path) -> None:

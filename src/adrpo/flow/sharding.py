@@ -51,7 +51,7 @@ def shard_by_zero_3(transformer: nn.Module, device: torch.device) -> Any:
     return engine
 
 
-ENGINES: dict[Engine, Callable[[nn.Module, torch.device], Any]] = {
+SHARD_BY: dict[Engine, Callable[[nn.Module, torch.device], Any]] = {
     "FSDP2": shard_by_fsdp2,
     "ZeRO-3": shard_by_zero_3,
 }
