@@ -13,7 +13,7 @@ TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
   tests/faults/test_language_loss.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deepspeed test-trl-lowest lint package check bench
+.PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-gpu lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -29,6 +29,9 @@ test-slow: $(VENV)/.installed-dev ## several processes that train together, and 
 
 test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
 	@PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
+
+test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
+	@$(PY) -m pytest -m gpu
 
 test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
 	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)
