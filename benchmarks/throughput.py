@@ -14,7 +14,8 @@ model is named, a GPU gets the first and a CPU the second.
     utilisation         model FLOPs / seconds / the device's FLOP/s, which are those of the best of
                         some products of large matrices of the same type in the same process
     loop / bare calls   as in benchmarks/loop_efficiency.py
-    peak memory         of torch's allocator on a GPU; of the process, loading included, on a CPU
+    peak memory         of torch's allocator on a GPU; of the process, loading included, on a CPU;
+                        beside it doctor's estimate, without CUDA's own and the models that score
 
 Medians over the steps after the first, which warms up and compiles.
 """
@@ -37,8 +38,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adrpo.config import FlowConfig, find_recipe, load_config
-from adrpo.flow.architectures import PUBLISHED
+from adrpo.flow.architectures import PUBLISHED, find_architecture
 from adrpo.flow.loading import compile_transformer
+from adrpo.flow.memory import OVERHEAD, estimate
 from adrpo.flow.rollout import initial_noise
 from adrpo.flow.trainer import FlowTrainer
 from adrpo.runs.environment import environment_record
@@ -122,6 +124,13 @@ def peak_memory(device: torch.device) -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def estimated_memory(config: FlowConfig, prompts: int) -> float:
+    """doctor's estimate of the tensors' bytes, without the models that score."""
+    architecture = find_architecture(config.model.pretrained)
+    assert architecture is not None, config.model.pretrained
+    return estimate(architecture, config, prompts=prompts).total - OVERHEAD
+
+
 def rates(
     rows: Sequence[dict[str, Any]], flops: dict[str, int], config: FlowConfig, peak: float
 ) -> dict[str, dict[str, float]]:
@@ -197,6 +206,7 @@ def measure(
         "flops_of_a_row": flops,
         "device_flops_per_second": peak,
         "peak_memory_bytes": peak_memory(device),
+        "estimated_memory_bytes": estimated_memory(config, len(trainer.prompts)),
         **rates(rows, flops, config, peak),
         "loop_over_bare_calls": loop,
         "steps": rows,
@@ -224,7 +234,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{part:8}  {row['images_per_second']:8.3f} images/s  "
             f"{100 * row['utilisation']:5.1f} % of {result['device_flops_per_second']:.3g} FLOP/s"
         )
-    print(f"peak memory {result['peak_memory_bytes'] / 1e9:.2f} GB")
+    print(
+        f"peak memory {result['peak_memory_bytes'] / 1e9:.2f} GB, by doctor's estimate "
+        f"{result['estimated_memory_bytes'] / 1e9:.2f} GB of tensors"
+    )
     print(f"step / bare model calls {result['loop_over_bare_calls']['ratio_median']:.3f}")
     if given.output is not None:
         given.output.mkdir(parents=True, exist_ok=True)
