@@ -264,3 +264,13 @@ def test_the_speed_of_the_page_is_the_measured_one():
             f"{100 * found['training']['utilisation']:.0f} %",
         ]
         assert f"| {' | '.join(cells)} |" in page
+    found = json.loads((BENCHMARKS / "results/throughput/sd3-medium-cpu-float32.json").read_text())
+    cells = [
+        "SD3 medium, float32",
+        f"{found['training']['seconds']:.0f}",
+        f"{found['loop_over_bare_calls']['ratio_median']:.2f}",
+        f"{100 * found['training']['utilisation']:.0f} %",
+        f"{found['peak_memory_bytes'] / 1e9:.1f} GB",
+        f"{found['estimated_memory_bytes'] / 1e9:.1f} GB",
+    ]
+    assert f"| {' | '.join(cells)} |" in page
