@@ -3,8 +3,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt --editable
-# In a folder of its own: whatever finds DeepSpeed beside it imports it.
-DEEPSPEED := deepspeed einops hjson msgpack ninja py-cpuinfo
+# In a folder of its own, with what .venv lacks of its needs: whatever finds DeepSpeed imports it.
+DEEPSPEED := deepspeed==0.19.8 einops==0.8.2 hjson==3.1.0 msgpack==1.2.4 ninja==1.13.2 \
+  py-cpuinfo==9.0.0
 # The oldest TRL that pyproject.toml allows, and the tests of all that touches it.
 TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
 TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
@@ -24,11 +25,11 @@ demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/rep
 test: $(VENV)/.installed-dev ## the fast test suite
 	@$(PY) -m pytest -m "not gpu and not slow and not deepspeed"
 
-test-slow: $(VENV)/.installed-dev ## several processes that train together, and compiling
+test-slow: $(VENV)/.installed-dev ## several processes that train together, compiling, benchmarks
 	@$(PY) -m pytest -m "slow and not gpu"
 
 test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
-	@PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
+	@ADRPO_EXPECT_DEEPSPEED=1 PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
 	@$(PY) -m pytest -m gpu
@@ -65,10 +66,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(INSTALL) '.[dev]'
 	@touch $@
 
-.deepspeed/.installed: constraints.txt | $(VENV)/.installed-dev
+.deepspeed/.installed: Makefile | $(VENV)/.installed-dev
 	@echo "Installing DeepSpeed into .deepspeed (alone: all else is that of $(VENV)) ..."
 	@rm -rf .deepspeed
-	@$(PIP) install --no-deps --constraint constraints.txt --target .deepspeed $(DEEPSPEED)
+	@$(PIP) install --no-deps --target .deepspeed $(DEEPSPEED)
 	@touch $@
 
 .trl-lowest/$(TRL_LOWEST): $(VENV)/.installed-dev

@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_map_only
 
 from adrpo.config import FlowConfig, find_recipe, load_config
 from adrpo.core import flow_objective
+from adrpo.errors import AdrpoError
 from adrpo.flow.architectures import Architecture, find_architecture
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.memory import estimate, images_at_a_time, rows_at_a_time
@@ -100,7 +101,13 @@ def fake_policy(
 
 
 def count(config: FlowConfig, architecture: Architecture) -> dict[str, int]:
-    """Bytes of each part of doctor's estimate that a model's own calls need."""
+    """Bytes of each part of doctor's estimate that a model's own calls need.
+
+    Weights in ``model.dtype``, and no averages of the adapter: other recipes are refused.
+    """
+    anchored = getattr(config.algorithm, "anchor", "base") == "ema"
+    if config.model.quantization or config.training.ema_decay is not None or anchored:
+        raise AdrpoError("expected a recipe without quantization, anchor: ema and ema_decay")
     rows, images = rows_at_a_time(config), images_at_a_time(config)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     policy, conditioning = fake_policy(architecture, config, mode, max(rows, images))

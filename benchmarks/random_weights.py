@@ -122,6 +122,7 @@ def random_policy(
     engine: None = None,
 ) -> PipelinePolicy:
     """What ``load_policy`` returns of the published weights, which nothing here downloads."""
+    assert engine is None, "one process measures one device"
     torch.manual_seed(0)
     with resolve_device(model.device):
         transformer, vae = random_parts(architecture, getattr(torch, model.dtype))

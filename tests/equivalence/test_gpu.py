@@ -100,5 +100,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path):
     for row, expected in zip(trained("stopped", 4, resume=True), whole, strict=True):
         assert row.keys() == expected.keys()
         for name, value in expected.items():
-            # A GPU may add up in another order each time, and a pixel jump by one level.
-            assert row[name] == pytest.approx(value, rel=2e-2, abs=2e-3), (row["step"], name)
+            # A GPU may add up in another order each time, and a pixel jump by one level; that moves
+            # the columns that are made of rewards, which may be near 0.
+            of_rewards = name.startswith(("reward_", "advantage", "weight", "beta", "loss"))
+            near = pytest.approx(value, rel=2e-2, abs=2e-3 if of_rewards else 1e-8)
+            assert row[name] == near, (row["step"], name)

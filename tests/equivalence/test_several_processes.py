@@ -1,6 +1,7 @@
 """Two processes that train together are one process: real ones, which talk by Gloo on the CPU."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -26,17 +27,20 @@ from adrpo.flow.policy import WEIGHTS_NAME
 from adrpo.flow.trainers import build_trainer
 from adrpo.runs.directory import RunDirectory
 
-DEEPSPEED = (
+BY_DEEPSPEED = (
     pytest.mark.deepspeed,
-    pytest.mark.skipif(find_spec("deepspeed") is None, reason="trains by it: make test-deepspeed"),
+    pytest.mark.skipif(
+        find_spec("deepspeed") is None and "ADRPO_EXPECT_DEEPSPEED" not in os.environ,
+        reason="trains by it: make test-deepspeed",
+    ),
 )
 ENGINE_RUNS = [
     pytest.param("FSDP2", marks=pytest.mark.slow),
-    pytest.param("ZeRO-3", marks=DEEPSPEED),
+    pytest.param("ZeRO-3", marks=BY_DEEPSPEED),
 ]
 BY_ENGINE = pytest.mark.parametrize("engine", ENGINE_RUNS)
-ENGINES = {"FSDP2": "fsdp2.yaml", "ZeRO-3": "deepspeed-zero3.yaml"}
-"""Engine, and the configuration that asks for it."""
+CONFIGURATIONS = {"FSDP2": "fsdp2.yaml", "ZeRO-3": "deepspeed-zero3.yaml"}
+"""Engine -> the configuration that asks for it."""
 
 STEPS = 2
 NEAR = 3e-2
@@ -102,7 +106,7 @@ SHARDED_OR_NOT = pytest.mark.parametrize("run", [METHOD_RUNS[0], *ENGINE_RUNS])
 
 
 def configuration(run: str) -> str:
-    return "sharded" if run in ENGINES else run
+    return "sharded" if run in CONFIGURATIONS else run
 
 
 Runs = Callable[[str], Path]
@@ -173,8 +177,7 @@ def resumed(recipe: Path, left_alone: int) -> subprocess.CompletedProcess[str]:
 
 
 def launched(engine: str, *command: str) -> None:
-    # Without it DeepSpeed chooses among the accelerators that it finds.
-    result = launch(ENGINES[engine], *command, DS_ACCELERATOR="cpu")
+    result = launch(CONFIGURATIONS[engine], *command)
     assert result.returncode == 0, result.stderr
 
 
@@ -217,7 +220,7 @@ def two(
     """Each run by two processes; that of ADRPO was killed and resumed."""
 
     def trained(run: str) -> Path:
-        if run in ENGINES:
+        if run in CONFIGURATIONS:
             return by_engine(run)
         if run != "adrpo":
             return others() / run
@@ -234,7 +237,7 @@ def test_the_steps_are_those_of_one_process(one: Runs, two: Runs, run: str):
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     for row, expected in zip(rows, metrics_without_timings(one(run)), strict=True):
         assert row.keys() == expected.keys()
-        if run in ENGINES:
+        if run in CONFIGURATIONS:
             # All rows are evaluated by the policy, and as many by the reference.
             assert expected.pop("model_calls") < row["model_calls"]
         for name, value in expected.items():
@@ -324,12 +327,14 @@ def test_a_sharded_base_is_the_base_for_every_family(engine: str):
         assert [line["name"] for line in lines] == names
         for line in lines:
             # Each process computes alone with the gathered weights: not a bit differs. But ZeRO-3's
-            # hooks on a layer's output may change the order in which its gradients are summed:
-            # float32 rounding (1e-7) of a few terms.
+            # hooks on a layer's output may change the order in which gradients are summed where a
+            # block reads a parameter itself: float32 rounding (1e-7) of a few terms.
             differences = line["differences"]
             drawn = [differences.pop(name) for name in ("sample", "reference", "policy")]
             assert drawn == [0, 0, 0] and "gradient 0" in differences, line
-            assert max(differences.values()) <= (0 if engine == "FSDP2" else 5e-6), line
+            summed_anew = engine == "ZeRO-3" and line["name"] in ("sana", "z-image")
+            limit = 5e-6 if summed_anew else 0
+            assert all(value <= limit for value in differences.values()), line
             (frozen, adapter), (shard, adapter_kept) = line["whole"], line["sharded"]
             # An odd number of rows leaves one process one row more.
             assert shard < 0.56 * frozen and adapter_kept == adapter > 0, line

@@ -12,6 +12,8 @@ from adrpo.config import load_config
 from adrpo.flow.architectures import PUBLISHED
 from adrpo.flow.memory import estimate
 
+pytestmark = pytest.mark.slow
+
 FEWER = {
     "flow/sd3-medium-adrpo": {"num_layers": 6},
     "flow/sd35-medium-adrpo": {"num_layers": 6, "dual_attention_layers": (0, 1, 2)},

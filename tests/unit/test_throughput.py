@@ -13,6 +13,8 @@ from adrpo.config import ModelConfig
 from adrpo.flow.architectures import PUBLISHED
 from adrpo.flow.loading import load_policy
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     "training.prompts_per_step=1",
     "training.samples_per_prompt=3",

@@ -21,7 +21,7 @@ class Architecture:
     """What a memory estimate needs of a pipeline.
 
     ``family`` is the name of its class; ``transformer`` and ``vae`` are their configurations;
-    ``parameters`` counts those of each part that holds weights.
+    ``parameters`` counts the numbers in the files of each part that holds weights.
     """
 
     family: str
@@ -36,6 +36,11 @@ class Architecture:
         if "dim" in config:
             return config["dim"]
         return config["num_attention_heads"] * config["attention_head_dim"]
+
+    @property
+    def position_table(self) -> int:
+        """Numbers of the transformer's files that are no parameters: SD3's table of positions."""
+        return self.transformer.get("pos_embed_max_size", 0) ** 2 * self.width
 
     @property
     def context_width(self) -> int:

@@ -128,7 +128,8 @@ def load_policy(
     processes call this together, and each keeps a shard of the transformer.
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
-    not supported, or its autoencoder has no tiles or slices where they are asked for.
+    not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
+    meets quantised or compiled weights.
     """
     sharded = engine is not None
     if engine is not None:

@@ -213,7 +213,7 @@ def estimate(
     context = text_tokens(architecture, config) * architecture.context_width
     return Estimate(
         resident={
-            "transformer": (1 if model.quantization else size) * counts["transformer"],
+            "transformer": _transformer_bytes(architecture, config),
             "text encoders": 0.0
             if model.encoders == "released"
             else size * architecture.encoder_parameters,
@@ -225,6 +225,14 @@ def estimate(
         working=_working(architecture, config),
         uncounted=tuple(uncounted),
     )
+
+
+def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> float:
+    """Of the frozen weights; a table of positions is not quantised."""
+    size, count = BYTES[config.model.dtype], architecture.parameters["transformer"]
+    if config.model.quantization is None:
+        return size * count
+    return count - architecture.position_table + size * architecture.position_table
 
 
 def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:

@@ -351,7 +351,6 @@ class PipelinePolicy(ABC):
 
         To be called by all processes, before ``add_adapter``.
         """
-        # The engine is kept as long as what it has hooked into.
         self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
         self._sharded = True
 

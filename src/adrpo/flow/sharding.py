@@ -13,7 +13,11 @@ from torch import nn
 from adrpo.runs.processes import Engine
 
 ZERO_3: dict[str, Any] = {
-    "zero_optimization": {"stage": 3},
+    "zero_optimization": {
+        "stage": 3,
+        # It would replace torch's linear function by one that rounds otherwise, in all the process.
+        "memory_efficient_linear": False,
+    },
     # DeepSpeed wants one; no batch passes through its engine.
     "train_micro_batch_size_per_gpu": 1,
 }
@@ -21,7 +25,10 @@ ZERO_3: dict[str, Any] = {
 
 
 def shard_by_fsdp2(transformer: nn.Module, device: torch.device) -> None:
-    """PyTorch's ``fully_shard``, which gathers a block's parameters while it computes."""
+    """PyTorch's ``fully_shard``, which gathers a block's parameters while it computes.
+
+    All processes of the default group call it.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
@@ -39,7 +46,10 @@ def shard_by_zero_3(transformer: nn.Module, device: torch.device) -> Any:
     """DeepSpeed's ZeRO-3 without its optimizer: a layer's parameters are gathered as it computes.
 
     Small parameters stay whole, and some stay until they are needed again, as DeepSpeed's defaults
-    have it. Returns the engine, whose hooks on the modules of ``transformer`` gather.
+    have it; those of the first block stay after a backward pass, which does not reach its input.
+
+    All processes of the default group call it, with ``device`` as DeepSpeed chooses it. Returns
+    what gathers, by hooks on the modules of ``transformer``.
     """
     import deepspeed  # pyright: ignore[reportMissingImports]
 
@@ -57,5 +67,5 @@ SHARD_BY: dict[Engine, Callable[[nn.Module, torch.device], Any]] = {
 }
 """Engine -> what leaves this process its shard of a transformer, on a device.
 
-The transformer may lie on the CPU; no more than a block of it is whole on the device at a time. All
-processes call it."""
+The transformer may lie on the CPU; no more than a block of it is whole on the device at a time.
+What is returned is to be kept as long as the transformer."""

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, Literal, NoReturn, TypeVar, overload
 
@@ -32,7 +31,7 @@ UNSUPPORTED = {
 }
 """Variables by which `accelerate launch` asks for another engine -> its name."""
 
-FSDP = {
+FSDP_VARIABLES = {
     "FSDP_VERSION": ("fsdp_version", "2"),
     "FSDP_OFFLOAD_PARAMS": ("fsdp_offload_params", "false"),
     "FSDP_RESHARD_AFTER_FORWARD": ("fsdp_reshard_after_forward", "true"),
@@ -40,7 +39,7 @@ FSDP = {
 }
 """Variables of FSDP -> their key in accelerate's configuration, and the value that is supported."""
 
-DEEPSPEED = {
+DEEPSPEED_VARIABLES = {
     "ACCELERATE_DEEPSPEED_CONFIG_FILE": ("deepspeed_config_file", "none"),
     "ACCELERATE_DEEPSPEED_ZERO_STAGE": ("zero_stage", "3"),
     "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("offload_param_device", "none"),
@@ -48,9 +47,9 @@ DEEPSPEED = {
 }
 """The same of DeepSpeed."""
 
-ENGINES: dict[str, tuple[Engine, dict[str, tuple[str, str]], str]] = {
-    "ACCELERATE_USE_FSDP": ("FSDP2", FSDP, "fsdp2.yaml"),
-    "ACCELERATE_USE_DEEPSPEED": ("ZeRO-3", DEEPSPEED, "deepspeed-zero3.yaml"),
+ASKED_BY: dict[str, tuple[Engine, dict[str, tuple[str, str]], str]] = {
+    "ACCELERATE_USE_FSDP": ("FSDP2", FSDP_VARIABLES, "fsdp2.yaml"),
+    "ACCELERATE_USE_DEEPSPEED": ("ZeRO-3", DEEPSPEED_VARIABLES, "deepspeed-zero3.yaml"),
 }
 """Variables by which `accelerate launch` asks for shards -> who makes them, the variables of that
 engine, and the configuration that is shipped for it."""
@@ -252,27 +251,25 @@ def join_processes(device: str) -> Processes:
     import torch.distributed.nn
     from accelerate import PartialState
 
-    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    on_cpu = device == "cpu" or not torch.cuda.is_available()
+    if on_cpu:  # DeepSpeed would choose a GPU that is there
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    state = PartialState(cpu=on_cpu)
     return Processes(rank=state.process_index, count=state.num_processes, engine=engine)
 
 
 def _asked_engine() -> Engine | None:
     """Who the launcher asks to make shards; AdrpoError where they are not made here as it asks."""
-    for asks, (engine, variables, shipped) in ENGINES.items():
+    for asks, (engine, variables, shipped) in ASKED_BY.items():
         if not _is_on(asks):
             continue
         for variable, (key, expected) in variables.items():
-            received = os.environ.get(variable, expected).lower()
-            if received != expected:
+            received = os.environ.get(variable, expected)
+            if received.lower() != expected:
                 raise AdrpoError(
                     f"accelerate launch: expected {key}: {expected}; received {received}; use "
                     f"recipes/accelerate/{shipped} (docs/scale-out.md)"
                 )
-        if engine == "ZeRO-3" and find_spec("deepspeed") is None:
-            raise AdrpoError(
-                "accelerate launch: expected an installed deepspeed; received none: pip install "
-                "deepspeed, or use recipes/accelerate/fsdp2.yaml"
-            )
         return engine
     return None
 
