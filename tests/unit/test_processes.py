@@ -228,6 +228,7 @@ def test_shards_need_equal_shares():
     [
         ({"algorithm": {"method": "flow_grpo"}}, r"algorithm\.method: .* received flow_grpo"),
         ({"algorithm": {"method": "dpo"}}, r"algorithm\.method: .* received dpo"),
+        ({}, r"model\.gradient_checkpointing: expected true with ZeRO-3; received false"),
         ({"model": {"compile": True}}, r"model\.compile: expected false with ZeRO-3; received"),
     ],
 )

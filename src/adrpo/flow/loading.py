@@ -129,7 +129,7 @@ def load_policy(
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
-    meets quantised or compiled weights.
+    meets quantised or compiled weights, or ZeRO-3 no gradient checkpointing.
     """
     sharded = engine is not None
     if engine is not None:
@@ -179,8 +179,12 @@ def load_policy(
 
 
 def _check_shards(model: ModelConfig, engine: Engine) -> None:
-    """Raise AdrpoError for what has not been tried with shards."""
-    for key, expected in (("quantization", None), ("compile", False)):
+    """Raise AdrpoError for what has not been tried with shards, or would undo them."""
+    wanted: dict[str, bool | None] = {"quantization": None, "compile": False}
+    if engine == "ZeRO-3":
+        # Autograd keeps what a layer multiplied by, and ZeRO-3's gathered weights with it.
+        wanted["gradient_checkpointing"] = True
+    for key, expected in wanted.items():
         if getattr(model, key) != expected:
             raise AdrpoError(
                 f"model.{key}: expected {json.dumps(expected)} with {engine}; received "
