@@ -12,7 +12,7 @@ from adrpo.config import ModelConfig
 from adrpo.flow.architectures import Architecture
 from adrpo.flow.conditioning import Conditioning
 from adrpo.flow.embedding_cache import Embeddings
-from adrpo.flow.loading import SUPPORTED, as_policy, decode_in_parts, resolve_device
+from adrpo.flow.loading import SUPPORTED, as_policy, resolve_device, switch_on
 from adrpo.flow.memory import CLIP_TOKENS
 from adrpo.flow.pipeline_policy import PipelinePolicy
 
@@ -124,11 +124,10 @@ def random_policy(
     """What ``load_policy`` returns of the published weights, which nothing here downloads."""
     assert engine is None, "one process measures one device"
     torch.manual_seed(0)
-    with resolve_device(model.device):
+    device = resolve_device(model.device)
+    with device:
         transformer, vae = random_parts(architecture, getattr(torch, model.dtype))
     pipeline = random_pipeline(architecture, transformer, vae)
     embeddings = random_embeddings(architecture, transformer, prompt_sets)
-    if model.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()
-    decode_in_parts(pipeline, model)
+    switch_on(pipeline, model, device)
     return as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)

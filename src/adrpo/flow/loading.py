@@ -131,7 +131,6 @@ def load_policy(
     not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
     meets quantised or compiled weights, or ZeRO-3 no gradient checkpointing.
     """
-    sharded = engine is not None
     if engine is not None:
         _check_shards(model, engine)
     source = source_of(model)
@@ -150,7 +149,7 @@ def load_policy(
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         warm = release and _has_all(embeddings, wanted, family)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
-    for part in text_encoders(pipeline).values() if release else _movable(pipeline, sharded):
+    for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
         part.to(device)
     pipeline.set_progress_bar_config(disable=True)
     policy = as_policy(
@@ -160,22 +159,27 @@ def load_policy(
         width=model.width,
         encoder_batch_size=model.encoder_batch_size,
         embeddings=embeddings,
-        device=device if release or sharded else None,  # the transformer is not there yet
+        device=device if release or engine else None,  # the transformer is not there yet
     )
     if release:
         for prompts in wanted:
             policy.encode(prompts)
         policy.release_encoders()
-        for part in _movable(pipeline, sharded):
+        for part in _movable(pipeline, engine):
             part.to(device)
     if engine is not None:
         policy.shard(engine)
+    switch_on(pipeline, model, device)
+    return policy
+
+
+def switch_on(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
+    """Switch on what ``model`` asks of the loaded parts; AdrpoError where they can't."""
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
     decode_in_parts(pipeline, model)
     if model.compile:
         compile_transformer(pipeline.transformer, device)
-    return policy
 
 
 def _check_shards(model: ModelConfig, engine: Engine) -> None:
@@ -192,10 +196,10 @@ def _check_shards(model: ModelConfig, engine: Engine) -> None:
             )
 
 
-def _movable(pipeline: Any, sharded: bool) -> list[Any]:
-    """What is moved to the device: the pipeline, or with ``sharded`` all modules of it but the
-    transformer."""
-    if not sharded:
+def _movable(pipeline: Any, engine: Engine | None) -> list[Any]:
+    """What is moved to the device: the pipeline, or all modules of it but the transformer, which
+    an ``engine`` moves."""
+    if engine is None:
         return [pipeline]
     return [
         part

@@ -109,7 +109,6 @@ class PipelinePolicy(ABC):
         self._check_sizes()
         self.model_calls = 0
         self._adapted = False
-        self._sharded = False
         self._shards: Any = None
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
@@ -271,7 +270,7 @@ class PipelinePolicy(ABC):
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
         # What an engine gathers in inference mode it could not gather again outside.
-        with torch.no_grad() if self._sharded else torch.inference_mode():
+        with torch.inference_mode() if self._shards is None else torch.no_grad():
             return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
     def time_grid(self, steps: int) -> Tensor:
@@ -352,7 +351,6 @@ class PipelinePolicy(ABC):
         To be called by all processes, before ``add_adapter``.
         """
         self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
-        self._sharded = True
 
     def load_adapter(self, folder: Path) -> None:
         """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.

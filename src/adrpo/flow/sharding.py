@@ -24,10 +24,10 @@ ZERO_3: dict[str, Any] = {
 """DeepSpeed's configuration; what it leaves out is DeepSpeed's default."""
 
 
-def shard_by_fsdp2(transformer: nn.Module, device: torch.device) -> None:
+def shard_by_fsdp2(transformer: nn.Module, device: torch.device) -> Any:
     """PyTorch's ``fully_shard``, which gathers a block's parameters while it computes.
 
-    All processes of the default group call it.
+    All processes of the default group call it. Returns the transformer, which gathers by itself.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -39,7 +39,7 @@ def shard_by_fsdp2(transformer: nn.Module, device: torch.device) -> None:
                 fully_shard(block, mesh=mesh)
     # By default the outermost parameters stay whole until the backward pass; saving the adapter in
     # one process would shard them again there, and its next call alone would gather them.
-    fully_shard(transformer, mesh=mesh, reshard_after_forward=True)
+    return fully_shard(transformer, mesh=mesh, reshard_after_forward=True)
 
 
 def shard_by_zero_3(transformer: nn.Module, device: torch.device) -> Any:
