@@ -84,12 +84,12 @@ def values_path(run: RunDirectory, step: int, split: str = "unseen") -> Path:
 
 
 def plain(column: NDArray[np.float64]) -> list[Any]:
-    """``column`` as JSON's lists; what is not finite becomes null."""
+    """``column`` as JSON's lists, every digit kept; what is not finite becomes null."""
 
     def item(value: Any) -> Any:
         if isinstance(value, list):
             return [item(inner) for inner in value]
-        return round(value, 6) if math.isfinite(value) else None
+        return value if math.isfinite(value) else None
 
     return item(column.tolist())
 
