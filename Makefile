@@ -8,8 +8,8 @@ DEEPSPEED := deepspeed==0.19.8 einops==0.8.2 hjson==3.1.0 msgpack==1.2.4 ninja==
   py-cpuinfo==9.0.0
 # The oldest TRL that pyproject.toml allows, and the tests of all that touches it.
 TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
-TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/test_llm_loss.py \
-  tests/unit/test_llm_trainer.py tests/equivalence/test_language_run.py \
+TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/llm/test_llm_loss.py \
+  tests/unit/llm/test_llm_trainer.py tests/equivalence/test_language_run.py \
   tests/equivalence/test_gguf_checkpoints.py tests/equivalence/test_language_evaluation.py \
   tests/faults/test_language_loss.py
 

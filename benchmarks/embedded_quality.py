@@ -1,6 +1,6 @@
 """How good the embedded models are: what their model cards quote.
 
-``python benchmarks/embedded_quality.py [--output benchmarks/results/embedded_quality]``
+``PYTHONPATH=. python benchmarks/embedded_quality.py [--output FOLDER]``
 
 - the base: gold accuracy on held-out prompts at the evaluation sampler, by category;
 - each CLIP: does an image's own caption beat every caption one attribute away, does a right
@@ -24,7 +24,6 @@ import torch
 from PIL import Image
 
 from adrpo.config import ModelConfig, SamplingConfig
-from adrpo.embedded.build.corruptions import corrupt, draw
 from adrpo.embedded.gold import gold_scores, satisfied_share, satisfies
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
@@ -36,10 +35,11 @@ from adrpo.embedded.scenes import (
     sample_split,
 )
 from adrpo.evaluation import bootstrap_mean
-from adrpo.flow.loading import load_policy
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.environment import environment_record
+from tools.embedded.corruptions import corrupt, draw
 
 CLIPS = {"reward_clip": "embedded", "evaluation_clip": "embedded-evaluation"}
 

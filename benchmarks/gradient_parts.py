@@ -23,10 +23,10 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-import adrpo.flow.trainer
+import adrpo.flow.training.adrpo
 from adrpo.config import AdrpoConfig, FlowConfig, load_recipe
-from adrpo.flow.trainer import FlowTrainer
-from adrpo.flow.update import Losses, accumulate_gradient
+from adrpo.flow.training.adrpo import FlowTrainer
+from adrpo.flow.training.update import Losses, accumulate_gradient
 from adrpo.runs.environment import environment_record
 
 RECIPES = ("flow/adrpo", "flow/adrpo-paper")
@@ -69,7 +69,7 @@ def measure(config: FlowConfig) -> list[dict[str, float]]:
         return accumulate_gradient(*arguments, weight=weight, beta=beta, **named)
 
     with (
-        mock.patch.object(adrpo.flow.trainer, "accumulate_gradient", observed),
+        mock.patch.object(adrpo.flow.training.adrpo, "accumulate_gradient", observed),
         tempfile.TemporaryDirectory() as folder,
     ):
         trainer.train(Path(folder) / "run", progress=False)

@@ -32,7 +32,7 @@ from adrpo.data.prompts import load_prompts
 from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
 from adrpo.evaluation.values import finite_prompts, read_values, values_path
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.loading import load_policy
+from adrpo.flow.models.loading import load_policy
 from adrpo.rewards.loading import build_reward
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.environment import environment_record

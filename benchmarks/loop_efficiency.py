@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from adrpo.config import find_recipe, load_config
-from adrpo.flow.rollout import initial_noise
-from adrpo.flow.stopwatch import Stopwatch
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.training.adrpo import FlowTrainer
+from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.runs.environment import environment_record
 
 

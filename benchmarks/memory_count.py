@@ -9,7 +9,7 @@ of sampling, a decoding. The tensors are torch's fake ones, which have sizes and
 operation is dispatched, none is computed, so that neither weights nor a GPU are needed. Counted are
 the bytes of all storages that are alive after each operation, and the greatest sum. What that is
 not: memory that a kernel takes inside, the CUDA context, and what its allocator can't use
-(``OVERHEAD`` in adrpo/flow/memory.py stands for them).
+(``OVERHEAD`` in adrpo/flow/memory/estimate.py stands for them).
 """
 
 import argparse
@@ -30,11 +30,11 @@ from torch.utils._pytree import tree_map_only
 from adrpo.config import FlowConfig, find_recipe, load_config
 from adrpo.core import flow_objective
 from adrpo.errors import AdrpoError
-from adrpo.flow.architectures import Architecture, find_architecture
-from adrpo.flow.conditioning import Conditioning
-from adrpo.flow.memory import estimate, images_at_a_time, rows_at_a_time
-from adrpo.flow.optimizers import build_optimizer
-from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.flow.memory.architectures import Architecture, find_architecture
+from adrpo.flow.memory.estimate import estimate, images_at_a_time, rows_at_a_time
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.training.optimizers import build_optimizer
 from adrpo.runs.environment import environment_record
 
 RECIPES = (

@@ -2,7 +2,8 @@
 
 ``python benchmarks/memory_settings.py --output benchmarks/results/memory_settings``
 
-Arithmetic on the published models' sizes (adrpo/flow/memory.py): nothing is loaded, nothing runs.
+Arithmetic on the published models' sizes (adrpo/flow/memory/estimate.py): nothing is loaded,
+nothing runs.
 The tables of docs/real-models.md have these numbers. What a setting saves is told of the part that
 it touches, at 8 rows and 8 images at a time; how much of it the sum loses depends on what is then
 the largest.
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adrpo.cli.memory import estimate_recipe
 from adrpo.config import FlowConfig, find_recipe, load_config
-from adrpo.flow.architectures import find_architecture
-from adrpo.flow.memory import Estimate
+from adrpo.flow.memory.advice import estimate_recipe
+from adrpo.flow.memory.architectures import find_architecture
+from adrpo.flow.memory.estimate import Estimate
 from adrpo.runs.environment import environment_record
 
 PROMPTS = 200

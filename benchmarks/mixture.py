@@ -2,9 +2,9 @@
 
 ``python benchmarks/mixture.py [--output benchmarks/results/mixture]``
 
-The base generates the ring of ``adrpo.flow.mixture`` (eight equal modes, radius 2, std 0.3) by its
-exact velocity. The policy is that velocity plus a small network whose last layer starts at 0, so
-that v = v_ref at first. One prompt, one group: 256 samples a step, reward the x coordinate. Each
+The base generates the ring of ``adrpo.flow.path.mixture`` (eight equal modes, radius 2, std 0.3) by
+its exact velocity. The policy is that velocity plus a small network whose last layer starts at 0,
+so that v = v_ref at first. One prompt, one group: 256 samples a step, reward the x coordinate. Each
 setting is trained with five seeds for 300 steps; the rest is computed, not trained:
 
     first       mean reward under v* = v_ref + E[A (u_t - v_ref) | x_t] / beta_0, by quadrature over
@@ -40,7 +40,7 @@ from adrpo.core import (
 )
 from adrpo.core.advantages import AdvantageScale
 from adrpo.evaluation.across_seeds import over_seeds
-from adrpo.flow.mixture import (
+from adrpo.flow.path.mixture import (
     adrpo_minimiser,
     path_velocity,
     quadrature_grid,
@@ -48,8 +48,8 @@ from adrpo.flow.mixture import (
     ring,
     sample_mixture,
 )
-from adrpo.flow.path_samples import sample_path
-from adrpo.flow.samplers import Velocity, euler
+from adrpo.flow.path.path_samples import sample_path
+from adrpo.flow.path.samplers import Velocity, euler
 from adrpo.runs.environment import environment_record
 
 SEEDS = range(5)

@@ -9,12 +9,12 @@ import diffusers
 import torch
 
 from adrpo.config import ModelConfig
-from adrpo.flow.architectures import Architecture
-from adrpo.flow.conditioning import Conditioning
-from adrpo.flow.embedding_cache import Embeddings
-from adrpo.flow.loading import SUPPORTED, as_policy, resolve_device, switch_on
-from adrpo.flow.memory import CLIP_TOKENS
-from adrpo.flow.pipeline_policy import PipelinePolicy
+from adrpo.flow.memory.architectures import Architecture
+from adrpo.flow.memory.estimate import CLIP_TOKENS
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.embedding_cache import Embeddings
+from adrpo.flow.models.loading import SUPPORTED, as_policy, resolve_device, switch_on
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ KL_AUTOENCODER = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-"""What adrpo/flow/architectures.py leaves out of the autoencoder of both."""
+"""What adrpo/flow/memory/architectures.py leaves out of the autoencoder of both."""
 
 
 @contextmanager

@@ -38,11 +38,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from adrpo.config import FlowConfig, find_recipe, load_config
-from adrpo.flow.architectures import PUBLISHED, find_architecture
-from adrpo.flow.loading import compile_transformer
-from adrpo.flow.memory import OVERHEAD, estimate
-from adrpo.flow.rollout import initial_noise
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.memory.architectures import PUBLISHED, find_architecture
+from adrpo.flow.memory.estimate import OVERHEAD, estimate
+from adrpo.flow.models.loading import compile_transformer
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.environment import environment_record
 
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
@@ -64,7 +64,7 @@ def build_trainer(model: str, config: FlowConfig) -> FlowTrainer:
         return FlowTrainer(config)
     # The loop loads its model from files, which random weights have none of.
     loader = partial(random_policy, PUBLISHED[SD3])
-    with mock.patch("adrpo.flow.loop.load_policy", loader):
+    with mock.patch("adrpo.flow.training.loop.load_policy", loader):
         return FlowTrainer(config)
 
 

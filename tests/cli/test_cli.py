@@ -12,12 +12,12 @@ import yaml
 
 import adrpo
 import adrpo.llm
-from adrpo.cli import main
 from adrpo.cli.doctor import Findings, check_recipe
 from adrpo.config import load_config, recipe_names
 from adrpo.errors import AdrpoError
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs import RunDirectory
+from support.command_line import Command
 
 SMALL = [
     "training.steps=1",
@@ -32,24 +32,6 @@ SMALL = [
     "evaluation.sampling.steps=2",
 ]
 """Settings under which the demo takes seconds."""
-
-
-class Command:
-    """Runs ``adrpo ARGUMENTS`` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: str) -> int:
-        self._monkeypatch.setattr(sys, "argv", ["adrpo", *arguments])
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        self.out, self.err = self._capsys.readouterr()
-        # sys.exit(None) is a success for the shell.
-        return int(stopped.value.code or 0)
 
 
 @pytest.fixture

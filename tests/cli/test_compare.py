@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_cli import Command
 
 import adrpo
 from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs, schedule
 from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.schedule import Failure, Job
 from adrpo.config import load_config
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.lock import exclusive
+from support.command_line import Command
 
 # Writes what `adrpo train` writes, as far as the schedule looks, in milliseconds. Seed 1 of the
 # method "bad" fails; "slow" never ends.

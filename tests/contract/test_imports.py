@@ -39,7 +39,7 @@ MODULES = {
 
 
 def part_of(module: str) -> str:
-    """``adrpo.flow.path`` -> ``flow``; ``adrpo`` itself -> the empty string."""
+    """``adrpo.flow.path.convention`` -> ``flow``; ``adrpo`` itself -> the empty string."""
     return module.split(".")[1] if "." in module else ""
 
 

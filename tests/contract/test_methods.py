@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, load_config, recipe_names
-from adrpo.flow.trainers import build_trainer
+from adrpo.flow.domain import build_trainer
 from adrpo.runs import RunDirectory
+from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 METHODS: dict[str, dict[str, Any]] = {
     "adrpo": {},

@@ -19,11 +19,11 @@ import trl
 from datasets import Dataset
 from packaging.requirements import Requirement
 from peft import LoraConfig
-from tiny_language_trainers import LANGUAGE_MARKS
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from adrpo.config import AdapterConfig, ModelConfig
-from adrpo.flow.loading import load_policy
-from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.protocol import StableDiffusion3Policy
 
 
 @pytest.fixture

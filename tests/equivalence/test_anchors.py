@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from tiny_runs import perturb
 
 from adrpo.config import AdrpoConfig
-from adrpo.flow.anchors import BaseAnchor, EmaAnchor, build_anchor
-from adrpo.flow.policy import StableDiffusion3Policy
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.training.anchors import BaseAnchor, EmaAnchor, build_anchor
+from support.tiny_runs import perturb
 
 
 @torch.no_grad()

@@ -12,16 +12,16 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
-from tiny_encoders import WIDTH, clip_encoder, clip_tokenizer, randomised
-from tiny_pipelines import kl_autoencoder, lumina_2, stable_diffusion_3
 from transformers import CLIPTextModel
 
 from adrpo.config import SamplingConfig, load_config
 from adrpo.errors import AdrpoError
-from adrpo.flow.pipeline_sampler import PipelineSampler, noise_generator
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.pipeline_sampler import PipelineSampler, noise_generator
+from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.targets import Target, evaluate_target, sample_images
 from adrpo.runs.directory import RunDirectory
+from support.tiny_encoders import WIDTH, clip_encoder, clip_tokenizer, randomised
+from support.tiny_pipelines import kl_autoencoder, lumina_2, stable_diffusion_3
 
 PROMPTS = ["a red circle", "a blue square"]
 SAMPLING = SamplingConfig(steps=3, guidance_scale=2.0)

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import adapter_bytes, metrics_without_timings, noisy_darkness, tiny_config
 
 from adrpo.comparison import Plan, jobs_of, record
 from adrpo.config import FlowConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
+from support.tiny_runs import adapter_bytes, metrics_without_timings, noisy_darkness, tiny_config
 
 
 def config(**sections: dict[str, Any]) -> FlowConfig:

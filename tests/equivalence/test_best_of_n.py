@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from tiny_runs import darkness, tiny_config
 
 from adrpo.data.prompts import Prompt
 from adrpo.evaluation.values import Values
 from adrpo.flow.best_of_n import best_of_n
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.flow.models.protocol import StableDiffusion3Policy
 from adrpo.rewards import RewardTerm
+from support.tiny_runs import darkness, tiny_config
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_pipelines import stable_diffusion_3
-from tiny_runs import perturb
 from torch import Tensor
 
 from adrpo.config import AdapterConfig, ModelConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.loading import as_policy, compile_transformer, load_policy
+from adrpo.flow.models.loading import as_policy, compile_transformer, load_policy
+from support.tiny_pipelines import stable_diffusion_3
+from support.tiny_runs import perturb
 
 # torch's own, where it loads its compiler.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")

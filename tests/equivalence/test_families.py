@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_pipelines import FAMILIES, Family, dynamic_scheduler
-from tiny_runs import darkness, tiny_config
 from torch import Tensor
 
 from adrpo.config import AdapterConfig, SamplingConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.loading import SUPPORTED, as_policy
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.models.loading import SUPPORTED, as_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.training.adrpo import FlowTrainer
+from support.tiny_pipelines import FAMILIES, Family, dynamic_scheduler
+from support.tiny_runs import darkness, tiny_config
 
 # Of different numbers of tokens, so that a batch of them needs padding.
 PROMPTS = ["a cat", "two blue birds on a wire"]

@@ -6,14 +6,14 @@ from typing import Literal
 import pytest
 import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
-from tiny_pipelines import FAMILIES
 from torch import Tensor
 
 from adrpo.config import ModelConfig, SamplingConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.families.qwen_image import guided_at_constant_norm
-from adrpo.flow.loading import as_policy, load_policy
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.families.qwen_image import guided_at_constant_norm
+from adrpo.flow.models.loading import as_policy, load_policy
+from adrpo.flow.path.draws import initial_noise
+from support.tiny_pipelines import FAMILIES
 
 
 def test_qwens_guidance_keeps_each_tokens_length():

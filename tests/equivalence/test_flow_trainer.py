@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
-from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import ModelConfig, SamplingConfig
 from adrpo.embedded.weights import weights_path
 from adrpo.evaluation.values import read_values
-from adrpo.flow.loading import load_policy
-from adrpo.flow.rollout import initial_noise, prompt_order
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.path.draws import initial_noise, prompt_order
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
+from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
-from tiny_gguf import tiny_llama, write_gguf
-from tiny_language_runs import tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
 
 from adrpo.config import LanguageModelConfig
 from adrpo.errors import AdrpoError
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
 from adrpo.llm.run import LanguageRun
+from support.tiny_gguf import tiny_llama, write_gguf
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 PACKAGE = "tiny_gguf_weights"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import metrics_without_timings, tiny_config
 from torch import Tensor
 
 from adrpo.config import AdapterConfig, ModelConfig, SamplingConfig
-from adrpo.flow.loading import load_policy
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.trainers import build_trainer
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from support.tiny_runs import metrics_without_timings, tiny_config
 
 DEVICE = os.environ.get("ADRPO_TEST_DEVICE", "cuda")
 pytestmark = [

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_language_runs import tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.cli.compare import _select
 from adrpo.comparison import Plan, record
@@ -19,6 +17,8 @@ from adrpo.evaluation.values import Values
 from adrpo.llm.best_of_n import best_of_n
 from adrpo.llm.evaluator import LanguageEvaluator
 from adrpo.llm.run import LanguageRun
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_language_model import tiny_tokenizer
-from tiny_language_runs import tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.config import LanguageConfig
 from adrpo.evaluation.values import read_values, values_path
 from adrpo.llm.evaluator import LanguageEvaluator, until_end
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
+from support.tiny_language_model import tiny_tokenizer
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 

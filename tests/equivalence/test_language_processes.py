@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from started_processes import TESTS, launch
-from tiny_language_model import save_tiny_model
 from torch import Tensor
+
+from support.started_processes import TESTS, launch
+from support.tiny_language_model import save_tiny_model
 
 ENGINES = {
     "ddp": ("ddp.yaml", "MULTI_CPU"),
@@ -43,7 +44,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     configuration, name = ENGINES[engine]
     folder = tmp_path_factory.mktemp(engine)
     save_tiny_model(folder / "model")
-    script = TESTS / "language_processes.py"
+    script = TESTS / "support" / "language_processes.py"
     # DeepSpeed's own choice among the accelerators it finds.
     result = launch(configuration, script, folder, engine, DS_ACCELERATOR="cpu")
     assert result.returncode == 0, result.stderr

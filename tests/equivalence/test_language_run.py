@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.config import LanguageConfig, config_to_yaml, load_config, load_recipe
 from adrpo.errors import AdrpoError
@@ -23,6 +21,8 @@ from adrpo.llm.evaluator import LanguageEvaluator, until_end
 from adrpo.llm.run import LanguageRun, latest_complete
 from adrpo.report import write_report
 from adrpo.runs.directory import RunDirectory
+from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 TESTS = Path(__file__).parents[1]
 pytestmark = LANGUAGE_MARKS

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_language_runs import tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.cli.app import app
 from adrpo.config import config_to_yaml
@@ -14,6 +12,8 @@ from adrpo.errors import AdrpoError
 from adrpo.llm.run import LanguageRun
 from adrpo.llm.targets import LanguageTarget, evaluate_target, sample_completions
 from adrpo.runs.directory import RunDirectory
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig
 from adrpo.config.rewards import EVALUATION_COLUMNS, EVALUATION_METRICS
@@ -15,14 +14,15 @@ from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import read_values, values_path
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.policy import StableDiffusion3Policy
+from adrpo.flow.models.protocol import StableDiffusion3Policy
 from adrpo.flow.targets import Target, evaluate_target
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.report import write_report
 from adrpo.rewards.file_size import JpegSize
 from adrpo.rewards.image import ClipNovelty
 from adrpo.rewards.loading import build_measured
 from adrpo.runs.directory import RunDirectory
+from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 MEASURED: list[dict[str, Any]] = [
     {"name": "jpeg_size", "weight": -2.0, "logistic": {"location": 1.0, "scale": 0.1}},

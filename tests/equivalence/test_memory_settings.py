@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.autoencoders.vae import AutoencoderMixin
-from tiny_pipelines import FAMILIES
-from tiny_runs import darkness, perturb, tiny_config
 from torch import Tensor
 
 from adrpo.config import AdapterConfig, ModelConfig, TrainingConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.loading import load_policy
-from adrpo.flow.optimizers import build_optimizer
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.trainers import build_trainer
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.training.optimizers import build_optimizer
+from support.tiny_pipelines import FAMILIES
+from support.tiny_runs import darkness, perturb, tiny_config
 
 PROMPTS = ["a cat", "two blue birds on a wire"]
 

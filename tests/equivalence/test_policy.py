@@ -3,18 +3,18 @@
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import perturb
 
 from adrpo.config import AdapterConfig, AdrpoConfig, ModelConfig, SamplingConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.anchors import BaseAnchor
-from adrpo.flow.loading import load_policy
 from adrpo.flow.methods import build_method
-from adrpo.flow.path_samples import sample_path
-from adrpo.flow.policy import StableDiffusion3Policy
-from adrpo.flow.rollout import initial_noise
-from adrpo.flow.stopwatch import Stopwatch
-from adrpo.flow.update import accumulate_gradient
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.path.path_samples import sample_path
+from adrpo.flow.training.anchors import BaseAnchor
+from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.flow.training.update import accumulate_gradient
+from support.tiny_runs import perturb
 
 
 def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> float:

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from tiny_pipelines import flux
 
 from adrpo.config import AdapterConfig, FlowConfig, ModelConfig, find_recipe, load_config
 from adrpo.errors import AdrpoError
-from adrpo.flow.architectures import PUBLISHED
-from adrpo.flow.loading import load_policy
-from adrpo.flow.memory import estimate
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.quantization import BLOCK_WEIGHTS, quantization_config
+from adrpo.flow.memory.architectures import PUBLISHED
+from adrpo.flow.memory.estimate import estimate
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.quantization import BLOCK_WEIGHTS, quantization_config
+from support.tiny_pipelines import flux
 
 PROMPTS = ["a red circle", "a blue square"]
 RECIPE = "flow/flux-dev-int8-adrpo"

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_pipelines import FAMILIES
-from tiny_runs import adapter_bytes, darkness, metrics_without_timings, perturb, tiny_config
 from transformers import PreTrainedModel
 
 from adrpo.config import AdapterConfig, ModelConfig
 from adrpo.errors import AdrpoError
-from adrpo.flow.loading import load_policy
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.trainers import build_trainer
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from support.tiny_pipelines import FAMILIES
+from support.tiny_runs import adapter_bytes, darkness, metrics_without_timings, perturb, tiny_config
 
 SETS = [["a cat", "two blue birds on a wire"], ["a red cube"]]
 SUPPORTED = [name for name in FAMILIES if name != "lumina 2"]

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from started_processes import TESTS, finish, launch, start
-from tiny_pipelines import FAMILIES
-from tiny_runs import metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.evaluation.values import read_values
-from adrpo.flow.policy import WEIGHTS_NAME
-from adrpo.flow.trainers import build_trainer
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.models.protocol import WEIGHTS_NAME
 from adrpo.runs.directory import RunDirectory
+from support.started_processes import TESTS, finish, launch, start
+from support.tiny_pipelines import FAMILIES
+from support.tiny_runs import metrics_without_timings, tiny_config
 
 BY_DEEPSPEED = (
     pytest.mark.deepspeed,
@@ -206,7 +206,7 @@ def others(folder: Path) -> Callable[[], Path]:
         parent.mkdir()
         for name in ("flow_grpo", "dpo"):
             write(parent, name)
-        for code, _, errors in finish(start(TESTS / "several_processes.py", parent)):
+        for code, _, errors in finish(start(TESTS / "support" / "several_processes.py", parent)):
             assert code == 0, errors
         return parent
 
@@ -320,7 +320,9 @@ def test_one_process_writes(one: Runs, two: Runs, run: str):
 @BY_ENGINE
 def test_a_sharded_base_is_the_base_for_every_family(engine: str):
     names = [name for name in FAMILIES if name != "lumina 2"]
-    processes = start(TESTS / "sharded_policies.py", engine, *names, DS_ACCELERATOR="cpu")
+    processes = start(
+        TESTS / "support" / "sharded_policies.py", engine, *names, DS_ACCELERATOR="cpu"
+    )
     for code, output, errors in finish(processes):
         assert code == 0, errors
         lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
@@ -355,7 +357,7 @@ def test_a_killed_process_does_not_leave_the_other_waiting(left_alone: int):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
 def test_no_thread_outlives_the_group_of_processes():
     """One that does needs the interpreter while it ends, and aborts the process now and then."""
-    for code, _, errors in finish(start(TESTS / "leaving_processes.py")):
+    for code, _, errors in finish(start(TESTS / "support" / "leaving_processes.py")):
         assert code == 0, errors
 
 

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_language_runs import tiny_language_config, write_material
-from tiny_language_trainers import LANGUAGE_MARKS
 from torch import Tensor
 
 from adrpo.config import LanguageConfig
@@ -16,6 +14,8 @@ from adrpo.errors import AdrpoError
 from adrpo.llm.run import LanguageRun, latest_complete
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.runs.directory import RunDirectory
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 WRONG_STEP = 3

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 from adrpo.config import FlowConfig, config_to_yaml, load_config
 from adrpo.errors import AdrpoError
-from adrpo.flow.pipeline_policy import PipelinePolicy
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.lock import exclusive
+from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 TESTS = Path(__file__).parents[1]
 STEPS = 5

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tiny_runs import broken, darkness, one_short, tiny_config
 
 from adrpo.errors import AdrpoError
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
+from support.tiny_runs import broken, darkness, one_short, tiny_config
 
 
 def test_unscored_samples_are_left_out_and_counted(tmp_path: Path):

@@ -18,7 +18,7 @@ from adrpo.core import flow_objective
 from adrpo.core.controller import controlled
 from adrpo.flow.methods import build_method
 from adrpo.flow.methods.diffusion_nft import nft_objective
-from adrpo.flow.path_samples import PathSamples
+from adrpo.flow.path.path_samples import PathSamples
 
 SETTINGS = [
     AdrpoConfig(),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from adrpo import adaptive_coefficient, flow_objective
-from adrpo.flow.mixture import (
+from adrpo.flow.path.convention import interpolate, target_velocity
+from adrpo.flow.path.mixture import (
     Mixture,
     adrpo_minimiser,
     path_log_density,
@@ -19,8 +20,7 @@ from adrpo.flow.mixture import (
     ring,
     sample_mixture,
 )
-from adrpo.flow.path import interpolate, target_velocity
-from adrpo.flow.samplers import heun
+from adrpo.flow.path.samplers import heun
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

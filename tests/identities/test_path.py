@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 
 from adrpo.errors import AdrpoError
-from adrpo.flow import path
+from adrpo.flow.path import convention as path
 
 
 def flow_scheduler(**options: Any) -> Any:

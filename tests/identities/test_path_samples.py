@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adrpo.flow.path_samples import sample_path
+from adrpo.flow.path.path_samples import sample_path
 
 
 @pytest.fixture

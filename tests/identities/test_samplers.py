@@ -11,14 +11,14 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 )
 from torch import Tensor
 
-from adrpo.flow.path import (
+from adrpo.flow.path.convention import (
     dpm_time_grid,
     time_from_sigma,
     time_from_timestep,
     time_grid,
     velocity_to_diffusers,
 )
-from adrpo.flow.samplers import SOLVERS, dpmpp_2m, euler, guided
+from adrpo.flow.path.samplers import SOLVERS, dpmpp_2m, euler, guided
 
 
 def noise(dtype: torch.dtype = torch.float64) -> Tensor:

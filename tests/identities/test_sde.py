@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from adrpo.core.preferences import clipped_surrogate, flow_dpo_objective
-from adrpo.flow.samplers import euler
-from adrpo.flow.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
+from adrpo.flow.path.samplers import euler
+from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
 
 MEAN, SPREAD = 3.0, 0.5
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_runs import tiny_config
 
-from adrpo.flow.trainer import FlowTrainer
+from adrpo.flow.training.adrpo import FlowTrainer
+from support.tiny_runs import tiny_config
 
 STEPS = 16
 

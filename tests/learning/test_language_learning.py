@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tiny_language_trainers import LANGUAGE_MARKS
 
 from adrpo.config import LanguageConfig, load_recipe
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
+from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
 

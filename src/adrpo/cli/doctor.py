@@ -132,7 +132,7 @@ def check_embedded(findings: Findings) -> None:
     """Load each embedded model as training and evaluation do, and name its size."""
     from adrpo.config import ModelConfig
     from adrpo.embedded.weights import weights_path
-    from adrpo.flow.loading import load_policy
+    from adrpo.flow.models.loading import load_policy
     from adrpo.rewards.image import EMBEDDED, ClipScore
     from adrpo.rewards.reward_model import RewardModel
 
@@ -209,8 +209,8 @@ def _check_language(findings: Findings, config: "LanguageConfig") -> None:
             f"no {' and no '.join(missing)}: pip install '.[llm]' in the folder of adrpo",
         )
         return
-    from adrpo.llm.data import load_prompt_rows
     from adrpo.llm.pretrained import PACKAGE, model_source
+    from adrpo.llm.prompt_rows import load_prompt_rows
 
     if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
         _check_model(findings, "model", config.model.pretrained)
@@ -325,8 +325,8 @@ def _check_memory(findings: Findings, config: "FlowConfig", prompts: int) -> Non
     """What training would take of the GPU, before anything is loaded."""
     import torch
 
-    from adrpo.cli.memory import memory_lines
-    from adrpo.flow.loading import resolve_device
+    from adrpo.flow.memory.advice import memory_lines
+    from adrpo.flow.models.loading import resolve_device
 
     device = resolve_device(config.model.device)
     available = None
@@ -339,7 +339,7 @@ def _check_memory(findings: Findings, config: "FlowConfig", prompts: int) -> Non
 def _check_device(findings: Findings, config: "FlowConfig") -> None:
     import torch
 
-    from adrpo.flow.loading import resolve_device
+    from adrpo.flow.models.loading import resolve_device
 
     device = resolve_device(config.model.device)
     if device.type == "cuda" and not torch.cuda.is_available():

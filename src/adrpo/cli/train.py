@@ -16,7 +16,7 @@ from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig, LanguageConfig
-    from adrpo.flow.loop import TrainingLoop
+    from adrpo.flow.training.loop import TrainingLoop
     from adrpo.llm.run import LanguageRun
     from adrpo.runs.processes import Processes
 
@@ -143,7 +143,7 @@ def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
 def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun":
     """What trains a configuration of this domain."""
     if config.domain == "flow":
-        from adrpo.flow.trainers import build_trainer
+        from adrpo.flow.domain import build_trainer
 
         return build_trainer(config)
     if missing := missing_language_packages():

@@ -24,6 +24,6 @@ def weights_path(name: str) -> Path:
     if not folder.is_dir():
         raise AdrpoError(
             f"the embedded model {name!r} is missing: expected it in {folder}; "
-            f"install adrpo again, or build it with 'python -m adrpo.embedded.build'"
+            f"install adrpo again, or build it with 'python -m tools.embedded'"
         )
     return folder

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig
-    from adrpo.flow.dpo import DPOTrainer
-    from adrpo.flow.flow_grpo import FlowGRPOTrainer
-    from adrpo.flow.trainer import FlowTrainer
-    from adrpo.flow.trainers import build_trainer
+    from adrpo.flow.domain import build_trainer
+    from adrpo.flow.training.adrpo import FlowTrainer
+    from adrpo.flow.training.dpo import DPOTrainer
+    from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
 
 __all__ = ["DPOTrainer", "FlowConfig", "FlowGRPOTrainer", "FlowTrainer", "build_trainer"]
 
 _HOMES = {
-    "DPOTrainer": "adrpo.flow.dpo",
+    "DPOTrainer": "adrpo.flow.training.dpo",
     "FlowConfig": "adrpo.config",
-    "FlowGRPOTrainer": "adrpo.flow.flow_grpo",
-    "FlowTrainer": "adrpo.flow.trainer",
-    "build_trainer": "adrpo.flow.trainers",
+    "FlowGRPOTrainer": "adrpo.flow.training.flow_grpo",
+    "FlowTrainer": "adrpo.flow.training.adrpo",
+    "build_trainer": "adrpo.flow.domain",
 }
 
 

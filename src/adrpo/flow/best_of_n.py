@@ -16,7 +16,7 @@ from adrpo.config import FlowConfig
 from adrpo.data.prompts import load_prompts
 from adrpo.evaluation.values import Values, plain
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.loading import load_policy
+from adrpo.flow.models.loading import load_policy
 from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.durable import write_durably
 

@@ -26,10 +26,10 @@ from adrpo.evaluation.values import (
     values_path,
     write_values,
 )
-from adrpo.flow.path_samples import sample_path
-from adrpo.flow.pipeline_sampler import PipelineSampler
-from adrpo.flow.policy import FlowPolicy
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.pipeline_sampler import PipelineSampler
+from adrpo.flow.models.protocol import FlowPolicy
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.path.path_samples import sample_path
 from adrpo.rewards.base import RewardResult, RewardTerm, score
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory

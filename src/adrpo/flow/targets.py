@@ -15,9 +15,9 @@ from adrpo.config import (
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.flow.evaluator import Evaluator
-from adrpo.flow.pipeline_sampler import PipelineSampler, load_sampler
-from adrpo.flow.policy import WEIGHTS_NAME, PipelinePolicy
-from adrpo.flow.rollout import initial_noise
+from adrpo.flow.models.pipeline_sampler import PipelineSampler, load_sampler
+from adrpo.flow.models.protocol import WEIGHTS_NAME, PipelinePolicy
+from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.directory import RunDirectory
 

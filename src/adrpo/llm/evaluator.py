@@ -26,7 +26,7 @@ from adrpo.evaluation.values import (
     values_path,
     write_values,
 )
-from adrpo.llm.data import Row, categories_of
+from adrpo.llm.prompt_rows import Row, categories_of
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.rewards.base import RewardTerm
 from adrpo.rewards.completions import Completion

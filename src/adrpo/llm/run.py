@@ -13,9 +13,9 @@ from transformers.trainer_callback import PrinterCallback
 from adrpo.config import LanguageConfig, config_to_yaml
 from adrpo.errors import AdrpoError
 from adrpo.llm.arguments import lora, reward_functions, trainer_arguments
-from adrpo.llm.data import load_prompt_rows
 from adrpo.llm.evaluator import LanguageEvaluator
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
+from adrpo.llm.prompt_rows import load_prompt_rows
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.rewards.loading import build_measured, build_reward

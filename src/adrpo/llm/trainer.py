@@ -19,10 +19,10 @@ from trl.trainer.utils import use_adapter
 from adrpo.errors import AdrpoError
 from adrpo.llm.coefficient import degenerate_rows, kl_coefficient
 from adrpo.llm.config import ADRPOConfig
+from adrpo.llm.context import bytes_of, check_context
 from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
-from adrpo.llm.prompts import bytes_of, check_context
 
 STATE_FILE = "adrpo_state.json"
 CITATION = """\

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adrpo.core import flow_objective
-from adrpo.flow.path_samples import PathSamples
+from adrpo.flow.path.path_samples import PathSamples
 
 
 @dataclass(frozen=True, kw_only=True)

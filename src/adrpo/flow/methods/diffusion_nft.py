@@ -6,7 +6,7 @@ from torch import Tensor
 from adrpo.config import DiffusionNftConfig
 from adrpo.core import clip_advantages, group_advantages, velocity_divergence
 from adrpo.flow.methods.base import TwoTermMethod, Weights
-from adrpo.flow.path_samples import PathSamples
+from adrpo.flow.path.path_samples import PathSamples
 
 SMALLEST_ERROR = 1e-5
 

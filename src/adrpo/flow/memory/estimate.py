@@ -1,0 +1,334 @@
+"""GPU memory of a training before anything is loaded: a sum with its assumptions.
+
+Resident are the frozen weights in ``model.dtype``, the adapter in float32 with its gradient,
+moments and averages, reward and evaluation models in float32, and the prompts' embeddings. On top
+comes the largest of what an update, the sampler and the autoencoder need at a time:
+
+    update    what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), and the block at
+              work (``AtWork``)
+    sampling  the block at work, twice as many rows with classifier-free guidance
+    decoding  three maps of the decoder's last stage, at the image's full size, and the images
+
+``python benchmarks/memory_count.py`` holds these to torch's own count at the published sizes.
+
+Quantised weights take a byte each; an update holds those of one block in ``model.dtype`` beside
+them, since autograd keeps what a layer multiplied by.
+
+and ``OVERHEAD`` for the CUDA context and what its allocator can't use. Assumed: attention that
+keeps no matrix of scores (torch's fused kernels), adapters on all attention layers, and prompts
+as long as ``max_sequence_length``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from adrpo.flow.memory.architectures import Architecture
+from adrpo.flow.models.quantization import BLOCK_WEIGHTS
+from adrpo.flow.training.pairs import BATCH as PAIRS_BATCH
+
+if TYPE_CHECKING:
+    from adrpo.config import FlowConfig
+
+OVERHEAD = 1.0e9
+"""Bytes of the CUDA context, cuBLAS workspaces and fragments."""
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+CLIP_TOKENS = 77
+"""Of SD3's CLIP encoders, ahead of T5's."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What autograd keeps of a token in a block, in widths of the token, for a frozen base with
+    LoRA on its attention.
+
+    ``native`` and ``wide`` are in the base's half-precision type and in float32; ``full`` is all
+    of it where the base is float32, when a layer's input and its float32 copy are one tensor.
+    A frozen linear layer keeps nothing, a LoRA layer its input in float32, a norm without weights
+    its output, fused attention q, k, v and its output, an activation its input.
+    """
+
+    native: float
+    wide: float
+    full: float
+    adapted: int
+    """LoRA layers, each of which keeps rank numbers."""
+
+
+# 2 norms, 4 of attention, 4 before the activation; to_q, to_k, to_v and to_out are adapted.
+JOINT = Kept(native=10, wide=4, full=12, adapted=4)
+# RMS norms of q and k keep their input in float32, and their output.
+JOINT_QK_NORM = Kept(native=12, wide=6, full=14, adapted=4)
+# SD3.5's second attention over the image: a norm, q, k, v, output, norms of q and k; no adapter.
+SECOND_ATTENTION = Kept(native=7, wide=2, full=7, adapted=0)
+# One norm, and no adapter after the attention, which shares its output layer with the MLP.
+SINGLE = Kept(native=11, wide=5, full=12, adapted=3)
+# Linear attention in float32, cross attention, and a convolution of 2.5 times the width, gated.
+SANA = Kept(native=24.5, wide=10.25, full=35, adapted=6)
+# Four norms with weights in float32; three tensors of 8/3 times the width in the gated MLP.
+Z_IMAGE = Kept(native=18, wide=10, full=20, adapted=4)
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """What a block at work needs of a token beside what autograd keeps, in widths of the token:
+    in the backward pass, and where there is no gradient."""
+
+    backward: float
+    forward: float
+
+
+# The MLP's hidden layer has four widths: its gradient; or its input and output of the activation,
+# and as much around them.
+AT_WORK = AtWork(backward=5, forward=14)
+# Before their last layer single blocks join attention and MLP to five widths.
+AT_WORK_SINGLE = AtWork(backward=12, forward=17)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Equal blocks, one after the other; each is made of parts over so many tokens of a row. The
+    first part's are those of the block's input."""
+
+    blocks: int
+    parts: tuple[tuple[int, Kept], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Bytes of each part; ``resident`` lies there all the time, ``working`` one at a time."""
+
+    resident: dict[str, float]
+    working: dict[str, float]
+    uncounted: tuple[str, ...] = field(default=())
+    """Models of unknown size."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.resident.values()) + max(self.working.values()) + OVERHEAD
+
+
+def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
+    """Tokens of an image in the transformer."""
+    height, width = _size(architecture, config)
+    side = architecture.pixels_per_token
+    return (height // side) * (width // side)
+
+
+def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
+    """Tokens of a prompt, the longest that the configuration lets through."""
+    from adrpo.flow.models.loading import SUPPORTED
+
+    if config.model.pretrained == "embedded":
+        return 17  # 16 of CLIP and 1 in T5's place
+    longest = config.model.max_sequence_length or SUPPORTED[architecture.family].tokens
+    return longest + (CLIP_TOKENS if architecture.family == "StableDiffusion3Pipeline" else 0)
+
+
+def stacks(architecture: Architecture, image: int, text: int) -> list[Stack]:
+    """The transformer's blocks in their order, for rows of ``image`` and ``text`` tokens."""
+    config, family = architecture.transformer, architecture.family
+    if family == "SanaPipeline":
+        return [Stack(config["num_layers"], ((image, SANA),))]
+    if family == "ZImagePipeline":
+        # Captions are padded to a multiple of 32. Refiners see image or text; all count as both.
+        block = (image + -(-text // 32) * 32, Z_IMAGE)
+        return [Stack(config["n_refiner_layers"] + config["n_layers"], (block,))]
+    if family == "FluxPipeline":
+        return [
+            Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),)),
+            Stack(config["num_single_layers"], ((image + text, SINGLE),)),
+        ]
+    normed = family == "QwenImagePipeline" or config.get("qk_norm") is not None
+    joint = (image + text, JOINT_QK_NORM if normed else JOINT)
+    dual = len(config.get("dual_attention_layers", ()))
+    return [
+        Stack(dual, (joint, (image, SECOND_ATTENTION))),
+        Stack(config["num_layers"] - dual, (joint,)),
+    ]
+
+
+def kept_bytes(
+    architecture: Architecture,
+    image: int,
+    text: int,
+    *,
+    dtype: str,
+    rank: int,
+    checkpointing: bool = False,
+) -> float:
+    """Bytes that autograd keeps of one row of ``image`` and ``text`` tokens.
+
+        sum over the parts of blocks of tokens (width (native b + 4 wide) + 4 rank adapted)
+
+    with b the bytes of a half-precision ``dtype``; 4 full in place of the inner sum for float32.
+    With ``checkpointing`` the inputs of blocks alone, width b a token, and all of one block: the
+    most that there is at a time, as blocks compute again from the last to the first, and a block's
+    input goes with it.
+    """
+    width, size = architecture.width, BYTES[dtype]
+    everything, inputs, most = 0.0, 0.0, 0.0
+    for stack in stacks(architecture, image, text):
+        block = 0.0
+        for tokens, kept in stack.parts:
+            numbers = 4 * kept.full if size == 4 else size * kept.native + 4 * kept.wide
+            block += tokens * (width * numbers + 4 * rank * kept.adapted)
+        everything += stack.blocks * block
+        inputs += stack.blocks * stack.parts[0][0] * width * size
+        if stack.blocks:
+            most = max(most, inputs + block)
+    return most if checkpointing else everything
+
+
+def adapter_parameters(architecture: Architecture, rank: int, targets: Sequence[str] | None) -> int:
+    """Numbers of the LoRA adapter: rank (in + out) for each adapted layer of the attention."""
+    from adrpo.flow.models.loading import SUPPORTED
+
+    endings = tuple(
+        f".{target}" for target in targets or SUPPORTED[architecture.family].lora_targets
+    )
+    layers = [name for name in architecture.attention_layers() if name.endswith(endings)]
+    return len(layers) * rank * 2 * architecture.width
+
+
+def estimate(
+    architecture: Architecture,
+    config: "FlowConfig",
+    *,
+    prompts: int = 0,
+    scorers: float = 0.0,
+    uncounted: Iterable[str] = (),
+) -> Estimate:
+    """Memory of training ``config``.
+
+    Args:
+        architecture: of ``config.model``.
+        prompts: number of prompts whose embeddings are held.
+        scorers: parameters of reward and evaluation models.
+        uncounted: names of models of unknown size.
+    """
+    model = config.model
+    size, counts = BYTES[model.dtype], architecture.parameters
+    context = text_tokens(architecture, config) * architecture.context_width
+    return Estimate(
+        resident={
+            "transformer": _transformer_bytes(architecture, config),
+            "text encoders": 0.0
+            if model.encoders == "released"
+            else size * architecture.encoder_parameters,
+            "autoencoder": size * counts["vae"],
+            "adapter and optimizer": _adapter_bytes(architecture, config),
+            "reward and evaluation models": 4 * scorers,
+            "prompt embeddings": size * context * prompts,
+        },
+        working=_working(architecture, config),
+        uncounted=tuple(uncounted),
+    )
+
+
+def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> float:
+    """Of the frozen weights; a table of positions is not quantised."""
+    size, count = BYTES[config.model.dtype], architecture.parameters["transformer"]
+    if config.model.quantization is None:
+        return size * count
+    return count - architecture.position_table + size * architecture.position_table
+
+
+def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:
+    """Weights, gradient, two moments and the averages that are kept."""
+    adapter, training = config.adapter, config.training
+    moments = 2 if training.optimizer == "adamw_8bit" else 8
+    averages = (training.ema_decay is not None) + (
+        getattr(config.algorithm, "anchor", "base") == "ema"
+    )
+    count = adapter_parameters(architecture, adapter.rank, adapter.target_modules)
+    return count * (4 + 4 + moments + 4 * averages)
+
+
+def rows_at_a_time(config: "FlowConfig") -> int:
+    """Path points whose loss is computed in one call."""
+    training = config.training
+    samples = training.prompts_per_step * training.samples_per_prompt
+    return min(training.micro_batch_size, samples * training.timesteps_per_sample)
+
+
+def images_at_a_time(config: "FlowConfig") -> int:
+    """Images that are drawn and decoded in one call, the most of training and evaluation."""
+    training = config.training
+    samples = training.prompts_per_step * training.samples_per_prompt
+    images = max(min(training.micro_batch_size, samples), config.evaluation.batch_size)
+    return max(images, PAIRS_BATCH) if config.algorithm.method == "dpo" else images
+
+
+def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, float]:
+    model, training = config.model, config.training
+    size = BYTES[model.dtype]
+    image, text = image_tokens(architecture, config), text_tokens(architecture, config)
+    one_width = architecture.width * (image + text) * size
+    at_work = AT_WORK_SINGLE if architecture.family == "FluxPipeline" else AT_WORK
+    rows, images = rows_at_a_time(config), images_at_a_time(config)
+    kept = kept_bytes(
+        architecture,
+        image,
+        text,
+        dtype=model.dtype,
+        rank=config.adapter.rank,
+        checkpointing=model.gradient_checkpointing,
+    )
+    most_guided = max(config.sampling.guidance_scale, config.evaluation.sampling.guidance_scale)
+    height, width = tile_height, tile_width = _size(architecture, config)
+    if model.vae_tiling:
+        tile = architecture.vae.get("sample_size") or 256
+        tile_height, tile_width = min(height, tile), min(width, tile)
+    maps = 3 * architecture.decoder_width * tile_height * tile_width * size
+    return {
+        "update": rows
+        * _doubled(architecture, training.guidance_scale)
+        * (kept + at_work.backward * one_width)
+        + (size * BLOCK_WEIGHTS * architecture.width**2 if model.quantization else 0),
+        "sampling": images * _doubled(architecture, most_guided) * at_work.forward * one_width,
+        "decoding": (1 if model.vae_slicing else images) * maps
+        + images * 3 * height * width * size,
+    }
+
+
+def _doubled(architecture: Architecture, guidance_scale: float) -> int:
+    """Rows of the network for each row asked for."""
+    return 2 if guidance_scale != 1 and architecture.family != "FluxPipeline" else 1
+
+
+def _size(architecture: Architecture, config: "FlowConfig") -> tuple[int, int]:
+    side = architecture.default_side
+    return config.model.height or side, config.model.width or side
+
+
+def cheaper(config: "FlowConfig") -> list[tuple[str, "FlowConfig"]]:
+    """Changes that need less memory, what changes the result least first: (key=value, changed)."""
+    model, training, evaluation = config.model, config.training, config.evaluation
+    changes: list[tuple[str, str, object]] = []
+    if model.encoders == "resident":
+        changes.append(("model", "encoders", "released"))
+    if not model.gradient_checkpointing:
+        changes.append(("model", "gradient_checkpointing", True))
+    if not model.vae_slicing:
+        changes.append(("model", "vae_slicing", True))
+    if training.micro_batch_size > 1:
+        changes.append(("training", "micro_batch_size", training.micro_batch_size // 2))
+    if evaluation.batch_size > 1:
+        changes.append(("evaluation", "batch_size", evaluation.batch_size // 2))
+    if not model.vae_tiling:
+        changes.append(("model", "vae_tiling", True))
+    if model.dtype == "float32":
+        changes.append(("model", "dtype", "bfloat16"))
+    if training.optimizer == "adamw":
+        changes.append(("training", "optimizer", "adamw_8bit"))
+    return [
+        (
+            f"{section}.{key}={str(value).lower()}",
+            config.model_copy(
+                update={section: getattr(config, section).model_copy(update={key: value})}
+            ),
+        )
+        for section, key, value in changes
+    ]

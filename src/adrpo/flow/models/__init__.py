@@ -1,0 +1,1 @@
+"""Models as the trainers see them: a policy around a pipeline of diffusers."""

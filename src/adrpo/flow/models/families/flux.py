@@ -1,0 +1,83 @@
+"""FLUX.1 (Black Forest Labs): dev, whose guidance is distilled, and schnell."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.families.attention import JOINT_ATTENTION
+from adrpo.flow.models.families.autoencoders import decode_kl, encode_kl
+from adrpo.flow.models.families.packing import pack, unpack
+from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.path.convention import (
+    dynamic_shift,
+    even_sigmas,
+    sigma_from_time,
+    velocity_from_diffusers,
+)
+
+
+@final
+class FluxPolicy(PipelinePolicy):
+    """A ``diffusers.FluxPipeline`` as a policy.
+
+    The guidance scale is an input of dev's network (3.5 in the pipeline's call) and of no effect
+    on schnell. The true guidance of the pipeline's ``true_cfg_scale`` is left out.
+    """
+
+    lora_targets = JOINT_ATTENTION
+    tokens = 512
+    fewest_tokens = 16
+    distilled = True
+
+    def _geometry(self) -> Geometry:
+        factor = self.pipeline.vae_scale_factor
+        return Geometry(
+            channels=self.pipeline.transformer.config.in_channels // 4,
+            factor=factor,
+            multiple=2 * factor,
+            default=self.pipeline.default_sample_size * factor,
+        )
+
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        context, pooled, _ = self.pipeline.encode_prompt(
+            prompt=prompts, max_sequence_length=self.max_sequence_length, device=self.device
+        )
+        return Conditioning(context=context, pooled=pooled)
+
+    def _encode_nothing(self) -> None:
+        return None
+
+    def _predict(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        transformer, context = self.pipeline.transformer, conditioning.context
+        _, height, width = self.latent_shape
+        rows = torch.arange(height // 2, device=x_t.device)
+        columns = torch.arange(width // 2, device=x_t.device)
+        output = transformer(
+            hidden_states=pack(x_t),
+            timestep=sigma_from_time(t),
+            guidance=torch.full_like(t, guidance_scale)
+            if transformer.config.guidance_embeds
+            else None,
+            pooled_projections=conditioning.pooled,
+            encoder_hidden_states=context,
+            # Positions (0, row, column); all those of the text are 0.
+            txt_ids=context.new_zeros(context.shape[1], 3),
+            img_ids=torch.cartesian_prod(rows.new_zeros(1), rows, columns).to(context.dtype),
+            return_dict=False,
+        )[0]
+        return velocity_from_diffusers(unpack(output, self.latent_shape))
+
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        _, height, width = self.latent_shape
+        mu = dynamic_shift(self.pipeline.scheduler, (height // 2) * (width // 2))
+        return {"sigmas": even_sigmas(steps), "mu": mu}
+
+    def _to_pixels(self, x_1: Tensor) -> Tensor:
+        return decode_kl(self.pipeline.vae, x_1)
+
+    def _to_latents(self, pixels: Tensor) -> Tensor:
+        return encode_kl(self.pipeline.vae, pixels)

@@ -1,0 +1,108 @@
+"""Qwen-Image (Wu et al., arXiv 2508.02324)."""
+
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.families.attention import JOINT_ATTENTION
+from adrpo.flow.models.families.packing import pack, unpack
+from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.path.convention import (
+    dynamic_shift,
+    even_sigmas,
+    sigma_from_time,
+    velocity_from_diffusers,
+)
+from adrpo.flow.path.samplers import guided
+
+
+def guided_at_constant_norm(v_cond: Tensor, v_uncond: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance whose length, token by token, is that of ``v_cond``.
+
+    A token is a 2x2 patch of all channels of [batch, channels, height, width].
+    """
+    v = guided(v_cond, v_uncond, scale)
+    return v * (_token_norm(v_cond) / _token_norm(v))
+
+
+def _token_norm(v: Tensor) -> Tensor:
+    n, channels, height, width = v.shape
+    patches = v.reshape(n, channels, height // 2, 2, width // 2, 2)
+    norm = patches.square().sum((1, 3, 5), keepdim=True).sqrt()
+    return norm.expand(-1, 1, -1, 2, -1, 2).reshape(n, 1, height, width)
+
+
+@final
+class QwenImagePolicy(PipelinePolicy):
+    """A ``diffusers.QwenImagePipeline`` as a policy.
+
+    The guidance scale is the pipeline's ``true_cfg_scale``, against a prompt of one space as its
+    model card recommends.
+    """
+
+    guide = staticmethod(guided_at_constant_norm)
+    lora_targets = JOINT_ATTENTION
+    tokens = 512
+    fewest_tokens = 16
+
+    def _geometry(self) -> Geometry:
+        factor = self.pipeline.vae_scale_factor
+        return Geometry(
+            channels=self.pipeline.transformer.config.in_channels // 4,
+            factor=factor,
+            multiple=2 * factor,
+            default=self.pipeline.default_sample_size * factor,
+        )
+
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        context, mask = self.pipeline.encode_prompt(
+            prompt=prompts, max_sequence_length=self.max_sequence_length, device=self.device
+        )
+        if mask is None:
+            mask = torch.ones(context.shape[:2], device=context.device)
+        return Conditioning(context=context, mask=mask.bool())
+
+    def _encode_nothing(self) -> Conditioning:
+        return self._encode([" "])
+
+    def _predict(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        _, height, width = self.latent_shape
+        mask = conditioning.mask
+        output = self.pipeline.transformer(
+            hidden_states=pack(x_t),
+            timestep=sigma_from_time(t),
+            encoder_hidden_states=conditioning.context,
+            # Attention without a mask is the faster one.
+            encoder_hidden_states_mask=None if mask.all() else mask,
+            img_shapes=[[(1, height // 2, width // 2)]] * len(x_t),
+            return_dict=False,
+        )[0]
+        return velocity_from_diffusers(unpack(output, self.latent_shape))
+
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        _, height, width = self.latent_shape
+        mu = dynamic_shift(self.pipeline.scheduler, (height // 2) * (width // 2))
+        return {"sigmas": even_sigmas(steps), "mu": mu}
+
+    def _to_pixels(self, x_1: Tensor) -> Tensor:
+        # The autoencoder is one of videos: an image is its first frame.
+        mean, std = self._latent_statistics()
+        latents = (x_1 * std.to(x_1) + mean.to(x_1)).to(self.pipeline.vae.dtype)
+        return self.pipeline.vae.decode(latents[:, :, None], return_dict=False)[0][:, :, 0]
+
+    def _to_latents(self, pixels: Tensor) -> Tensor:
+        mean, std = self._latent_statistics()
+        latents = self.pipeline.vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0].float()
+        return (latents - mean.to(latents)) / std.to(latents)
+
+    def _latent_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the latents' channels, [channels, 1, 1] each."""
+        config = self.pipeline.vae.config
+        return (
+            torch.tensor(config.latents_mean).reshape(-1, 1, 1),
+            torch.tensor(config.latents_std).reshape(-1, 1, 1),
+        )

@@ -1,0 +1,301 @@
+"""Loads a diffusers pipeline as the policy of its family."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adrpo.config import ModelConfig
+from adrpo.embedded.weights import weights_path
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
+from adrpo.flow.models.families.flux import FluxPolicy
+from adrpo.flow.models.families.qwen_image import QwenImagePolicy
+from adrpo.flow.models.families.sana import SanaPolicy
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
+from adrpo.flow.models.families.z_image import ZImagePolicy
+from adrpo.flow.models.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
+from adrpo.flow.models.quantization import quantization_config
+from adrpo.runs.processes import Engine
+
+SUPPORTED: dict[str, type[PipelinePolicy]] = {
+    "FluxPipeline": FluxPolicy,
+    "QwenImagePipeline": QwenImagePolicy,
+    "SanaPipeline": SanaPolicy,
+    "StableDiffusion3Pipeline": StableDiffusion3Policy,
+    "ZImagePipeline": ZImagePolicy,
+}
+"""Name of a diffusers pipeline's class -> its policy."""
+
+INDEX = "model_index.json"
+"""File that names a pipeline's class and parts."""
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the accelerator where there is one, else the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _check_family(name: Any, where: str) -> None:
+    if not isinstance(name, str) or name not in SUPPORTED:
+        raise AdrpoError(
+            f"model.pretrained: expected one of {', '.join(SUPPORTED)}; {where} names {name}; "
+            f"docs/add-a-model.md tells how to add a family"
+        )
+
+
+def _check_weights(folder: Path) -> None:
+    for part in ("transformer", "vae"):
+        if not any((folder / part).glob("*.safetensors*")):
+            raise AdrpoError(
+                f"model.pretrained: {folder / part} holds no weights (*.safetensors); "
+                f"download the model again or name another folder"
+            )
+
+
+@contextmanager
+def naming_the_model(pretrained: str) -> Iterator[None]:
+    """What goes wrong inside with a folder or on the way to the Hub becomes an AdrpoError."""
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        yield
+    except (OSError, HFValidationError, RepositoryNotFoundError) as error:
+        raise AdrpoError(
+            f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
+            f"the Hugging Face Hub; received {pretrained!r}, which can't be loaded: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+
+
+def source_of(model: ModelConfig) -> str | Path:
+    """The folder or Hub id of ``model``."""
+    return weights_path("pipeline") if model.pretrained == "embedded" else model.pretrained
+
+
+def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
+    """Folder and index of a folder or a Hub id; the folder of a Hub id is its snapshot, which
+    holds no more than the index yet."""
+    from huggingface_hub import hf_hub_download
+
+    folder = Path(source)
+    index = folder / INDEX if folder.is_dir() else Path(hf_hub_download(str(source), INDEX))
+    if not index.is_file():
+        raise AdrpoError(
+            f"model.pretrained: expected a folder in diffusers' layout; {folder} has no {INDEX}"
+        )
+    return index.parent, json.loads(index.read_text(encoding="utf-8"))
+
+
+def load_pipeline(
+    source: str | Path, parts: dict[str, Any], model: ModelConfig, *, with_encoders: bool
+) -> Any:
+    """The pipeline on the CPU; without encoders theirs are neither fetched nor read."""
+    from diffusers import DiffusionPipeline
+
+    # The parts that the pipeline does without (a T5 encoder, say), as diffusers wants them.
+    absent: dict[str, Any] = {
+        part: None
+        for part, kind in parts.items()
+        if kind == [None, None] or (part.startswith(ENCODER) and not with_encoders)
+    }
+    return DiffusionPipeline.from_pretrained(
+        source,
+        dtype=getattr(torch, model.dtype),
+        quantization_config=quantization_config(model, parts),
+        **absent,
+    )
+
+
+def load_policy(
+    model: ModelConfig,
+    *,
+    prompt_sets: Sequence[Sequence[str]] | None = None,
+    engine: Engine | None = None,
+) -> PipelinePolicy:
+    """The policy of ``model``, without an adapter.
+
+    ``prompt_sets`` are all that will be encoded, set by set as ``encode`` will be asked for them.
+    With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
+    the device, and the encoders are gone afterwards; where ``model.embedding_cache`` has them all,
+    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay. With an ``engine`` all
+    processes call this together, and each keeps a shard of the transformer.
+
+    Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
+    not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
+    meets quantised or compiled weights, or ZeRO-3 no gradient checkpointing.
+    """
+    if engine is not None:
+        _check_shards(model, engine)
+    source = source_of(model)
+    release = model.encoders == "released" and prompt_sets is not None
+    wanted = list(prompt_sets or ())
+    device = resolve_device(model.device)
+    with naming_the_model(model.pretrained):
+        folder, parts = locate(source)
+        # Before the weights are fetched.
+        _check_family(parts.get("_class_name"), f"{INDEX} of {source}")
+        if Path(source).is_dir():
+            _check_weights(folder)
+        family = SUPPORTED[parts["_class_name"]]
+        embedded = model.pretrained == "embedded"
+        tokens = model.max_sequence_length or (1 if embedded else family.tokens)
+        embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
+        warm = release and _has_all(embeddings, wanted, family)
+        pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
+    for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
+        part.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    policy = as_policy(
+        pipeline,
+        max_sequence_length=tokens,
+        height=model.height,
+        width=model.width,
+        encoder_batch_size=model.encoder_batch_size,
+        embeddings=embeddings,
+        device=device if release or engine else None,  # the transformer is not there yet
+    )
+    if release:
+        for prompts in wanted:
+            policy.encode(prompts)
+        policy.release_encoders()
+        for part in _movable(pipeline, engine):
+            part.to(device)
+    if engine is not None:
+        policy.shard(engine)
+    switch_on(pipeline, model, device)
+    return policy
+
+
+def switch_on(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
+    """Switch on what ``model`` asks of the loaded parts; AdrpoError where they can't."""
+    if model.gradient_checkpointing:
+        pipeline.transformer.enable_gradient_checkpointing()
+    decode_in_parts(pipeline, model)
+    if model.compile:
+        compile_transformer(pipeline.transformer, device)
+
+
+def _check_shards(model: ModelConfig, engine: Engine) -> None:
+    """Raise AdrpoError for what has not been tried with shards, or would undo them."""
+    wanted: dict[str, bool | None] = {"quantization": None, "compile": False}
+    if engine == "ZeRO-3":
+        # Autograd keeps what a layer multiplied by, and ZeRO-3's gathered weights with it.
+        wanted["gradient_checkpointing"] = True
+    for key, expected in wanted.items():
+        if getattr(model, key) != expected:
+            raise AdrpoError(
+                f"model.{key}: expected {json.dumps(expected)} with {engine}; received "
+                f"{json.dumps(getattr(model, key))}"
+            )
+
+
+def _movable(pipeline: Any, engine: Engine | None) -> list[Any]:
+    """What is moved to the device: the pipeline, or all modules of it but the transformer, which
+    an ``engine`` moves."""
+    if engine is None:
+        return [pipeline]
+    return [
+        part
+        for name, part in pipeline.components.items()
+        if isinstance(part, torch.nn.Module) and name != "transformer"
+    ]
+
+
+def compile_transformer(transformer: torch.nn.Module, device: torch.device) -> None:
+    """Compile ``transformer`` in place at its first call; an adapter may be added before that.
+
+    Raises AdrpoError on a CPU without a C++ compiler, which would be missed only then.
+    """
+    from torch.utils.cpp_extension import get_cxx_compiler
+
+    compiler = get_cxx_compiler()
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise AdrpoError(
+            f"model.compile: expected a C++ compiler, which torch.compile needs on a CPU; "
+            f"{compiler} can't be found; install one, name it in CXX, or set model.compile=false"
+        )
+    transformer.compile()
+
+
+def _embeddings(
+    model: ModelConfig,
+    folder: Path,
+    family: type[PipelinePolicy],
+    tokens: int,
+    device: torch.device,
+    *,
+    keep: bool,
+) -> Embeddings:
+    """The embeddings that need not be computed, in memory and in the cache's folder."""
+    if model.embedding_cache is None:
+        return Embeddings(keep=keep)
+    identity = {
+        "model": model.pretrained,
+        "encoders": encoder_identity(folder),
+        "family": family.__name__,
+        "max_sequence_length": tokens,
+        "dtype": model.dtype,
+        "device": device.type,
+        "batch_size": model.encoder_batch_size,
+    }
+    return Embeddings(EmbeddingCache(Path(model.embedding_cache).expanduser(), identity), keep=keep)
+
+
+def _has_all(
+    embeddings: Embeddings, wanted: Sequence[Sequence[str]], family: type[PipelinePolicy]
+) -> bool:
+    needed = [*wanted, *(() if family.distilled else (None,))]
+    # A list: each file that is damaged says so.
+    return all([embeddings.find(prompts) is not None for prompts in needed])
+
+
+def decode_in_parts(pipeline: Any, model: ModelConfig) -> None:
+    """Switch on tiles and slices where ``model`` asks for them.
+
+    Raises AdrpoError where the autoencoder has none.
+    """
+    for key, switch in (("vae_tiling", "enable_tiling"), ("vae_slicing", "enable_slicing")):
+        if not getattr(model, key):
+            continue
+        try:
+            getattr(pipeline.vae, switch)()
+        except (AttributeError, NotImplementedError) as error:
+            raise AdrpoError(
+                f"model.{key}: expected false for {type(pipeline.vae).__name__}, which diffusers "
+                f"does not decode in parts; received true; lower evaluation.batch_size and "
+                f"training.micro_batch_size instead"
+            ) from error
+
+
+def as_policy(
+    pipeline: Any,
+    *,
+    max_sequence_length: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    encoder_batch_size: int | None = None,
+    embeddings: Embeddings | None = None,
+    device: torch.device | None = None,
+) -> PipelinePolicy:
+    """The policy of a loaded ``pipeline``, by its class; arguments as for ``PipelinePolicy``.
+
+    Raises AdrpoError where its class is not supported.
+    """
+    name = type(pipeline).__name__
+    _check_family(name, "the pipeline's class")
+    return SUPPORTED[name](
+        pipeline,
+        max_sequence_length=max_sequence_length,
+        height=height,
+        width=width,
+        encoder_batch_size=encoder_batch_size,
+        embeddings=embeddings,
+        device=device,
+    )

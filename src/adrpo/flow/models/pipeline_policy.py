@@ -1,0 +1,399 @@
+"""What the policies of all families share: guidance, sampling, and the adapter.
+
+``encode`` prompts, ``sample`` x_1 from noise, ``velocity`` at (x_t, t), ``decode`` x_1 to images,
+and ``reference``: the same model with its adapter off, so that no second copy is ever held. A
+family (adrpo/flow/models/families) implements the abstract methods and nothing else.
+"""
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.adapter_file import write_adapter
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.embedding_cache import Embeddings
+from adrpo.flow.models.sharding import SHARD_BY
+from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
+from adrpo.flow.path.samplers import SOLVERS, guided
+from adrpo.runs.processes import Engine
+
+if TYPE_CHECKING:
+    from adrpo.config import AdapterConfig, SamplingConfig
+
+ADAPTER = "default"
+ENCODER = "text_encoder"
+"""How the names of a pipeline's text encoders begin."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Sizes of a family's latents and images.
+
+    ``channels`` of a latent; ``factor``, pixels a latent's side; ``multiple``, of which an image's
+    height and width must be, in pixels; ``default``, the side of its images where none is named.
+    """
+
+    channels: int
+    factor: int
+    multiple: int
+    default: int
+
+
+class PipelinePolicy(ABC):
+    """A diffusers text-to-image pipeline as a policy; the trainable part is a LoRA adapter.
+
+    The base weights are frozen in the pipeline's dtype; the adapter is float32. Text encoders
+    and autoencoder are used as they are. A scheduler of another solver of the same flow is
+    exchanged for the Euler one (``flow_scheduler``), in the pipeline as well.
+
+    Args:
+        pipeline: of the family's class.
+        max_sequence_length: tokens of a prompt; None is the number of the pipeline's own call.
+        height: of the images in pixels; None is the model's own.
+        width: of the images in pixels; None is the model's own.
+        encoder_batch_size: prompts that are encoded at once; None is all of a set.
+        embeddings: sets of prompts that need not be encoded again; None has none.
+        device: where it will run; None is where the transformer is.
+
+    Raises:
+        AdrpoError: a size that the model can't draw, or too few tokens to hold a prompt.
+    """
+
+    guide: ClassVar[Callable[[Tensor, Tensor, float], Tensor]] = staticmethod(guided)
+    """(v_cond, v_uncond, scale) -> v of classifier-free guidance."""
+
+    lora_targets: ClassVar[tuple[str, ...]]
+    """Endings of the names of the attention's linear layers: what ``adapter.target_modules`` is
+    usually set to."""
+
+    tokens: ClassVar[int]
+    """``max_sequence_length`` of the pipeline's own call."""
+
+    fewest_tokens: ClassVar[int]
+    """Below it the model would not see the prompt."""
+
+    distilled: ClassVar[bool] = False
+    """Whether the guidance scale is an input of the network: nothing is encoded in the prompt's
+    place then."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        max_sequence_length: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        encoder_batch_size: int | None = None,
+        embeddings: Embeddings | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.pipeline = pipeline
+        self._device = device
+        self._embeddings = embeddings or Embeddings()
+        self.encoder_batch_size = encoder_batch_size
+        self._dpm = pipeline.scheduler if solves_by_dpm(pipeline.scheduler) else None
+        pipeline.scheduler = flow_scheduler(pipeline.scheduler)
+        self.max_sequence_length = max_sequence_length or self.tokens
+        self.geometry = self._geometry()
+        self.height = height or self.geometry.default
+        self.width = width or self.geometry.default
+        self._check_sizes()
+        self.model_calls = 0
+        self._adapted = False
+        self._shards: Any = None
+        for module in pipeline.components.values():
+            if isinstance(module, nn.Module):
+                module.requires_grad_(False).eval()
+        self._unconditional = self._nothing()
+
+    def _check_sizes(self) -> None:
+        name, multiple = type(self.pipeline).__name__, self.geometry.multiple
+        for side in ("height", "width"):
+            if getattr(self, side) % multiple:
+                raise AdrpoError(
+                    f"model.{side}: expected a multiple of {multiple} pixels for {name}; "
+                    f"received {getattr(self, side)}"
+                )
+        if self.max_sequence_length < self.fewest_tokens:
+            raise AdrpoError(
+                f"model.max_sequence_length: expected at least {self.fewest_tokens} for {name}, "
+                f"which would not see the prompt otherwise; received {self.max_sequence_length}; "
+                f"the pipeline's own number is {self.tokens}"
+            )
+
+    @abstractmethod
+    def _geometry(self) -> Geometry:
+        """Sizes, from the configurations of transformer and autoencoder."""
+
+    @abstractmethod
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        """Conditioning of ``prompts`` as the pipeline's call computes it."""
+
+    @abstractmethod
+    def _encode_nothing(self) -> Conditioning | None:
+        """One row: what the pipeline's call puts in the prompt's place for classifier-free
+        guidance. None is a guidance-distilled model, whose scale is an input of the network."""
+
+    @abstractmethod
+    def _predict(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        """One evaluation of the transformer, in the paper's time and sign, in its own dtype;
+        ``guidance_scale`` is for distilled models only."""
+
+    @abstractmethod
+    def _schedule(self, steps: int) -> dict[str, Any]:
+        """Arguments of ``path.time_grid`` as the pipeline's call chooses them."""
+
+    @abstractmethod
+    def _to_pixels(self, x_1: Tensor) -> Tensor:
+        """Pixels [batch, 3, height, width] in [-1, 1] of latents."""
+
+    @abstractmethod
+    def _to_latents(self, pixels: Tensor) -> Tensor:
+        """Latents of pixels, float32: the inverse of ``_to_pixels`` but for what the autoencoder
+        loses."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._device or self.pipeline.transformer.device
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor.
+
+        It is this one for all families, also for those whose transformer takes 2x2 patches of it
+        as tokens (FLUX, Qwen-Image): x_0 ~ N(0, 1) of this shape is what the pipeline itself draws
+        from a generator, before it packs it.
+        """
+        factor = self.geometry.factor
+        return (self.geometry.channels, self.height // factor, self.width // factor)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """Conditioning of ``prompts``, encoded once and kept by the caller.
+
+        Raises AdrpoError where the text encoders are released and a prompt was never encoded.
+        """
+        found = self._embeddings.find(prompts)
+        if found is None and not self.encoders:
+            found = self._embeddings.assemble(prompts)
+            if found is None:
+                raise AdrpoError(
+                    f"model.encoders: expected prompts that were encoded before the text encoders "
+                    f"were released; received others, such as {prompts[-1:]}; "
+                    f"set model.encoders=resident"
+                )
+        elif found is None:
+            size = self.encoder_batch_size or max(len(prompts), 1)
+            # Lists of their own: ZImagePipeline writes its chat template into what it is given.
+            chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
+            parts = [self._encode(chunk) for chunk in chunks]
+            found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            self._embeddings.add(prompts, found)
+        return found.to(self.device)
+
+    @torch.no_grad()
+    def _nothing(self) -> Conditioning | None:
+        """What stands for no prompt: found, or encoded."""
+        if self.distilled:
+            return self._encode_nothing()
+        found = self._embeddings.find(None)
+        if found is None:
+            found = self._encode_nothing()
+            assert found is not None, "a model without classifier-free guidance is distilled"
+            self._embeddings.add(None, found)
+        return found.to(self.device)
+
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """The pipeline's text encoders by name, those that are there."""
+        return text_encoders(self.pipeline)
+
+    def release_encoders(self) -> None:
+        """Take the text encoders out of the pipeline and free their memory."""
+        for name in self.encoders:
+            setattr(self.pipeline, name, None)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def velocity(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
+    ) -> Tensor:
+        """v(x_t, t, c) in float32: [batch, *latent_shape], with ``t`` [batch] in [0, 1].
+
+        ``guidance_scale`` is w of v_uncond + w (v_cond - v_uncond): other than 1 it doubles the
+        batch with the empty prompt. A guidance-distilled model takes it as an input instead, 1
+        included, and its batch is never doubled.
+        """
+        if self._unconditional is None or guidance_scale == 1.0:
+            return self._evaluate(x_t, t, conditioning, guidance_scale)
+        nobody = self._unconditional.select(torch.zeros(len(x_t), dtype=torch.long))
+        both = Conditioning.cat([nobody, conditioning])
+        v_uncond, v_cond = self._evaluate(
+            torch.cat([x_t, x_t]), torch.cat([t, t]), both, guidance_scale
+        ).chunk(2)
+        return type(self).guide(v_cond, v_uncond, guidance_scale)
+
+    def _evaluate(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
+    ) -> Tensor:
+        self.model_calls += len(x_t)
+        x_t = x_t.to(self.pipeline.transformer.dtype)
+        return self._predict(x_t, t, conditioning, guidance_scale).float()
+
+    def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
+        """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call.
+
+        With the solver ``dpmpp_2m`` these are the times of the DPM-Solver that a model's files
+        name, where they name one.
+        """
+        told = iter(())
+        if sampling.solver == "dpmpp_2m" and self._dpm is not None:
+            times, rounded = dpm_time_grid(self._dpm, sampling.steps)
+            told = iter(rounded.to(self.device))
+        else:
+            times = self.time_grid(sampling.steps)
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            t = next(told, t).expand(len(x))
+            return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
+
+        # What an engine gathers in inference mode it could not gather again outside.
+        with torch.inference_mode() if self._shards is None else torch.no_grad():
+            return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
+
+    def time_grid(self, steps: int) -> Tensor:
+        """The scheduler's own times, [steps + 1], from 0 to 1."""
+        return time_grid(self.pipeline.scheduler, steps, **self._schedule(steps))
+
+    @torch.inference_mode()
+    def decode(self, x_1: Tensor) -> list[Image.Image]:
+        """Images of latents ``x_1`` [batch, *latent_shape]."""
+        pixels = self._to_pixels(x_1)
+        return self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Latents x_1 of ``images``, [batch, *latent_shape]: the mode of the autoencoder's
+        posterior, scaled as the transformer reads it. ``decode`` is its inverse but for what the
+        autoencoder loses.
+
+        Raises AdrpoError for an image of another size than ``width`` x ``height``.
+        """
+        # The image processor would scale it, whatever its proportions.
+        wrong = next((i.size for i in images if i.size != (self.width, self.height)), None)
+        if wrong is not None:
+            raise AdrpoError(
+                f"encode_images: expected images of {self.width}x{self.height} pixels; received "
+                f"{wrong[0]}x{wrong[1]}; crop and scale them"
+            )
+        pixels = self.pipeline.image_processor.preprocess(
+            list(images), height=self.height, width=self.width
+        )
+        return self._to_latents(pixels.to(self.device, self.pipeline.vae.dtype))
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """The frozen reference: the adapter is off inside, and as it was afterwards."""
+        if not self._adapted:  # diffusers refuses to switch off what isn't there
+            yield
+            return
+        self.pipeline.transformer.disable_adapters()
+        try:
+            yield
+        finally:
+            self.pipeline.transformer.enable_adapters()
+
+    def add_adapter(self, adapter: "AdapterConfig") -> None:
+        """Add a new LoRA adapter: A Gaussian, B zero, so the policy starts as the reference.
+
+        Draws from torch's global generator.
+        """
+        from peft import LoraConfig
+
+        transformer = self.pipeline.transformer
+        targets = adapter.target_modules or self.lora_targets
+        try:
+            transformer.add_adapter(
+                LoraConfig(
+                    r=adapter.rank,
+                    # PEFT divides by the rank, and takes any number in spite of its hint.
+                    lora_alpha=adapter.alpha,  # pyright: ignore[reportArgumentType]
+                    init_lora_weights="gaussian",
+                    target_modules=list(targets),
+                ),
+                adapter_name=ADAPTER,
+            )
+        except ValueError as error:
+            raise AdrpoError(
+                f"adapter.target_modules: expected names of linear layers of the transformer, "
+                f"such as {', '.join(self.lora_targets)}; "
+                f"received {list(targets)}: {str(error).splitlines()[0]}"
+            ) from error
+        self._adapted = True
+        for parameter in self.adapter_parameters():
+            parameter.data = parameter.data.float()
+
+    def shard(self, engine: Engine) -> None:
+        """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
+
+        To be called by all processes, before ``add_adapter``.
+        """
+        self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
+
+    def load_adapter(self, folder: Path) -> None:
+        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.
+
+        Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
+        """
+        state, metadata = self.pipeline.lora_state_dict(folder, return_lora_metadata=True)
+        others = sorted({key.split(".")[0] for key in state} - {"transformer"})
+        if others:
+            raise AdrpoError(
+                f"{folder}: expected an adapter of the transformer alone; received one of "
+                f"{', '.join(others)} as well; load it with the pipeline's load_lora_weights"
+            )
+        # load_lora_weights would warn that the text encoders have no adapter.
+        self.pipeline.transformer.load_lora_adapter(
+            state, adapter_name=ADAPTER, metadata=metadata, _pipeline=self.pipeline
+        )
+        self._adapted = True
+
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters, in a fixed order."""
+        return [p for p in self.pipeline.transformer.parameters() if p.requires_grad]
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        from peft import get_peft_model_state_dict
+
+        return get_peft_model_state_dict(self.pipeline.transformer, adapter_name=ADAPTER)
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(self.pipeline.transformer, state, adapter_name=ADAPTER)
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it."""
+        metadata = self.pipeline.transformer.peft_config[ADAPTER].to_dict()
+        write_adapter(folder, self.pipeline, self.adapter_state(), metadata)
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """A pipeline's text encoders by name, those that are there."""
+    return {
+        name: part
+        for name, part in pipeline.components.items()
+        if name.startswith(ENCODER) and isinstance(part, nn.Module)
+    }

@@ -1,0 +1,189 @@
+"""Draws with any text-to-image pipeline of diffusers, trained here or not.
+
+What ``adrpo sample`` and ``adrpo evaluate`` use for a pipeline of no supported family: it is asked
+by its own call alone, so that it needs no velocity, and can't be trained.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adrpo.config import ModelConfig
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.loading import (
+    INDEX,
+    SUPPORTED,
+    decode_in_parts,
+    load_pipeline,
+    load_policy,
+    locate,
+    naming_the_model,
+    resolve_device,
+    source_of,
+)
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.runs.seeding import generator
+
+if TYPE_CHECKING:
+    from adrpo.config import SamplingConfig
+
+ASKED = ("prompt", "num_inference_steps", "guidance_scale", "generator")
+"""Arguments that a pipeline's call must take."""
+
+OPTIONAL = ("height", "width", "max_sequence_length")
+"""Arguments that it must take where the key of ``model`` is set."""
+
+SEED_NUMBERS = 2
+"""Numbers of an x_0: the 64 bits that seed the generator of the pipeline's own noise."""
+
+
+class PipelineSampler:
+    """A pipeline as what draws: ``encode`` prompts, ``sample`` from noise, ``decode`` to images.
+
+    The verbs are those of a policy (adrpo/flow/models/protocol.py), so that what evaluates a policy
+    evaluates this. But only the pipeline knows its noise, its solver and its latents: x_0
+    [batch, SEED_NUMBERS] seeds a generator for each image, ``sample`` is the pipeline's own call
+    with them, and x_1 holds finished pixels, uint8 [batch, height, width, 3]. An image depends on
+    its prompt and its x_0, not on what else is drawn.
+
+    Args:
+        pipeline: of a class that ``check_call`` accepts.
+        arguments: of its call, the same for all images.
+    """
+
+    latent_shape = (SEED_NUMBERS,)
+
+    def __init__(self, pipeline: Any, **arguments: Any) -> None:
+        self.pipeline = pipeline
+        self._arguments = arguments
+        self._prompts: list[str] = []
+        self._adapted = False
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipeline.device
+
+    def encode(self, prompts: Sequence[str]) -> Conditioning:
+        """A record of ``prompts``, which the pipeline encodes anew in each call."""
+        first = len(self._prompts)
+        self._prompts += prompts
+        return Conditioning(prompt=torch.arange(first, first + len(prompts)))
+
+    @torch.inference_mode()
+    def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
+        """Pixels by the pipeline's own call and scheduler.
+
+        Raises AdrpoError where ``sampling`` asks for another solver than the default.
+        """
+        if sampling.solver != "euler":
+            raise AdrpoError(
+                f"sampling.solver: expected euler for {type(self.pipeline).__name__}, which draws "
+                f"by its own scheduler; received {sampling.solver}"
+            )
+        images = self.pipeline(
+            prompt=[self._prompts[place] for place in conditioning.prompt.tolist()],
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance_scale,
+            generator=[noise_generator(seeds) for seeds in x_0],
+            **self._arguments,
+        ).images
+        return torch.stack([torch.from_numpy(np.array(image.convert("RGB"))) for image in images])
+
+    def decode(self, x_1: Tensor) -> list[Image.Image]:
+        return [Image.fromarray(pixels.numpy()) for pixels in x_1]
+
+    def load_adapter(self, folder: Path) -> None:
+        """Load a LoRA adapter as ``pipeline.load_lora_weights`` does.
+
+        Raises AdrpoError where diffusers loads none into this pipeline.
+        """
+        if not hasattr(self.pipeline, "load_lora_weights"):
+            raise AdrpoError(
+                f"--lora: expected a pipeline that diffusers loads LoRA into; received "
+                f"{type(self.pipeline).__name__}; leave --lora out"
+            )
+        self.pipeline.load_lora_weights(folder)
+        self._adapted = True
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """The pipeline without its adapter."""
+        if not self._adapted:
+            yield
+            return
+        self.pipeline.disable_lora()
+        try:
+            yield
+        finally:
+            self.pipeline.enable_lora()
+
+
+def noise_generator(x_0: Tensor) -> torch.Generator:
+    """The generator that the numbers [SEED_NUMBERS] of one image seed; on the CPU, so that an
+    image has the same noise on every device."""
+    return generator(0, "pipeline", *x_0.float().view(torch.int32).tolist())
+
+
+def load_sampler(
+    model: ModelConfig, *, prompt_sets: Sequence[Sequence[str]]
+) -> PipelinePolicy | PipelineSampler:
+    """What draws with ``model``: the policy of its family, or its pipeline's own call.
+
+    ``prompt_sets`` as for :func:`~adrpo.flow.models.loading.load_policy`. The pipeline of no family
+    keeps its text encoders whatever ``model.encoders`` says, and caches no embeddings.
+
+    Raises AdrpoError where the folder is no pipeline, or one that draws no images from prompts.
+    """
+    source = source_of(model)
+    with naming_the_model(model.pretrained):
+        _, parts = locate(source)
+    if parts.get("_class_name") in SUPPORTED:
+        return load_policy(model, prompt_sets=prompt_sets)
+    settings = {key: getattr(model, key) for key in OPTIONAL}
+    arguments = {key: value for key, value in settings.items() if value is not None}
+    # Before the weights are fetched.
+    check_call(_pipeline_class(parts.get("_class_name"), f"{INDEX} of {source}"), arguments)
+    with naming_the_model(model.pretrained):
+        pipeline = load_pipeline(source, parts, model, with_encoders=True)
+    pipeline.to(resolve_device(model.device))
+    pipeline.set_progress_bar_config(disable=True)
+    decode_in_parts(pipeline, model)
+    return PipelineSampler(pipeline, **arguments)
+
+
+def _pipeline_class(name: Any, where: str) -> type:
+    import diffusers
+
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.DiffusionPipeline):
+        raise AdrpoError(
+            f"model.pretrained: expected a pipeline of diffusers {diffusers.__version__}; {where} "
+            f"names {name}, which it does not have; update diffusers, or name another model"
+        )
+    return kind
+
+
+def check_call(kind: type, arguments: Iterable[str]) -> None:
+    """Raise AdrpoError where the call of a pipeline's class lacks one of ``ASKED``, or one of
+    ``arguments``, keys of ``model`` that are set."""
+    taken = inspect.signature(kind.__call__).parameters
+    missing = [name for name in ASKED if name not in taken]
+    if missing:
+        raise AdrpoError(
+            f"model.pretrained: expected a text-to-image pipeline, whose call takes "
+            f"{', '.join(ASKED)}; received {kind.__name__}, whose call lacks "
+            f"{', '.join(missing)}; name another model"
+        )
+    for name in arguments:
+        if name not in taken:
+            raise AdrpoError(
+                f"model.{name}: expected null for {kind.__name__}, whose call takes no {name}"
+            )

@@ -1,0 +1,1 @@
+"""Trainers: the loop, and what a step of each method is."""

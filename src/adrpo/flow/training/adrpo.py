@@ -1,0 +1,115 @@
+"""ADRPO and its relatives for flow-matching text-to-image models: one readable step."""
+
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from adrpo.config import FlowConfig
+from adrpo.flow.methods import build_method
+from adrpo.flow.path.path_samples import sample_path
+from adrpo.flow.training.anchors import build_anchor
+from adrpo.flow.training.online import OnlineLoop, weight_columns
+from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.flow.training.update import accumulate_gradient
+from adrpo.rewards.base import Reward
+from adrpo.runs.seeding import generator
+
+
+class FlowTrainer(OnlineLoop):
+    """Fine-tunes a flow-matching model online: sample, score, weigh, update.
+
+    Each step samples ``samples_per_prompt`` images for each of ``prompts_per_step`` prompts from
+    the current policy, scores them, takes A = R - mean of the prompt's rewards, clips it, and
+    makes one optimizer step on the mean over the samples of
+
+        A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2          (eq. 6, Algorithm 1)
+
+    at ``timesteps_per_sample`` times for each sample (arXiv 2510.18053). v_ref is the same model
+    with the adapter off, or with a moving average of the adapter (``algorithm.anchor``). Other
+    methods of the same form weigh the two terms otherwise (``algorithm.method``).
+
+    Args:
+        config: the resolved configuration.
+        reward: a callable that replaces the configuration's reward.
+    """
+
+    shardable = True
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        super().__init__(config, reward=reward)
+        self.method = build_method(config.algorithm)
+        self.anchor = build_anchor(config.algorithm, self.policy)
+
+    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+        """One step of Algorithm 1; see ``TrainingLoop.step``."""
+        training = self.config.training
+        stopwatch = Stopwatch(self.device)
+        calls = self.policy.model_calls
+        prompt_index, groups = self.chosen_prompts(step)
+        own = self.share.of
+        with stopwatch.part("sampling"):
+            x_1, images = self._sample(step, own(prompt_index), fallback)
+        with stopwatch.part("scoring"):
+            result = self.scored(images, prompt_index, step, fallback)
+        weights = self.method.weigh(result.total, groups)
+        points = training.timesteps_per_sample
+        path = sample_path(
+            x_1,
+            generator(training.seed, "path", step),
+            timesteps=points,
+            sampling=training.timestep_sampling,
+            share=self.share,
+        )
+        losses = accumulate_gradient(
+            self.policy,
+            self.anchor,
+            path,
+            self.conditioning.select(own(prompt_index).repeat_interleave(points)),
+            self.method,
+            weight=own(weights.weight).repeat_interleave(points).to(self.device),
+            beta=own(weights.beta).repeat_interleave(points).to(self.device),
+            micro_batch=training.micro_batch_size,
+            guidance_scale=training.guidance_scale,
+            stopwatch=stopwatch,
+            processes=self.processes,
+        )
+        with stopwatch.part("policy"):
+            grad_norm = self.apply_gradient(step, losses.loss, fallback)
+            self.anchor.update()
+            self.method.observe(losses.divergence)
+            self.follow()
+        return {
+            "step": step,
+            **self.reward_columns(result, weights.advantages),
+            **weight_columns(weights, result.total.isfinite()),
+            "divergence": losses.divergence,
+            "loss": losses.loss,
+            "grad_norm": grad_norm,
+            "reference_rows": losses.reference_rows,
+            **self.cost_columns(len(result.total), calls, stopwatch),
+        }
+
+    def _sample(
+        self, step: int, prompt_index: Tensor, fallback: str
+    ) -> tuple[Tensor, list[Image.Image]]:
+        """x_1 from the current policy for each of ``prompt_index``, in micro-batches, and the
+        images."""
+        x_0 = self.rollout_noise(step)
+        parts, images = [], []
+        for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
+            conditioning = self.conditioning.select(prompt_index[rows])
+            x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
+            self.check_samples(x_1, step, fallback)
+            images += self.policy.decode(x_1)
+            parts.append(x_1)
+        # A clone made outside inference mode, since autograd refuses inference tensors.
+        return torch.cat(parts).clone(), images
+
+    def trainer_state(self) -> dict[str, Any]:
+        return {"anchor": self.anchor.state(), "method": self.method.state()}
+
+    def load_trainer_state(self, state: dict[str, Any]) -> None:
+        self.anchor.load_state(state["anchor"])
+        self.method.load_state(state["method"])

@@ -1,0 +1,144 @@
+"""Diffusion-DPO on flow matching: offline, from pairs of images."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adrpo.config import DpoConfig, FlowConfig
+from adrpo.core import velocity_divergence
+from adrpo.core.preferences import flow_dpo_objective
+from adrpo.flow.path.convention import interpolate, target_velocity
+from adrpo.flow.path.draws import prompt_order
+from adrpo.flow.path.path_samples import PathSamples, sample_times
+from adrpo.flow.training.loop import TrainingLoop
+from adrpo.flow.training.pairs import check_images, draw_pairs, load_latents, read_pairs
+from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.rewards.base import Reward
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.seeding import generator
+
+
+class DPOTrainer(TrainingLoop):
+    """Diffusion-DPO (Wallace et al., arXiv 2311.12908) with the velocity error of flow matching.
+
+    A step takes ``prompts_per_step`` x ``samples_per_prompt`` / 2 pairs, both images of a pair at
+    the same ``timesteps_per_sample`` points (t, x_0), and minimises ``flow_dpo_objective``. The
+    pairs are those of ``algorithm.pairs``, or the frozen base's own, drawn once at the start and
+    labelled by the reward; nothing is sampled afterwards.
+    """
+
+    settings: DpoConfig
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        super().__init__(config, reward=reward)
+        assert isinstance(config.algorithm, DpoConfig)
+        self.settings = config.algorithm
+        training = config.training
+        self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
+        points = self.pairs_per_step * training.timesteps_per_sample
+        self.share = self.processes.share(points, "points of the pairs of a step")
+
+    def prompt_sets(self) -> list[list[str]]:
+        """Those of any run, and the prompts of the pairs that are named."""
+        assert isinstance(self.config.algorithm, DpoConfig)
+        if self.config.algorithm.pairs is None:
+            return super().prompt_sets()
+        pairs = read_pairs(Path(self.config.algorithm.pairs))
+        return [*super().prompt_sets(), list(dict.fromkeys(pair.prompt for pair in pairs))]
+
+    def prepare(self, run: RunDirectory) -> None:
+        """Draw the pairs where none are named, and read them."""
+        training = self.config.training
+        folder = run.path / "pairs" if self.settings.pairs is None else Path(self.settings.pairs)
+        if self.settings.pairs is None:
+            draw_pairs(
+                folder,
+                self.policy,
+                self.reward,
+                self.prompts[: self.settings.pairs_prompts],
+                self.settings,
+                self.config.sampling,
+                seed=training.seed,
+                processes=self.processes,
+            )
+        pairs = read_pairs(folder)
+        # All of them in each process: an error in one alone would leave the others waiting.
+        check_images(pairs, self.policy)
+        texts = list(dict.fromkeys(pair.prompt for pair in pairs))
+        self.pair_conditioning = self.policy.encode(texts)
+        self.pair_prompt = torch.tensor([texts.index(pair.prompt) for pair in pairs])
+        own = self.processes.share(len(pairs), "pairs")
+        self.chosen, self.rejected = (
+            self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)
+        )
+
+    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+        """One update from stored pairs; see ``TrainingLoop.step``."""
+        training = self.config.training
+        stopwatch = Stopwatch(self.device)
+        calls = self.policy.model_calls
+        per_step = self.pairs_per_step
+        order = prompt_order(step, prompts=len(self.chosen), per_step=per_step, seed=training.seed)
+        points = training.timesteps_per_sample
+        index = torch.tensor(order).repeat_interleave(points)
+        draws = generator(training.seed, "path", step)
+        t = sample_times(len(index), draws, timesteps=points, sampling=training.timestep_sampling)
+        x_0 = torch.randn((len(index), *self.policy.latent_shape), generator=draws)
+        sums = torch.zeros(4)
+        # A pair is two rows of a micro-batch.
+        own = self.share.of(torch.arange(len(index)))
+        for rows in own.split(max(training.micro_batch_size // 2, 1)):
+            sums += self._backpropagate(index[rows], t[rows], x_0[rows], len(index), stopwatch)
+        sums = torch.stack(self.processes.gather(sums)).sum(0)
+        loss, margin, right, distance = (sums / len(index)).tolist()
+        with stopwatch.part("policy"):
+            grad_norm = self.apply_gradient(step, loss, fallback)
+            self.follow()
+        timings = stopwatch.row()
+        return {
+            "step": step,
+            "wall_seconds": self.seconds(),
+            "divergence": distance,
+            "loss": loss,
+            "margin": margin,
+            "pair_accuracy": right,
+            "grad_norm": grad_norm,
+            "learning_rate": self.schedule.get_last_lr()[0],
+            "samples": 2 * per_step,
+            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls)),
+            "samples_per_second": 2 * per_step / timings["seconds_step"],
+            **timings,
+        }
+
+    def _backpropagate(
+        self, index: Tensor, t: Tensor, x_0: Tensor, total: int, stopwatch: Stopwatch
+    ) -> Tensor:
+        """Gradient of the pairs ``index`` at (``t``, ``x_0``); sums of loss, margin, pairs in the
+        right order, and |v - v_ref|^2."""
+        x_1 = torch.cat([self.chosen[index], self.rejected[index]])
+        noise, times = torch.cat([x_0, x_0]), torch.cat([t, t])
+        path = PathSamples(
+            t=times.to(self.device),
+            x_t=interpolate(noise, x_1, times).to(self.device),
+            u_t=target_velocity(noise, x_1).to(self.device),
+        )
+        conditioning = self.pair_conditioning.select(self.pair_prompt[torch.cat([index, index])])
+        guidance = self.config.training.guidance_scale
+
+        def velocity() -> Tensor:
+            return self.policy.velocity(path.x_t, path.t, conditioning, guidance_scale=guidance)
+
+        with stopwatch.part("reference"), torch.no_grad(), self.policy.reference():
+            v_ref = velocity()
+        with stopwatch.part("policy"):
+            v = velocity()
+            errors = velocity_divergence(v, path.u_t).chunk(2)
+            ref_errors = velocity_divergence(v_ref, path.u_t).chunk(2)
+            loss = flow_dpo_objective(*errors, *ref_errors, beta=self.settings.beta)
+            (loss.sum() / total).backward()
+        margin = (ref_errors[0] - errors[0] - (ref_errors[1] - errors[1])).detach()
+        distance = velocity_divergence(v.detach(), v_ref).view(2, -1).mean(0)
+        columns = (loss.detach(), margin, (margin > 0).float(), distance)
+        return torch.stack([column.sum().cpu() for column in columns])

@@ -1,0 +1,188 @@
+"""Flow-GRPO: the clipped policy gradient on the Gaussian steps of a stochastic sampler."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adrpo.config import FlowConfig, FlowGrpoConfig
+from adrpo.core import clip_advantages, group_advantages
+from adrpo.core.preferences import clipped_surrogate
+from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
+from adrpo.flow.training.online import OnlineLoop
+from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.rewards.base import Reward
+from adrpo.runs.seeding import generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisySteps:
+    """The noisy steps of all samples, one row each, sample after sample.
+
+    ``x``, ``x_next`` [rows, *latent_shape]; ``t``, ``t_next``, ``log_prob`` [rows]; ``prompt``
+    [rows] points into the training prompts.
+    """
+
+    x: Tensor
+    x_next: Tensor
+    t: Tensor
+    t_next: Tensor
+    log_prob: Tensor
+    prompt: Tensor
+
+
+class FlowGRPOTrainer(OnlineLoop):
+    """Flow-GRPO (Liu et al., arXiv 2505.05470): of each step the samples are drawn by an SDE, and
+
+        L = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(p_theta || p_ref)
+
+    is minimised over its noisy steps, in ``updates_per_step`` optimizer steps over the parts of
+    the batch. r is the ratio of the step's Gaussian densities, log p a mean over elements.
+    """
+
+    settings: FlowGrpoConfig
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        super().__init__(config, reward=reward)
+        assert isinstance(config.algorithm, FlowGrpoConfig)
+        self.settings = config.algorithm
+        self.times = self.policy.time_grid(config.sampling.steps)
+
+    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+        """One rollout and its updates; see ``TrainingLoop.step``."""
+        stopwatch = Stopwatch(self.device)
+        calls = self.policy.model_calls
+        prompt_index, groups = self.chosen_prompts(step)
+        with stopwatch.part("sampling"):
+            steps, images = self._sample(step, self.share.of(prompt_index), fallback)
+        with stopwatch.part("scoring"):
+            result = self.scored(images, prompt_index, step, fallback)
+        raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
+        bound = self.settings.advantage_clip
+        advantages = clip_advantages(raw, low=-bound, high=bound)
+        noisy = len(self.times) - 2
+        weight = self.share.of(advantages).repeat_interleave(noisy).to(self.device)
+        # Whole samples, in a random order, so that no update sees one prompt only.
+        order = torch.randperm(
+            len(groups), generator=generator(self.config.training.seed, "updates", step)
+        )
+        parts = order.chunk(self.settings.updates_per_step)
+        sums = torch.zeros(4)
+        norms = []
+        for part in parts:
+            own = part[(part >= self.share.start) & (part < self.share.stop)] - self.share.start
+            rows = (own[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
+            sums += self._update(steps, weight, rows, len(part) * noisy, stopwatch)
+            with stopwatch.part("policy"):
+                norms.append(self.apply_gradient(step, float(sums[0]), fallback))
+        self.follow()
+        loss, kl, distance, clipped = (sums / (len(groups) * noisy)).tolist()
+        scored = result.total.isfinite()
+        return {
+            "step": step,
+            **self.reward_columns(result, raw),
+            "advantage_clipped_fraction": float((raw.abs() > bound)[scored].float().mean()),
+            "divergence": distance,
+            "kl": kl,
+            "ratio_clipped_fraction": clipped,
+            "loss": loss,
+            "grad_norm": sum(norms) / len(norms),
+            **self.cost_columns(len(groups), calls, stopwatch),
+        }
+
+    def _sample(
+        self, step: int, prompt_index: Tensor, fallback: str
+    ) -> tuple[NoisySteps, list[Any]]:
+        """The noisy steps of this process's trajectories, and the images they end in."""
+        training = self.config.training
+        x_0 = self.rollout_noise(step)
+        draws = torch.randn(
+            (len(self.times) - 2, self.share.total, *x_0.shape[1:]),
+            generator=generator(training.seed, "sde", step),
+        )[:, self.share.start : self.share.stop]
+        parts, images = [], []
+        for rows in torch.arange(len(prompt_index)).split(training.micro_batch_size):
+            conditioning = self.conditioning.select(prompt_index[rows])
+
+            def velocity(x: Tensor, t: Tensor, conditioning: Any = conditioning) -> Tensor:
+                guidance = self.config.sampling.guidance_scale
+                return self.policy.velocity(x, t, conditioning, guidance_scale=guidance)
+
+            part = simulate(
+                velocity,
+                x_0[rows].to(self.device),
+                self.times,
+                noise_level=self.settings.noise_level,
+                noise=lambda index, rows=rows: draws[index, rows],
+            )
+            self.check_samples(part.points[-1], step, fallback)
+            images += self.policy.decode(part.points[-1])
+            parts.append(part)
+        points = torch.cat([part.points for part in parts], dim=1).transpose(0, 1)
+        log_probs = torch.cat([part.log_probs for part in parts], dim=1).T
+        count, noisy = log_probs.shape
+        times = self.times.to(self.device).expand(count, -1)
+        return (
+            NoisySteps(
+                x=points[:, :noisy].flatten(0, 1),
+                x_next=points[:, 1 : noisy + 1].flatten(0, 1),
+                t=times[:, :noisy].flatten(),
+                t_next=times[:, 1 : noisy + 1].flatten(),
+                log_prob=log_probs.flatten(),
+                prompt=prompt_index.repeat_interleave(noisy),
+            ),
+            images,
+        )
+
+    def _update(
+        self,
+        steps: NoisySteps,
+        advantages: Tensor,
+        rows: Tensor,
+        total: int,
+        stopwatch: Stopwatch,
+    ) -> Tensor:
+        """Backpropagate the mean loss over ``total`` rows, of which this process has ``rows``; the
+        sums of loss, KL, |v - v_ref|^2 and clipping over all of them."""
+        sums = torch.zeros(4)
+        # An empty tensor splits into one empty part, which the model can't take.
+        for part in rows.split(self.config.training.micro_batch_size) if len(rows) else ():
+            with stopwatch.part("reference"), torch.no_grad(), self.policy.reference():
+                v_ref = self._velocity(steps, part)
+            with stopwatch.part("policy"):
+                v = self._velocity(steps, part)
+                mean, std = self._step_distribution(steps, part, v)
+                mean_ref, _ = self._step_distribution(steps, part, v_ref)
+                log_ratio = gaussian_log_prob(steps.x_next[part], mean, std) - steps.log_prob[part]
+                surrogate = clipped_surrogate(
+                    log_ratio, advantages[part], clip_range=self.settings.clip_range
+                )
+                kl = gaussian_kl(mean, mean_ref, std)
+                loss = surrogate + self.settings.beta * kl
+                (loss.sum() / total).backward()
+            outside = (log_ratio.detach().exp() - 1).abs() > self.settings.clip_range
+            distance = (v.detach() - v_ref).square().flatten(1).mean(1)
+            columns = (loss.detach(), kl.detach(), distance, outside.float())
+            sums += torch.stack([column.sum().cpu() for column in columns])
+        return torch.stack(self.processes.gather(sums)).sum(0)
+
+    def _velocity(self, steps: NoisySteps, rows: Tensor) -> Tensor:
+        return self.policy.velocity(
+            steps.x[rows],
+            steps.t[rows],
+            self.conditioning.select(steps.prompt[rows.cpu()]),
+            guidance_scale=self.config.training.guidance_scale,
+        )
+
+    def _step_distribution(
+        self, steps: NoisySteps, rows: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return step_distribution(
+            steps.x[rows],
+            v,
+            steps.t[rows],
+            steps.t_next[rows],
+            noise_level=self.settings.noise_level,
+            first=float(self.times[1]),
+        )

@@ -1,0 +1,107 @@
+"""What the online trainers share: samples of the current policy, and their scores."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adrpo.config import FlowConfig
+from adrpo.errors import AdrpoError
+from adrpo.flow.methods import Weights
+from adrpo.flow.path.draws import initial_noise, prompt_order
+from adrpo.flow.training.loop import LOWER_RATE, TrainingLoop
+from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.rewards.base import Reward, RewardResult
+from adrpo.rewards.scoring import score_together
+
+
+class OnlineLoop(TrainingLoop):
+    """A loop whose steps begin with ``samples_per_prompt`` images for each of
+    ``prompts_per_step`` prompts.
+
+    A process draws and learns from the samples of its ``share``; rewards are those of the batch.
+    """
+
+    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        super().__init__(config, reward=reward)
+        batch = config.training.prompts_per_step * config.training.samples_per_prompt
+        self.share = self.processes.share(batch, "samples a step")
+
+    def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
+        """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""
+        training = self.config.training
+        order = prompt_order(
+            step,
+            prompts=len(self.prompts),
+            per_step=training.prompts_per_step,
+            seed=training.seed,
+        )
+        each = training.samples_per_prompt
+        return (
+            torch.tensor(order).repeat_interleave(each),
+            torch.arange(len(order)).repeat_interleave(each),
+        )
+
+    def rollout_noise(self, step: int) -> Tensor:
+        """x_0 of this process's samples of a step."""
+        seed, shape = self.config.training.seed, self.policy.latent_shape
+        return self.share.of(initial_noise(self.share.total, shape, seed, "rollout", step))
+
+    def check_samples(self, x_1: Tensor, step: int, fallback: str) -> None:
+        """Refuse samples that are not finite."""
+        if not x_1.isfinite().all():
+            raise AdrpoError(
+                f"step {step}: expected finite samples; the policy drew NaN or infinity; "
+                f"{LOWER_RATE}; {fallback}"
+            )
+
+    def scored(
+        self, images: list[Any], prompt_index: Tensor, step: int, fallback: str
+    ) -> RewardResult:
+        """The reward of each sample of the step, of which this process has ``images``;
+        AdrpoError where none has one."""
+        chosen = [self.prompts[i] for i in prompt_index]
+        result = score_together(self.processes, self.reward, images, chosen)
+        if not result.total.isfinite().any():
+            raise AdrpoError(
+                f"step {step}: the reward scored none of {len(result.total)} samples"
+                f"{f' ({result.first_error})' if result.first_error else ''}; {fallback}"
+            )
+        return result
+
+    def reward_columns(self, result: RewardResult, advantages: Tensor) -> dict[str, Any]:
+        """The columns of metrics.jsonl that tell of rewards; ``advantages`` before the clip."""
+        scored = result.total.isfinite()
+        return {
+            "reward_mean": float(result.total[scored].mean()),
+            "reward_std": float(result.total[scored].std(correction=0)),
+            **{
+                f"reward_{name}_mean": float(values[values.isfinite()].mean())
+                for name, values in result.by_term.items()
+            },
+            "advantage_std": float(advantages[scored].std(correction=0)),
+            "samples": len(scored),
+            "samples_excluded": int((~scored).sum()),
+        }
+
+    def cost_columns(self, samples: int, calls_before: int, stopwatch: Stopwatch) -> dict[str, Any]:
+        """The columns that tell what a step cost."""
+        timings = stopwatch.row()
+        return {
+            "wall_seconds": self.seconds(),
+            "learning_rate": self.schedule.get_last_lr()[0],
+            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls_before)),
+            "samples_per_second": samples / timings["seconds_step"],
+            **timings,
+        }
+
+
+def weight_columns(weights: Weights, scored: Tensor) -> dict[str, Any]:
+    """The columns that tell of a method's weights."""
+    return {
+        "advantage_clipped_fraction": float(weights.clipped[scored].float().mean()),
+        "weight_mean": float(weights.weight.mean()),
+        "beta_mean": float(weights.beta.mean()),
+        "beta_min": float(weights.beta.min()),
+        "beta_max": float(weights.beta.max()),
+    }

@@ -1,0 +1,190 @@
+"""Preference pairs on disk: two images of one prompt, the first preferred.
+
+A folder with ``pairs.jsonl``, one object a line, {"prompt", "chosen", "rejected"}, the last two
+being image files relative to the folder. The base's own pairs are drawn into the run's folder;
+anyone's pairs of this form can be trained on.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from adrpo.config import DpoConfig, SamplingConfig
+from adrpo.data.files import utf_8_text
+from adrpo.data.prompts import Prompt
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.protocol import FlowPolicy
+from adrpo.flow.path.draws import initial_noise
+from adrpo.rewards.base import RewardTerm, score
+from adrpo.runs.durable import write_durably
+from adrpo.runs.processes import ALONE, Processes
+
+LISTING = "pairs.jsonl"
+BATCH = 64
+"""Images drawn at once."""
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a file that is damaged or no image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One line of ``pairs.jsonl``, the files resolved."""
+
+    prompt: str
+    chosen: Path
+    rejected: Path
+
+
+def draw_pairs(
+    folder: Path,
+    policy: FlowPolicy,
+    reward: Sequence[RewardTerm],
+    prompts: Sequence[Prompt],
+    settings: DpoConfig,
+    sampling: SamplingConfig,
+    *,
+    seed: int,
+    processes: Processes = ALONE,
+) -> None:
+    """Fill ``folder``: for each prompt the frozen base draws ``pairs_samples`` images, and the one
+    of highest and the one of lowest reward make a pair. A prompt whose images all score the same,
+    or of which fewer than two are scored, gets none.
+
+    A folder that has its listing stays as it is: the listing is written last. Several
+    ``processes`` take turns at the prompts, and write into one folder that all of them see.
+
+    Raises AdrpoError where no prompt gave a pair.
+    """
+    if processes.from_main((folder / LISTING).is_file):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    each = settings.pairs_samples
+    lines: dict[int, str] = {}
+    at_once = max(BATCH // each, 1)
+    starts = range(0, len(prompts), at_once)
+    for start in starts[processes.rank :: processes.count]:
+        chunk = prompts[start : start + at_once]
+        texts = [prompt.text for prompt in chunk for _ in range(each)]
+        categories = [prompt.category for prompt in chunk for _ in range(each)]
+        x_0 = initial_noise(len(texts), policy.latent_shape, seed, "pairs", start)
+        with policy.reference():
+            images = policy.decode(policy.sample(x_0, policy.encode(texts), sampling))
+        totals = score(reward, texts, images, category=categories).total.view(len(chunk), each)
+        for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True)):
+            scored = values.isfinite().nonzero().flatten()
+            if len(scored) < 2 or values[scored].max() == values[scored].min():
+                continue
+            line = {"prompt": prompt.text}
+            for name, row in (
+                ("chosen", scored[values[scored].argmax()]),
+                ("rejected", scored[values[scored].argmin()]),
+            ):
+                line[name] = f"{start + place:06d}-{name}.png"
+                images[place * each + int(row)].save(folder / line[name])
+            lines[start + place] = json.dumps(line, ensure_ascii=False) + "\n"
+    for others in processes.gather(lines):
+        lines |= others
+    if not lines:
+        raise AdrpoError(
+            f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
+            "gave equal rewards, or fewer than two scored images; choose another reward"
+        )
+    if processes.is_main:
+        listing = "".join(lines[place] for place in sorted(lines))
+        write_durably(folder / LISTING, listing.encode())
+    processes.wait()
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """The pairs of a folder; AdrpoError names the file and the line that is wrong."""
+    listing = folder / LISTING
+    try:
+        lines = utf_8_text(listing).split("\n")
+    except OSError as error:
+        raise AdrpoError(
+            f"algorithm.pairs: expected a folder with {LISTING}; {listing}: {error.strerror}"
+        ) from None
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            pairs.append(_pair(line, folder, f"{listing}, line {number}"))
+    if not pairs:
+        raise AdrpoError(f"{listing}: expected at least one pair, received an empty file")
+    return pairs
+
+
+def _pair(line: str, folder: Path, where: str) -> Pair:
+    expected = 'an object with "prompt", "chosen" and "rejected", all text'
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise AdrpoError(
+            f"{where}: expected {expected}; received text that is not JSON ({error.msg})"
+        ) from None
+    fields = [row.get(key) if isinstance(row, dict) else None for key in Pair.__annotations__]
+    if not all(isinstance(field, str) and field.strip() for field in fields):
+        raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
+    prompt, *names = fields
+    files = [folder / str(name) for name in names]
+    for file in files:
+        if not file.is_file():
+            raise AdrpoError(f"{where}: expected an image file; {file} does not exist")
+    return Pair(prompt=str(prompt), chosen=files[0], rejected=files[1])
+
+
+def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:
+    """Raise AdrpoError unless all images have the size that ``policy`` draws.
+
+    Only the files' headers are read. The image processors of diffusers would scale an image of
+    another size, whatever its proportions.
+    """
+    expected = (policy.width, policy.height)
+    for file in (file for pair in pairs for file in (pair.chosen, pair.rejected)):
+        with _opened(file) as image:
+            size = image.size
+        if size != expected:
+            raise AdrpoError(
+                f"{file}: expected an image of {policy.width}x{policy.height} pixels (width x "
+                f"height), as the model draws them; received {size[0]}x{size[1]}; crop and scale "
+                "it, or set model.width and model.height"
+            )
+
+
+def load_latents(pairs: Sequence[Pair], policy: FlowPolicy) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_1 of the chosen and of the rejected images, each [pairs, *latent_shape], on the CPU.
+
+    Raises AdrpoError for a damaged image.
+    """
+    sides = []
+    for name in ("chosen", "rejected"):
+        parts = []
+        for start in range(0, len(pairs), BATCH):
+            files = [getattr(pair, name) for pair in pairs[start : start + BATCH]]
+            images = [_pixels(file) for file in files]
+            parts.append(policy.encode_images(images).cpu())
+        sides.append(torch.cat(parts))
+    return sides[0], sides[1]
+
+
+def _pixels(file: Path) -> Image.Image:
+    with _opened(file) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """The image in ``file``, whose pixels are read when they are asked for in the block."""
+    try:
+        with Image.open(file) as image:
+            yield image
+    except UNREADABLE as error:
+        raise AdrpoError(
+            f"{file}: expected an image that can be read; received one that is damaged or of an "
+            f"unknown format ({error}); replace it"
+        ) from error

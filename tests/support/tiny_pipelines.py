@@ -1,0 +1,354 @@
+"""One minute pipeline for each supported family, built of diffusers' and transformers' own classes.
+
+Random weights from a fixed seed, float32, sizes of one or two digits, text encoders of
+tests/tiny_encoders.py. The images are not square, and no scale, shift or statistic has its neutral
+value, so that a forgotten or misplaced one shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
+)
+from torch import nn
+from transformers import (
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3Model,
+)
+
+from adrpo.flow.models.loading import as_policy
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from support.tiny_encoders import (
+    WIDTH,
+    clip_encoder,
+    clip_tokenizer,
+    gemma,
+    qwen_tokenizer,
+    randomised,
+    t5,
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family: how to build its pipeline, and how its call takes what the policy takes."""
+
+    build: Callable[[], Any]
+    guidance: Callable[[float, int], dict[str, Any]]
+    """(w, number of prompts) -> arguments of the pipeline's call."""
+
+    height: int = 16
+    width: int = 24
+    tokens: int = 32
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else the pipeline's call needs to be the policy's."""
+
+    def policy(self, dtype: torch.dtype = torch.float32) -> PipelinePolicy:
+        """The policy of a fresh pipeline, without an adapter."""
+        pipeline = self.build().to(dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        return as_policy(
+            pipeline, max_sequence_length=self.tokens, height=self.height, width=self.width
+        )
+
+    def call(self, pipeline: Any, prompts: list[str], scale: float, **arguments: Any) -> Any:
+        """The pipeline's own result for ``prompts`` with guidance ``scale``."""
+        return pipeline(
+            prompt=list(prompts),
+            height=self.height,
+            width=self.width,
+            max_sequence_length=self.tokens,
+            **self.guidance(scale, len(prompts)),
+            **self.options,
+            **arguments,
+        ).images
+
+
+def kl_autoencoder(halvings: int = 1) -> nn.Module:
+    return randomised(
+        AutoencoderKL(
+            block_out_channels=(4,) * (halvings + 1),
+            down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
+            up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
+            latent_channels=4,
+            norm_num_groups=2,
+            scaling_factor=1.5,
+            shift_factor=0.25,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+    )
+
+
+def dynamic_scheduler(**options: Any) -> FlowMatchEulerDiscreteScheduler:
+    """A shift by the number of image tokens, here between 4 and 64."""
+    return FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_image_seq_len=4, max_image_seq_len=64, **options
+    )
+
+
+def stable_diffusion_3(*, with_t5: bool, layers: int = 2, **transformer: Any) -> Any:
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer()
+    tokenizer_3, text_encoder_3 = t5(2 * WIDTH) if with_t5 else (None, None)
+    return StableDiffusion3Pipeline(
+        transformer=randomised(
+            SD3Transformer2DModel(
+                sample_size=8,
+                in_channels=4,
+                out_channels=4,
+                num_layers=layers,
+                attention_head_dim=8,
+                num_attention_heads=2,
+                joint_attention_dim=2 * WIDTH,
+                caption_projection_dim=16,
+                pooled_projection_dim=2 * WIDTH,
+                pos_embed_max_size=16,
+                **transformer,
+            )
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=kl_autoencoder(),
+        text_encoder=clip_encoder(CLIPTextModelWithProjection, tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=clip_encoder(CLIPTextModelWithProjection, tokenizer),
+        tokenizer_2=tokenizer,
+        text_encoder_3=text_encoder_3,
+        tokenizer_3=tokenizer_3,
+    )
+
+
+def flux(*, distilled: bool) -> Any:
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer()
+    tokenizer_2, text_encoder_2 = t5(2 * WIDTH)
+    return FluxPipeline(
+        transformer=randomised(
+            FluxTransformer2DModel(
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=2 * WIDTH,
+                pooled_projection_dim=WIDTH,
+                guidance_embeds=distilled,
+                axes_dims_rope=(4, 4, 8),
+            )
+        ),
+        scheduler=dynamic_scheduler(),
+        vae=kl_autoencoder(),
+        text_encoder=clip_encoder(CLIPTextModel, tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
+    )
+
+
+def sana() -> Any:
+    torch.manual_seed(0)
+    tokenizer, text_encoder = gemma()
+    autoencoder = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_qkv_multiscales=((), (5,)),
+        decoder_qkv_multiscales=((), (5,)),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        scaling_factor=0.4,
+    )
+    return SanaPipeline(
+        transformer=randomised(
+            SanaTransformer2DModel(
+                in_channels=4,
+                out_channels=4,
+                num_layers=1,
+                num_attention_heads=2,
+                attention_head_dim=4,
+                num_cross_attention_heads=2,
+                cross_attention_head_dim=4,
+                cross_attention_dim=8,
+                caption_channels=WIDTH,
+                sample_size=32,
+                timestep_scale=0.5,
+            )
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=randomised(autoencoder),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+    )
+
+
+def qwen_image() -> Any:
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    text_config = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [1, 1, 2],
+        },
+    }
+    vision_config = {
+        "depth": 1,
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_heads": 2,
+        "out_hidden_size": WIDTH,
+    }
+    text_encoder = Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
+    )
+    autoencoder = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.1, -0.2, 0.3, -0.4],
+        latents_std=[0.5, 0.7, 1.5, 2.0],
+    )
+    return QwenImagePipeline(
+        transformer=randomised(
+            QwenImageTransformer2DModel(
+                in_channels=16,
+                out_channels=4,
+                num_layers=2,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=WIDTH,
+                axes_dims_rope=(8, 4, 4),
+            )
+        ),
+        scheduler=dynamic_scheduler(shift_terminal=0.02),
+        vae=randomised(autoencoder),
+        text_encoder=randomised(text_encoder),
+        tokenizer=tokenizer,
+    )
+
+
+def z_image() -> Any:
+    torch.manual_seed(0)
+    tokenizer = qwen_tokenizer()
+    text_encoder = Qwen3Model(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            head_dim=8,
+        )
+    )
+    return ZImagePipeline(
+        transformer=randomised(
+            ZImageTransformer2DModel(
+                in_channels=4,
+                dim=32,
+                n_layers=1,
+                n_refiner_layers=1,
+                n_heads=2,
+                n_kv_heads=2,
+                cap_feat_dim=WIDTH,
+                axes_dims=[8, 4, 4],
+                axes_lens=[256, 32, 32],
+            )
+        ),
+        scheduler=dynamic_scheduler(),
+        vae=kl_autoencoder(),
+        text_encoder=randomised(text_encoder),
+        tokenizer=tokenizer,
+    )
+
+
+def lumina_2() -> Any:
+    torch.manual_seed(0)
+    tokenizer, text_encoder = gemma()
+    return Lumina2Pipeline(
+        transformer=randomised(
+            Lumina2Transformer2DModel(
+                sample_size=4,
+                in_channels=4,
+                hidden_size=32,
+                num_layers=1,
+                num_refiner_layers=1,
+                num_attention_heads=2,
+                num_kv_heads=1,
+                multiple_of=8,
+                axes_dim_rope=(8, 4, 4),
+                axes_lens=(300, 32, 32),
+                cap_feat_dim=WIDTH,
+            )
+        ),
+        scheduler=dynamic_scheduler(),
+        vae=kl_autoencoder(halvings=3),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+    )
+
+
+def plain(scale: float, count: int) -> dict[str, Any]:
+    return {"guidance_scale": scale}
+
+
+FAMILIES = {
+    "sd3": Family(lambda: stable_diffusion_3(with_t5=True), plain),
+    "sd3.5 without t5": Family(
+        lambda: stable_diffusion_3(with_t5=False, qk_norm="rms_norm", dual_attention_layers=(0,)),
+        plain,
+    ),
+    "flux dev": Family(lambda: flux(distilled=True), plain),
+    "flux schnell": Family(lambda: flux(distilled=False), plain),
+    "sana": Family(sana, plain, height=32, width=64, options={"use_resolution_binning": False}),
+    "qwen-image": Family(
+        qwen_image,
+        # The pipeline's true_cfg_scale without a negative prompt is no guidance.
+        lambda scale, count: {
+            "true_cfg_scale": scale,
+            "negative_prompt": [" "] * count if scale > 1 else None,
+        },
+        # Of its template of characters the pipeline drops but as many as it has words.
+        tokens=240,
+    ),
+    "z-image": Family(z_image, lambda scale, count: {"guidance_scale": scale - 1}, tokens=64),
+    # Not supported: the example of docs/add-a-model.md. Its system prompt has 150 letters.
+    "lumina 2": Family(lumina_2, plain, height=32, width=48, tokens=240),
+}

@@ -1,0 +1,83 @@
+"""Small runs of the embedded model, and rewards to train on."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from adrpo.config import FlowConfig
+from adrpo.flow.models.protocol import StableDiffusion3Policy
+
+TIMINGS = ("seconds", "samples_per_second")
+
+
+def tiny_config(**sections: dict[str, Any]) -> FlowConfig:
+    """Two prompts of three images a step, two sampling steps, two threads or one."""
+    settings: dict[str, dict[str, Any]] = {
+        "prompts": {"train_size": 5, "held_out_size": 4},
+        "sampling": {"steps": 2},
+        "training": {
+            "steps": 4,
+            "prompts_per_step": 2,
+            "samples_per_prompt": 3,
+            "micro_batch_size": 6,
+        },
+        "evaluation": {
+            "every": 2,
+            "samples_per_prompt": 2,
+            "strip_prompts": 2,
+            "sampling": {"steps": 2},
+        },
+        "checkpoint": {"every": 2},
+    }
+    for name, section in sections.items():
+        settings[name] = settings.get(name, {}) | section
+    return FlowConfig.model_validate(settings)
+
+
+def perturb(policy: StableDiffusion3Policy, seed: int = 1) -> None:
+    """Move the adapter away from where it is, as training would."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+
+
+def metrics_without_timings(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in row.items() if not any(t in name for t in TIMINGS)}
+        for row in rows
+    ]
+
+
+def adapter_bytes(run: Path) -> bytes:
+    return (run / "final" / "pytorch_lora_weights.safetensors").read_bytes()
+
+
+def darkness(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    """Ink on the picture: more of it is better."""
+    return [(255 - float(np.asarray(image).mean())) / 4 for image in images]
+
+
+def noisy_darkness(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    """A reward that draws from NumPy's global generator, as some users' do."""
+    noise = np.random.normal(size=len(images))
+    return [value + n for value, n in zip(darkness(prompts, images), noise, strict=True)]  # type: ignore[operator]
+
+
+def one_short(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    return darkness(prompts, images)[1:]
+
+
+def broken(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    raise RuntimeError("the judge is away")
+
+
+def moody(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+    """A reward that draws from the global generators of Python, NumPy and torch."""
+    moods = [random.random() + np.random.random() + float(torch.rand(())) for _ in images]
+    return [value + mood for value, mood in zip(darkness(prompts, images), moods, strict=True)]  # type: ignore[operator]

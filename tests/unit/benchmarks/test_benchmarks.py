@@ -1,0 +1,276 @@
+"""The arithmetic of the committed benchmarks."""
+
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adrpo.comparison import collect, write_results
+from adrpo.comparison.analysis import analyse, to_json
+from adrpo.evaluation import clip_diversity
+from support.fabricated_comparison import fabricate_comparison
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+
+
+def test_without_a_tilt_the_frontier_starts_at_the_base():
+    from reward_frontier import advantages, tilted
+
+    embeds = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unit = embeds / embeds.norm(dim=-1, keepdim=True)
+    gold = (torch.arange(20).reshape(5, 4) % 3 == 0).double().numpy()
+    distance = (100 * (1 - unit @ unit.transpose(1, 2))).numpy()
+    accuracies, diversities = tilted(advantages(gold), gold, distance)
+    assert accuracies[0] == pytest.approx(gold.mean(1))
+    # clip_diversity computes in float32.
+    assert diversities[0] == pytest.approx(clip_diversity(embeds).numpy(), rel=1e-5)
+    mixed = (gold.mean(1) > 0) & (gold.mean(1) < 1)
+    assert (np.diff(accuracies[:, mixed], axis=0) > 0).all()
+
+
+def test_diversity_is_read_at_equal_gain_and_only_where_it_is_reached():
+    from reward_frontier import GAINS, kept_at
+
+    assert GAINS == (0.05, 0.10, 0.15)
+    # Gains of 0, 0.08 and 0.12, then a fall that must not be read.
+    accuracies = 0.4 + np.array([[0.0], [0.08], [0.12], [0.06]])
+    diversities = 30 * np.array([[1.0], [0.92], [0.90], [0.2]])
+    kept = kept_at(accuracies, diversities)
+    assert kept[:2] == pytest.approx([0.95, 0.91]) and np.isnan(kept[2])
+
+
+def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
+    from improvement import compare
+
+    before = {"clip_diversity_right": np.array([20.0, np.nan, 10.0, 40.0])}
+    after = {"clip_diversity_right": np.array([10.0, 5.0, 5.0, np.nan])}
+    result = compare("clip_diversity_right", [before], [after], ["a"] * 4)
+    assert result["prompts"] == 2
+    assert result["base"]["mean"] == 15 and result["kept"]["mean"] == pytest.approx(0.5)
+
+
+def test_a_recipe_that_is_not_measured_again_stays_as_it_was(tmp_path: Path):
+    from improvement import earlier
+
+    assert earlier(tmp_path, ["flow/a"]) == ({}, [])
+    summaries = {"flow/b": {"seeds": [0, 1]}, "flow/a": {"seeds": [0]}}
+    (tmp_path / "summary.json").write_text(json.dumps({"recipes": summaries}))
+    rows = [{"recipe": recipe, "seed": 0, "step": 0} for recipe in summaries]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, others = earlier(tmp_path, ["flow/a"])
+    assert found == summaries and others == rows[:1]
+
+
+def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
+    from embedded_quality import fit_logistic
+
+    rng = np.random.default_rng(0)
+    scores = rng.normal(70, 12, size=40_000)
+    right = rng.random(40_000) < 1 / (1 + np.exp(-(scores - 75) / 4))
+    location, scale = fit_logistic(scores, right.astype(float))
+    # Standard errors of the two estimates at this size are about 0.05.
+    assert location == pytest.approx(75, abs=0.25)
+    assert scale == pytest.approx(4, abs=0.25)
+
+
+def test_the_memory_of_the_page_on_real_models_is_the_estimate():
+    from memory_settings import gigabytes, measure
+
+    result = measure()
+    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    committed = json.loads((BENCHMARKS / "results/memory_settings/summary.json").read_text())
+    assert result == {key: committed[key] for key in result}
+    table = page.partition("counted / estimated")[0]
+    for name, size in result["recipes"].items():
+        if f"`{name}`" in table:
+            (line,) = (line for line in table.splitlines() if line.startswith(f"| `{name}`"))
+            assert line.endswith(f"| {gigabytes(size)} |"), name
+    for row in result["settings"]:
+        key = row["setting"].partition("=")[0]
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{key}"))
+        saved = line.split("|")[2]
+        wanted = gigabytes(row["saves"]) if row["saves"] else "nothing"
+        assert wanted in saved, row
+
+
+def test_the_counted_memory_of_the_page_is_the_committed_one():
+    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    assert (BENCHMARKS / "results/memory_count/table.md").read_text(encoding="utf-8") in page
+
+
+def claims() -> tuple[dict[str, str], str]:
+    """The rows of the table of the paper's claims, by their first words, and the page."""
+    page = (BENCHMARKS.parent / "docs/comparison.md").read_text(encoding="utf-8")
+    table = page.partition("| the paper's claim | here |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines()]
+    return {claim: answer for claim, answer in rows}, page
+
+
+def written(estimate: dict[str, float], places: int, sign: int = 1) -> str:
+    """``mean [low, high]`` as the page writes it, of the difference the other way round with -1."""
+    ends = sorted(sign * estimate[key] for key in ("low", "high"))
+    mean, low, high = (f"{x:.{places}f}" for x in (sign * estimate["mean"], *ends))
+    return f"{mean} [{low}, {high}]"
+
+
+def test_the_answers_to_the_papers_claims_are_the_measured_numbers():
+    folder = BENCHMARKS / "results/table1"
+    unseen = json.loads((folder / "summary.json").read_text())["splits"]["unseen"]
+    change, difference, kept = unseen["change"], unseen["difference"], unseen["kept"]
+    answers, page = claims()
+
+    reward = answers["ADRPO is first on reward"]
+    for method in set(change) - {"flow/raft", "flow/orw-cfm-w2"}:
+        assert written(change[method]["clip_score"], 2) in reward, method
+    for method in ("flow/raft", "flow/orw-cfm-w2"):
+        assert written(difference[method]["clip_score"], 2, -1) in reward, method
+    diversity = answers["it keeps at least 0.95 of the diversity"]
+    for method in ("flow/adrpo", "dpo", "flow/awm"):
+        assert written(kept[method]["clip_diversity"], 3) in diversity, method
+    lost = answers["ORW-CFM-W2 and RAFT lose diversity"]
+    for method in ("flow/orw-cfm-w2", "flow/raft"):
+        assert written(kept[method]["clip_diversity"], 3) in lost, method
+        assert written(change[method]["clip_score_evaluation"], 2) in lost, method
+    same = answers["the adaptive coefficient is what gains"]
+    assert written(difference["flow/fixed-beta"]["gold_accuracy"], 3, -1) in same
+
+    gold, divergence = unseen["trade_offs"]
+    volumes = answers["ADRPO dominates in hypervolume"]
+    for method in ("flow/orw-cfm-w2", "flow/raft", "dpo"):
+        for trade_off in (gold, divergence):
+            found = written(trade_off["hypervolume_difference"][method], 3, -1)
+            assert found in volumes, (trade_off["reward"], method)
+    prices = {price["label"]: price["methods"] for price in divergence["reward_at"]}
+    place = answers["the smallest divergence for its reward"]
+    assert f"{unseen['methods']['flow/adrpo']['clip_score']['mean']:.2f}; at that" in place
+    for method in ("dpo", "flow/awm", "flow/flow-grpo"):
+        assert written(prices["the reference's final divergence"][method], 2) in place, method
+    gains = {method: values["gold_accuracy"] for method, values in change.items()}
+    means = [gain["mean"] for gain in gains.values()]
+    assert f"rises by {min(means):.3f} to {max(means):.3f}, with intervals" in page
+    assert [m for m, gain in gains.items() if not gain["low"] < 0 < gain["high"]] == ["dpo"]
+    assert f"DPO (+{written(gains['dpo'], 3)})" in page
+
+    best = json.loads((folder / "best-of-n.json").read_text())
+    for n, scores, accuracies in zip(
+        best["n"], best["clip_score"], best["gold_accuracy"], strict=True
+    ):
+        told = f"{np.mean(scores):.1f} of CLIP score and {np.mean(accuracies):.3f} of gold accuracy"
+        assert n == 1 or f"{told} (n = {n})" in page
+
+
+def test_the_curves_of_the_comparison_are_those_of_its_runs():
+    curves: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    with tarfile.open(BENCHMARKS / "results/table1/runs.tar.xz") as archive:
+        for name in archive.getnames():
+            if name.endswith("evaluations.jsonl"):
+                method = name.split("/")[1].rpartition("-seed")[0]
+                for line in archive.extractfile(name) or ():
+                    row = json.loads(line)
+                    if row["split"] == "unseen":
+                        at = curves.setdefault(method, {}).setdefault(row["step"], [])
+                        at.append((row["clip_score"], row["gold_accuracy"]))
+    means = {
+        method: [np.mean(values, axis=0) for _, values in sorted(steps.items())]
+        for method, steps in curves.items()
+    }
+    assert len(means) == 8 and all(len(v) == 5 for steps in curves.values() for v in steps.values())
+    answer = claims()[0]["DPO reaches a plateau"]
+    assert ", ".join(f"{score:.2f}" for score, _ in means["dpo"]) in answer
+    assert ", ".join(f"{gold:.3f}" for _, gold in means["dpo"]) in answer
+    for method in ("flow-adrpo", "flow-awm"):
+        assert ", ".join(f"{score:.2f}" for score, _ in means[method][1:]) in answer
+
+
+def test_the_gradients_of_the_terms_are_compared_by_norm_and_angle():
+    from gradient_parts import compared, table
+
+    parts = {"reward": [3.0, 0.0], "fixed": [0.0, 4.0], "adaptive": [0.0, -4.0]}
+    found = compared({name: torch.tensor(values) for name, values in parts.items()})
+    assert found["fixed_over_reward"] == found["adaptive_over_reward"] == pytest.approx(4 / 3)
+    # The adaptive term takes the penalty away again: (3, 0) and (3, 4).
+    assert found["cosine_with_fixed_penalty"] == pytest.approx(3 / 5)
+    folder = BENCHMARKS / "results/gradient_parts"
+    measured = table(json.loads((folder / "summary.json").read_text())["rows"])
+    assert measured == (folder / "table.md").read_text()
+    assert measured in claims()[1]
+
+
+def test_the_ablation_of_the_page_is_the_measured_one():
+    from comparison_tables import ablation, unseen
+
+    split, rows = unseen("ablation"), ablation()
+    page = claims()[1].partition("## Ablation\n")[2].partition("\n## ")[0]
+    assert len(rows) == 8
+    for method, cells in rows.items():
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {method} |"))
+        assert row.endswith(f"| {cells} |")
+    gold, divergence = (part["hypervolume_difference"] for part in split["trade_offs"])
+    assert written(divergence["beta-0.1"], 3) in page and written(gold["beta-0.1"], 3) in page
+    assert all(divergence[name]["high"] < 0 for name in ("clip-0.5", "clip-1", "clip-2", "beta-1"))
+    adjusted = [e["p_holm"] for d in split["difference"].values() for e in d.values()]
+    assert min(p for p in adjusted if p is not None) >= 0.05
+
+
+def test_the_reward_budgets_of_the_page_are_the_measured_ones():
+    from comparison_tables import long_runs, reward_budgets, unseen
+
+    page = claims()[1]
+    assert "\n".join(reward_budgets()) in page
+    assert "\n".join(long_runs()) in page
+    told, split = page.partition("After 120 steps")[2], unseen("reward_budgets_long")
+    assert written(split["difference"]["steps-10000"]["gold_accuracy"], 3) in told
+    for method in ("steps-2800", "steps-10000"):
+        assert written(split["kept"][method]["clip_diversity"], 3) in told
+
+
+def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
+    from comparison_tables import keep
+
+    plan = fabricate_comparison(tmp_path / "whole", methods=("ours", "fixed"), seeds=2, prompts=8)
+    expected = to_json(analyse(collect(plan)))
+    write_results(collect(plan), "adrpo compare")
+    keep(plan.folder, tmp_path / "kept")
+    with tarfile.open(tmp_path / "kept/runs.tar.xz") as archive:
+        assert not [name for name in archive.getnames() if name.endswith((".png", ".safetensors"))]
+        archive.extractall(tmp_path / "again", filter="data")
+    assert to_json(analyse(collect(replace(plan, folder=tmp_path / "again")))) == expected
+
+
+def test_the_speed_of_the_page_is_the_measured_one():
+    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    for label, file in (
+        ("float32", "float32"),
+        ("float32, `--compile`", "float32-compiled"),
+        ("bfloat16", "bfloat16"),
+    ):
+        found = json.loads(
+            (BENCHMARKS / f"results/throughput/embedded-cpu-{file}.json").read_text()
+        )
+        cells = [
+            label,
+            f"{found['sampling']['images_per_second']:.0f}",
+            f"{found['training']['images_per_second']:.0f}",
+            f"{found['loop_over_bare_calls']['ratio_median']:.2f}",
+            f"{100 * found['training']['utilisation']:.0f} %",
+        ]
+        assert f"| {' | '.join(cells)} |" in page
+    found = json.loads((BENCHMARKS / "results/throughput/sd3-medium-cpu-float32.json").read_text())
+    cells = [
+        "SD3 medium, float32",
+        f"{found['training']['seconds']:.0f}",
+        f"{found['loop_over_bare_calls']['ratio_median']:.2f}",
+        f"{100 * found['training']['utilisation']:.0f} %",
+        f"{found['peak_memory_bytes'] / 1e9:.1f} GB",
+        f"{found['estimated_memory_bytes'] / 1e9:.1f} GB",
+    ]
+    assert f"| {' | '.join(cells)} |" in page

@@ -1,0 +1,66 @@
+"""Early stopping decides from the evaluations on disk alone."""
+
+from pathlib import Path
+
+import pytest
+
+from adrpo.config import EvaluationConfig
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.early_stopping import EarlyStopping
+from adrpo.runs import RunDirectory
+
+
+def run_with(folder: Path, values: list[float]) -> RunDirectory:
+    run = RunDirectory.create(folder / "run", "domain: flow\n")
+    for step, value in enumerate(values):
+        row = {"step": step, "split": "unseen", "score": value, "score_low": value}
+        run.append_evaluation(row)
+        # The other split must not count.
+        run.append_evaluation(row | {"split": "seen", "score": 100.0 + step})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("values", "reached", "improved"),
+    [
+        ([1.0], False, True),
+        ([1.0, 2.0], False, True),
+        ([1.0, 2.0, 1.5], False, False),
+        ([1.0, 2.0, 1.5, 1.9], True, False),
+        # An equal value is no new best one.
+        ([1.0, 2.0, 2.0, 2.0], True, False),
+        ([1.0, 2.0, 1.5, 2.5], False, True),
+    ],
+)
+def test_two_evaluations_below_the_best_stop_a_run(
+    tmp_path: Path, values: list[float], reached: bool, improved: bool
+):
+    stopping = EarlyStopping(EvaluationConfig(early_stopping="score", patience=2))
+    run = run_with(tmp_path, values)
+    assert (stopping.reached(run), stopping.improved(run)) == (reached, improved)
+
+
+def test_it_is_off_unless_a_metric_is_named(tmp_path: Path):
+    stopping = EarlyStopping(EvaluationConfig())
+    run = run_with(tmp_path, [3.0, 2.0, 1.0, 0.0])
+    assert not stopping.active
+    assert not stopping.reached(run) and not stopping.improved(run)
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path):
+    stopping = EarlyStopping(EvaluationConfig(early_stopping="gold"))
+    with pytest.raises(AdrpoError, match=r"early_stopping: expected one of score; received 'gold'"):
+        stopping.improved(run_with(tmp_path, [1.0]))
+
+
+def test_the_best_adapter_becomes_the_final_one(tmp_path: Path):
+    stopping = EarlyStopping(EvaluationConfig(early_stopping="score"))
+    run = run_with(tmp_path, [1.0])
+    stopping.folder(run).mkdir()
+    (stopping.folder(run) / "adapter").write_text("best")
+    run.final.mkdir()
+    (run.final / "adapter").write_text("last")
+    (run.final / "stale").write_text("")
+    stopping.keep_best(run)
+    assert [p.name for p in run.final.iterdir()] == ["adapter"]
+    assert (run.final / "adapter").read_text() == "best"

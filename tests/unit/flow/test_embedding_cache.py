@@ -1,0 +1,141 @@
+"""Text embeddings on disk: what is read back, what makes another file, and what damage does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.embedding_cache import (
+    HASHED_BYTES,
+    EmbeddingCache,
+    Embeddings,
+    encoder_identity,
+)
+
+PROMPTS = ["a cat", "two birds"]
+
+
+def record(dtype: torch.dtype = torch.float32) -> Conditioning:
+    generator = torch.Generator().manual_seed(0)
+    return Conditioning(
+        context=torch.randn(2, 3, 4, generator=generator).to(dtype),
+        mask=torch.tensor([[True, True, False], [True, True, True]]),
+    )
+
+
+def assert_equal(ours: Conditioning | None, theirs: Conditioning) -> None:
+    assert ours is not None
+    assert vars(ours).keys() == vars(theirs).keys()
+    for name, tensor in vars(theirs).items():
+        assert getattr(ours, name).dtype == tensor.dtype
+        assert torch.equal(getattr(ours, name), tensor)
+
+
+def cache(folder: Path, **identity: Any) -> EmbeddingCache:
+    return EmbeddingCache(folder / "embeddings", {"model": "m", **identity})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_stored_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype):
+    cache(tmp_path).store(PROMPTS, record(dtype))
+    assert_equal(cache(tmp_path).load(PROMPTS), record(dtype))
+    # A set of its own: no prompt is not an empty set, nor the empty prompt.
+    cache(tmp_path).store(None, record(dtype).select(torch.tensor([1])))
+    assert_equal(cache(tmp_path).load(None), record(dtype).select(torch.tensor([1])))
+    assert cache(tmp_path).load([]) is None
+    assert cache(tmp_path).load([""]) is None
+
+
+def test_the_order_of_the_prompts_and_each_setting_make_another_file(tmp_path: Path):
+    files = {
+        cache(tmp_path).path(PROMPTS),
+        cache(tmp_path).path(PROMPTS[::-1]),
+        cache(tmp_path).path(["a cattwo birds"]),
+        cache(tmp_path, dtype="bfloat16").path(PROMPTS),
+        cache(tmp_path, model="n").path(PROMPTS),
+        cache(tmp_path, encoders={"text_encoder/model.safetensors": "0"}).path(PROMPTS),
+    }
+    assert len(files) == 6
+    assert cache(tmp_path).path(tuple(PROMPTS)) in files
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "not safetensors", "of another set"])
+def test_a_damaged_file_counts_as_none_and_says_so(tmp_path: Path, damage: str):
+    store = cache(tmp_path)
+    store.store(PROMPTS, record())
+    path = store.path(PROMPTS)
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[:-1]
+    elif damage == "one bit":
+        content[-5] ^= 1
+    elif damage == "not safetensors":
+        content = bytearray(b"<html>")
+    else:
+        store.store(PROMPTS[::-1], record())
+        content = bytearray(store.path(PROMPTS[::-1]).read_bytes())
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+        assert store.load(PROMPTS) is None
+    store.store(PROMPTS, record())
+    assert_equal(store.load(PROMPTS), record())
+
+
+def test_a_kill_while_writing_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = cache(tmp_path)
+    store.store(PROMPTS, record())
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.store(PROMPTS, record(torch.bfloat16))
+    assert_equal(store.load(PROMPTS), record())
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
+    (tmp_path / "embeddings").write_text("a file")
+    with pytest.raises(AdrpoError, match=r"model\.embedding_cache: .*embeddings: File exists"):
+        cache(tmp_path)
+
+
+def test_kept_rows_make_up_other_sets():
+    embeddings = Embeddings(keep=True)
+    embeddings.add(PROMPTS, record())
+    embeddings.add(None, record().select(torch.tensor([0])))
+    assert_equal(embeddings.find(PROMPTS), record())
+    assert embeddings.find(["two birds"]) is None
+    wanted = ["two birds", "a cat", "two birds"]
+    assert_equal(embeddings.assemble(wanted), record().select(torch.tensor([1, 0, 1])))
+    assert embeddings.assemble(["two birds", "a dog"]) is None
+    assert Embeddings().find(PROMPTS) is None
+
+
+def test_encoders_are_told_apart_by_their_files(tmp_path: Path):
+    folder = tmp_path / "model"
+    for part in ("text_encoder_2", "tokenizer", "transformer"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "weights").write_bytes(b"1")
+    before = encoder_identity(folder)
+    assert list(before) == ["text_encoder_2/weights", "tokenizer/weights"]
+    (folder / "transformer" / "weights").write_bytes(b"2")
+    assert encoder_identity(folder) == before
+    (folder / "text_encoder_2" / "weights").write_bytes(b"2")
+    assert encoder_identity(folder) != before
+    # A large file is not read: a sparse one of the size, changed later, is another one.
+    with (folder / "tokenizer" / "weights").open("wb") as file:
+        file.truncate(HASHED_BYTES + 1)
+    size, changed = encoder_identity(folder)["tokenizer/weights"]
+    assert (size, changed) == (
+        HASHED_BYTES + 1,
+        (folder / "tokenizer" / "weights").stat().st_mtime_ns,
+    )
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc123"
+    snapshot.mkdir(parents=True)
+    assert encoder_identity(snapshot) == {"commit": "abc123"}

@@ -1,0 +1,45 @@
+"""Models that can't be loaded: each says why in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adrpo.config import ModelConfig
+from adrpo.embedded.weights import weights_path
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.loading import load_policy
+
+
+def refuse(model: str) -> str:
+    with pytest.raises(AdrpoError) as caught:
+        load_policy(ModelConfig(pretrained=model))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path):
+    message = refuse(str(tmp_path))
+    assert "model.pretrained" in message and "has no model_index.json" in message
+
+
+def test_a_pipeline_of_another_class_names_the_supported_ones(tmp_path: Path):
+    index = {"_class_name": "StableDiffusionPipeline"}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    message = refuse(str(tmp_path))
+    assert "StableDiffusionPipeline" in message and "StableDiffusion3Pipeline" in message
+
+
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_a_pipeline_without_weights_names_the_part(tmp_path: Path, part: str):
+    folder = tmp_path / "model"
+    shutil.copytree(weights_path("pipeline"), folder)
+    for file in (folder / part).glob("*.safetensors"):
+        file.unlink()
+    assert f"{folder / part} holds no weights" in refuse(str(folder))
+
+
+def test_a_name_that_leads_nowhere():
+    assert "'nobody/nothing'" in refuse("nobody/nothing")

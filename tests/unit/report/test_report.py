@@ -1,0 +1,296 @@
+"""The report of a fabricated run: what it says is what the run's files say."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from adrpo.errors import AdrpoError
+from adrpo.report import write_report
+from adrpo.report.summary import compact, decimals, duration, fixed, headline, metric_table
+from support.fabricated_run import CONFIG, HOSTILE, fabricate
+from support.strict_page import Page
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def numbers(text: str) -> list[tuple[float, float]]:
+    """The numbers in ``text``, each with half a unit of its last decimal place."""
+    found = re.findall(r"[+−]?[\d,]+(?:\.\d+)?", text)
+    plain = [n.replace(",", "").replace("−", "-").rstrip(".") for n in found]
+    return [(float(n), 0.5 * 10.0 ** -len(n.partition(".")[2])) for n in plain if n]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fabricate(tmp_path_factory.mktemp("report") / "run")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Page:
+    return Page(write_report(run))
+
+
+def test_is_one_file_in_the_run_folder_and_well_formed(run: Path, page: Page) -> None:
+    assert write_report(run) == run / "report.html"
+    assert not [path for path in run.iterdir() if path.name not in {
+        "config.yaml", "environment.json", "metrics.jsonl", "evaluations.jsonl", "samples",
+        "report.html",
+    }]  # fmt: skip
+    # Ids within SVGs point to themselves only when no two elements share one.
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    targets = re.findall(r'(?:href="#|url\(#)([^")]+)', page.source)
+    assert targets and set(targets) <= set(ids)
+
+
+def test_needs_nothing_from_outside(page: Page) -> None:
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"'<>]+", page.source)) <= namespaces
+    assert not page.all("script")
+    for _, attrs in page.tags:
+        for name in ("src", "href", "xlink:href"):
+            assert (attrs.get(name) or "data:").startswith(("data:", "#"))
+    assert "@import" not in page.source and "@font-face" not in page.source
+    policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_prompts_arrive_as_text(page: Page) -> None:
+    assert HOSTILE in page.text
+    assert any(HOSTILE in (attrs.get("alt") or "") for attrs in page.all("img"))
+
+
+def test_hostile_names_and_settings_arrive_as_text(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "a<b>&c", pictured=0, evaluated=(0,))
+    hostile = "<img src=x onerror=alert(1)>"
+    with (run / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write(f"# {hostile}\n")
+    (run / "environment.json").write_text(json.dumps({hostile: hostile}), encoding="utf-8")
+    rows = read_rows(run / "evaluations.jsonl")
+    for row in rows:
+        row |= {hostile: 1.0, f"{hostile}_low": 0.5, f"{hostile}_high": 1.5}
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (run / "evaluations.jsonl").write_text(text, encoding="utf-8")
+    page = Page(write_report(run))
+    assert page.text.count(hostile) >= 3 and "a<b>&c" in page.text
+    assert page.all("img") == []
+
+
+def test_every_number_of_the_tables_is_that_of_the_evaluations(run: Path, page: Page) -> None:
+    rows = {(r["split"], r["step"]): r for r in read_rows(run / "evaluations.jsonl")}
+    places = {"base": (0, ""), "final": (100, ""), "change": (100, "_change")}
+    metrics = {key.removesuffix("_low") for key in rows["unseen", 0] if key.endswith("_low")}
+    expected = {(s, m, c) for s in ("seen", "unseen") for m in metrics for c in places}
+    assert set(page.cells) == expected and len(metrics) == 10
+    for (split, metric, column), text in page.cells.items():
+        step, suffix = places[column]
+        shown = numbers(text)
+        assert len(shown) == 3, (split, metric, column, text)
+        for (value, half_unit), end in zip(shown, ("", "_low", "_high"), strict=True):
+            true = rows[split, step][f"{metric}{suffix}{end}"]
+            # Rounded correctly, and 1e-9 for the binary form of the decimal itself.
+            assert abs(value - true) <= half_unit + 1e-9, (split, metric, column, text)
+        assert shown[0][1] <= 0.05, "at least one decimal for these metrics"
+
+
+def test_the_headline_is_the_unseen_result(run: Path, page: Page) -> None:
+    rows = read_rows(run / "evaluations.jsonl")
+    last = next(r for r in rows if r["step"] == 100 and r["split"] == "unseen")
+    assert last["gold_accuracy_change_low"] > 0 and last["clip_diversity_change_high"] < 0
+    sentence = re.search(r"<h1>(.*?)</h1>", page.source, re.DOTALL)
+    assert sentence
+    text = re.sub(r"<[^>]+>", "", sentence.group(1))
+    assert text.startswith("On 102 unseen prompts, gold accuracy rose from 0.")
+    assert ", while CLIP diversity fell from " in text and text.endswith(".")
+
+
+def evaluation(step: int, low: float, high: float) -> dict[str, Any]:
+    """An evaluation with gold accuracy 0.5 and a change known by its interval."""
+    row = {"step": step, "split": "unseen", "prompts": 30, "samples": 120}
+    row |= {"gold_accuracy": 0.5, "gold_accuracy_low": 0.4, "gold_accuracy_high": 0.6}
+    if step:
+        row["gold_accuracy_change"] = (low + high) / 2
+        row |= {"gold_accuracy_change_low": low, "gold_accuracy_change_high": high}
+    return row
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wording"),
+    [
+        (0.01, 0.1, "gold accuracy rose from"),
+        (-0.1, -0.01, "gold accuracy fell from"),
+        (-0.01, 0.1, "gold accuracy is unchanged within its 95 % interval"),
+        (0.0, 0.1, "gold accuracy is unchanged within its 95 % interval"),
+        (-0.1, 0.0, "gold accuracy is unchanged within its 95 % interval"),
+        (0.0, 0.0, "gold accuracy is unchanged within its 95 % interval"),
+    ],
+)
+def test_the_wording_follows_the_interval_of_the_change(
+    low: float, high: float, wording: str
+) -> None:
+    table = metric_table([evaluation(0, 0, 0), evaluation(10, low, high)], "unseen")
+    assert wording in "".join(text for text, _ in headline(table))
+
+
+def test_the_latest_evaluation_counts_whatever_the_order() -> None:
+    rows = [evaluation(20, 0.1, 0.2), evaluation(0, 0, 0), evaluation(10, -0.2, -0.1)]
+    table = metric_table(rows, "unseen")
+    assert table is not None and table.final_step == 20
+    assert [row.verb for row in table.metrics] == ["rose"]
+
+
+def test_pictures_are_the_files_side_by_side(run: Path, page: Page) -> None:
+    embedded: dict[str, list[str]] = {}
+    for attrs in page.all("img"):
+        source, alt = attrs["src"], attrs["alt"]
+        assert source and alt and attrs["class"] == "pixelated"
+        embedded.setdefault(alt, []).append(source.removeprefix("data:image/png;base64,"))
+    held_out = json.loads((run / "samples" / "prompts.json").read_text())["held_out"]
+    for index, item in enumerate(held_out):
+        for name, words in (("base", "base model"), ("final", "fine-tuned model")):
+            files = [run / "samples" / name / f"{index:02d}-{k}.png" for k in range(4)]
+            expected = [path.read_bytes() for path in files]
+            found = embedded[f"{words}: {item['prompt']}"]
+            assert [base64.b64decode(data) for data in found] == expected
+    strips = sorted(run.glob("samples/step-*/strip-*.png"))
+    assert len(page.all("img")) == 2 * 4 * len(held_out) + len(strips)
+
+
+def test_large_pictures_are_scaled_down_and_not_pixelated(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", pictured=1, samples=1, evaluated=(0,))
+    for name in ("base", "final"):
+        Image.new("RGB", (1024, 512), "red").save(run / "samples" / name / "00-0.png")
+    page = Page(write_report(run))
+    first = next(img for img in page.all("img") if "base model" in (img["alt"] or ""))
+    assert "class" not in first
+    data = base64.b64decode((first["src"] or "").removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(data)).size == (384, 192)
+
+
+def test_only_pictures_from_the_same_noise_stand_side_by_side(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", pictured=1, evaluated=(0,))
+    (run / "samples" / "final" / "00-1.png").unlink()
+    alts = [img["alt"] or "" for img in Page(write_report(run)).all("img")]
+    assert sum("base model" in alt for alt in alts) == 3
+    assert sum("fine-tuned model" in alt for alt in alts) == 3
+
+
+def test_equal_files_give_an_equal_page(run: Path) -> None:
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+def test_curves_say_their_first_and_last_value(run: Path, page: Page) -> None:
+    rows = read_rows(run / "metrics.jsonl")
+    labels = [a["aria-label"] or "" for _, a in page.tags if a.get("role") == "img"]
+    reward = next(label for label in labels if label.startswith("Reward over 100 steps"))
+    values = [row["reward_mean"] for row in rows]
+    expected = [100, values[0], values[-1], min(values), max(values)]
+    for (shown, half_unit), true in zip(numbers(reward), expected, strict=True):
+        assert abs(shown - true) <= half_unit + 1e-9
+    titles = re.findall(r"<figcaption><h3>(.*?)</h3>", page.source)
+    assert titles == [
+        "Gold accuracy", "CLIP score, second CLIP", "CLIP diversity", "Reward",
+        "Divergence from the reference", "Coefficient β", "Clipped advantages", "Loss",
+        "Gradient norm",
+    ]  # fmt: skip
+
+
+def test_time_shares_are_those_of_the_metrics(page: Page) -> None:
+    # 3.1, 0.35, 1.2, 0.38 and 0.02 s of 5.05 s a step, 100 steps.
+    bar = next(a["aria-label"] for _, a in page.tags if a.get("class") == "bar")
+    assert bar == "Sampling 61 %, Scoring 7 %, Policy update 24 %, Reference 8 %, Other < 1 %"
+    # A label and its value lie in elements of their own.
+    assert "Model calls70,400" in page.text and "Reference rows6,400" in page.text
+
+
+def test_the_made_up_metrics_are_named_as_real_ones(run: Path) -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(\w+)`", documented)) | {"reward_clip_score_mean"}
+    assert set(read_rows(run / "metrics.jsonl")[0]) <= names
+
+
+def test_a_run_without_evaluations_and_pictures_says_so(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=7, evaluated=(), pictured=0)
+    page = Page(write_report(run))
+    assert "No evaluation has been written yet." in page.text
+    assert "No evaluations yet" in page.text
+    assert "No held-out pictures yet." in page.text
+    assert "The run has done 7 of 100 steps." in page.text
+
+
+def test_a_run_with_only_the_base_evaluated(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=1, evaluated=(0,), pictured=0)
+    page = Page(write_report(run))
+    assert "gold accuracy of the base model is 0." in page.text
+    assert page.cells["unseen", "gold_accuracy", "final"] == "–"
+    assert page.cells["unseen", "gold_accuracy", "change"] == "–"
+
+
+def test_nan_is_never_shown(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=5, evaluated=(0, 5), pictured=0)
+    metrics = read_rows(run / "metrics.jsonl")
+    for key in metrics[0].keys() - {"step"}:
+        metrics[2][key] = None if key == "loss" else float("nan")
+        metrics[4][key] = float("inf")
+    evaluations = read_rows(run / "evaluations.jsonl")
+    for row in evaluations:
+        row["gold_accuracy"] = row["clip_score_low"] = None
+        row["clip_diversity_high"] = float("nan")
+    for name, rows in (("metrics", metrics), ("evaluations", evaluations)):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (run / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    page = Page(write_report(run))
+    text = page.text.replace(CONFIG.strip(), "")  # which says "advantage_scale: none"
+    assert text != page.text and not re.search(r"\b(nan|inf|none|null)\b", text, re.IGNORECASE)
+    assert page.cells["unseen", "gold_accuracy", "base"] == "–"
+    assert "[" not in page.cells["unseen", "clip_score", "base"]
+    assert not re.search(r"[\d ](nan|inf)\b", page.source)
+
+
+def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=0)
+    with pytest.raises(AdrpoError, match="at least one training step"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=2, evaluated=(0,), pictured=1)
+    broken = run / "samples" / "base" / "00-0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(AdrpoError, match=re.escape(str(broken))) as caught:
+        write_report(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_prompts_are_named(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=2, evaluated=(0,), pictured=1)
+    (run / "samples" / "prompts.json").write_text('{"strip": []}', encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"'held_out'.*prompts\.json"):
+        write_report(run)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.0123456, "0.0123"), (12.345, "12.3"), (12345.6, "12,346"), (-0.5, "−0.500"),
+     (1.5e-7, "1.5e−07")],
+)  # fmt: skip
+def test_compact_keeps_three_digits(value: float, text: str) -> None:
+    assert compact(value) == text
+
+
+def test_number_formats() -> None:
+    assert fixed(-0.0004, 3) == "0.000" and fixed(-0.0004, 3, sign=True) == "0.000"
+    assert fixed(1234.5, 1, sign=True) == "+1,234.5"
+    assert [decimals([w]) for w in (12.0, 1.2, 0.12, 0.012, 1e-9)] == [0, 1, 2, 3, 4]
+    assert decimals([None, 0.0]) == 3
+    assert [duration(s) for s in (12.3, 600, 7200)] == ["12.3 s", "10.0 min", "2.0 h"]

@@ -1,0 +1,1 @@
+"""What builds the parts that the package ships; no part of the wheel."""
