@@ -26,7 +26,7 @@ from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_confi
 
 MEASURED: list[dict[str, Any]] = [
     {"name": "jpeg_size", "weight": -2.0, "logistic": {"location": 1.0, "scale": 0.1}},
-    {"name": "tiny_runs:moody"},
+    {"name": "support.tiny_runs:moody"},
     # Compares the images of a prompt.
     {"name": "clip_novelty", "options": {"model": "embedded-evaluation"}},
 ]
@@ -35,7 +35,9 @@ MEASURED: list[dict[str, Any]] = [
 def config(*measured: dict[str, Any]) -> FlowConfig:
     """A reward that draws from the global generators, as one that is only measured does."""
     settings = tiny_config(evaluation={"seen_prompts": 3, "rewards": list(measured)})
-    reward = FlowConfig.model_validate({"reward": [{"name": "tiny_runs:noisy_darkness"}]}).reward
+    reward = FlowConfig.model_validate(
+        {"reward": [{"name": "support.tiny_runs:noisy_darkness"}]}
+    ).reward
     return settings.model_copy(update={"reward": reward})
 
 

@@ -364,7 +364,7 @@ def test_no_thread_outlives_the_group_of_processes():
 @pytest.mark.slow
 def test_an_error_of_one_process_ends_both_in_one_line(folder: Path):
     recipe = folder / "short.yaml"
-    settings = config("several_processes:short_in_second", training={})
+    settings = config("support.several_processes:short_in_second", training={})
     recipe.write_text(config_to_yaml(settings), encoding="utf-8")
     main, second = finish(start(*train(recipe)))
     assert main[0] == second[0] == 2

@@ -33,7 +33,9 @@ def config(every: int) -> FlowConfig:
 
 
 def tiny_reward():
-    return FlowConfig.model_validate({"reward": [{"name": "tiny_runs:noisy_darkness"}]}).reward
+    return FlowConfig.model_validate(
+        {"reward": [{"name": "support.tiny_runs:noisy_darkness"}]}
+    ).reward
 
 
 def command(recipe: Path, run: Path, *more: str) -> list[str]:

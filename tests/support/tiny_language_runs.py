@@ -35,7 +35,7 @@ def tiny_language_config(material: Path, **sections: dict[str, Any] | None) -> L
         "prompts": {
             "source": str(material / "prompts.jsonl"), "train_size": 50, "held_out_size": 6,
         },
-        "reward": [{"name": "tiny_language_runs:share_of_a"}],
+        "reward": [{"name": "support.tiny_language_runs:share_of_a"}],
         "generation": {"max_completion_length": 8},
         "training": {
             "steps": 4, "prompts_per_step": 4, "samples_per_prompt": 4, "micro_batch_size": 16,
