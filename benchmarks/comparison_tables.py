@@ -1,4 +1,4 @@
-"""What the repository keeps of a finished comparison, and the tables of docs/comparison.md.
+"""Keep what the repository has of a finished comparison, and print the tables of its page.
 
 ``python benchmarks/comparison_tables.py keep FOLDER benchmarks/results/NAME`` copies tables,
 figures and summary of a comparison's ``FOLDER``, and packs into ``runs.tar.xz`` what its runs say:
@@ -6,7 +6,7 @@ all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.
 ``best-of-n.json``, ``adrpo compare ... --summary-only`` draws all of it again.
 
 ``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
-budgets as the page has them.
+budgets as docs/results/text-to-image.md has them.
 """
 
 import argparse

@@ -3,10 +3,9 @@
 ``python benchmarks/memory_settings.py --output benchmarks/results/memory_settings``
 
 Arithmetic on the published models' sizes (adrpo/flow/memory/estimate.py): nothing is loaded,
-nothing runs.
-The tables of docs/real-models.md have these numbers. What a setting saves is told of the part that
-it touches, at 8 rows and 8 images at a time; how much of it the sum loses depends on what is then
-the largest.
+nothing runs. docs/use/real-models.md has these numbers. What a setting saves is told of the part
+that it touches, at 8 rows and 8 images at a time; how much of it the sum loses depends on what is
+then the largest.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Fact 4 of docs/method.md where everything is known: eight Gaussian modes on a ring.
+"""Fact 4 of docs/method/equations.md where everything is known: eight Gaussian modes on a ring.
 
 ``python benchmarks/mixture.py [--output benchmarks/results/mixture]``
 

@@ -4,7 +4,7 @@
 
 Trains every setting of ``tuning.yaml`` once, half as long as the comparison and with a seed that
 the comparison does not have. A method's best setting is the one with the largest hypervolume of
-gold accuracy and CLIP diversity (docs/comparison.md) on *training* prompts, so that no held-out
+gold accuracy and CLIP diversity (docs/use/comparison.md) on *training* prompts, so that no held-out
 prompt takes part in the choice; where none gains, the one that loses least gold accuracy. One
 seed, so small differences are noise; the table shows all trials.
 

@@ -73,5 +73,5 @@ def test_the_comparison_of_the_readme_is_the_measured_one():
 )
 def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
     results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
-    page = Path("docs/llm.md").read_text(encoding="utf-8")
+    page = Path("docs/results/language-models.md").read_text(encoding="utf-8")
     assert results.partition("\n\n")[0] in page

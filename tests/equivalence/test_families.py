@@ -33,8 +33,8 @@ TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
 
 @pytest.fixture(scope="module", autouse=True)
 def example() -> Iterator[None]:
-    """The family of docs/add-a-model.md, as it stands there, among the supported ones."""
-    page = (Path(__file__).parents[2] / "docs" / "add-a-model.md").read_text(encoding="utf-8")
+    """The family of docs/extend/add-a-model.md, as it stands there, among the supported ones."""
+    page = (Path(__file__).parents[2] / "docs/extend/add-a-model.md").read_text(encoding="utf-8")
     module: dict[str, Any] = {}
     exec(page.split("```python\n")[1].split("```")[0], module)
     with pytest.MonkeyPatch.context() as patch:

@@ -80,7 +80,7 @@ def test_sampling_by_the_dpm_solver_that_sanas_files_name_is_the_pipelines_own(s
 
 
 def test_a_pipeline_of_another_class_is_refused():
-    with pytest.raises(AdrpoError, match=r"FluxPipeline.*names object.*docs/add-a-model\.md"):
+    with pytest.raises(AdrpoError, match=r"FluxPipeline.*names object.*extend/add-a-model\.md"):
         as_policy(object())
 
 

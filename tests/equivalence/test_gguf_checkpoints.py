@@ -120,7 +120,7 @@ def test_training_an_adapter_leaves_one_that_peft_loads_over_the_file(
     written: LlamaForCausalLM, material: Path, model: dict[str, Any], tmp_path: Path
 ) -> None:
     final = train(material, model | {"dtype": "bfloat16"}, tmp_path, adapter={"rank": 2}) / "final"
-    # As docs/llm.md has it; the adapter knows the folder of its base, and not the file in it.
+    # As docs/use/llm.md has it; the adapter knows the folder of its base, and not the file in it.
     tuned: Any = AutoPeftModelForCausalLM.from_pretrained(
         final, gguf_file=FILE, quantization_config=GgufConfig(dequantize=True)
     )

@@ -215,7 +215,7 @@ def test_a_trained_policy_gains_and_keeps_every_mode(benchmark: ModuleType):
     first, last = benchmark.train(adrpo, seed=0, steps=40, every=40)
     # The policy begins as the base itself, evaluated on the same points.
     assert first["divergence"] == 0
-    # Half of what the exact first minimiser gains, 1.1 (docs/mixture.md).
+    # Half of what the exact first minimiser gains, 1.1 (docs/results/mixture.md).
     assert last["gain"] > 0.55
     assert last["modes_alive"] == 8
     # |u_t|^2 is about 2 for each element: a policy that diverged would be of that size.

@@ -47,8 +47,8 @@ def adrpo() -> Outcome:
 def test_the_reward_rises_on_unseen_prompts(adrpo: Outcome):
     before, after = adrpo.before["brightness"], adrpo.after["brightness"]
     spread = before.std(axis=1).mean()
-    # The bounded tilt (fact 4 of docs/method.md) allows about 0.7 standard deviations; a third
-    # of one is far outside the noise of 48 pairs that share their noise.
+    # The bounded tilt (fact 4 of docs/method/equations.md) allows about 0.7 standard deviations; a
+    # third of one is far outside the noise of 48 pairs that share their noise.
     assert (after - before).mean() > 0.33 * spread
 
 

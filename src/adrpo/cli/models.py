@@ -35,7 +35,7 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         help="scenes:held_out, drawbench-style, art-style, a .txt or .jsonl file, or a published "
-        "set (docs/prompts.md).",
+        "set (docs/use/prompts.md).",
         show_default="held-out ones",
     ),
 ]

@@ -1,4 +1,7 @@
-"""Every key of a configuration with its default and meaning, as Markdown (docs/settings.md)."""
+"""Every key of a configuration with its default and meaning, in Markdown.
+
+docs/reference/settings.md is what this module writes.
+"""
 
 import json
 from collections.abc import Iterator

@@ -99,7 +99,7 @@ class LanguagePromptsConfig(Section):
 
 
 class LanguageAlgorithmConfig(Section):
-    """GRPO with a KL coefficient per sample (paper, eq. 7); docs/llm.md has every option."""
+    """GRPO with a KL coefficient per sample (paper, eq. 7); docs/use/llm.md has every option."""
 
     method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(
         default="adrpo",

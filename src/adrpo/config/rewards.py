@@ -44,7 +44,8 @@ class RewardTermConfig(Section):
     """One term of the reward; the reward is the weighted sum of its terms."""
 
     name: Text = Field(
-        description="A reward's short name (docs/metrics.md), or 'package.module:callable'."
+        description="A reward's short name (docs/reference/metrics.md), or "
+        "'package.module:callable'."
     )
     weight: Number = Field(default=1.0, description="Factor of the term in the sum; not 0. Ours.")
     logistic: LogisticConfig | None = Field(

@@ -25,7 +25,7 @@ class ADRPOConfig(GRPOConfig):
 
     Everything that GRPOConfig has keeps its meaning and its default, but for ``beta``, whose
     default is the paper's 0.04 instead of 0. Under ``use_bias_correction_kl``, TRL's default, the
-    KL's gradient is not the one of the paper's time; docs/llm.md has the settings that are.
+    KL's gradient is not the one of the paper's time; docs/use/llm.md has the settings that are.
 
     Parameters:
         beta (`float`, defaults to `0.04`):

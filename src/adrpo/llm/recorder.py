@@ -36,7 +36,7 @@ COLUMNS = {
     "learning_rate": "learning_rate",
     "step_time": "seconds_step",
 }
-"""TRL's name -> the column of metrics.jsonl (docs/metrics.md)."""
+"""TRL's name -> the column of metrics.jsonl (docs/reference/metrics.md)."""
 
 REWARD_MEAN = ("rewards/", "/mean")
 

@@ -52,9 +52,9 @@ class ADRPOTrainer(GRPOTrainer):
     Samples without a score and groups with equal rewards have A = 0: beta_0 on the KL (see
     ``kl_on_degenerate_groups``) and no policy gradient.
 
-    Logged beside TRL's metrics, with ``adrpo/`` in front (docs/llm.md has the table): ``beta_0``,
-    ``coef_mean``, ``coef_min``, ``coef_max``, ``saturated_frac``, ``frac_negative_coef``,
-    ``reference_frac``, ``kl``, ``kl_pos``, ``kl_neg``, ``weighted_kl``.
+    Logged beside TRL's metrics, with ``adrpo/`` in front (docs/use/llm.md has the table):
+    ``beta_0``, ``coef_mean``, ``coef_min``, ``coef_max``, ``saturated_frac``,
+    ``frac_negative_coef``, ``reference_frac``, ``kl``, ``kl_pos``, ``kl_neg``, ``weighted_kl``.
 
     Raises:
         AdrpoError: ``args`` is no ADRPOConfig, the tokenizer has neither a pad nor an eos token,

@@ -1,4 +1,4 @@
-"""A reward on another machine, over HTTP; docs/reward-server.md describes what is sent."""
+"""A reward on another machine, over HTTP; docs/use/reward-server.md describes what is sent."""
 
 import base64
 import io

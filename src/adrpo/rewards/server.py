@@ -2,7 +2,7 @@
 
     python -m adrpo.rewards.server jpeg_size --port 8000 --options '{"quality": 80}'
 
-docs/reward-server.md describes the protocol. There is no password: listen where only trusted
+docs/use/reward-server.md describes the protocol. There is no password: listen where only trusted
 machines reach.
 """
 

@@ -220,7 +220,7 @@ def join_processes(device: str) -> Processes:
     On GPUs each process gets one of its node, and they talk by NCCL; on the CPU by Gloo.
 
     Raises AdrpoError where the launcher asks for an engine or a precision that flow models are not
-    trained with here (docs/scale-out.md), or where several processes would share a device.
+    trained with here (docs/use/scale-out.md), or where several processes would share a device.
     """
     if "WORLD_SIZE" not in os.environ:  # started by no launcher
         return ALONE
@@ -228,7 +228,7 @@ def join_processes(device: str) -> Processes:
         if _is_on(variable):
             raise AdrpoError(
                 f"accelerate launch: expected data parallelism, FSDP2 or DeepSpeed; received "
-                f"{name}; use recipes/accelerate/ddp.yaml (docs/scale-out.md)"
+                f"{name}; use recipes/accelerate/ddp.yaml (docs/use/scale-out.md)"
             )
     engine = _asked_engine()
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -268,7 +268,7 @@ def _asked_engine() -> Engine | None:
             if received.lower() != expected:
                 raise AdrpoError(
                     f"accelerate launch: expected {key}: {expected}; received {received}; use "
-                    f"recipes/accelerate/{shipped} (docs/scale-out.md)"
+                    f"recipes/accelerate/{shipped} (docs/use/scale-out.md)"
                 )
         return engine
     return None

@@ -86,7 +86,7 @@ def test_the_memory_of_the_page_on_real_models_is_the_estimate():
     from memory_settings import gigabytes, measure
 
     result = measure()
-    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    page = (BENCHMARKS.parent / "docs/use/real-models.md").read_text(encoding="utf-8")
     committed = json.loads((BENCHMARKS / "results/memory_settings/summary.json").read_text())
     assert result == {key: committed[key] for key in result}
     table = page.partition("counted / estimated")[0]
@@ -103,13 +103,13 @@ def test_the_memory_of_the_page_on_real_models_is_the_estimate():
 
 
 def test_the_counted_memory_of_the_page_is_the_committed_one():
-    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    page = (BENCHMARKS.parent / "docs/results/memory-and-speed.md").read_text(encoding="utf-8")
     assert (BENCHMARKS / "results/memory_count/table.md").read_text(encoding="utf-8") in page
 
 
 def claims() -> tuple[dict[str, str], str]:
     """The rows of the table of the paper's claims, by their first words, and the page."""
-    page = (BENCHMARKS.parent / "docs/comparison.md").read_text(encoding="utf-8")
+    page = (BENCHMARKS.parent / "docs/results/text-to-image.md").read_text(encoding="utf-8")
     table = page.partition("| the paper's claim | here |\n|---|---|\n")[2].partition("\n\n")[0]
     rows = [line.strip("| ").split(" | ", 1) for line in table.splitlines()]
     return {claim: answer for claim, answer in rows}, page
@@ -247,7 +247,7 @@ def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
 
 
 def test_the_speed_of_the_page_is_the_measured_one():
-    page = (BENCHMARKS.parent / "docs/real-models.md").read_text(encoding="utf-8")
+    page = (BENCHMARKS.parent / "docs/results/memory-and-speed.md").read_text(encoding="utf-8")
     for label, file in (
         ("float32", "float32"),
         ("float32, `--compile`", "float32-compiled"),

@@ -200,8 +200,8 @@ def test_every_field_is_described():
 
 def test_the_page_of_settings_is_current_and_has_every_key():
     page = keys_page()
-    assert Path("docs/settings.md").read_text(encoding="utf-8") == page, (
-        "run: adrpo recipes keys > docs/settings.md"
+    assert Path("docs/reference/settings.md").read_text(encoding="utf-8") == page, (
+        "run: adrpo recipes keys > docs/reference/settings.md"
     )
     for domain, recipes in (("flow", "flow/"), ("llm", "llm/")):
         _, _, chapter = page.partition(f"## Domain `{domain}`\n")

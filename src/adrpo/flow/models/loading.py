@@ -46,7 +46,7 @@ def _check_family(name: Any, where: str) -> None:
     if not isinstance(name, str) or name not in SUPPORTED:
         raise AdrpoError(
             f"model.pretrained: expected one of {', '.join(SUPPORTED)}; {where} names {name}; "
-            f"docs/add-a-model.md tells how to add a family"
+            f"docs/extend/add-a-model.md tells how to add a family"
         )
 
 

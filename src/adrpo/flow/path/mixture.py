@@ -2,8 +2,8 @@
 
 Data x_1 ~ p_1 = sum_k w_k N(mu_k, s^2 I), noise x_0 ~ N(0, I), and x_t = (1 - t) x_0 + t x_1 as in
 ``adrpo.flow.path.convention``. What a network learns elsewhere is a formula or a finite sum here,
-so fact 4 of docs/method.md can be computed where training only approaches it. No trainer uses this
-module.
+so fact 4 of docs/method/equations.md can be computed where training only approaches it. No
+trainer uses this module.
 
 Results have the dtype of x; pass mixtures and points of one dtype.
 """
@@ -124,11 +124,12 @@ def adrpo_minimiser(
     advantages: Float[Tensor, " points"],
     beta_0: float,
 ) -> Float[Tensor, "batch dim"]:
-    """v*(x, t) = v_ref + E[A (u_t - v_ref) | x_t = x] / beta_0 (fact 4 of docs/method.md).
+    """v*(x, t) = v_ref + E[A (u_t - v_ref) | x_t = x] / beta_0.
 
-    The function that minimises the expectation of eq. 6 (arXiv 2510.18053) with beta = beta_0 - A,
-    where the policy's samples x_1 are the ``points``, drawn with probability ``weights``. Given
-    x_t = x the noise is x_0 = (x - t x_1) / (1 - t), so u_t = (x_1 - x) / (1 - t) and
+    This is fact 4 of docs/method/equations.md: the function that minimises the expectation of eq. 6
+    (arXiv 2510.18053) with beta = beta_0 - A, where the policy's samples x_1 are the ``points``,
+    drawn with probability ``weights``. Given x_t = x the noise is x_0 = (x - t x_1) / (1 - t), so
+    u_t = (x_1 - x) / (1 - t) and
 
         p(x_1 | x_t = x)  proportional to  weight(x_1) exp(-|x - t x_1|^2 / (2 (1 - t)^2))
 

@@ -50,8 +50,8 @@ class EmaAnchor:
         theta_anchor <- decay theta_anchor + (1 - decay) theta     after each step
 
     It begins at the base. Each step then tilts a reference that has moved along, so that bounded
-    tilts add up, and drift with them (docs/method.md, fact 4). DiffusionNFT (arXiv 2509.16117)
-    anchors to such an average.
+    tilts add up, and drift with them (docs/method/equations.md, fact 4). DiffusionNFT (arXiv
+    2509.16117) anchors to such an average.
 
     With ``warm_up`` the decay after n updates is at most (1 + n) / (10 + n), so that an average
     meant to stand for the policy soon forgets where it began.

@@ -40,7 +40,7 @@ class TrainingLoop(ABC):
 
     A trainer says what one ``step`` is; everything here is the same for all of them. Under
     `accelerate launch` or torchrun the processes that were started train together
-    (docs/scale-out.md), and the main one of them writes the run directory.
+    (docs/use/scale-out.md), and the main one of them writes the run directory.
 
     Args:
         config: the resolved configuration.
