@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adrpo.config import ModelConfig, SamplingConfig
+from adrpo.config import FlowModelSection, SamplingSection
 from adrpo.embedded.gold import gold_scores, satisfied_share, satisfies
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
@@ -77,9 +77,9 @@ def generate(
     """Images of the base, prompt after prompt, and their gold scores [prompts, per_prompt]."""
     scenes = prompt_set(prompts, held_out=held_out, seed=99)
     texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
-    policy = load_policy(ModelConfig())
+    policy = load_policy(FlowModelSection())
     x_0 = initial_noise(len(texts), policy.latent_shape, 99, "quality")
-    sampling = SamplingConfig(steps=steps, guidance_scale=guidance_scale)
+    sampling = SamplingSection(steps=steps, guidance_scale=guidance_scale)
     images = []
     for rows in torch.arange(len(texts)).split(64):
         conditioning = policy.encode([texts[i] for i in rows])

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 import adrpo.flow.training.adrpo
-from adrpo.config import AdrpoConfig, FlowConfig, load_recipe
+from adrpo.config import AdrpoSection, FlowConfig, load_recipe
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.flow.training.update import Losses, accumulate_gradient
 from adrpo.runs.environment import environment_record
@@ -48,7 +48,7 @@ def measure(config: FlowConfig) -> list[dict[str, float]]:
     """One row for every measured step of a run by ``config``."""
     trainer = FlowTrainer(config)
     parameters = list(trainer.policy.adapter_parameters())
-    assert isinstance(config.algorithm, AdrpoConfig)
+    assert isinstance(config.algorithm, AdrpoSection)
     beta_0 = config.algorithm.beta_0
     rows: list[dict[str, float]] = []
     updates = 0

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from pictures import draw_comparison
 
-from adrpo.config import load_config
+from adrpo.config import load_flow_config
 from adrpo.data.prompts import load_prompts
 from adrpo.evaluation import bootstrap_change, bootstrap_mean, bootstrap_ratio
 from adrpo.evaluation.values import finite_prompts, read_values, values_path
@@ -123,7 +123,9 @@ def guide(runs: Path, recipe: str, seed: int, scale: float) -> dict[str, Any]:
     """The base under guidance against the base without, on a run's evaluation prompts."""
     folder = run_folder(runs, recipe, seed)
     _, before, _, categories = load(folder)
-    config = load_config(folder / "config.yaml", [f"evaluation.sampling.guidance_scale={scale}"])
+    config = load_flow_config(
+        folder / "config.yaml", [f"evaluation.sampling.guidance_scale={scale}"]
+    )
     held_out = config.prompts.held_out
     policy = load_policy(config.model)
     evaluator = Evaluator(

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from adrpo.config import find_recipe, load_config
+from adrpo.config import load_flow_config
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.flow.training.stopwatch import Stopwatch
@@ -89,9 +89,7 @@ def overhead(trainer: FlowTrainer, steps: int) -> tuple[list[dict[str, Any]], di
 
 
 def measure(steps: int, recipe: str, overrides: list[str]) -> dict[str, Any]:
-    trainer = FlowTrainer(
-        load_config(find_recipe(recipe), ["evaluation.clip=embedded", *overrides])
-    )
+    trainer = FlowTrainer(load_flow_config(recipe, ["evaluation.clip=embedded", *overrides]))
     return {"recipe": recipe, "overrides": overrides, **overhead(trainer, steps)[1]}
 
 

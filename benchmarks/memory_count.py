@@ -27,7 +27,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from adrpo.config import FlowConfig, find_recipe, load_config
+from adrpo.config import FlowConfig, load_flow_config
 from adrpo.core import flow_objective
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.architectures import Architecture, find_architecture
@@ -159,7 +159,7 @@ def count(config: FlowConfig, architecture: Architecture) -> dict[str, int]:
 
 
 def compare(name: str, overrides: Sequence[str]) -> dict[str, Any]:
-    config = load_config(find_recipe(name), ["model.device=cpu", *overrides])
+    config = load_flow_config(name, ["model.device=cpu", *overrides])
     architecture = find_architecture(config.model.pretrained)
     assert architecture is not None, config.model.pretrained
     estimated = estimate(architecture, config)

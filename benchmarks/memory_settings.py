@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import FlowConfig, find_recipe, load_config
+from adrpo.config import FlowConfig, load_flow_config
 from adrpo.flow.memory.advice import estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
 from adrpo.flow.memory.estimate import Estimate
@@ -73,8 +73,8 @@ def estimated(config: FlowConfig) -> Estimate:
 
 def saved(setting: Setting) -> float:
     """Bytes that ``setting`` saves of its part."""
-    config = load_config(
-        find_recipe(setting.recipe),
+    config = load_flow_config(
+        setting.recipe,
         [
             f"training.micro_batch_size={AT_ONCE}",
             f"evaluation.batch_size={AT_ONCE}",
@@ -94,7 +94,7 @@ def saved(setting: Setting) -> float:
 def measure() -> dict[str, Any]:
     """``recipes``: name -> bytes; ``settings``: recipe, setting, its part, bytes saved."""
     return {
-        "recipes": {name: estimated(load_config(find_recipe(name))).total for name in RECIPES},
+        "recipes": {name: estimated(load_flow_config(name)).total for name in RECIPES},
         "settings": [
             {"recipe": s.recipe, "setting": s.name, "part": s.part, "saves": saved(s)}
             for s in SETTINGS

@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 import torch
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.memory.estimate import CLIP_TOKENS
 from adrpo.flow.models.conditioning import Conditioning
@@ -116,7 +116,7 @@ def random_embeddings(
 
 def random_policy(
     architecture: Architecture,
-    model: ModelConfig,
+    model: FlowModelSection,
     *,
     prompt_sets: Sequence[Sequence[str]],
     engine: None = None,

@@ -27,7 +27,7 @@ import torch
 from embedded_quality import generate
 from numpy.typing import NDArray
 
-from adrpo.config import load_config
+from adrpo.config import load_flow_config
 from adrpo.embedded.scenes import caption, prompt_set
 from adrpo.rewards import Logistic
 from adrpo.rewards.image import ClipScore
@@ -119,7 +119,7 @@ def main() -> None:
     captions = [caption(scene) for scene in prompt_set(arguments.prompts, held_out=True, seed=99)]
     texts = [text for text in captions for _ in range(arguments.per_prompt)]
     scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
-    settings = load_config("flow/adrpo").reward[0].logistic
+    settings = load_flow_config("flow/adrpo").reward[0].logistic
     assert settings is not None, "flow/adrpo bounds its reward"
     likely = Logistic(settings.location, settings.scale)(torch.from_numpy(scores)).numpy()
     frontiers = {

@@ -37,7 +37,7 @@ from random_weights import random_policy
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from adrpo.config import FlowConfig, find_recipe, load_config
+from adrpo.config import FlowConfig, load_flow_config
 from adrpo.flow.memory.architectures import PUBLISHED, find_architecture
 from adrpo.flow.memory.estimate import OVERHEAD, estimate
 from adrpo.flow.models.loading import compile_transformer
@@ -164,8 +164,8 @@ def rates(
 def measure(
     model: str, dtype: str, *, compiled: bool, steps: int, overrides: Sequence[str]
 ) -> dict[str, Any]:
-    config = load_config(
-        find_recipe(RECIPES[model]),
+    config = load_flow_config(
+        RECIPES[model],
         [
             f"model.dtype={dtype}",
             "model.embedding_cache=null",

@@ -13,7 +13,7 @@ import yaml
 import adrpo
 import adrpo.llm
 from adrpo.cli.doctor import Findings, check_recipe
-from adrpo.config import load_config, recipe_names
+from adrpo.config import load_flow_config, recipe_names
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs import RunDirectory
@@ -149,7 +149,7 @@ def test_recipes_copy_gives_a_recipe_and_never_overwrites(command: Command, tmp_
     shown = command.out
     assert command("recipes", "copy", "flow/demo", "mine.yaml") == 0
     assert (tmp_path / "mine.yaml").read_text() == shown
-    assert load_config(tmp_path / "mine.yaml").domain == "flow"
+    assert load_flow_config(tmp_path / "mine.yaml").domain == "flow"
     (tmp_path / "mine.yaml").write_text("changed")
     assert command("recipes", "copy", "flow/demo", "mine.yaml") == 2
     assert "mine.yaml" in error_line(command)

@@ -18,7 +18,7 @@ import adrpo
 from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs, schedule
 from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.schedule import Failure, Job
-from adrpo.config import load_config
+from adrpo.config import load_flow_config
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.lock import exclusive
 from support.command_line import Command
@@ -182,7 +182,7 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     torch.set_num_threads(1)
     try:
         for job in jobs_of(whole):
-            config = load_config(job.method.recipe, [*TINY, f"training.seed={job.seed}"])
+            config = load_flow_config(job.method.recipe, [*TINY, f"training.seed={job.seed}"])
             FlowTrainer(config).train(job.folder, progress=False)
     finally:
         torch.set_num_threads(threads)

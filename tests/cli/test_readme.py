@@ -9,7 +9,7 @@ import trl
 import typer
 
 from adrpo.cli.app import app
-from adrpo.config import find_recipe, load_recipe
+from adrpo.config import load_recipe
 
 README = Path("README.md").read_text(encoding="utf-8")
 SMALL = (
@@ -44,7 +44,7 @@ def test_what_is_resumed_is_what_was_started():
         if line.startswith("adrpo train") and "--output-dir" in line:
             _, _, recipe, *rest = line.partition("#")[0].split()
             folder = rest[rest.index("--output-dir") + 1]
-            settings = load_recipe(find_recipe(recipe), [word for word in rest if "=" in word])
+            settings = load_recipe(recipe, [word for word in rest if "=" in word])
             assert ("--resume" in rest) == (folder in started)
             assert started.setdefault(folder, settings) == settings
     assert started

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adrpo.config import FlowConfig, load_config, recipe_names
+from adrpo.config import FlowConfig, load_flow_config, recipe_names
 from adrpo.flow.domain import build_trainer
 from adrpo.runs import RunDirectory
 from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
@@ -41,7 +41,7 @@ class Stopped(Exception):
 
 def test_every_method_that_has_a_recipe_is_held_to_the_contract():
     names = [name for name in recipe_names() if name.startswith("flow/")]
-    assert {load_config(name).algorithm.method for name in names} == set(METHODS)
+    assert {load_flow_config(name).algorithm.method for name in names} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.config import AdapterSection, FlowModelSection
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.protocol import StableDiffusion3Policy
 
@@ -9,7 +9,7 @@ from adrpo.flow.models.protocol import StableDiffusion3Policy
 @pytest.fixture
 def policy() -> StableDiffusion3Policy:
     """The embedded model with a new adapter."""
-    policy = load_policy(ModelConfig())
+    policy = load_policy(FlowModelSection())
     torch.manual_seed(0)
-    policy.add_adapter(AdapterConfig())
+    policy.add_adapter(AdapterSection())
     return policy

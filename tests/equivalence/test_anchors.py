@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from adrpo.config import AdrpoConfig
+from adrpo.config import AdrpoSection
 from adrpo.flow.models.protocol import StableDiffusion3Policy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.anchors import BaseAnchor, EmaAnchor, build_anchor
@@ -69,7 +69,7 @@ def test_the_average_has_no_gradient_and_no_memory_shared_with_the_policy(
 
 @pytest.mark.parametrize(("name", "kind"), [("base", BaseAnchor), ("ema", EmaAnchor)])
 def test_the_configuration_names_the_anchor(policy: StableDiffusion3Policy, name: str, kind: type):
-    algorithm = AdrpoConfig.model_validate({"anchor": name, "anchor_decay": 0.5})
+    algorithm = AdrpoSection.model_validate({"anchor": name, "anchor_decay": 0.5})
     anchor = build_anchor(algorithm, policy)
     assert type(anchor) is kind
     assert not isinstance(anchor, EmaAnchor) or anchor.decay == 0.5

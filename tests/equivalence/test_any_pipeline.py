@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
 from transformers import CLIPTextModel
 
-from adrpo.config import SamplingConfig, load_config
+from adrpo.config import SamplingSection, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.pipeline_sampler import PipelineSampler, noise_generator
 from adrpo.flow.path.draws import initial_noise
@@ -24,7 +24,7 @@ from support.tiny_encoders import WIDTH, clip_encoder, clip_tokenizer, randomise
 from support.tiny_pipelines import kl_autoencoder, lumina_2, stable_diffusion_3
 
 PROMPTS = ["a red circle", "a blue square"]
-SAMPLING = SamplingConfig(steps=3, guidance_scale=2.0)
+SAMPLING = SamplingSection(steps=3, guidance_scale=2.0)
 
 
 def stable_diffusion() -> Any:
@@ -103,8 +103,8 @@ def test_images_are_those_of_the_pipelines_own_call(build: Callable[[], Any]) ->
     others = {
         "noise": (x_0[:1], PROMPTS[1:], SAMPLING),
         "prompt": (x_0[1:], PROMPTS[:1], SAMPLING),
-        "steps": (x_0[1:], PROMPTS[1:], SamplingConfig(steps=2, guidance_scale=2.0)),
-        "guidance": (x_0[1:], PROMPTS[1:], SamplingConfig(steps=3, guidance_scale=9.0)),
+        "steps": (x_0[1:], PROMPTS[1:], SamplingSection(steps=2, guidance_scale=2.0)),
+        "guidance": (x_0[1:], PROMPTS[1:], SamplingSection(steps=3, guidance_scale=9.0)),
     }
     for what, (noise, prompts, sampling) in others.items():
         changed = sampler.decode(sampler.sample(noise, sampler.encode(prompts), sampling))
@@ -161,7 +161,7 @@ def test_an_evaluation_is_a_run_of_no_training(
     row = evaluate_target(small(tmp_path / "model"), tmp_path / "evaluation")
     run = RunDirectory.open(tmp_path / "evaluation")
     assert run.read_evaluations() == [row] and not run.metrics.exists()
-    assert load_config(run.config).model.pretrained == str(tmp_path / "model")
+    assert load_flow_config(run.config).model.pretrained == str(tmp_path / "model")
     values = json.loads((run.samples / "step-000000" / "values.json").read_text())
     for metric in ("clip_score", "clip_score_evaluation"):
         assert np.shape(values[metric]) == (4, 2)

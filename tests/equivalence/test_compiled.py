@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.config import AdapterSection, FlowModelSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.loading import as_policy, compile_transformer, load_policy
 from support.tiny_pipelines import stable_diffusion_3
@@ -22,7 +22,7 @@ def answers(*, compiled: bool) -> dict[str, Tensor]:
     policy = as_policy(pipeline, max_sequence_length=1, height=16, width=24)
     if compiled:
         compile_transformer(policy.pipeline.transformer, torch.device("cpu"))
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     conditioning = policy.encode(PROMPTS)
     x_t = torch.randn((3, *policy.latent_shape), generator=torch.Generator().manual_seed(0))
@@ -55,11 +55,11 @@ def test_values_and_gradients_are_those_of_the_module():
 
 @pytest.mark.parametrize("value", [False, True])
 def test_the_configuration_compiles(value: bool):
-    policy = load_policy(ModelConfig.model_validate({"compile": value, "device": "cpu"}))
+    policy = load_policy(FlowModelSection.model_validate({"compile": value, "device": "cpu"}))
     assert (policy.pipeline.transformer._compiled_call_impl is not None) == value
 
 
 def test_without_a_compiler_nothing_begins(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(AdrpoError, match=r"model\.compile: expected a C\+\+ .* no-such-compiler"):
-        load_policy(ModelConfig.model_validate({"compile": True, "device": "cpu"}))
+        load_policy(FlowModelSection.model_validate({"compile": True, "device": "cpu"}))

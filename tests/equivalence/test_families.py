@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adrpo.config import AdapterConfig, SamplingConfig
+from adrpo.config import AdapterSection, SamplingSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.loading import SUPPORTED, as_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
@@ -62,7 +62,7 @@ def base(family: Family) -> PipelinePolicy:
 def adapted(family: Family) -> PipelinePolicy:
     """The policy with an adapter that has moved."""
     policy = family.policy()
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0, target_modules=policy.lora_targets))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0, target_modules=policy.lora_targets))
     generator = torch.Generator().manual_seed(1)
     for parameter in policy.adapter_parameters():
         parameter.data += 0.5 * torch.randn(parameter.shape, generator=generator)
@@ -138,7 +138,7 @@ def test_every_supported_class_has_its_pipeline_here():
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_sampling_is_the_pipelines_own(family: Family, base: PipelinePolicy, scale: float):
-    sampling = SamplingConfig(steps=STEPS, guidance_scale=scale)
+    sampling = SamplingSection(steps=STEPS, guidance_scale=scale)
     ours = base.sample(noise(base), base.encode(PROMPTS), sampling)
     theirs = family.call(
         base.pipeline,
@@ -217,7 +217,7 @@ def test_the_transformer_is_called_as_the_pipeline_calls_it(family: Family, base
 def test_the_adapter_loads_in_the_pipeline(
     family: Family, base: PipelinePolicy, adapted: PipelinePolicy, tmp_path: Path
 ):
-    sampling = SamplingConfig(steps=STEPS, guidance_scale=2.0)
+    sampling = SamplingSection(steps=STEPS, guidance_scale=2.0)
     ours = adapted.sample(noise(adapted), adapted.encode(PROMPTS), sampling)
     adapted.save_adapter(tmp_path)
     pipeline = family.build()
@@ -356,7 +356,7 @@ def test_a_training_step_moves_the_adapter(family: Family, tmp_path: Path):
 
 def test_a_bfloat16_base_has_a_float32_adapter_and_velocity(family: Family, base: PipelinePolicy):
     policy = family.policy(torch.bfloat16)
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0, target_modules=policy.lora_targets))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0, target_modules=policy.lora_targets))
     x_t, t = noise(base), torch.tensor([0.2, 0.7])
     v = policy.velocity(x_t, t, policy.encode(PROMPTS))
     expected = base.velocity(x_t, t, base.encode(PROMPTS))
@@ -371,5 +371,5 @@ def test_a_bfloat16_base_has_a_float32_adapter_and_velocity(family: Family, base
 
 def test_layers_that_are_not_there_name_those_that_are(base: PipelinePolicy):
     with pytest.raises(AdrpoError) as caught:
-        base.add_adapter(AdapterConfig(target_modules=("to_query",)))
+        base.add_adapter(AdapterSection(target_modules=("to_query",)))
     assert all(target in str(caught.value) for target in base.lora_targets)

@@ -8,7 +8,7 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from adrpo.config import ModelConfig, SamplingConfig
+from adrpo.config import FlowModelSection, SamplingSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.families.qwen_image import guided_at_constant_norm
 from adrpo.flow.models.loading import as_policy, load_policy
@@ -71,7 +71,7 @@ def test_sampling_by_the_dpm_solver_that_sanas_files_name_is_the_pipelines_own(s
     noise = torch.randn((2, *policy.latent_shape), generator=torch.Generator().manual_seed(7))
 
     def ours(solver: Literal["euler", "dpmpp_2m"]) -> torch.Tensor:
-        sampling = SamplingConfig(steps=5, solver=solver, guidance_scale=scale)
+        sampling = SamplingSection(steps=5, solver=solver, guidance_scale=scale)
         return policy.sample(noise, policy.encode(prompts), sampling)
 
     # As in test_families.py: one float32 network, in batches that round differently.
@@ -92,7 +92,7 @@ def test_a_hub_model_of_another_class_is_refused_before_its_weights_are_fetched(
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repository, file: str(index))
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail())
     with pytest.raises(AdrpoError, match=r"owner/model names StableDiffusionPipeline.*add-a-model"):
-        load_policy(ModelConfig(pretrained="owner/model"))
+        load_policy(FlowModelSection(pretrained="owner/model"))
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lumina 2"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 
-from adrpo.config import ModelConfig, SamplingConfig
+from adrpo.config import FlowModelSection, SamplingSection
 from adrpo.embedded.weights import weights_path
 from adrpo.evaluation.values import read_values
 from adrpo.flow.models.loading import load_policy
@@ -118,7 +118,7 @@ def test_diffusers_loads_the_adapter_and_draws_the_trainers_samples(run: Path):
     )
     prompts = ["a red circle", "two blue stars"]
     x_0 = initial_noise(2, trainer.policy.latent_shape, 0, "test")
-    sampling = SamplingConfig(steps=4)
+    sampling = SamplingSection(steps=4)
     x_1 = trainer.policy.sample(x_0, trainer.policy.encode(prompts), sampling)
     expected = trainer.policy.decode(x_1)
 
@@ -148,10 +148,10 @@ def test_diffusers_loads_the_adapter_and_draws_the_trainers_samples(run: Path):
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_our_sampling_is_the_pipelines(guidance_scale: float):
-    policy = load_policy(ModelConfig())
+    policy = load_policy(FlowModelSection())
     prompts = ["a red circle left of a blue square", "three green crosses"]
     x_0 = initial_noise(2, policy.latent_shape, 0, "parity")
-    sampling = SamplingConfig(steps=5, guidance_scale=guidance_scale)
+    sampling = SamplingSection(steps=5, guidance_scale=guidance_scale)
     ours = policy.sample(x_0, policy.encode(prompts), sampling)
     theirs = policy.pipeline(
         prompts,

@@ -10,7 +10,7 @@ from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
 
-from adrpo.config import LanguageModelConfig
+from adrpo.config import LanguageModelSection
 from adrpo.errors import AdrpoError
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
 from adrpo.llm.run import LanguageRun
@@ -48,7 +48,7 @@ def model(material: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def load(model: dict[str, Any], **changes: Any) -> Any:
-    section = LanguageModelConfig.model_validate(model | changes)
+    section = LanguageModelSection.model_validate(model | changes)
     return AutoModelForCausalLM.from_pretrained(model_source(section), **loading_options(section))
 
 
@@ -90,7 +90,7 @@ def test_weights_have_the_configured_type(written: LlamaForCausalLM, model: dict
 
 
 def test_the_tokenizer_is_the_file_s(model: dict[str, Any]) -> None:
-    section = LanguageModelConfig.model_validate(model)
+    section = LanguageModelSection.model_validate(model)
     options = tokenizer_options(section)
     tokenizer = AutoTokenizer.from_pretrained(model_source(section), **options)
     assert tokenizer("a b c")["input_ids"] == [3, 17, 18]

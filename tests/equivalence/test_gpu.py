@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from adrpo.config import AdapterConfig, ModelConfig, SamplingConfig
+from adrpo.config import AdapterSection, FlowModelSection, SamplingSection
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
@@ -36,10 +36,10 @@ def without_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
 def policies(**model: Any) -> tuple[PipelinePolicy, PipelinePolicy]:
     """The embedded model on the CPU and on the device, with one adapter that does something."""
     on_cpu, on_device = (
-        load_policy(ModelConfig(device=device, **model)) for device in ("cpu", DEVICE)
+        load_policy(FlowModelSection(device=device, **model)) for device in ("cpu", DEVICE)
     )
     for policy in (on_cpu, on_device):
-        policy.add_adapter(AdapterConfig(rank=4))
+        policy.add_adapter(AdapterSection(rank=4))
     generator = torch.Generator().manual_seed(0)
     state = {
         name: value + 0.02 * torch.randn(value.shape, generator=generator)
@@ -79,7 +79,7 @@ def test_velocities_and_gradients_are_those_of_the_cpu(dtype: str, limit: float)
 
 def test_samples_are_those_of_the_cpu():
     on_cpu, on_device = policies()
-    sampling = SamplingConfig(steps=4, guidance_scale=1.5)
+    sampling = SamplingSection(steps=4, guidance_scale=1.5)
     ours, theirs = (
         policy.sample(noise(policy), policy.encode(PROMPTS), sampling).cpu()
         for policy in (on_device, on_cpu)

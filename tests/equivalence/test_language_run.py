@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adrpo.config import LanguageConfig, config_to_yaml, load_config, load_recipe
+from adrpo.config import LanguageConfig, config_to_yaml, load_flow_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import read_values, values_path
 from adrpo.llm.evaluator import LanguageEvaluator, until_end
@@ -210,5 +210,5 @@ def test_what_can_not_be_used_is_said_in_one_line(material: Path, tmp_path: Path
     recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
     assert load_recipe(recipe) == tiny_language_config(material)
     with pytest.raises(AdrpoError, match="of the domain flow, received one of llm") as caught:
-        load_config(recipe)
+        load_flow_config(recipe)
     assert "; read it by load_recipe, train it by adrpo.llm.LanguageRun" in str(caught.value)

@@ -9,7 +9,7 @@ import torch
 from diffusers.models.autoencoders.vae import AutoencoderMixin
 from torch import Tensor
 
-from adrpo.config import AdapterConfig, ModelConfig, TrainingConfig
+from adrpo.config import AdapterSection, FlowModelSection, FlowTrainingSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.loading import load_policy
@@ -46,7 +46,7 @@ def gradients(policy: PipelinePolicy) -> tuple[list[Tensor], int]:
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lumina 2"])
 def test_checkpointing_gives_the_same_gradients_from_less(name: str):
     policy = FAMILIES[name].policy()
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     plain, plain_bytes = gradients(policy)
     policy.pipeline.transformer.enable_gradient_checkpointing()
@@ -65,14 +65,14 @@ def test_the_configuration_switches_each_setting_on():
         ("vae_slicing", "vae", "use_slicing"),
     ):
         for value in (False, True):
-            policy = load_policy(ModelConfig.model_validate({key: value, "device": "cpu"}))
+            policy = load_policy(FlowModelSection.model_validate({key: value, "device": "cpu"}))
             assert getattr(getattr(policy.pipeline, part), flag) is value, key
 
 
 def test_slices_are_decoded_to_the_same_images():
     images = []
     for slicing in (False, True):
-        policy = load_policy(ModelConfig(vae_slicing=slicing, device="cpu"))
+        policy = load_policy(FlowModelSection(vae_slicing=slicing, device="cpu"))
         x_1 = torch.randn((3, *policy.latent_shape), generator=torch.Generator().manual_seed(0))
         images.append(policy._to_pixels(x_1).detach())
     # Convolutions of one image and of three round differently in the last bits of values up to 1.
@@ -86,13 +86,13 @@ def test_an_autoencoder_without_parts_is_named(key: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(AutoencoderMixin, f"enable_{key.removeprefix('vae_')}", missing)
     with pytest.raises(AdrpoError, match=f"model.{key}: expected false for AutoencoderKL"):
-        load_policy(ModelConfig.model_validate({key: True, "device": "cpu"}))
+        load_policy(FlowModelSection.model_validate({key: True, "device": "cpu"}))
 
 
 def test_the_8_bit_optimizer_asks_for_its_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
     with pytest.raises(AdrpoError, match=r"pip install bitsandbytes.*training\.optimizer=adamw"):
-        build_optimizer([], TrainingConfig(optimizer="adamw_8bit"))
+        build_optimizer([], FlowTrainingSection(optimizer="adamw_8bit"))
 
 
 def test_the_8_bit_optimizer_is_used_and_resumed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):

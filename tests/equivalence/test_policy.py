@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adrpo.config import AdapterConfig, AdrpoConfig, ModelConfig, SamplingConfig
+from adrpo.config import AdapterSection, AdrpoSection, FlowModelSection, SamplingSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.methods import build_method
 from adrpo.flow.models.loading import load_policy
@@ -25,7 +25,7 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
         BaseAnchor(policy),
         path,
         policy.encode(["a red circle"] * 3),
-        build_method(AdrpoConfig()),
+        build_method(AdrpoSection()),
         weight=torch.full((3,), advantage),
         beta=torch.full((3,), beta),
         micro_batch=2,
@@ -40,7 +40,7 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
 
 
 def test_a_model_without_an_adapter_is_its_own_reference():
-    policy = load_policy(ModelConfig())
+    policy = load_policy(FlowModelSection())
     x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
     conditioning = policy.encode(["a red circle", "two blue stars"])
     with policy.reference():
@@ -61,7 +61,7 @@ def test_a_new_adapter_changes_nothing(policy: StableDiffusion3Policy):
 def test_the_reference_is_the_base_whatever_the_adapter(policy: StableDiffusion3Policy):
     x_t, t = initial_noise(2, policy.latent_shape, 0), torch.tensor([0.2, 0.9])
     conditioning = policy.encode(["a red circle", "two blue stars"])
-    base = load_policy(ModelConfig()).velocity(x_t, t, conditioning)
+    base = load_policy(FlowModelSection()).velocity(x_t, t, conditioning)
     perturb(policy)
     before = policy.velocity(x_t, t, conditioning)
     with policy.reference():
@@ -114,7 +114,7 @@ def test_rows_without_any_weight_cost_nothing(policy: StableDiffusion3Policy):
 def test_images_encode_to_what_they_were_decoded_from(policy: StableDiffusion3Policy):
     texts = ["a red circle", "two blue stars", "a striped green square"]
     x_1 = policy.sample(
-        initial_noise(3, policy.latent_shape, 0), policy.encode(texts), SamplingConfig(steps=8)
+        initial_noise(3, policy.latent_shape, 0), policy.encode(texts), SamplingSection(steps=8)
     )
     again = policy.encode_images(policy.decode(x_1))
     # What eight bits and the autoencoder lose, against latents of standard deviation about 1.
@@ -130,6 +130,6 @@ def test_images_of_another_size_are_not_squashed(policy: StableDiffusion3Policy)
 
 
 def test_target_modules_that_match_nothing_are_refused():
-    policy = load_policy(ModelConfig())
+    policy = load_policy(FlowModelSection())
     with pytest.raises(AdrpoError, match=r"adapter\.target_modules.*to_query"):
-        policy.add_adapter(AdapterConfig(target_modules=("to_query",)))
+        policy.add_adapter(AdapterSection(target_modules=("to_query",)))

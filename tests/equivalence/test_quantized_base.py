@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
-from adrpo.config import AdapterConfig, FlowConfig, ModelConfig, find_recipe, load_config
+from adrpo.config import AdapterSection, FlowConfig, FlowModelSection, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.architectures import PUBLISHED
 from adrpo.flow.memory.estimate import estimate
@@ -39,7 +39,7 @@ def load(folder: Path, quantization: str | None) -> PipelinePolicy:
         "gradient_checkpointing": True,
         "quantization": quantization,
     }
-    return load_policy(ModelConfig.model_validate(settings))
+    return load_policy(FlowModelSection.model_validate(settings))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def policy(folder: Path) -> Iterator[PipelinePolicy]:
     pytest.importorskip("torchao", reason="quantises with it: pip install torchao")
     policy = load(folder, "int8")
     torch.manual_seed(0)
-    policy.add_adapter(AdapterConfig(rank=2, alpha=4.0))
+    policy.add_adapter(AdapterSection(rank=2, alpha=4.0))
     policy.pipeline.transformer.train()
     yield policy
 
@@ -119,7 +119,7 @@ def test_the_adapter_goes_to_another_copy_and_to_the_base_in_16_bits(
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
     policy.save_adapter(tmp_path)
     again, plain = load(folder, "int8"), load(folder, None)
-    again.add_adapter(AdapterConfig(rank=2, alpha=4.0))
+    again.add_adapter(AdapterSection(rank=2, alpha=4.0))
     with torch.no_grad():
         base, adapted = velocity(plain), velocity(policy)
         again.load_adapter_state(policy.adapter_state())
@@ -131,7 +131,7 @@ def test_the_adapter_goes_to_another_copy_and_to_the_base_in_16_bits(
 
 def test_without_torchao_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    model = load_config(find_recipe(RECIPE)).model
+    model = load_flow_config(RECIPE).model
     with pytest.raises(AdrpoError, match="pip install torchao"):
         quantization_config(model, {"transformer": []})
     with pytest.raises(AdrpoError, match="no transformer"):
@@ -142,11 +142,11 @@ def test_without_torchao_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_quantised_weights_need_is_said_before_loading(setting: str) -> None:
     key, _, value = setting.partition("=")
     with pytest.raises(AdrpoError, match=f"model.{key}: expected .*received {value}"):
-        load_config(find_recipe(RECIPE), [f"model.{setting}"])
+        load_flow_config(RECIPE, [f"model.{setting}"])
 
 
 def test_the_estimate_has_a_byte_a_weight_and_a_block_in_16_bits() -> None:
-    config = load_config(find_recipe(RECIPE))
+    config = load_flow_config(RECIPE)
     assert isinstance(config, FlowConfig)
     architecture = PUBLISHED[config.model.pretrained]
     model = config.model.model_copy(update={"quantization": None})

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from adrpo.config import AdapterConfig, ModelConfig
+from adrpo.config import AdapterSection, FlowModelSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.loading import load_policy
@@ -20,12 +20,14 @@ SUPPORTED = [name for name in FAMILIES if name != "lumina 2"]
 
 
 @pytest.fixture(scope="module", params=SUPPORTED)
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> FlowModelSection:
     """A tiny pipeline of each family, saved."""
     family = FAMILIES[request.param]
     folder = tmp_path_factory.mktemp("pipeline")
     family.build().save_pretrained(folder)
-    return ModelConfig(
+    return FlowModelSection(
         pretrained=str(folder),
         height=family.height,
         width=family.width,
@@ -51,7 +53,7 @@ def guided(policy: PipelinePolicy, prompts: list[str]) -> torch.Tensor:
 
 
 def test_released_and_cached_encoders_give_the_same_velocities(
-    model: ModelConfig, tmp_path: Path, request: pytest.FixtureRequest
+    model: FlowModelSection, tmp_path: Path, request: pytest.FixtureRequest
 ):
     resident = load_policy(model)
     expected = [guided(resident, prompts) for prompts in SETS]
@@ -70,7 +72,7 @@ def test_released_and_cached_encoders_give_the_same_velocities(
         assert torch.equal(guided(policy, prompts), velocity)
 
 
-def test_without_encoders_prompts_come_from_the_sets_or_are_refused(model: ModelConfig):
+def test_without_encoders_prompts_come_from_the_sets_or_are_refused(model: FlowModelSection):
     released = load_policy(model.model_copy(update={"encoders": "released"}), prompt_sets=SETS)
     mixed = [SETS[1][0], SETS[0][0]]
     resident = load_policy(model)
@@ -82,7 +84,7 @@ def test_without_encoders_prompts_come_from_the_sets_or_are_refused(model: Model
         released.encode(["a green dog"])
 
 
-def test_encoding_in_chunks_is_encoding_all(model: ModelConfig):
+def test_encoding_in_chunks_is_encoding_all(model: FlowModelSection):
     prompts = [*SETS[0], *SETS[1]]
     chunked = load_policy(model.model_copy(update={"encoder_batch_size": 2}))
     sizes = []
@@ -147,9 +149,9 @@ def test_pairs_of_dpo_are_drawn_and_trained_on_without_encoders(tmp_path: Path):
 
 
 def test_an_adapter_is_saved_and_loaded_without_encoders(tmp_path: Path):
-    model = ModelConfig(encoders="released", device="cpu")
+    model = FlowModelSection(encoders="released", device="cpu")
     policy = load_policy(model, prompt_sets=SETS)
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     policy.save_adapter(tmp_path)
     again = load_policy(model, prompt_sets=SETS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adrpo.config import FlowConfig, config_to_yaml, load_config
+from adrpo.config import FlowConfig, config_to_yaml, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.adrpo import FlowTrainer
@@ -138,7 +138,7 @@ def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
     assert metrics_without_timings(extended) == metrics_without_timings(whole)
     assert adapter_bytes(extended) == adapter_bytes(whole)
     # Training from its configuration repeats the run, as of any other.
-    assert load_config(extended / "config.yaml") == four
+    assert load_flow_config(extended / "config.yaml") == four
     with pytest.raises(AdrpoError, match=r"training\.steps of at least 4, .* received 2"):
         FlowTrainer(two).train(extended, resume=True, progress=False)
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from adrpo.config import (
-    AdrpoConfig,
-    AwmConfig,
-    DiffusionNftConfig,
-    FixedBetaConfig,
-    OrwCfmW2Config,
-    RaftConfig,
+    AdrpoSection,
+    AwmSection,
+    DiffusionNftSection,
+    FixedBetaSection,
+    OrwCfmW2Section,
+    RaftSection,
 )
 from adrpo.core import flow_objective
 from adrpo.core.controller import controlled
@@ -21,14 +21,14 @@ from adrpo.flow.methods.diffusion_nft import nft_objective
 from adrpo.flow.path.path_samples import PathSamples
 
 SETTINGS = [
-    AdrpoConfig(),
-    AdrpoConfig(only_positive=True),
-    FixedBetaConfig(method="fixed_beta"),
-    OrwCfmW2Config(method="orw_cfm_w2"),
-    OrwCfmW2Config(method="orw_cfm_w2", weight_mean="one"),
-    RaftConfig(method="raft", best=2),
-    AwmConfig(method="awm", advantage_scale="group"),
-    DiffusionNftConfig(method="diffusion_nft", advantage_scale="group"),
+    AdrpoSection(),
+    AdrpoSection(only_positive=True),
+    FixedBetaSection(method="fixed_beta"),
+    OrwCfmW2Section(method="orw_cfm_w2"),
+    OrwCfmW2Section(method="orw_cfm_w2", weight_mean="one"),
+    RaftSection(method="raft", best=2),
+    AwmSection(method="awm", advantage_scale="group"),
+    DiffusionNftSection(method="diffusion_nft", advantage_scale="group"),
 ]
 NAMES = [f"{s.method}-{i}" for i, s in enumerate(SETTINGS)]
 GROUPS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
@@ -98,50 +98,52 @@ def test_each_term_alone_has_a_gradient_and_the_reference_none(settings):
 
 
 def test_adrpo_without_its_negative_side_is_the_penalty_alone_for_bad_samples():
-    weights = build_method(AdrpoConfig(only_positive=True)).weigh(REWARDS, GROUPS)
+    weights = build_method(AdrpoSection(only_positive=True)).weigh(REWARDS, GROUPS)
     bad = weights.advantages < 0
     assert torch.equal(weights.weight[bad], torch.zeros(int(bad.sum())))
     assert torch.equal(weights.beta[bad], torch.ones(int(bad.sum())))
-    whole = build_method(AdrpoConfig()).weigh(REWARDS, GROUPS)
+    whole = build_method(AdrpoSection()).weigh(REWARDS, GROUPS)
     assert torch.equal(weights.weight[~bad], whole.weight[~bad])
 
 
 def test_fixed_beta_differs_from_adrpo_in_beta_alone():
-    adaptive = build_method(AdrpoConfig()).weigh(REWARDS, GROUPS)
-    fixed = build_method(FixedBetaConfig(method="fixed_beta")).weigh(REWARDS, GROUPS)
+    adaptive = build_method(AdrpoSection()).weigh(REWARDS, GROUPS)
+    fixed = build_method(FixedBetaSection(method="fixed_beta")).weigh(REWARDS, GROUPS)
     assert torch.equal(adaptive.weight, fixed.weight)
     assert torch.equal(adaptive.beta, fixed.beta - fixed.weight)
 
 
 def test_orw_weights_are_exponential_in_the_reward():
     tau = 0.7
-    weights = build_method(OrwCfmW2Config(method="orw_cfm_w2", temperature=tau)).weigh(
+    weights = build_method(OrwCfmW2Section(method="orw_cfm_w2", temperature=tau)).weigh(
         REWARDS, GROUPS
     )
     ratio = weights.weight[3] / weights.weight[0]
     # Up to a factor of the prompt: float32 exponentials of values below 3.
     torch.testing.assert_close(ratio, (tau * (REWARDS[3] - REWARDS[0])).exp(), rtol=1e-5, atol=0)
     one = build_method(
-        OrwCfmW2Config(method="orw_cfm_w2", temperature=tau, weight_mean="one")
+        OrwCfmW2Section(method="orw_cfm_w2", temperature=tau, weight_mean="one")
     ).weigh(REWARDS, GROUPS)
     expected = torch.cat([4 * (tau * g).softmax(0) for g in REWARDS.split(4)])
     torch.testing.assert_close(one.weight, expected, rtol=1e-5, atol=0)
 
 
 def test_raft_keeps_the_best_and_averages_over_them():
-    weights = build_method(RaftConfig(method="raft")).weigh(REWARDS, GROUPS)
+    weights = build_method(RaftSection(method="raft")).weigh(REWARDS, GROUPS)
     assert weights.weight.tolist() == [0, 0, 0, 4, 0, 0, 0, 4]
     assert weights.beta.count_nonzero() == 0
-    ties = build_method(RaftConfig(method="raft")).weigh(torch.ones(4), torch.zeros(4).long())
+    ties = build_method(RaftSection(method="raft")).weigh(torch.ones(4), torch.zeros(4).long())
     assert ties.weight.tolist() == [4, 0, 0, 0]
 
 
 def test_awm_is_adrpo_without_its_divergence_term():
     """The same weight where the clip allows it, and beta 0."""
     awm = build_method(
-        AwmConfig(method="awm", advantage_clip=(-5.0, 5.0), advantage_scale="none")
+        AwmSection(method="awm", advantage_clip=(-5.0, 5.0), advantage_scale="none")
     ).weigh(REWARDS, GROUPS)
-    adrpo = build_method(AdrpoConfig(beta_0=5.0, advantage_clip=(-5.0, 5.0))).weigh(REWARDS, GROUPS)
+    adrpo = build_method(AdrpoSection(beta_0=5.0, advantage_clip=(-5.0, 5.0))).weigh(
+        REWARDS, GROUPS
+    )
     torch.testing.assert_close(5 * awm.weight, adrpo.weight, rtol=1e-6, atol=0)
     assert awm.beta.count_nonzero() == 0
 
@@ -193,9 +195,9 @@ def test_the_controller_moves_beta_towards_its_target():
     # Errors beyond 20 % count as 20 %.
     assert controlled(2.0, divergence=9.0, target=0.02) == pytest.approx(2.04)
     assert controlled(2.0, divergence=0.0, target=0.02) == pytest.approx(1.96)
-    method = build_method(FixedBetaConfig(method="fixed_beta", target_divergence=0.02))
+    method = build_method(FixedBetaSection(method="fixed_beta", target_divergence=0.02))
     method.observe(1.0)
     assert method.weigh(REWARDS, GROUPS).beta[0] == pytest.approx(1.02)
-    copy = build_method(FixedBetaConfig(method="fixed_beta", target_divergence=0.02))
+    copy = build_method(FixedBetaSection(method="fixed_beta", target_divergence=0.02))
     copy.load_state(method.state())
     assert torch.equal(copy.weigh(REWARDS, GROUPS).beta, method.weigh(REWARDS, GROUPS).beta)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from adrpo.comparison import Plan, record
-from adrpo.config import config_to_yaml, load_config
+from adrpo.config import config_to_yaml, load_flow_config
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import caption, prompt_set
 from support.fabricated_run import HOSTILE
@@ -49,7 +49,7 @@ def fabricate_comparison(
     for method in plan.methods:
         for seed in plan.seeds:
             run = plan.run_folder(method, seed)
-            config = load_config(method.recipe, [f"training.seed={seed}"])
+            config = load_flow_config(method.recipe, [f"training.seed={seed}"])
             _write_run(run, config_to_yaml(config), method.name, seed, prompts, samples, seen)
     return plan
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from adrpo.config import load_config
+from adrpo.config import load_flow_config
 from adrpo.flow.domain import build_trainer
 from adrpo.runs.processes import end_process
 from support.tiny_runs import darkness
@@ -27,6 +27,6 @@ def short_in_second(prompts: list[str], images: list[Image.Image], **_: Any) -> 
 
 if __name__ == "__main__":
     for recipe in sorted(Path(sys.argv[1]).glob("*.yaml")):
-        build_trainer(load_config(recipe)).train(recipe.with_suffix(""), progress=False)
+        build_trainer(load_flow_config(recipe)).train(recipe.with_suffix(""), progress=False)
     torch.distributed.destroy_process_group()
     end_process(0)

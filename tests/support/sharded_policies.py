@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from adrpo.config import AdapterConfig, SamplingConfig
+from adrpo.config import AdapterSection, SamplingSection
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.sharding import ZERO_3
@@ -24,7 +24,7 @@ def adapted(name: str, engine: Engine | None) -> PipelinePolicy:
     if engine is not None:
         policy.shard(engine)
     torch.manual_seed(0)
-    policy.add_adapter(AdapterConfig(rank=2, alpha=2.0))
+    policy.add_adapter(AdapterSection(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     return policy
 
@@ -39,7 +39,7 @@ def inputs(policy: PipelinePolicy) -> tuple[Tensor, Tensor, Conditioning]:
 def draw(policy: PipelinePolicy) -> dict[str, Tensor]:
     """Samples, and velocities with the adapter off."""
     x_t, t, conditioning = inputs(policy)
-    found = {"sample": policy.sample(x_t, conditioning, SamplingConfig(steps=2))}
+    found = {"sample": policy.sample(x_t, conditioning, SamplingSection(steps=2))}
     with torch.no_grad(), policy.reference():
         found["reference"] = policy.velocity(x_t, t, conditioning)
     return found

@@ -18,7 +18,7 @@ from adrpo.cli.quiet import silence_loading
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig, LanguageConfig, RewardTermConfig
+    from adrpo.config import FlowConfig, LanguageConfig, RewardTermSection
 
 GIGABYTE = 1e9
 UNFETCHED = 200
@@ -130,13 +130,13 @@ def check_machine(findings: Findings) -> None:
 
 def check_embedded(findings: Findings) -> None:
     """Load each embedded model as training and evaluation do, and name its size."""
-    from adrpo.config import ModelConfig
+    from adrpo.config import FlowModelSection
     from adrpo.embedded.weights import weights_path
     from adrpo.flow.models.loading import load_policy
     from adrpo.rewards.image import EMBEDDED, ClipScore
     from adrpo.rewards.reward_model import RewardModel
 
-    loaders: dict[str, Callable[[], object]] = {"pipeline": lambda: load_policy(ModelConfig())}
+    loaders: dict[str, Callable[[], object]] = {"pipeline": lambda: load_policy(FlowModelSection())}
     loaders |= {folder: partial(ClipScore, name, "cpu") for name, folder in EMBEDDED.items()}
     loaders["language_model"] = _load_language_model
     loaders["language_reward"] = partial(RewardModel, "embedded")
@@ -259,7 +259,7 @@ def _is_cached(model: str) -> bool:
         return False
 
 
-def _check_rewards(findings: Findings, terms: "Sequence[RewardTermConfig]") -> None:
+def _check_rewards(findings: Findings, terms: "Sequence[RewardTermSection]") -> None:
     """Build each reward whose model needs no download, as the trainer would."""
     from adrpo.rewards.loading import build_reward
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import find_recipe, load_recipe
+from adrpo.config import load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.runs.base_evaluation import OF_THE_MACHINE
 from adrpo.runs.durable import write_durably
@@ -163,7 +163,7 @@ def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any
 
 
 def _method(recipe: str, overrides: Sequence[str]) -> Method:
-    config = load_recipe(find_recipe(recipe), overrides)
+    config = load_recipe(recipe, overrides)
     return Method(_name(recipe), recipe, method_settings(config.model_dump(mode="json")))
 
 

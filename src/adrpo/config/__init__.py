@@ -1,77 +1,89 @@
 """Typed, closed, loud configuration: one YAML file, checked whole before anything is loaded.
 
 ``load_recipe`` reads a recipe or a run's ``config.yaml`` into a :class:`FlowConfig` or a
-:class:`LanguageConfig`, by its domain, ``load_config`` into the former, and ``default_config``
-needs no file; ``config_to_yaml`` writes one back, and what it writes loads to an equal
-configuration.
+:class:`LanguageConfig`, by its domain; ``load_flow_config`` takes the former only, and
+``default_config`` needs no file. ``config_to_yaml`` writes one back, and what it writes loads to an
+equal configuration. A class whose name ends in Config is a whole configuration, one whose name ends
+in Section a part of it.
 """
 
 from adrpo.config.algorithms import (
-    AdrpoConfig,
-    AlgorithmConfig,
-    AwmConfig,
-    DiffusionNftConfig,
-    DpoConfig,
-    FixedBetaConfig,
-    FlowGrpoConfig,
-    OrwCfmW2Config,
-    RaftConfig,
+    AdrpoSection,
+    AlgorithmSection,
+    AwmSection,
+    DiffusionNftSection,
+    DpoSection,
+    FixedBetaSection,
+    FlowGrpoSection,
+    OrwCfmW2Section,
+    RaftSection,
 )
-from adrpo.config.language import (
-    GenerationConfig,
-    LanguageAdapterConfig,
-    LanguageAlgorithmConfig,
-    LanguageConfig,
-    LanguageEvaluationConfig,
-    LanguageModelConfig,
-    LanguagePromptsConfig,
-    LanguageTrainingConfig,
-)
-from adrpo.config.loading import config_to_yaml, default_config, load_config, load_recipe
-from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
-from adrpo.config.rewards import RewardTermConfig, written_names
-from adrpo.config.schema import (
-    AdapterConfig,
-    CheckpointConfig,
-    EvaluationConfig,
+from adrpo.config.flow import (
+    AdapterSection,
+    CheckpointSection,
     FlowConfig,
-    ModelConfig,
-    PromptsConfig,
-    SamplingConfig,
-    TrainingConfig,
+    FlowEvaluationSection,
+    FlowModelSection,
+    FlowPromptsSection,
+    FlowTrainingSection,
+    SamplingSection,
 )
+from adrpo.config.llm import (
+    GenerationSection,
+    LanguageAdapterSection,
+    LanguageAlgorithmSection,
+    LanguageConfig,
+    LanguageEvaluationSection,
+    LanguageModelSection,
+    LanguagePromptsSection,
+    LanguageTrainingSection,
+)
+from adrpo.config.loading import (
+    DOMAINS,
+    AnyConfig,
+    config_to_yaml,
+    default_config,
+    load_config,
+    load_flow_config,
+    load_recipe,
+)
+from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
+from adrpo.config.rewards import RewardTermSection, written_names
 
 __all__ = [
-    "AdapterConfig",
-    "AdrpoConfig",
-    "AlgorithmConfig",
-    "AwmConfig",
-    "CheckpointConfig",
-    "DiffusionNftConfig",
-    "DpoConfig",
-    "EvaluationConfig",
-    "FixedBetaConfig",
+    "DOMAINS",
+    "AdapterSection",
+    "AdrpoSection",
+    "AlgorithmSection",
+    "AnyConfig",
+    "AwmSection",
+    "CheckpointSection",
+    "DiffusionNftSection",
+    "DpoSection",
+    "FixedBetaSection",
     "FlowConfig",
-    "FlowGrpoConfig",
-    "GenerationConfig",
-    "LanguageAdapterConfig",
-    "LanguageAlgorithmConfig",
+    "FlowEvaluationSection",
+    "FlowGrpoSection",
+    "FlowModelSection",
+    "FlowPromptsSection",
+    "FlowTrainingSection",
+    "GenerationSection",
+    "LanguageAdapterSection",
+    "LanguageAlgorithmSection",
     "LanguageConfig",
-    "LanguageEvaluationConfig",
-    "LanguageModelConfig",
-    "LanguagePromptsConfig",
-    "LanguageTrainingConfig",
-    "ModelConfig",
-    "OrwCfmW2Config",
-    "PromptsConfig",
-    "RaftConfig",
-    "RewardTermConfig",
-    "SamplingConfig",
-    "TrainingConfig",
+    "LanguageEvaluationSection",
+    "LanguageModelSection",
+    "LanguagePromptsSection",
+    "LanguageTrainingSection",
+    "OrwCfmW2Section",
+    "RaftSection",
+    "RewardTermSection",
+    "SamplingSection",
     "config_to_yaml",
     "default_config",
     "find_recipe",
     "load_config",
+    "load_flow_config",
     "load_recipe",
     "recipe_names",
     "recipes_root",

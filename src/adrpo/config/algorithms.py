@@ -34,14 +34,14 @@ def check_clip(clip: tuple[float, float]) -> None:
         )
 
 
-class Method(Section):
-    """What all have. The forms narrow ``method`` to their own name."""
+class MethodSection(Section):
+    """Base of every form of the section: its key ``method``, which a form narrows to its name."""
 
     method: str = Field(description="Which method this is.")
 
 
-class Anchored(Method):
-    """What the methods with a divergence term share: the model behind v_ref."""
+class Anchored(MethodSection):
+    """Keys that the methods with a divergence term share: the model behind v_ref."""
 
     anchor: Literal["base", "ema"] = Field(
         default="base",
@@ -53,7 +53,7 @@ class Anchored(Method):
 
 
 class Penalized(Anchored):
-    """What ADRPO and the fixed penalty share: A |v - u_t|^2 + beta |v - v_ref|^2."""
+    """Keys that ADRPO and the fixed penalty share: A |v - u_t|^2 + beta |v - v_ref|^2."""
 
     beta_0: PositiveNumber = Field(
         default=1.0, description="Divergence coefficient at A = 0, no unit. Paper: 1."
@@ -74,7 +74,7 @@ class Penalized(Anchored):
         return self
 
 
-class AdrpoConfig(Penalized):
+class AdrpoSection(Penalized):
     """ADRPO: A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
 
     method: Literal["adrpo"] = Field(default="adrpo", description="Which method this is.")
@@ -106,13 +106,13 @@ class AdrpoConfig(Penalized):
         return self
 
 
-class FixedBetaConfig(Penalized):
+class FixedBetaSection(Penalized):
     """The ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2, beta_0 for all samples (paper, eq. 2)."""
 
     method: Literal["fixed_beta"] = Field(description="Which method this is.")
 
 
-class OrwCfmW2Config(Anchored):
+class OrwCfmW2Section(Anchored):
     """ORW-CFM-W2: w |v - u_t|^2 + beta_0 |v - v_ref|^2 (Fan et al., arXiv 2502.06061)."""
 
     method: Literal["orw_cfm_w2"] = Field(description="Which method this is.")
@@ -131,14 +131,14 @@ class OrwCfmW2Config(Anchored):
     )
 
 
-class RaftConfig(Method):
+class RaftSection(MethodSection):
     """RAFT: |v - u_t|^2 on the best samples of each group (Dong et al., arXiv 2304.06767)."""
 
     method: Literal["raft"] = Field(description="Which method this is.")
     best: Count = Field(default=1, description="Samples of a group that are kept. RAFT: 1.")
 
 
-class AwmConfig(Method):
+class AwmSection(MethodSection):
     """Advantage-weighted matching, A |v - u_t|^2, no anchor (Xue et al., arXiv 2509.25050)."""
 
     method: Literal["awm"] = Field(description="Which method this is.")
@@ -154,7 +154,7 @@ class AwmConfig(Method):
         return self
 
 
-class DiffusionNftConfig(Anchored):
+class DiffusionNftSection(Anchored):
     """DiffusionNFT: a positive and a negative implicit policy (Zheng et al., arXiv 2509.16117)."""
 
     method: Literal["diffusion_nft"] = Field(description="Which method this is.")
@@ -174,7 +174,7 @@ class DiffusionNftConfig(Anchored):
     )
 
 
-class FlowGrpoConfig(Method):
+class FlowGrpoSection(MethodSection):
     """Flow-GRPO: clipped ratios of an SDE's Gaussian steps (Liu et al., arXiv 2505.05470)."""
 
     method: Literal["flow_grpo"] = Field(description="Which method this is.")
@@ -199,7 +199,7 @@ class FlowGrpoConfig(Method):
     )
 
 
-class DpoConfig(Method):
+class DpoSection(MethodSection):
     """Diffusion-DPO on flow matching, from stored pairs (Wallace et al., arXiv 2311.12908)."""
 
     method: Literal["dpo"] = Field(description="Which method this is.")
@@ -219,20 +219,20 @@ class DpoConfig(Method):
 
 
 def _method(section: Any) -> Any:
-    """Which form a section has; one that names no method is ADRPO."""
+    """The method whose form ``section`` has; one that names no method is ADRPO."""
     if isinstance(section, dict):
         return section.get("method", "adrpo")
     return getattr(section, "method", None)
 
 
-AlgorithmConfig = Annotated[
-    Annotated[AdrpoConfig, Tag("adrpo")]
-    | Annotated[FixedBetaConfig, Tag("fixed_beta")]
-    | Annotated[OrwCfmW2Config, Tag("orw_cfm_w2")]
-    | Annotated[RaftConfig, Tag("raft")]
-    | Annotated[AwmConfig, Tag("awm")]
-    | Annotated[DiffusionNftConfig, Tag("diffusion_nft")]
-    | Annotated[FlowGrpoConfig, Tag("flow_grpo")]
-    | Annotated[DpoConfig, Tag("dpo")],
+AlgorithmSection = Annotated[
+    Annotated[AdrpoSection, Tag("adrpo")]
+    | Annotated[FixedBetaSection, Tag("fixed_beta")]
+    | Annotated[OrwCfmW2Section, Tag("orw_cfm_w2")]
+    | Annotated[RaftSection, Tag("raft")]
+    | Annotated[AwmSection, Tag("awm")]
+    | Annotated[DiffusionNftSection, Tag("diffusion_nft")]
+    | Annotated[FlowGrpoSection, Tag("flow_grpo")]
+    | Annotated[DpoSection, Tag("dpo")],
     Discriminator(_method),
 ]

@@ -3,43 +3,41 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, overload
 
 from pydantic import ValidationError
 
 from adrpo.config.documents import dump_yaml, parse_yaml, read_mapping, shorten
-from adrpo.config.language import LanguageConfig
+from adrpo.config.flow import FlowConfig
+from adrpo.config.llm import LanguageConfig
 from adrpo.config.messages import Location, describe
 from adrpo.config.recipes import SUFFIXES, find_recipe
-from adrpo.config.schema import FlowConfig
 from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
 METHOD = "method"
 DOMAIN = "domain"
-Config = TypeVar("Config", bound=FlowConfig | LanguageConfig)
-DOMAINS: dict[str, type[FlowConfig] | type[LanguageConfig]] = {
-    "flow": FlowConfig,
-    "llm": LanguageConfig,
-}
+AnyConfig = FlowConfig | LanguageConfig
+"""A configuration of any domain: the place where the domains are listed, the default first."""
+Config = TypeVar("Config", bound=AnyConfig)
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
-    """``load_recipe`` for what works on text-to-image models only.
-
-    Raises:
-        AdrpoError: as there, and for a configuration of another domain.
-    """
-    config = load_recipe(path, overrides)
-    if not isinstance(config, FlowConfig):
-        raise AdrpoError(
-            f"{find_recipe(path)}: expected a configuration of the domain flow, received one of "
-            f"{config.domain}; read it by load_recipe, train it by adrpo.llm.LanguageRun"
-        )
-    return config
+def _domain_of(form: type[AnyConfig]) -> str:
+    return form.model_fields[DOMAIN].default
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig | LanguageConfig:
+DOMAINS: dict[str, type[AnyConfig]] = {_domain_of(form): form for form in get_args(AnyConfig)}
+
+
+@overload
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig: ...
+@overload
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, form: type[Config]
+) -> Config: ...
+def load_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, form: type[AnyConfig] | None = None
+) -> AnyConfig:
     """Read, complete and check a configuration.
 
     Args:
@@ -49,6 +47,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig |
             names another ``method`` than the one it extends starts from that method's defaults.
         overrides: "section.key=value", the value as YAML; an entry of a list by its index,
             from 0: "reward.0.weight=2".
+        form: the class that is expected, as ``FlowConfig``; None takes that of any domain.
 
     Returns:
         The configuration of its ``domain`` (flow where it names none), every key resolved.
@@ -60,16 +59,30 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig |
     file = find_recipe(path)
     origins: dict[Location, str] = {}
     layers = _layers(file, ())
-    form = _domain(layers)
-    data = form().model_dump(mode="json")
+    found = _form_of(layers)
+    if form not in (None, found):
+        raise AdrpoError(
+            f"{file}: expected a configuration of the domain {_domain_of(form)}, received one of "
+            f"{_domain_of(found)}; load_recipe reads those of every domain"
+        )
+    data = found().model_dump(mode="json")
     for layer, content in layers:
         _merge(data, content, (), str(layer), origins)
-    return _checked(form, data, overrides, str(file), origins)
+    return _checked(found, data, overrides, str(file), origins)
+
+
+load_config = load_recipe
+"""``load_recipe`` by the name that fits a run's ``config.yaml``, which is no recipe."""
+
+
+def load_flow_config(path: str | Path, overrides: Sequence[str] = ()) -> FlowConfig:
+    """Read a configuration as ``load_recipe`` does; one of another domain is an AdrpoError."""
+    return load_recipe(path, overrides, form=FlowConfig)
 
 
 def default_config(overrides: Sequence[str] = ()) -> FlowConfig:
-    """The defaults of a text-to-image configuration with ``overrides``, as ``load_config`` takes
-    and checks them."""
+    """The defaults of a text-to-image configuration with ``overrides``, taken and checked as
+    ``load_flow_config`` does."""
     data = FlowConfig().model_dump(mode="json")
     return _checked(FlowConfig, data, overrides, "the defaults", {})
 
@@ -91,11 +104,11 @@ def _checked(
         raise AdrpoError(describe(error, origins, file, form)) from None
 
 
-def _domain(layers: list[tuple[Path, dict[str, Any]]]) -> type[FlowConfig] | type[LanguageConfig]:
+def _form_of(layers: list[tuple[Path, dict[str, Any]]]) -> type[AnyConfig]:
     """The form that the first layer to name a domain asks for; one form for all layers."""
     named = [(layer, content[DOMAIN]) for layer, content in layers if DOMAIN in content]
     if not named:
-        return FlowConfig
+        return next(iter(DOMAINS.values()))
     for layer, domain in named:
         if not isinstance(domain, str) or domain not in DOMAINS or domain != named[0][1]:
             expected = " or ".join(DOMAINS) if domain == named[0][1] else repr(named[0][1])
@@ -103,7 +116,7 @@ def _domain(layers: list[tuple[Path, dict[str, Any]]]) -> type[FlowConfig] | typ
     return DOMAINS[named[0][1]]
 
 
-def config_to_yaml(config: FlowConfig | LanguageConfig) -> str:
+def config_to_yaml(config: AnyConfig) -> str:
     """The whole configuration as YAML; loading it gives an equal configuration."""
     return dump_yaml(config.model_dump(mode="json"))
 

@@ -31,7 +31,7 @@ EVALUATION_COLUMNS = frozenset({"step", "split", "prompts", "samples", "target"}
 """What else a row of evaluations.jsonl says."""
 
 
-class LogisticConfig(Section):
+class LogisticSection(Section):
     """sigmoid((r - location) / scale): a score as a probability, in (0, 1)."""
 
     location: Number = Field(description="Score of probability 1/2, in the score's unit. Ours.")
@@ -40,7 +40,7 @@ class LogisticConfig(Section):
     )
 
 
-class RewardTermConfig(Section):
+class RewardTermSection(Section):
     """One term of the reward; the reward is the weighted sum of its terms."""
 
     name: Text = Field(
@@ -48,7 +48,7 @@ class RewardTermConfig(Section):
         "'package.module:callable'."
     )
     weight: Number = Field(default=1.0, description="Factor of the term in the sum; not 0. Ours.")
-    logistic: LogisticConfig | None = Field(
+    logistic: LogisticSection | None = Field(
         default=None, description="Bounds the term before it is weighed; null leaves it as it is."
     )
     options: dict[str, JsonValue] = Field(
@@ -74,7 +74,7 @@ def written_names(names: Iterable[str]) -> list[str]:
     return written
 
 
-def taken_name(measured: Sequence[RewardTermConfig], trained: Collection[str]) -> str | None:
+def taken_name(measured: Sequence[RewardTermSection], trained: Collection[str]) -> str | None:
     """What is wrong with the names of ``evaluation.rewards``; None where each is one of its own.
 
     Args:
@@ -98,7 +98,7 @@ def taken_name(measured: Sequence[RewardTermConfig], trained: Collection[str]) -
 
 
 def check_measured_rewards(
-    measured: Sequence[RewardTermConfig], reward: Sequence[RewardTermConfig]
+    measured: Sequence[RewardTermSection], reward: Sequence[RewardTermSection]
 ) -> None:
     """Raise ``conflict`` where values of ``evaluation.rewards`` would lie on others."""
     wrong = taken_name(measured, written_names(term.name for term in reward))

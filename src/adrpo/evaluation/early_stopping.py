@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from adrpo.config import EvaluationConfig
+from adrpo.config import FlowEvaluationSection
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
@@ -15,7 +15,7 @@ class EarlyStopping:
     Off unless ``evaluation.early_stopping`` names a metric.
     """
 
-    def __init__(self, settings: EvaluationConfig) -> None:
+    def __init__(self, settings: FlowEvaluationSection) -> None:
         self.metric = settings.early_stopping
         self.patience = settings.patience
 

@@ -1,6 +1,6 @@
 """Which trainer a configuration asks for."""
 
-from adrpo.config import DpoConfig, FlowConfig, FlowGrpoConfig
+from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.flow.training.dpo import DPOTrainer
 from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
@@ -8,8 +8,8 @@ from adrpo.flow.training.loop import TrainingLoop
 from adrpo.rewards.base import Reward
 
 TRAINERS: dict[type, type[TrainingLoop]] = {
-    DpoConfig: DPOTrainer,
-    FlowGrpoConfig: FlowGRPOTrainer,
+    DpoSection: DPOTrainer,
+    FlowGrpoSection: FlowGRPOTrainer,
 }
 """Methods whose loss is not that of anchored regression -> their trainer."""
 

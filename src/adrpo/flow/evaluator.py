@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adrpo.config import EvaluationConfig
+from adrpo.config import FlowEvaluationSection
 from adrpo.core import velocity_divergence
 from adrpo.data.prompts import Prompt
 from adrpo.embedded.gold import gold_scores
@@ -72,7 +72,7 @@ class Evaluator:
 
     def __init__(
         self,
-        settings: EvaluationConfig,
+        settings: FlowEvaluationSection,
         policy: FlowPolicy | PipelineSampler,
         reward: Sequence[RewardTerm],
         prompts: Sequence[Prompt],

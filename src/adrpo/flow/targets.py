@@ -10,7 +10,7 @@ from adrpo.config import (
     config_to_yaml,
     default_config,
     find_recipe,
-    load_config,
+    load_flow_config,
 )
 from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
@@ -56,7 +56,7 @@ class Target:
         may be what was trained on.
 
         Raises AdrpoError where a run is not finished, or is named beside a recipe or an adapter;
-        where ``lora`` is no folder; and as :func:`~adrpo.config.load_config` does.
+        where ``lora`` is no folder; and as :func:`~adrpo.config.load_flow_config` does.
         """
         run = Path(name)
         if not (run / "config.yaml").is_file():
@@ -74,7 +74,7 @@ class Target:
                 f"expected a finished run with {run / 'final' / WEIGHTS_NAME}; {name} has none "
                 f"yet; finish it with --resume"
             )
-        config = _on(prompts, load_config(run / "config.yaml", overrides))
+        config = _on(prompts, load_flow_config(run / "config.yaml", overrides))
         return cls(name=name, config=config, adapter=run / "final", step=config.training.steps)
 
     def load(self, prompt_sets: Sequence[Sequence[str]]) -> PipelinePolicy | PipelineSampler:
@@ -91,9 +91,9 @@ def _around(pretrained: str, recipe: str | None, overrides: Sequence[str]) -> Fl
         config = default_config(overrides)
     else:
         file = find_recipe(recipe)
-        another = load_config(file).model.pretrained != pretrained
+        another = load_flow_config(file).model.pretrained != pretrained
         own = [f"model.{key}=null" for key in OF_THE_MODEL] if another else []
-        config = load_config(file, [*own, *overrides])
+        config = load_flow_config(file, [*own, *overrides])
     model = config.model.model_copy(update={"pretrained": pretrained})
     return config.model_copy(update={"model": model})
 

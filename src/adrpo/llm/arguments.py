@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from adrpo.config import LanguageAdapterConfig, LanguageConfig, LanguageModelConfig
+from adrpo.config import LanguageAdapterSection, LanguageConfig, LanguageModelSection
 from adrpo.llm.coefficient import CoefficientKind
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.pretrained import loading_options
@@ -84,7 +84,7 @@ def trainer_arguments(
     )
 
 
-def _initialization(model: LanguageModelConfig) -> dict[str, Any]:
+def _initialization(model: LanguageModelSection) -> dict[str, Any]:
     options = loading_options(model)
     if model.gguf_file is not None:
         from transformers import AutoModelForCausalLM
@@ -94,7 +94,7 @@ def _initialization(model: LanguageModelConfig) -> dict[str, Any]:
     return options
 
 
-def lora(adapter: LanguageAdapterConfig | None) -> Any:
+def lora(adapter: LanguageAdapterSection | None) -> Any:
     """PEFT's configuration of the adapter; None where all weights are trained."""
     if adapter is None:
         return None

@@ -4,14 +4,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import LanguageModelConfig
+from adrpo.config import LanguageModelSection
 from adrpo.errors import AdrpoError
 
 PACKAGE = "package:"
 """Before the name of an installed Python package, whose folder holds the weights."""
 
 
-def model_source(model: LanguageModelConfig) -> str:
+def model_source(model: LanguageModelSection) -> str:
     """A folder or Hub id for ``from_pretrained``.
 
     Raises AdrpoError where the folder, the package, the GGUF file in it, or what reads that file
@@ -31,7 +31,7 @@ def model_source(model: LanguageModelConfig) -> str:
     return str(folder)
 
 
-def loading_options(model: LanguageModelConfig) -> dict[str, Any]:
+def loading_options(model: LanguageModelSection) -> dict[str, Any]:
     """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``.
 
     Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request.
@@ -51,12 +51,12 @@ def loading_options(model: LanguageModelConfig) -> dict[str, Any]:
     return options | tokenizer_options(model) | {"quantization_config": GgufConfig(dequantize=True)}
 
 
-def tokenizer_options(model: LanguageModelConfig) -> dict[str, Any]:
+def tokenizer_options(model: LanguageModelSection) -> dict[str, Any]:
     """Arguments of ``AutoTokenizer.from_pretrained``."""
     return {} if model.gguf_file is None else {"gguf_file": model.gguf_file}
 
 
-def _folder(model: LanguageModelConfig) -> Path | None:
+def _folder(model: LanguageModelSection) -> Path | None:
     """The folder that ``model.pretrained`` names; None where it can only be a Hub id."""
     name = model.pretrained
     if name == "embedded":
@@ -69,7 +69,7 @@ def _folder(model: LanguageModelConfig) -> Path | None:
     return folder if folder.exists() else None
 
 
-def _package_folder(model: LanguageModelConfig, package: str) -> Path:
+def _package_folder(model: LanguageModelSection, package: str) -> Path:
     """Found without importing the package: its code may need what its weights do not."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
@@ -80,7 +80,7 @@ def _package_folder(model: LanguageModelConfig, package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _check_gguf(model: LanguageModelConfig, file: str, folder: Path) -> None:
+def _check_gguf(model: LanguageModelSection, file: str, folder: Path) -> None:
     if not (folder / file).is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no .gguf file"
         raise AdrpoError(
@@ -93,7 +93,7 @@ def _check_gguf(model: LanguageModelConfig, file: str, folder: Path) -> None:
         )
 
 
-def _installation(model: LanguageModelConfig) -> str:
+def _installation(model: LanguageModelSection) -> str:
     """The command; by PyPI's convention the name to install has hyphens."""
     packages = []
     if model.pretrained.startswith(PACKAGE):

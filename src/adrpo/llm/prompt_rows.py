@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from adrpo.config import LanguagePromptsConfig
+from adrpo.config import LanguagePromptsSection
 from adrpo.data.rows import load_rows, split_rows
 from adrpo.data.sums import split_sums
 from adrpo.embedded.questions import question_set
@@ -13,7 +13,7 @@ SUMS = "sums"
 Row = dict[str, Any]
 
 
-def load_prompt_rows(prompts: LanguagePromptsConfig) -> tuple[list[Row], list[Row]]:
+def load_prompt_rows(prompts: LanguagePromptsSection) -> tuple[list[Row], list[Row]]:
     """Rows with a "prompt" and the source's other columns, in a fixed order: (train, held out).
 
     Raises AdrpoError for a source that can't be read, or too small to hold anything out.

@@ -19,7 +19,7 @@ from typing import Any
 
 from PIL import Image
 
-from adrpo.config import RewardTermConfig
+from adrpo.config import RewardTermSection
 from adrpo.errors import AdrpoError
 from adrpo.rewards.loading import build_reward
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="where the reward's model runs")
     parser.add_argument("--options", type=json.loads, default={}, help="the reward's, as JSON")
     asked = parser.parse_args(arguments)
-    settings = RewardTermConfig(name=asked.reward, options=asked.options)
+    settings = RewardTermSection(name=asked.reward, options=asked.options)
     try:
         (term,) = build_reward([settings], asked.device)
     except AdrpoError as error:

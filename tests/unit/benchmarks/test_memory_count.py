@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from adrpo.config import load_config
+from adrpo.config import load_flow_config
 from adrpo.flow.memory.architectures import PUBLISHED
 from adrpo.flow.memory.estimate import estimate
 
@@ -62,7 +62,7 @@ def test_a_fake_tensor_has_the_bytes_of_a_real_one(memory_count: Any):
 def test_the_estimate_is_what_torch_counts(memory_count: Any, name: str, checkpointing: bool):
     switch = f"model.gradient_checkpointing={str(checkpointing).lower()}"
     two = ["training.micro_batch_size=2", "evaluation.batch_size=2"]
-    config = load_config(name, ["model.device=cpu", switch, *two])
+    config = load_flow_config(name, ["model.device=cpu", switch, *two])
     published = PUBLISHED[config.model.pretrained]
     transformer = {**published.transformer, **FEWER[name]}
     architecture = replace(published, transformer=transformer)

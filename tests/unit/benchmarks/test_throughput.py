@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.flow.memory.architectures import PUBLISHED
 from adrpo.flow.models.loading import load_policy
 
@@ -62,7 +62,7 @@ def test_products_and_attention_are_counted_by_their_sizes(throughput: Any) -> N
 
 
 def test_the_count_of_a_forward_pass_has_a_formula(throughput: Any) -> None:
-    policy = load_policy(ModelConfig(device="cpu"))
+    policy = load_policy(FlowModelSection(device="cpu"))
     transformer = policy.pipeline.transformer
     config, w = transformer.config, transformer.inner_dim
     conditioning = policy.encode(["a red circle"])
@@ -110,7 +110,7 @@ def check_identities(result: dict[str, Any], *, guided: int, points: int) -> Non
 def test_the_command_at_the_embedded_size(throughput: Any, tmp_path: Path) -> None:
     result = run(throughput, tmp_path, "--model", "embedded", *SMALL)
     check_identities(result, guided=1, points=4)
-    plain = load_policy(ModelConfig(device="cpu")).pipeline
+    plain = load_policy(FlowModelSection(device="cpu")).pipeline
     for part in ("transformer", "vae"):
         count = sum(parameter.numel() for parameter in getattr(plain, part).parameters())
         assert result["parameters"][part] == count

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from adrpo.config import (
-    FixedBetaConfig,
+    FixedBetaSection,
     FlowConfig,
     LanguageConfig,
-    RaftConfig,
+    RaftSection,
     config_to_yaml,
     find_recipe,
-    load_config,
+    load_flow_config,
     load_recipe,
     recipe_names,
     recipes_root,
@@ -51,12 +51,15 @@ def test_resolved_configuration_repeats_itself(name: str, tmp_path: Path):
 def test_full_recipe_states_every_key():
     """flow/adrpo is the one that people copy: nothing in it may hide behind a default."""
     stated = yaml.safe_load(find_recipe("flow/adrpo").read_text(encoding="utf-8"))
-    resolved = load_config("flow/adrpo").model_dump(mode="json")
+    resolved = load_flow_config("flow/adrpo").model_dump(mode="json")
     assert stated == resolved
 
 
 def test_demo_differs_from_its_base_only_where_it_says_so():
-    base, demo = load_config("flow/adrpo").model_dump(), load_config("flow/demo").model_dump()
+    base, demo = (
+        load_flow_config("flow/adrpo").model_dump(),
+        load_flow_config("flow/demo").model_dump(),
+    )
     said = yaml.safe_load(find_recipe("flow/demo").read_text(encoding="utf-8"))
     assert said.pop("extends") == "flow/adrpo"
     for section, value in said.items():
@@ -109,7 +112,7 @@ def test_any_configuration_survives_yaml(
         }
     )
     path = write(tmp_path_factory.getbasetemp(), config_to_yaml(config), "any.yaml")
-    assert load_config(path) == config
+    assert load_flow_config(path) == config
 
 
 def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -124,7 +127,7 @@ def test_every_section_is_closed_and_frozen():
 
 def test_overrides_reach_sections_lists_and_options(tmp_path: Path):
     path = write(tmp_path, "reward: [{name: a.b:c, weight: 1, options: {x: 1}}, {name: d.e:f}]")
-    config = load_config(
+    config = load_flow_config(
         path,
         [
             "training.steps=7",
@@ -148,33 +151,33 @@ def test_overrides_reach_sections_lists_and_options(tmp_path: Path):
 
 def test_overrides_leave_the_defaults_alone(tmp_path: Path):
     path = write(tmp_path, "training: {seed: 1}")
-    load_config(path, ["reward.0.options.model=other", "training.steps=7"])
-    assert load_config(path).reward[0].options == {"model": "embedded"}
-    assert load_config(path).training.steps == FlowConfig().training.steps
+    load_flow_config(path, ["reward.0.options.model=other", "training.steps=7"])
+    assert load_flow_config(path).reward[0].options == {"model": "embedded"}
+    assert load_flow_config(path).training.steps == FlowConfig().training.steps
 
 
 def test_negative_beta_needs_permission(tmp_path: Path):
     path = write(tmp_path, "algorithm: {beta_0: 0.5, allow_negative_beta: true}")
-    assert load_config(path).algorithm.advantage_clip == (-1.0, 1.0)
+    assert load_flow_config(path).algorithm.advantage_clip == (-1.0, 1.0)
 
 
 def test_another_method_starts_from_its_own_defaults(tmp_path: Path):
     """A recipe, or an override, that changes the method inherits nothing of the old section."""
     path = write(tmp_path, "extends: flow/adrpo\nalgorithm: {method: fixed_beta, beta_0: 2}")
-    assert load_config(path).algorithm == FixedBetaConfig(method="fixed_beta", beta_0=2)
-    assert load_config(path, ["algorithm.method=fixed_beta"]) == load_config(path)
-    changed = load_config(path, ["algorithm.method=raft", "algorithm.best=3"])
-    assert changed.algorithm == RaftConfig(method="raft", best=3)
-    assert load_config(path, ["algorithm.best=3", "algorithm.method=raft"]) == changed
-    assert changed.training == load_config(path).training
+    assert load_flow_config(path).algorithm == FixedBetaSection(method="fixed_beta", beta_0=2)
+    assert load_flow_config(path, ["algorithm.method=fixed_beta"]) == load_flow_config(path)
+    changed = load_flow_config(path, ["algorithm.method=raft", "algorithm.best=3"])
+    assert changed.algorithm == RaftSection(method="raft", best=3)
+    assert load_flow_config(path, ["algorithm.best=3", "algorithm.method=raft"]) == changed
+    assert changed.training == load_flow_config(path).training
 
 
 def test_extends_merges_along_a_chain_and_relative_to_the_file(tmp_path: Path):
     (tmp_path / "base").mkdir()
     write(tmp_path / "base", "extends: flow/adrpo\ntraining: {steps: 5, seed: 3}", "one.yaml")
     path = write(tmp_path, "extends: base/one.yaml\ntraining: {seed: 4}\nreward: [{name: a.b:c}]")
-    config = load_config(path)
-    base = load_config("flow/adrpo")
+    config = load_flow_config(path)
+    base = load_flow_config("flow/adrpo")
     assert (config.training.steps, config.training.seed) == (5, 4)
     assert config.training.learning_rate == base.training.learning_rate
     assert [term.name for term in config.reward] == ["a.b:c"]
@@ -184,7 +187,7 @@ def test_extends_merges_along_a_chain_and_relative_to_the_file(tmp_path: Path):
 def test_byte_order_mark_is_no_key(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_bytes(b"\xef\xbb\xbftraining: {steps: 4}\n")
-    assert load_config(path).training.steps == 4
+    assert load_flow_config(path).training.steps == 4
 
 
 def test_every_field_is_described():
@@ -208,7 +211,7 @@ def test_the_page_of_settings_is_current_and_has_every_key():
         chapter = chapter.partition("\n## ")[0]
         for name in recipe_names():
             if name.startswith(recipes):
-                for key in flatten(load_recipe(find_recipe(name)).model_dump(mode="json")):
+                for key in flatten(load_recipe(name).model_dump(mode="json")):
                     section, _, last = key.rpartition(".")
                     if f"### `{section}`" not in chapter:  # the keys of a mapping are free
                         section, _, last = section.rpartition(".")

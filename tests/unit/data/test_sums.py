@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adrpo.config import LanguagePromptsConfig
+from adrpo.config import LanguagePromptsSection
 from adrpo.data.sums import LARGEST, split_sums
 from adrpo.errors import AdrpoError
 from adrpo.llm.prompt_rows import load_prompt_rows
@@ -60,7 +60,7 @@ def test_the_seed_decides_the_split_and_the_order() -> None:
 
 
 def test_a_run_takes_them_by_their_name() -> None:
-    prompts = LanguagePromptsConfig(
+    prompts = LanguagePromptsSection(
         source="sums", held_out=0.2, split_seed=3, train_size=None, held_out_size=7
     )
     train, held_out = split_sums(seed=3, held_out=0.2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.loading import load_policy
@@ -14,7 +14,7 @@ from adrpo.flow.models.loading import load_policy
 
 def refuse(model: str) -> str:
     with pytest.raises(AdrpoError) as caught:
-        load_policy(ModelConfig(pretrained=model))
+        load_policy(FlowModelSection(pretrained=model))
     message = str(caught.value)
     assert "\n" not in message
     return message

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
 from adrpo.cli.doctor import UNFETCHED, Findings, check_recipe
-from adrpo.config import AdapterConfig, FlowConfig, ModelConfig, load_config
+from adrpo.config import AdapterSection, FlowConfig, FlowModelSection, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.advice import SCORERS, memory_lines
 from adrpo.flow.memory.architectures import (
@@ -62,7 +62,7 @@ def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         model |= {"pretrained": str(folder), "max_sequence_length": family.tokens}
         model |= {"height": family.height, "width": family.width}
     config = FlowConfig(
-        model=ModelConfig.model_validate(model), adapter=AdapterConfig(rank=RANK, alpha=1.0)
+        model=FlowModelSection.model_validate(model), adapter=AdapterSection(rank=RANK, alpha=1.0)
     )
     policy = load_policy(config.model)
     policy.add_adapter(config.adapter)
@@ -132,8 +132,8 @@ def test_the_adapter_is_counted_as_peft_makes_it(case: Case):
 
 def test_a_part_of_the_attention_is_counted_as_such():
     targets = ("attn.add_q_proj", "attn.to_add_out")
-    policy = load_policy(ModelConfig(device="cpu"))
-    policy.add_adapter(AdapterConfig(rank=3, target_modules=targets))
+    policy = load_policy(FlowModelSection(device="cpu"))
+    policy.add_adapter(AdapterSection(rank=3, target_modules=targets))
     architecture = find_architecture("embedded")
     assert architecture is not None
     made = sum(parameter.numel() for parameter in policy.adapter_parameters())
@@ -195,14 +195,14 @@ def test_published_transformers_have_the_stated_size(model: str):
 
 
 def recipe(name: str, **model: Any) -> FlowConfig:
-    config = load_config(name)
+    config = load_flow_config(name)
     return config.model_copy(update={"model": config.model.model_copy(update=model)})
 
 
 def test_sd3_medium_trains_in_less_than_20_gb():
     """2 billion parameters, 512 pixels, rank 32, a group of 8: the recipe, and without its
     checkpointing at half the micro-batch."""
-    config = load_config("flow/sd3-medium-adrpo")
+    config = load_flow_config("flow/sd3-medium-adrpo")
     assert (config.model.height, config.adapter.rank) == (512, 32)
     assert config.training.samples_per_prompt == 8
     prompts, scorers = 250, float(sum(SCORERS.values()))
@@ -234,10 +234,11 @@ def test_each_advice_needs_less_or_is_not_given_first():
 
 
 def test_without_a_gpu_a_card_is_named():
-    lines = memory_lines(load_config("flow/sd3-medium-adrpo"), 200, None)
+    lines = memory_lines(load_flow_config("flow/sd3-medium-adrpo"), 200, None)
     assert "no GPU here: it needs a card of 12 GB" in lines[0]
     assert (
-        "it needs a card of 40 GB" in memory_lines(load_config("flow/flux-dev-adrpo"), 0, None)[0]
+        "it needs a card of 40 GB"
+        in memory_lines(load_flow_config("flow/flux-dev-adrpo"), 0, None)[0]
     )
 
 
@@ -295,7 +296,7 @@ def test_doctor_tells_without_a_download(
     page = capsys.readouterr().out
     assert findings.broken == 0, page
     assert "drawbench:hub:train is not on this machine" in page
-    config = load_config(f"flow/{name}")
+    config = load_flow_config(f"flow/{name}")
     prompts = 2 * UNFETCHED + config.evaluation.seen_prompts
     assert all(f"memory: {line}" in page for line in memory_lines(config, prompts, None))
 
@@ -315,7 +316,7 @@ def test_models_of_unknown_size_are_named():
     config = recipe("flow/sd3-medium-adrpo", pretrained="someone/else")
     assert memory_lines(config, 0, None)[0].startswith("unknown: someone/else")
     reward = config.reward[0].model_copy(update={"options": {"model": "someone/clip"}})
-    config = load_config("flow/sd3-medium-adrpo").model_copy(update={"reward": (reward,)})
+    config = load_flow_config("flow/sd3-medium-adrpo").model_copy(update={"reward": (reward,)})
     assert "not counted, of unknown size: clip_score someone/clip" in memory_lines(config, 0, None)
 
 
@@ -324,4 +325,4 @@ def test_a_folder_without_weights_has_no_size(tmp_path: Path):
     assert find_architecture(str(tmp_path)) is None
     assert count_parameters(tmp_path) == 0
     with pytest.raises(AdrpoError):
-        load_policy(ModelConfig(pretrained=str(tmp_path)))
+        load_policy(FlowModelSection(pretrained=str(tmp_path)))

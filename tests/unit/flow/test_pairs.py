@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adrpo.config import DpoConfig, SamplingConfig
+from adrpo.config import DpoSection, SamplingSection
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.dpo import DPOTrainer
@@ -20,7 +20,7 @@ from adrpo.rewards import RewardTerm
 from adrpo.runs import RunDirectory
 from support.tiny_runs import tiny_config
 
-SETTINGS = DpoConfig(method="dpo", pairs_samples=3)
+SETTINGS = DpoSection(method="dpo", pairs_samples=3)
 
 
 class GrayPolicy:
@@ -34,7 +34,7 @@ class GrayPolicy:
     def encode(self, prompts: Sequence[str]) -> None:
         return None
 
-    def sample(self, x_0: torch.Tensor, conditioning: None, sampling: SamplingConfig) -> Any:
+    def sample(self, x_0: torch.Tensor, conditioning: None, sampling: SamplingSection) -> Any:
         return (40 * x_0.flatten() + 128).clamp(0, 255).to(torch.uint8)
 
     def decode(self, x_1: torch.Tensor) -> list[Image.Image]:
@@ -53,7 +53,7 @@ def draw(folder: Path, reward: Any, prompts: int = 4) -> GrayPolicy:
     policy = GrayPolicy()
     terms = [RewardTerm("reward", 1.0, reward)]
     texts = [Prompt(f"prompt {i}", "") for i in range(prompts)]
-    draw_pairs(folder, policy, terms, texts, SETTINGS, SamplingConfig(), seed=0)  # type: ignore[arg-type]
+    draw_pairs(folder, policy, terms, texts, SETTINGS, SamplingSection(), seed=0)  # type: ignore[arg-type]
     return policy
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from adrpo.config import LanguageConfig
-from adrpo.config.language import (
-    GenerationConfig,
-    LanguageAlgorithmConfig,
-    LanguageTrainingConfig,
+from adrpo.config.llm import (
+    GenerationSection,
+    LanguageAlgorithmSection,
+    LanguageTrainingSection,
 )
 from adrpo.rewards.base import RewardTerm
 from adrpo.runs.directory import RunDirectory
@@ -89,9 +89,9 @@ def test_a_key_arrives_and_moves_nothing_else(
 
 def test_no_key_is_forgotten_above() -> None:
     sections = {
-        "algorithm": LanguageAlgorithmConfig,
-        "generation": GenerationConfig,
-        "training": LanguageTrainingConfig,
+        "algorithm": LanguageAlgorithmSection,
+        "generation": GenerationSection,
+        "training": LanguageTrainingSection,
     }
     keys = {
         f"{section}.{name}" for section, model in sections.items() for name in model.model_fields

@@ -22,7 +22,7 @@ from transformers import (
 from adrpo.cli.doctor import Findings, check_recipe
 from adrpo.comparison import Plan, collect, write_results
 from adrpo.comparison.analysis import analyse
-from adrpo.config import FlowConfig, config_to_yaml, load_config, load_recipe, recipe_names
+from adrpo.config import FlowConfig, config_to_yaml, load_flow_config, load_recipe, recipe_names
 from adrpo.config.rewards import EVALUATION_COLUMNS, EVALUATION_METRICS, written_names
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.advice import FROM_WEIGHTS, SCORERS, estimate_recipe
@@ -129,12 +129,12 @@ def test_doctor_checks_the_models_that_measure(
 
 
 def test_the_memory_of_what_measures_is_counted(table_1: Path):
-    config = load_config(table_1)
+    config = load_flow_config(table_1)
     architecture = find_architecture(config.model.pretrained)
     assert architecture is not None
 
     def scoring(*overrides: str) -> tuple[float, tuple[str, ...]]:
-        found = estimate_recipe(architecture, load_config(table_1, overrides), 200)
+        found = estimate_recipe(architecture, load_flow_config(table_1, overrides), 200)
         return found.resident["reward and evaluation models"] / 4, found.uncounted
 
     trained, _ = scoring("evaluation.rewards=[]")
@@ -182,7 +182,7 @@ def test_the_published_rewards_have_the_stated_sizes():
 def test_the_command_of_the_page_sets_the_columns_of_table_1():
     page = Path("docs/use/comparison.md").read_text(encoding="utf-8")
     (override,) = re.findall(r"--set '(evaluation\.rewards=.*?)'", page, re.DOTALL)
-    config = load_config("flow/sd3-medium-adrpo", [override])
+    config = load_flow_config("flow/sd3-medium-adrpo", [override])
     names = [term.name for term in config.evaluation.rewards]
     assert names == ["aesthetic", "blip_score", "image_reward", "pick_score"]
     assert all(name in METRICS for name in names), "they have a label of their own"
@@ -190,7 +190,7 @@ def test_the_command_of_the_page_sets_the_columns_of_table_1():
     assert architecture is not None
     totals = [
         estimate_recipe(architecture, config, 200).total,
-        estimate_recipe(architecture, load_config("flow/sd3-medium-adrpo"), 200).total,
+        estimate_recipe(architecture, load_flow_config("flow/sd3-medium-adrpo"), 200).total,
     ]
     assert f"{(totals[0] - totals[1]) / 1e9:.1f} GB in float32" in page
 
@@ -208,7 +208,7 @@ def add_judges(plan: Plan) -> Plan:
         recipes.append(str(recipe))
         for seed in plan.seeds:
             run = plan.run_folder(method, seed)
-            config = load_config(recipe, [f"training.seed={seed}"])
+            config = load_flow_config(recipe, [f"training.seed={seed}"])
             (run / "config.yaml").write_text(config_to_yaml(config), encoding="utf-8")
             for step in STEPS:
                 for file in run.glob(f"samples/step-{step:06d}/values*.json"):

@@ -8,7 +8,7 @@ from adrpo.flow.memory.architectures import Architecture, count_parameters, find
 from adrpo.flow.memory.estimate import OVERHEAD, Estimate, cheaper, estimate
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig, RewardTermConfig
+    from adrpo.config import FlowConfig, RewardTermSection
 
 GIGABYTE = 1e9
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
@@ -103,7 +103,7 @@ def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: i
     )
 
 
-def _reward_parameters(term: "RewardTermConfig") -> tuple[str, int | None]:
+def _reward_parameters(term: "RewardTermSection") -> tuple[str, int | None]:
     """A reward with its model in words, and the parameters that it has on the GPU."""
     option, default = CLIP_OF.get(term.name, ("model", None))
     model = term.options.get(option, default)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from adrpo.config import (
-    AdrpoConfig,
-    AwmConfig,
-    DiffusionNftConfig,
-    FixedBetaConfig,
-    OrwCfmW2Config,
-    RaftConfig,
+    AdrpoSection,
+    AwmSection,
+    DiffusionNftSection,
+    FixedBetaSection,
+    OrwCfmW2Section,
+    RaftSection,
 )
 from adrpo.flow.methods.adrpo import Adrpo, FixedBeta
 from adrpo.flow.methods.awm import Awm
@@ -19,12 +19,12 @@ from adrpo.flow.methods.orw_cfm_w2 import OrwCfmW2
 from adrpo.flow.methods.raft import Raft
 
 METHODS: dict[type, Callable[[Any], Method]] = {
-    AdrpoConfig: Adrpo,
-    FixedBetaConfig: FixedBeta,
-    OrwCfmW2Config: OrwCfmW2,
-    RaftConfig: Raft,
-    AwmConfig: Awm,
-    DiffusionNftConfig: DiffusionNft,
+    AdrpoSection: Adrpo,
+    FixedBetaSection: FixedBeta,
+    OrwCfmW2Section: OrwCfmW2,
+    RaftSection: Raft,
+    AwmSection: Awm,
+    DiffusionNftSection: DiffusionNft,
 }
 
 

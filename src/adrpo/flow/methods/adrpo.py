@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adrpo.config import AdrpoConfig, FixedBetaConfig
+from adrpo.config import AdrpoSection, FixedBetaSection
 from adrpo.core import adaptive_coefficient, clip_advantages, group_advantages
 from adrpo.core.controller import controlled
 from adrpo.flow.methods.base import TwoTermMethod, Weights
@@ -12,7 +12,7 @@ from adrpo.flow.methods.base import TwoTermMethod, Weights
 class _Penalized(TwoTermMethod):
     """A clipped advantage as the weight, and a beta_0 that a controller may move."""
 
-    def __init__(self, settings: AdrpoConfig | FixedBetaConfig) -> None:
+    def __init__(self, settings: AdrpoSection | FixedBetaSection) -> None:
         self.settings = settings
         self.beta_0 = settings.beta_0
 
@@ -37,7 +37,7 @@ class _Penalized(TwoTermMethod):
 class Adrpo(_Penalized):
     """weight A, beta = beta_0 - A, with one and the same clipped A."""
 
-    settings: AdrpoConfig
+    settings: AdrpoSection
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         raw, advantages, clipped = self._advantages(rewards, group_ids)
@@ -50,7 +50,7 @@ class Adrpo(_Penalized):
 class FixedBeta(_Penalized):
     """weight A, beta = beta_0 for every sample."""
 
-    settings: FixedBetaConfig
+    settings: FixedBetaSection
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         raw, advantages, clipped = self._advantages(rewards, group_ids)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adrpo.config import AwmConfig
+from adrpo.config import AwmSection
 from adrpo.core import clip_advantages, group_advantages
 from adrpo.flow.methods.base import TwoTermMethod, Weights
 
@@ -15,7 +15,7 @@ class Awm(TwoTermMethod):
     that of A |v - u_t|^2. Their regularisers are off: for A < 0 nothing bounds the loss below.
     """
 
-    def __init__(self, settings: AwmConfig) -> None:
+    def __init__(self, settings: AwmSection) -> None:
         self.settings = settings
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adrpo.config import DiffusionNftConfig
+from adrpo.config import DiffusionNftSection
 from adrpo.core import clip_advantages, group_advantages, velocity_divergence
 from adrpo.flow.methods.base import TwoTermMethod, Weights
 from adrpo.flow.path.path_samples import PathSamples
@@ -49,7 +49,7 @@ def nft_objective(
 class DiffusionNft(TwoTermMethod):
     """weight A / c in [-1, 1], from which r = (weight + 1) / 2; v_ref is the old policy."""
 
-    def __init__(self, settings: DiffusionNftConfig) -> None:
+    def __init__(self, settings: DiffusionNftSection) -> None:
         self.settings = settings
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adrpo.config import OrwCfmW2Config
+from adrpo.config import OrwCfmW2Section
 from adrpo.core import group_advantages
 from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
 
@@ -16,7 +16,7 @@ class OrwCfmW2(TwoTermMethod):
     out. With ``weight_mean: one`` the weights of a group have mean 1.
     """
 
-    def __init__(self, settings: OrwCfmW2Config) -> None:
+    def __init__(self, settings: OrwCfmW2Section) -> None:
         self.settings = settings
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:

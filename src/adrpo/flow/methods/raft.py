@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from adrpo.config import RaftConfig
+from adrpo.config import RaftSection
 from adrpo.core import group_advantages
 from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
 
@@ -13,7 +13,7 @@ class Raft(TwoTermMethod):
     beta 0: the mean over the batch is the mean over the samples that are kept (Dong et al., arXiv
     2304.06767). Among equal rewards the first sample wins."""
 
-    def __init__(self, settings: RaftConfig) -> None:
+    def __init__(self, settings: RaftSection) -> None:
         self.settings = settings
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
@@ -74,7 +74,7 @@ def naming_the_model(pretrained: str) -> Iterator[None]:
         ) from error
 
 
-def source_of(model: ModelConfig) -> str | Path:
+def source_of(model: FlowModelSection) -> str | Path:
     """The folder or Hub id of ``model``."""
     return weights_path("pipeline") if model.pretrained == "embedded" else model.pretrained
 
@@ -94,7 +94,7 @@ def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
 
 
 def load_pipeline(
-    source: str | Path, parts: dict[str, Any], model: ModelConfig, *, with_encoders: bool
+    source: str | Path, parts: dict[str, Any], model: FlowModelSection, *, with_encoders: bool
 ) -> Any:
     """The pipeline on the CPU; without encoders theirs are neither fetched nor read."""
     from diffusers import DiffusionPipeline
@@ -114,7 +114,7 @@ def load_pipeline(
 
 
 def load_policy(
-    model: ModelConfig,
+    model: FlowModelSection,
     *,
     prompt_sets: Sequence[Sequence[str]] | None = None,
     engine: Engine | None = None,
@@ -173,7 +173,7 @@ def load_policy(
     return policy
 
 
-def switch_on(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
+def switch_on(pipeline: Any, model: FlowModelSection, device: torch.device) -> None:
     """Switch on what ``model`` asks of the loaded parts; AdrpoError where they can't."""
     if model.gradient_checkpointing:
         pipeline.transformer.enable_gradient_checkpointing()
@@ -182,7 +182,7 @@ def switch_on(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
         compile_transformer(pipeline.transformer, device)
 
 
-def _check_shards(model: ModelConfig, engine: Engine) -> None:
+def _check_shards(model: FlowModelSection, engine: Engine) -> None:
     """Raise AdrpoError for what has not been tried with shards, or would undo them."""
     wanted: dict[str, bool | None] = {"quantization": None, "compile": False}
     if engine == "ZeRO-3":
@@ -225,7 +225,7 @@ def compile_transformer(transformer: torch.nn.Module, device: torch.device) -> N
 
 
 def _embeddings(
-    model: ModelConfig,
+    model: FlowModelSection,
     folder: Path,
     family: type[PipelinePolicy],
     tokens: int,
@@ -256,7 +256,7 @@ def _has_all(
     return all([embeddings.find(prompts) is not None for prompts in needed])
 
 
-def decode_in_parts(pipeline: Any, model: ModelConfig) -> None:
+def decode_in_parts(pipeline: Any, model: FlowModelSection) -> None:
     """Switch on tiles and slices where ``model`` asks for them.
 
     Raises AdrpoError where the autoencoder has none.

@@ -27,7 +27,7 @@ from adrpo.flow.path.samplers import SOLVERS, guided
 from adrpo.runs.processes import Engine
 
 if TYPE_CHECKING:
-    from adrpo.config import AdapterConfig, SamplingConfig
+    from adrpo.config import AdapterSection, SamplingSection
 
 ADAPTER = "default"
 ENCODER = "text_encoder"
@@ -252,7 +252,9 @@ class PipelinePolicy(ABC):
         x_t = x_t.to(self.pipeline.transformer.dtype)
         return self._predict(x_t, t, conditioning, guidance_scale).float()
 
-    def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
+    def sample(
+        self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
+    ) -> Tensor:
         """x_1 from noise ``x_0`` along the scheduler's own times; equals the pipeline's call.
 
         With the solver ``dpmpp_2m`` these are the times of the DPM-Solver that a model's files
@@ -315,7 +317,7 @@ class PipelinePolicy(ABC):
         finally:
             self.pipeline.transformer.enable_adapters()
 
-    def add_adapter(self, adapter: "AdapterConfig") -> None:
+    def add_adapter(self, adapter: "AdapterSection") -> None:
         """Add a new LoRA adapter: A Gaussian, B zero, so the policy starts as the reference.
 
         Draws from torch's global generator.

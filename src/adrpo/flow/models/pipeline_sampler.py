@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import (
@@ -33,7 +33,7 @@ from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.runs.seeding import generator
 
 if TYPE_CHECKING:
-    from adrpo.config import SamplingConfig
+    from adrpo.config import SamplingSection
 
 ASKED = ("prompt", "num_inference_steps", "guidance_scale", "generator")
 """Arguments that a pipeline's call must take."""
@@ -78,7 +78,9 @@ class PipelineSampler:
         return Conditioning(prompt=torch.arange(first, first + len(prompts)))
 
     @torch.inference_mode()
-    def sample(self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig") -> Tensor:
+    def sample(
+        self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
+    ) -> Tensor:
         """Pixels by the pipeline's own call and scheduler.
 
         Raises AdrpoError where ``sampling`` asks for another solver than the default.
@@ -133,7 +135,7 @@ def noise_generator(x_0: Tensor) -> torch.Generator:
 
 
 def load_sampler(
-    model: ModelConfig, *, prompt_sets: Sequence[Sequence[str]]
+    model: FlowModelSection, *, prompt_sets: Sequence[Sequence[str]]
 ) -> PipelinePolicy | PipelineSampler:
     """What draws with ``model``: the policy of its family, or its pipeline's own call.
 

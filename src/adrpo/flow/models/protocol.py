@@ -19,7 +19,7 @@ from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.pipeline_policy import ADAPTER, PipelinePolicy
 
 if TYPE_CHECKING:
-    from adrpo.config import SamplingConfig
+    from adrpo.config import SamplingSection
 
 __all__ = [
     "ADAPTER",
@@ -55,7 +55,7 @@ class FlowPolicy(Protocol):
     ) -> Tensor: ...
 
     def sample(
-        self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingConfig"
+        self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
     ) -> Tensor: ...
 
     def decode(self, x_1: Tensor) -> list[Image.Image]: ...

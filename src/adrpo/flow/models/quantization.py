@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from adrpo.config import ModelConfig
+from adrpo.config import FlowModelSection
 from adrpo.errors import AdrpoError
 
 BLOCK_WEIGHTS = 36
@@ -11,7 +11,7 @@ BLOCK_WEIGHTS = 36
 modulation 6, of image and text."""
 
 
-def quantization_config(model: ModelConfig, parts: Mapping[str, Any]) -> Any:
+def quantization_config(model: FlowModelSection, parts: Mapping[str, Any]) -> Any:
     """The argument ``quantization_config`` of ``DiffusionPipeline.from_pretrained`` for a pipeline
     of ``parts``; None keeps its weights as they are.
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from adrpo.config import AlgorithmConfig
+from adrpo.config import AlgorithmSection
 from adrpo.config.algorithms import Anchored
 from adrpo.flow.models.protocol import FlowPolicy
 
@@ -94,7 +94,7 @@ class EmaAnchor:
             value.copy_(saved)
 
 
-def build_anchor(algorithm: AlgorithmConfig, policy: FlowPolicy) -> Anchor:
+def build_anchor(algorithm: AlgorithmSection, policy: FlowPolicy) -> Anchor:
     """The anchor of a configuration, on a policy that has its adapter.
 
     A method without a divergence term has no ``anchor``: its base is there and never evaluated.

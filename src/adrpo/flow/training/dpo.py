@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adrpo.config import DpoConfig, FlowConfig
+from adrpo.config import DpoSection, FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.core.preferences import flow_dpo_objective
 from adrpo.flow.path.convention import interpolate, target_velocity
@@ -29,11 +29,11 @@ class DPOTrainer(TrainingLoop):
     labelled by the reward; nothing is sampled afterwards.
     """
 
-    settings: DpoConfig
+    settings: DpoSection
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
-        assert isinstance(config.algorithm, DpoConfig)
+        assert isinstance(config.algorithm, DpoSection)
         self.settings = config.algorithm
         training = config.training
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
@@ -42,7 +42,7 @@ class DPOTrainer(TrainingLoop):
 
     def prompt_sets(self) -> list[list[str]]:
         """Those of any run, and the prompts of the pairs that are named."""
-        assert isinstance(self.config.algorithm, DpoConfig)
+        assert isinstance(self.config.algorithm, DpoSection)
         if self.config.algorithm.pairs is None:
             return super().prompt_sets()
         pairs = read_pairs(Path(self.config.algorithm.pairs))

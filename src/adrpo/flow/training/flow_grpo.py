@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adrpo.config import FlowConfig, FlowGrpoConfig
+from adrpo.config import FlowConfig, FlowGrpoSection
 from adrpo.core import clip_advantages, group_advantages
 from adrpo.core.preferences import clipped_surrogate
 from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
@@ -41,11 +41,11 @@ class FlowGRPOTrainer(OnlineLoop):
     the batch. r is the ratio of the step's Gaussian densities, log p a mean over elements.
     """
 
-    settings: FlowGrpoConfig
+    settings: FlowGrpoSection
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
-        assert isinstance(config.algorithm, FlowGrpoConfig)
+        assert isinstance(config.algorithm, FlowGrpoSection)
         self.settings = config.algorithm
         self.times = self.policy.time_grid(config.sampling.steps)
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from adrpo.config import FlowConfig, config_to_yaml, load_config
+from adrpo.config import FlowConfig, config_to_yaml, load_flow_config
 from adrpo.config.rewards import taken_name
 from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
@@ -268,7 +268,7 @@ class TrainingLoop(ABC):
             self.config.model_dump(mode="json"),
             may_differ=["training.steps"] if constant else [],
         )
-        wanted, begun = self.config.training.steps, load_config(run.config).training.steps
+        wanted, begun = self.config.training.steps, load_flow_config(run.config).training.steps
         if wanted < begun:
             raise AdrpoError(
                 f"--resume: expected training.steps of at least {begun}, which the run in "

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from adrpo.config import TrainingConfig
+from adrpo.config import FlowTrainingSection
 from adrpo.errors import AdrpoError
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], training: TrainingConfig
+    parameters: Iterable[nn.Parameter], training: FlowTrainingSection
 ) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101) with both moments in float32, or in 8 bits.
 
@@ -30,7 +30,7 @@ def build_optimizer(
 
 
 def build_schedule(
-    optimizer: torch.optim.Optimizer, training: TrainingConfig
+    optimizer: torch.optim.Optimizer, training: FlowTrainingSection
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """diffusers' schedule; its warm-up begins at a rate of 0."""
     from diffusers.optimization import get_scheduler

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from adrpo.config import DpoConfig, SamplingConfig
+from adrpo.config import DpoSection, SamplingSection
 from adrpo.data.files import utf_8_text
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
@@ -46,8 +46,8 @@ def draw_pairs(
     policy: FlowPolicy,
     reward: Sequence[RewardTerm],
     prompts: Sequence[Prompt],
-    settings: DpoConfig,
-    sampling: SamplingConfig,
+    settings: DpoSection,
+    sampling: SamplingSection,
     *,
     seed: int,
     processes: Processes = ALONE,

@@ -15,13 +15,13 @@ from adrpo.config.fields import (
     conflict,
     refuse_empty,
 )
-from adrpo.config.rewards import RewardTermConfig, check_measured_rewards
-from adrpo.config.schema import CheckpointConfig
+from adrpo.config.flow import CheckpointSection
+from adrpo.config.rewards import RewardTermSection, check_measured_rewards
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class LanguageModelConfig(Section):
+class LanguageModelSection(Section):
     """The model that is trained, and at its start the reference."""
 
     pretrained: Text = Field(
@@ -51,7 +51,7 @@ class LanguageModelConfig(Section):
     )
 
 
-class LanguageAdapterConfig(Section):
+class LanguageAdapterSection(Section):
     """The LoRA adapter that is trained instead of all weights (Hu et al., arXiv 2106.09685)."""
 
     rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
@@ -64,7 +64,7 @@ class LanguageAdapterConfig(Section):
     )
 
 
-class LanguagePromptsConfig(Section):
+class LanguagePromptsSection(Section):
     """Which prompts are trained on, and which are kept for evaluation."""
 
     source: Text = Field(
@@ -98,7 +98,7 @@ class LanguagePromptsConfig(Section):
         return self
 
 
-class LanguageAlgorithmConfig(Section):
+class LanguageAlgorithmSection(Section):
     """GRPO with a KL coefficient per sample (paper, eq. 7); docs/use/llm.md has every option."""
 
     method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(
@@ -159,7 +159,7 @@ class LanguageAlgorithmConfig(Section):
         return self
 
 
-class GenerationConfig(Section):
+class GenerationSection(Section):
     """How completions are drawn."""
 
     max_completion_length: Count = Field(default=16, description="Tokens at most. Ours.")
@@ -167,7 +167,7 @@ class GenerationConfig(Section):
     top_p: Share = Field(default=1.0, description="Mass of the nucleus; 1 is off. Ours.")
 
 
-class LanguageTrainingConfig(Section):
+class LanguageTrainingSection(Section):
     """One step: sample, score, weigh, update."""
 
     steps: Count = Field(default=100, description="Batches of completions. Ours.")
@@ -215,12 +215,12 @@ class LanguageTrainingConfig(Section):
         return self
 
 
-class LanguageEvaluationConfig(Section):
+class LanguageEvaluationSection(Section):
     """What is measured on prompts that training never sees, with fixed random streams."""
 
     every: Count = Field(default=50, description="Steps between evaluations. Ours.")
     samples_per_prompt: Count = Field(default=4, description="Completions a prompt. Ours.")
-    rewards: tuple[RewardTermConfig, ...] = Field(
+    rewards: tuple[RewardTermSection, ...] = Field(
         default=(), description="Rewards that are measured and never trained on. Ours."
     )
     shown_prompts: Count = Field(default=12, description="Prompts kept for the report. Ours.")
@@ -236,19 +236,19 @@ class LanguageConfig(Section):
     source: str = Field(
         default="", description="Where the values come from: equations, and what is our choice."
     )
-    model: LanguageModelConfig = LanguageModelConfig()
-    adapter: LanguageAdapterConfig | None = Field(
+    model: LanguageModelSection = LanguageModelSection()
+    adapter: LanguageAdapterSection | None = Field(
         default=None, description="LoRA; null trains all weights. Paper: all."
     )
-    prompts: LanguagePromptsConfig = LanguagePromptsConfig()
-    reward: Annotated[tuple[RewardTermConfig, ...], AfterValidator(refuse_empty)] = (
-        RewardTermConfig(name="question_answer"),
+    prompts: LanguagePromptsSection = LanguagePromptsSection()
+    reward: Annotated[tuple[RewardTermSection, ...], AfterValidator(refuse_empty)] = (
+        RewardTermSection(name="question_answer"),
     )
-    algorithm: LanguageAlgorithmConfig = LanguageAlgorithmConfig()
-    generation: GenerationConfig = GenerationConfig()
-    training: LanguageTrainingConfig = LanguageTrainingConfig()
-    evaluation: LanguageEvaluationConfig = LanguageEvaluationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    algorithm: LanguageAlgorithmSection = LanguageAlgorithmSection()
+    generation: GenerationSection = GenerationSection()
+    training: LanguageTrainingSection = LanguageTrainingSection()
+    evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
 
     @model_validator(mode="after")
     def _measured_rewards_have_names(self) -> Self:

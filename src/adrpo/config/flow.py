@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from adrpo.config.algorithms import AdrpoConfig, AlgorithmConfig
+from adrpo.config.algorithms import AdrpoSection, AlgorithmSection
 from adrpo.config.fields import (
     Count,
     GuidanceScale,
@@ -24,12 +24,12 @@ from adrpo.config.fields import (
     refusal,
     refuse_empty,
 )
-from adrpo.config.rewards import RewardTermConfig, check_measured_rewards
+from adrpo.config.rewards import RewardTermSection, check_measured_rewards
 from adrpo.data.prompts import SCENES_SETS, check_source, share_prompts
 from adrpo.errors import AdrpoError
 
 
-class ModelConfig(Section):
+class FlowModelSection(Section):
     """The frozen base model."""
 
     pretrained: Text = Field(
@@ -117,7 +117,7 @@ class ModelConfig(Section):
         return self
 
 
-class AdapterConfig(Section):
+class AdapterSection(Section):
     """The LoRA adapter that is trained (Hu et al., arXiv 2106.09685)."""
 
     rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
@@ -130,7 +130,7 @@ class AdapterConfig(Section):
     )
 
 
-class PromptsConfig(Section):
+class FlowPromptsSection(Section):
     """Which prompts are trained on, and which are kept for evaluation."""
 
     train: Text = Field(
@@ -168,7 +168,7 @@ class PromptsConfig(Section):
         return self
 
 
-class SamplingConfig(Section):
+class SamplingSection(Section):
     """How images are drawn: solver of dx/dt = v from noise (t = 0) to data (t = 1)."""
 
     steps: Count = Field(default=10, description="Intervals of the time grid. Ours.")
@@ -184,7 +184,7 @@ class SamplingConfig(Section):
     )
 
 
-class TrainingConfig(Section):
+class FlowTrainingSection(Section):
     """One step: sample, score, weigh, update."""
 
     steps: Count = Field(default=100, description="Updates of the adapter. Ours.")
@@ -247,7 +247,7 @@ class TrainingConfig(Section):
         return self
 
 
-class EvaluationConfig(Section):
+class FlowEvaluationSection(Section):
     """What is measured while training, on fixed prompts and noises."""
 
     every: Count = Field(default=50, description="Steps between evaluations. Ours.")
@@ -258,7 +258,7 @@ class EvaluationConfig(Section):
         default="embedded-evaluation",
         description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
     )
-    rewards: tuple[RewardTermConfig, ...] = Field(
+    rewards: tuple[RewardTermSection, ...] = Field(
         default=(), description="Rewards that are measured and never trained on. Ours."
     )
     seen_prompts: NonNegativeCount = Field(
@@ -272,14 +272,14 @@ class EvaluationConfig(Section):
         default=2, description="Evaluations without a new best value that stop the run. Ours."
     )
     strip_prompts: Count = Field(default=6, description="Prompts of the strip over time. Ours.")
-    sampling: SamplingConfig = Field(
-        default=SamplingConfig(steps=20), description="Sampler of the evaluation. Ours."
+    sampling: SamplingSection = Field(
+        default=SamplingSection(steps=20), description="Sampler of the evaluation. Ours."
     )
     batch_size: Count = Field(default=64, description="Images in memory at once. Ours.")
     seed: NonNegativeCount = Field(default=1234, description="Seed of the fixed noises. Ours.")
 
 
-class CheckpointConfig(Section):
+class CheckpointSection(Section):
     """What a resumed run starts from."""
 
     every: Count = Field(default=10, description="Steps between checkpoints. Ours.")
@@ -294,17 +294,17 @@ class FlowConfig(Section):
     source: str = Field(
         default="", description="Where the values come from: equations, and what is our choice."
     )
-    model: ModelConfig = ModelConfig()
-    adapter: AdapterConfig = AdapterConfig()
-    prompts: PromptsConfig = PromptsConfig()
-    reward: Annotated[tuple[RewardTermConfig, ...], AfterValidator(refuse_empty)] = (
-        RewardTermConfig(name="clip_score", options={"model": "embedded"}),
+    model: FlowModelSection = FlowModelSection()
+    adapter: AdapterSection = AdapterSection()
+    prompts: FlowPromptsSection = FlowPromptsSection()
+    reward: Annotated[tuple[RewardTermSection, ...], AfterValidator(refuse_empty)] = (
+        RewardTermSection(name="clip_score", options={"model": "embedded"}),
     )
-    algorithm: AlgorithmConfig = AdrpoConfig()
-    sampling: SamplingConfig = SamplingConfig()
-    training: TrainingConfig = TrainingConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
+    algorithm: AlgorithmSection = AdrpoSection()
+    sampling: SamplingSection = SamplingSection()
+    training: FlowTrainingSection = FlowTrainingSection()
+    evaluation: FlowEvaluationSection = FlowEvaluationSection()
+    checkpoint: CheckpointSection = CheckpointSection()
 
     @model_validator(mode="after")
     def _sde_fits(self) -> Self:
