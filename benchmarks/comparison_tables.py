@@ -49,8 +49,9 @@ def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return entry
 
 
-def interval(estimate: dict[str, float], places: int) -> str:
-    mean, low, high = (f"{estimate[key]:.{places}f}" for key in ("mean", "low", "high"))
+def interval(estimate: dict[str, float], places: int, *, sign: str = "-") -> str:
+    """``mean [low, high]``; ``sign`` is the format's: + also before a number above 0."""
+    mean, low, high = (f"{estimate[key]:{sign}.{places}f}" for key in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 

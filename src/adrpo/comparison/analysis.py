@@ -7,13 +7,11 @@ to the reference method are tested in two families, the primary metric over the 
 all other metrics over the other methods, each with Holm's correction. Splits are kept apart.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adrpo.comparison.collect import (
     TOTAL,
@@ -29,6 +27,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
     RESAMPLES,
     SeedEstimate,
+    complete_prompts,
     holm,
     mean_over_seeds,
     paired_difference,
@@ -144,7 +143,7 @@ def _analyse_split(
         for name in names:
             found[name] = {}
             for metric in chosen:
-                kept = _finite_prompts(tables(parts[name], metric), categories)
+                kept = complete_prompts(tables(parts[name], metric), categories)
                 if kept is not None:
                     arrays, strata = kept
                     found[name][metric] = statistic(*arrays, strata, resamples=resamples, seed=SEED)
@@ -188,25 +187,11 @@ def _others(
     for name, values in others.items():
         found[name] = {}
         for metric in (metric for metric in metrics if metric in values):
-            kept = _finite_prompts([values[metric]], categories)
+            kept = complete_prompts([values[metric]], categories)
             if kept is not None:
                 (table,), strata = kept
                 found[name][metric] = mean_over_seeds(table, strata, resamples=resamples, seed=SEED)
     return found
-
-
-def _finite_prompts(
-    tables: Sequence[Array], categories: Sequence[str]
-) -> tuple[list[Array], list[str]] | None:
-    """The prompts with a value of every seed and image in all ``tables``; None without any."""
-    kept: NDArray[np.bool_] = np.ones(len(categories), dtype=bool)
-    for table in tables:
-        finite = np.isfinite(table.reshape(*table.shape[:2], -1))
-        kept &= finite.all(axis=(0, 2))
-    if not kept.any():
-        return None
-    strata = [category for category, keep in zip(categories, kept, strict=True) if keep]
-    return [table[:, kept] for table in tables], strata
 
 
 def _adjusted(difference: Estimates, primary: str) -> dict[str, dict[str, float]]:
@@ -239,7 +224,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
 def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
     def table(estimates: Estimates) -> dict[str, Any]:
         return {
-            name: {metric: _estimate_to_json(value) for metric, value in row.items()}
+            name: {metric: value.to_json() for metric, value in row.items()}
             for name, row in estimates.items()
         }
 
@@ -262,7 +247,7 @@ def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
 
 def _trade_off_to_json(trade_off: TradeOff) -> dict[str, Any]:
     def row(estimates: dict[str, SeedEstimate]) -> dict[str, Any]:
-        return {name: _estimate_to_json(value) for name, value in estimates.items()}
+        return {name: value.to_json() for name, value in estimates.items()}
 
     return {
         "reward": trade_off.reward,
@@ -281,18 +266,6 @@ def _trade_off_to_json(trade_off: TradeOff) -> dict[str, Any]:
             for matched in trade_off.matched
         ],
     }
-
-
-def _estimate_to_json(estimate: SeedEstimate) -> dict[str, Any]:
-    error = estimate.standard_error
-    found: dict[str, Any] = {
-        "mean": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "standard_error": None if math.isnan(error) else error,
-        "seeds": list(estimate.by_seed),
-    }
-    return found if estimate.p_value is None else found | {"p_value": estimate.p_value}
 
 
 def minutes(method: MethodResults) -> float:

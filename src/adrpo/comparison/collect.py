@@ -125,7 +125,7 @@ def collect(plan: Plan, beside: Sequence[Path] = ()) -> Results:
         folders = [plan.run_folder(method, seed) for seed in seeds]
         for folder in folders:
             _check_is_of(folder, method.name, method.settings)
-        methods[method.name] = _method(method.name, method.settings, folders)
+        methods[method.name] = read_method(method.name, method.settings, folders)
     check_evaluated_alike({name: method.settings for name, method in methods.items()})
     _check_same_prompts([folder for method in methods.values() for folder in method.folders])
     not_compared = _leave_out_unlike(list(methods.values()))
@@ -145,7 +145,8 @@ def read_listing(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def _method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodResults:
+def read_method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodResults:
+    """The finished runs of one method, a folder for each seed, whatever their settings are."""
     runs = [RunDirectory.open(folder) for folder in folders]
     rows = [run.read_evaluations() for run in runs]
     splits = {}

@@ -24,8 +24,10 @@ levels, so the intervals err on the wide side.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -53,6 +55,17 @@ class SeedEstimate:
     """The statistic of each seed; ``mean`` is their mean."""
     p_value: float | None = None
     """Two-sided, of the hypothesis that the statistic is 0; differences only."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The estimate as JSON values; a number that does not exist is null or left out."""
+        found: dict[str, Any] = {
+            "mean": self.mean,
+            "low": self.low,
+            "high": self.high,
+            "standard_error": None if math.isnan(self.standard_error) else self.standard_error,
+            "seeds": list(self.by_seed),
+        }
+        return found if self.p_value is None else found | {"p_value": self.p_value}
 
 
 def mean_over_seeds(
@@ -116,6 +129,24 @@ def paired_ratio(
         )
     above = _resampled_means(second, categories, resamples, seed)
     return _estimate(second.mean(axis=(1, 2)) / first.mean(axis=(1, 2)), above / below, seed)
+
+
+def complete_prompts(
+    tables: Sequence[Array], categories: Sequence[str]
+) -> tuple[list[Array], list[str]] | None:
+    """The prompts that have a value of every seed and image in all ``tables``.
+
+    Each table is [seeds, prompts, K] or [seeds, prompts]. Returns the tables with these prompts
+    alone, and their categories; None where there is no such prompt.
+    """
+    kept: NDArray[np.bool_] = np.ones(len(categories), dtype=bool)
+    for table in tables:
+        finite = np.isfinite(table.reshape(*table.shape[:2], -1))
+        kept &= finite.all(axis=(0, 2))
+    if not kept.any():
+        return None
+    strata = [category for category, keep in zip(categories, kept, strict=True) if keep]
+    return [table[:, kept] for table in tables], strata
 
 
 def over_seeds(
