@@ -42,6 +42,29 @@ def test_the_policy_comes_back_after_an_error(policy: StableDiffusion3Policy):
     assert torch.equal(velocity(policy), own)
 
 
+def test_uses_of_the_average_nest_in_themselves_and_in_the_reference(
+    policy: StableDiffusion3Policy,
+):
+    perturb(policy, 1)
+    anchor = EmaAnchor(policy, decay=0.5)
+    perturb(policy, 2)
+    own = velocity(policy)
+    with policy.reference():
+        base = velocity(policy)
+    with anchor.active():
+        averaged = velocity(policy)
+        for inner, expected in ((anchor.active, averaged), (policy.reference, base)):
+            with inner():
+                assert torch.equal(velocity(policy), expected)
+            assert torch.equal(velocity(policy), averaged)
+    with policy.reference():
+        with anchor.active():
+            assert torch.equal(velocity(policy), base)
+        assert torch.equal(velocity(policy), base)
+    assert torch.equal(velocity(policy), own)
+    assert not torch.equal(own, averaged) and not torch.equal(averaged, base)
+
+
 def test_the_average_is_the_weighted_sum_of_the_past(policy: StableDiffusion3Policy):
     anchor = EmaAnchor(policy, decay=0.75)
     past = [[p.detach().clone() for p in policy.adapter_parameters()]]

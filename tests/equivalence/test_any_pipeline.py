@@ -126,6 +126,8 @@ def test_the_reference_is_the_pipeline_without_its_adapter(tmp_path: Path) -> No
     adapted = draw()
     assert (adapted != base).any()
     with sampler.reference():
+        with sampler.reference():
+            assert (draw() == base).all()
         assert (draw() == base).all()
     assert (draw() == adapted).all()
 

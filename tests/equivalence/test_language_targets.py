@@ -47,6 +47,25 @@ def test_the_evaluation_of_a_run_is_its_own_last_one(run: Path, tmp_path: Path) 
     assert RunDirectory.open(tmp_path / "again").read_evaluations()[0]["reward"] == base["reward"]
 
 
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["all weights", "LoRA"])
+def test_autocast_is_the_same_in_training_and_after_it(
+    adapter: dict[str, Any] | None, material: Path, tmp_path: Path
+) -> None:
+    config = tiny_language_config(
+        material,
+        adapter=adapter,
+        model={"autocast": "bfloat16"},
+        algorithm={"method": "fixed_beta", "beta_0": 0.0},
+    )
+    run = LanguageRun(config).train(tmp_path / "run", progress=False)
+    evaluate_target(LanguageTarget.resolve(str(run)), tmp_path / "again")
+    base, last = (RunDirectory.open(run).read_evaluations()[i] for i in (0, -1))
+    again = RunDirectory.open(tmp_path / "again").read_evaluations()
+    assert again == [row | {"target": str(run)} for row in (base, last)]
+    # The reference that is kept for evaluations rounds as the policy does.
+    assert base["kl"] == 0 < last["kl"]
+
+
 def test_sampling_asks_what_is_asked(run: Path, material: Path) -> None:
     target = LanguageTarget.resolve(str(run))
     first = sample_completions(target, ["a b c", "f e d"], size=2, seed=3)

@@ -81,6 +81,27 @@ def test_the_adapter_is_on_again_after_an_error(policy: StableDiffusion3Policy):
     assert all(p.requires_grad for p in policy.adapter_parameters())
 
 
+def test_uses_of_the_reference_nest(policy: StableDiffusion3Policy):
+    perturb(policy)
+    x_t, t = initial_noise(1, policy.latent_shape, 0), torch.tensor([0.5])
+    conditioning = policy.encode(["a red circle"])
+    before = policy.velocity(x_t, t, conditioning)
+    parameters = policy.adapter_parameters()
+    with policy.reference():
+        base = policy.velocity(x_t, t, conditioning)
+        with policy.reference():
+            assert torch.equal(policy.velocity(x_t, t, conditioning), base)
+        assert torch.equal(policy.velocity(x_t, t, conditioning), base)
+        with pytest.raises(RuntimeError), policy.reference():
+            raise RuntimeError
+        assert torch.equal(policy.velocity(x_t, t, conditioning), base)
+        # Whoever asks for the adapter inside gets the one that trains.
+        inside = policy.adapter_parameters()
+        assert all(a is b for a, b in zip(inside, parameters, strict=True))
+    assert torch.equal(policy.velocity(x_t, t, conditioning), before)
+    assert not torch.equal(base, before)
+
+
 def test_only_the_adapter_trains(policy: StableDiffusion3Policy):
     names = [n for n, p in policy.pipeline.transformer.named_parameters() if p.requires_grad]
     assert names and all("lora_" in name for name in names)

@@ -104,7 +104,8 @@ class LanguageEvaluator:
         parts: list[Completions] = []
         # The run's own random state stays as it is, whatever is drawn here.
         devices = [model.device] if model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        # As in training, also before accelerate prepares the model, and for a reference of our own.
+        with torch.random.fork_rng(devices=devices), trainer.accelerator.autocast():
             for start in range(0, len(prompts), settings.batch_size):
                 stream = generator(settings.seed, "evaluation", start, *again)
                 torch.manual_seed(stream.initial_seed())

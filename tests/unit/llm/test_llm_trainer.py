@@ -320,6 +320,25 @@ def test_a_script_of_grpo_runs_saves_and_resumes(lora: bool, model: str, tmp_pat
         assert torch.equal(parameter, after[name]), name
 
 
+def test_uses_of_the_adapters_base_nest(model: str, tmp_path: Path) -> None:
+    adapter = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+    trainer: Any = ADRPOTrainer(model, count_a, config(tmp_path), PROMPTS, peft_config=adapter)
+    move(trainer)
+    ids = torch.tensor([[3, 4, 5]])
+
+    def logits() -> torch.Tensor:
+        with torch.no_grad():
+            return trainer.model(input_ids=ids).logits
+
+    before = logits()
+    with trainer._reference():
+        base = logits()
+        with trainer._reference():
+            assert torch.equal(logits(), base)
+        assert torch.equal(logits(), base)
+    assert torch.equal(logits(), before) and not torch.equal(base, before)
+
+
 def test_grpo_without_a_reference_is_still_there(model: str, tmp_path: Path) -> None:
     trainer = build(model, tmp_path, beta=0.0, coefficient="fixed")
     trainer.train()

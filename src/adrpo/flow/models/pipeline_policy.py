@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from adrpo.errors import AdrpoError
-from adrpo.flow.models.adapter_file import write_adapter
+from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
 from adrpo.flow.models.sharding import SHARD_BY
@@ -29,7 +29,6 @@ from adrpo.runs.processes import Engine
 if TYPE_CHECKING:
     from adrpo.config import AdapterSection, SamplingSection
 
-ADAPTER = "default"
 ENCODER = "text_encoder"
 """How the names of a pipeline's text encoders begin."""
 
@@ -108,7 +107,7 @@ class PipelinePolicy(ABC):
         self.width = width or self.geometry.default
         self._check_sizes()
         self.model_calls = 0
-        self._adapted = False
+        self._adapter_on = False
         self._shards: Any = None
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
@@ -307,45 +306,28 @@ class PipelinePolicy(ABC):
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The frozen reference: the adapter is off inside, and as it was afterwards."""
-        if not self._adapted:  # diffusers refuses to switch off what isn't there
+        """The frozen reference: the adapter is off inside, and as it was afterwards.
+
+        Uses nest: an inner one leaves the adapter off for the rest of the outer one.
+        """
+        if not self._adapter_on:  # nor does diffusers switch off what isn't there
             yield
             return
         self.pipeline.transformer.disable_adapters()
+        self._adapter_on = False
         try:
             yield
         finally:
             self.pipeline.transformer.enable_adapters()
+            self._adapter_on = True
 
     def add_adapter(self, adapter: "AdapterSection") -> None:
         """Add a new LoRA adapter: A Gaussian, B zero, so the policy starts as the reference.
 
         Draws from torch's global generator.
         """
-        from peft import LoraConfig
-
-        transformer = self.pipeline.transformer
-        targets = adapter.target_modules or self.lora_targets
-        try:
-            transformer.add_adapter(
-                LoraConfig(
-                    r=adapter.rank,
-                    # PEFT divides by the rank, and takes any number in spite of its hint.
-                    lora_alpha=adapter.alpha,  # pyright: ignore[reportArgumentType]
-                    init_lora_weights="gaussian",
-                    target_modules=list(targets),
-                ),
-                adapter_name=ADAPTER,
-            )
-        except ValueError as error:
-            raise AdrpoError(
-                f"adapter.target_modules: expected names of linear layers of the transformer, "
-                f"such as {', '.join(self.lora_targets)}; "
-                f"received {list(targets)}: {str(error).splitlines()[0]}"
-            ) from error
-        self._adapted = True
-        for parameter in self.adapter_parameters():
-            parameter.data = parameter.data.float()
+        lora.add(self.pipeline.transformer, adapter, self.lora_targets)
+        self._adapter_on = True
 
     def shard(self, engine: Engine) -> None:
         """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
@@ -355,41 +337,29 @@ class PipelinePolicy(ABC):
         self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
 
     def load_adapter(self, folder: Path) -> None:
-        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved.
+        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved,
+        with all digits of its file.
 
         Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
         """
-        state, metadata = self.pipeline.lora_state_dict(folder, return_lora_metadata=True)
-        others = sorted({key.split(".")[0] for key in state} - {"transformer"})
-        if others:
-            raise AdrpoError(
-                f"{folder}: expected an adapter of the transformer alone; received one of "
-                f"{', '.join(others)} as well; load it with the pipeline's load_lora_weights"
-            )
-        # load_lora_weights would warn that the text encoders have no adapter.
-        self.pipeline.transformer.load_lora_adapter(
-            state, adapter_name=ADAPTER, metadata=metadata, _pipeline=self.pipeline
-        )
-        self._adapted = True
+        lora.load(self.pipeline, folder)
+        self._adapter_on = True
 
     def adapter_parameters(self) -> list[nn.Parameter]:
-        """The trainable parameters, in a fixed order."""
-        return [p for p in self.pipeline.transformer.parameters() if p.requires_grad]
+        """The adapter's parameters in a fixed order, inside ``reference`` as well."""
+        return lora.parameters(self.pipeline.transformer)
 
     def adapter_state(self) -> dict[str, Tensor]:
-        from peft import get_peft_model_state_dict
-
-        return get_peft_model_state_dict(self.pipeline.transformer, adapter_name=ADAPTER)
+        """The adapter's values by name."""
+        return lora.state(self.pipeline.transformer)
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(self.pipeline.transformer, state, adapter_name=ADAPTER)
+        """Put the values that ``adapter_state`` gave into the adapter."""
+        lora.load_state(self.pipeline.transformer, state)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it."""
-        metadata = self.pipeline.transformer.peft_config[ADAPTER].to_dict()
-        write_adapter(folder, self.pipeline, self.adapter_state(), metadata)
+        lora.save(self.pipeline, folder)
 
 
 def text_encoders(pipeline: Any) -> dict[str, nn.Module]:

@@ -65,7 +65,7 @@ class PipelineSampler:
         self.pipeline = pipeline
         self._arguments = arguments
         self._prompts: list[str] = []
-        self._adapted = False
+        self._adapter_on = False
 
     @property
     def device(self) -> torch.device:
@@ -113,19 +113,21 @@ class PipelineSampler:
                 f"{type(self.pipeline).__name__}; leave --lora out"
             )
         self.pipeline.load_lora_weights(folder)
-        self._adapted = True
+        self._adapter_on = True
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The pipeline without its adapter."""
-        if not self._adapted:
+        """The pipeline without its adapter; uses nest, as those of a policy's."""
+        if not self._adapter_on:
             yield
             return
         self.pipeline.disable_lora()
+        self._adapter_on = False
         try:
             yield
         finally:
             self.pipeline.enable_lora()
+            self._adapter_on = True
 
 
 def noise_generator(x_0: Tensor) -> torch.Generator:

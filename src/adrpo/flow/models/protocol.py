@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from adrpo.flow.models.adapter_file import WEIGHTS_NAME
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
-from adrpo.flow.models.pipeline_policy import ADAPTER, PipelinePolicy
+from adrpo.flow.models.lora import ADAPTER, WEIGHTS_NAME
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 
 if TYPE_CHECKING:
     from adrpo.config import SamplingSection
