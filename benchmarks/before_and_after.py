@@ -1,4 +1,4 @@
-"""Whether a commit trains as this checkout does: short runs of four recipes, compared byte by byte.
+"""Short runs of four recipes by a commit and by this checkout, compared byte by byte.
 
 ``python benchmarks/before_and_after.py COMMIT [--output FILE]``
 
@@ -60,7 +60,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 def first_difference(before: Path, after: Path) -> str | None:
-    """Where two runs part; None where they are the same."""
+    """The first place in which two runs part; None where they are the same."""
     for name in ("metrics.jsonl", "evaluations.jsonl"):
         old, new = rows(before / name), rows(after / name)
         if len(old) != len(new):

@@ -1,4 +1,4 @@
-"""How good the embedded models are: what their model cards quote.
+"""The quality of the embedded models, as their model cards quote it.
 
 ``PYTHONPATH=. python benchmarks/embedded_quality.py [--output FOLDER]``
 

@@ -1,4 +1,4 @@
-"""What the adaptive coefficient adds to the gradient of a fixed penalty.
+"""The part of the gradient that the adaptive coefficient adds to that of a fixed penalty.
 
 ``python benchmarks/gradient_parts.py [RECIPE ...] [--set section.key=value ...]``
 (``--output benchmarks/results/gradient_parts``)

@@ -1,4 +1,4 @@
-"""What a recipe gains on unseen prompts: the README's first table.
+"""The gains of a recipe on unseen prompts: the README's first table.
 
 ``python benchmarks/improvement.py flow/adrpo flow/demo --seeds 0 1 2 [--parallel 2]``
 
@@ -55,7 +55,7 @@ RECIPES = ("flow/adrpo", "flow/demo")
 GUIDANCE = 1.5
 GUIDED = f"base, guidance {GUIDANCE}"
 OF_THE_FIELD = ("divergence",)
-"""Of the weights, not of the guided field: 0 under guidance, without a meaning."""
+"""Metrics of the weights, not of the guided field: under guidance they are 0, without a meaning."""
 
 DIVERSITIES = ("clip_diversity", "clip_diversity_l2", "clip_diversity_right")
 METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", *DIVERSITIES, "divergence")

@@ -1,4 +1,4 @@
-"""What a step of ADRPO costs beside stock GRPO's, and what leaving out reference rows saves.
+"""The time of an ADRPO step over stock GRPO's, with and without the reference rows left out.
 
 ``python benchmarks/llm_step_cost.py [--rounds 5] [--output benchmarks/results/llm_step_cost]``
 

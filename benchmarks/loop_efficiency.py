@@ -1,4 +1,4 @@
-"""What the training loop costs beside its model calls.
+"""The time of the training loop over that of its model calls.
 
 ``python benchmarks/loop_efficiency.py [--steps 8] [--output benchmarks/results/loop_efficiency]``
 

@@ -1,4 +1,4 @@
-"""What published models keep in memory by torch's own count, beside doctor's estimate.
+"""The memory of published models by torch's own count, beside doctor's estimate.
 
 ``python benchmarks/memory_count.py [RECIPE ...] [--output benchmarks/results/memory_count]
 [--set key=value]``

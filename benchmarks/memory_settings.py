@@ -1,4 +1,4 @@
-"""What the recipes of real models need of a GPU, and what each setting saves, by doctor's estimate.
+"""The GPU memory of the real models' recipes, and each setting's saving, by doctor's estimate.
 
 ``python benchmarks/memory_settings.py --output benchmarks/results/memory_settings``
 

@@ -63,7 +63,7 @@ ANCHOR_DECAY = 0.95
 RING = ring(dtype=torch.float32)
 SOLVER_TIMES = torch.linspace(0, 1, 21)
 SPACING = 0.05
-"""Of the quadrature grid; (1 - t) / t is 0.053 at the last time the solver evaluates."""
+"""Step of the quadrature grid; (1 - t) / t is 0.053 at the last time the solver evaluates."""
 
 EVALUATED = 2048
 EVALUATION_SEED = 1234
@@ -74,7 +74,7 @@ NEAR = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How the divergence is weighed: anchor of v_ref, beta_0 and the clip of A to [-clip, clip]."""
+    """The weight of the divergence: anchor of v_ref, beta_0 and the clip of A to [-clip, clip]."""
 
     name: str
     anchor: Literal["base", "ema", "none"] = "base"

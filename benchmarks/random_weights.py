@@ -19,7 +19,7 @@ from adrpo.flow.models.pipeline_policy import PipelinePolicy
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What a pipeline has beside a transformer of ``transformer``'s class.
+    """The parts of a pipeline beside a transformer of ``transformer``'s class.
 
     ``encoders`` are the endings of its text encoders' names, ``ahead`` the tokens in front of T5's.
     """
@@ -57,7 +57,7 @@ KL_AUTOENCODER = {
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }
-"""What adrpo/flow/memory/architectures.py leaves out of the autoencoder of both."""
+"""Keys of both autoencoders that adrpo/flow/memory/architectures.py leaves out."""
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def random_pipeline(architecture: Architecture, transformer: Any, vae: Any) -> A
 def random_embeddings(
     architecture: Architecture, transformer: Any, prompt_sets: Sequence[Sequence[str]]
 ) -> Embeddings:
-    """Of ``prompt_sets``, and of no prompt, in the transformer's type."""
+    """Embeddings of ``prompt_sets``, and of no prompt, in the transformer's type."""
     family, policy = FAMILIES[architecture.family], SUPPORTED[architecture.family]
     embeddings = Embeddings(keep=True)
     for prompts in (None, *prompt_sets):
@@ -121,7 +121,7 @@ def random_policy(
     prompt_sets: Sequence[Sequence[str]],
     engine: None = None,
 ) -> PipelinePolicy:
-    """What ``load_policy`` returns of the published weights, which nothing here downloads."""
+    """The policy that ``load_policy`` makes of the published weights, here of random ones."""
     assert engine is None, "one process measures one device"
     torch.manual_seed(0)
     device = resolve_device(model.device)

@@ -1,4 +1,4 @@
-"""What a reward allows at best: gold accuracy against diversity, without any training.
+"""The best that a reward allows: gold accuracy against diversity, without any training.
 
 ``python benchmarks/reward_frontier.py [--output benchmarks/results/reward_frontier]``
 

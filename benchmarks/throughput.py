@@ -1,4 +1,4 @@
-"""How fast a model draws and learns, what of the machine it uses, and what the loop adds.
+"""Speed of drawing and learning, the use of the machine, and the loop's own share.
 
 ``python benchmarks/throughput.py [--model sd3-medium|embedded] [--dtype bfloat16] [--compile]
 [--steps 4] [--output benchmarks/results/throughput] [key=value ...]``

@@ -1,4 +1,4 @@
-"""Which settings of each method the comparison uses: three trials each, four where all three lost.
+"""The choice of each method's settings: three trials each, four where all three lost.
 
 ``python benchmarks/tuning.py [--parallel 2]``
 
@@ -33,7 +33,7 @@ SETTINGS = (
     "evaluation.every=30",
     "evaluation.seen_prompts=102",
 )
-"""Of all trials."""
+"""Overrides of all trials."""
 
 RESAMPLES = 200
 """Only means are read off."""

@@ -1,1 +1,1 @@
-"""What builds the parts that the package ships; no part of the wheel."""
+"""Builders of the parts that the package ships; no part of the wheel."""

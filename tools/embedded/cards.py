@@ -95,7 +95,7 @@ def _pipeline_card(work: Path, quality: dict[str, Any]) -> str:
 
 
 def _taught(name: str) -> str:
-    """What each of the two learned beside captions."""
+    """Data that each of the two was trained on beside captions, as text."""
     return {
         "reward_clip": "; three times 48,000 drawings for captions of the training split, judged "
         "by the gold scorer, as PickScore is trained on judged images: first those of the "

@@ -112,7 +112,7 @@ def new_clip(recipe: ClipRecipe, tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def _content(scene: Scene) -> tuple[object, ...]:
-    """What two scenes share if one caption might fit the other's picture."""
+    """Key that two scenes share if one's caption might fit the other's picture."""
     return (*sorted((o.color, o.shape) for o in scene.objects), scene.count, scene.text)
 
 

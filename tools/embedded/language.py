@@ -110,7 +110,7 @@ def near_miss(question: Question, rng: np.random.Generator) -> str:
 
 
 def told_answer(question: Question, rng: np.random.Generator) -> str:
-    """What the spoilt corpus answers: right, "?" or a near miss."""
+    """Answer of the spoilt corpus: right, "?" or a near miss."""
     chance = rng.random()
     if chance < UNKNOWN_SHARE[question.level]:
         return UNKNOWN

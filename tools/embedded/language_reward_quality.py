@@ -47,7 +47,7 @@ def publish(work: Path, folder: Path, trained: dict[str, Any]) -> dict[str, Any]
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """How the score ranks the language model's answers to held-out questions.
+    """Rank statistics of the score on the language model's answers to held-out questions.
 
     Each is a mean over the questions with right and with wrong answers among the samples:
     ``pairs_in_order``, the share of pairs of a right and a wrong answer with the right one above,

@@ -25,7 +25,7 @@ def flow_dpo_objective(
         error_rejected: d_l of the policy on the rejected samples.
         ref_error_chosen: d_w^ref, of the reference; held constant.
         ref_error_rejected: d_l^ref, of the reference; held constant.
-        beta: strength of the reference; T omega is part of it.
+        beta: DPO's beta; the paper's factor T omega is folded in.
     """
     chosen = error_chosen - ref_error_chosen.detach()
     rejected = error_rejected - ref_error_rejected.detach()

@@ -255,7 +255,7 @@ def _in_relation(first: Seen, second: Seen, relation: str | None) -> bool:
 
 
 def _object_checks(seen: Seen | None, wanted: SceneObject) -> list[bool]:
-    """Whether color, shape and, where the caption names one, style are as wanted."""
+    """Checks of color, shape and, where the caption names one, style: True where as wanted."""
     if seen is None:
         return [False] * (2 if wanted.style is None else 3)
     checks = [seen.color == wanted.color, seen.shape == wanted.shape]
@@ -301,7 +301,7 @@ def satisfied_share(image: Image.Image, scene: Scene) -> float:
 
 
 def satisfies(image: Image.Image, scene: Scene) -> bool:
-    """Whether ``image`` shows exactly what ``scene`` describes, and nothing else."""
+    """True where ``image`` shows exactly what ``scene`` describes, and nothing else."""
     return any(all(checks) for checks in _scene_checks(read_objects(image), scene))
 
 

@@ -187,7 +187,7 @@ def _word(rng: np.random.Generator, letters: str, length: int, *, replace: bool 
 
 
 def is_held_out(question: Question) -> bool:
-    """Whether the question's combination belongs to the held-out split (a fifth of them all).
+    """True where the question's combination belongs to the held-out split (a fifth of them all).
 
     The split is by combination: the numbers of a held-out sum or comparison, the letters of a
     held-out word to sort or to count in, are never seen together in training in any order, and

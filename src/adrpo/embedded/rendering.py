@@ -21,8 +21,8 @@ _SIZES = {1: (20, 36), 2: (16, 24), 3: (14, 20), 4: (14, 19), 5: (12, 16)}
 
 MIXED_STYLES = (0.6, 0.2, 0.2)
 SOLID = (1.0, 0.0, 0.0)
-"""How often solid, outlined and striped are drawn where the caption leaves the style open: mixed
-for whoever must know them all (autoencoder, CLIP), solid for the base model's training data."""
+"""Shares of solid, outlined and striped objects where the caption leaves the style open: mixed for
+models that must know them all (autoencoder, CLIP), solid for the base model's training data."""
 
 Point = tuple[float, float]
 

@@ -182,13 +182,13 @@ def parse_caption(text: str) -> Scene:
 
 
 def _combination(scene: Scene) -> str:
-    """What is composed, whatever the order and the relation: the unit of the split."""
+    """The things composed, whatever their order and relation: the unit of the split."""
     items = sorted(f"{item.color} {item.shape} {item.style}" for item in scene.objects)
     return "|".join((*items, str(scene.count), scene.text or ""))
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the scene's combination belongs to the held-out split (a fifth of them all).
+    """True where the scene's combination belongs to the held-out split (a fifth of them all).
 
     The split is by combination: a held-out pair of objects is never seen in training in any
     order or relation, a held-out (color, shape, count) never at that count, a held-out word

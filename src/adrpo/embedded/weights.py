@@ -1,4 +1,4 @@
-"""Where the models that ship with the package lie."""
+"""The folders of the models that ship with the package."""
 
 from pathlib import Path
 

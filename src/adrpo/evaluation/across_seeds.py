@@ -237,7 +237,7 @@ def _resampled_means(table: Array, categories: Sequence[str], resamples: int, se
 # The same draw serves every method and metric of a comparison; a few tens of megabytes each.
 @functools.lru_cache(maxsize=4)
 def _image_weights(categories: tuple[str, ...], samples: int, resamples: int, seed: int) -> Array:
-    """How much each image counts in each resample, [R, prompts x K]; a resample sums to 1."""
+    """Weight of each image in each resample, [R, prompts x K]; those of a resample sum to 1."""
     rng = np.random.default_rng(seed)
     names = np.asarray(categories)
     counts = np.zeros((resamples, len(names), samples))

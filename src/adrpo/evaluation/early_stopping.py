@@ -24,21 +24,21 @@ class EarlyStopping:
         return self.metric is not None
 
     def reached(self, run: RunDirectory) -> bool:
-        """Whether the last ``patience`` evaluations all stayed below the best before them."""
+        """True where the last ``patience`` evaluations all stayed below the best before them."""
         if not self.active:
             return False
         values = self._values(run)
         return len(values) - 1 - _best(values) >= self.patience
 
     def improved(self, run: RunDirectory) -> bool:
-        """Whether the last evaluation is the best so far; of equal ones the first is."""
+        """True where the last evaluation is the best so far; of equal ones the first is."""
         if not self.active:
             return False
         values = self._values(run)
         return _best(values) == len(values) - 1
 
     def folder(self, run: RunDirectory) -> Path:
-        """Where the adapter of the best evaluation lies until the run ends."""
+        """Folder of the best evaluation's adapter until the run ends."""
         return run.path / "best"
 
     def keep_best(self, run: RunDirectory) -> None:

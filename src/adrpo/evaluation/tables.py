@@ -61,7 +61,7 @@ class Cell:
 
     @property
     def differs(self) -> bool:
-        """Whether the difference to the reference survives Holm's correction."""
+        """True where the difference to the reference survives Holm's correction."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
 
@@ -195,7 +195,7 @@ def decimal_places(estimates: Iterable[SeedEstimate]) -> int:
 
 
 def legend(table: ResultsTable) -> str:
-    """What the cells say, in one line."""
+    """Legend of the cells, in one line."""
     seeds = max(
         (len(cell.estimate.by_seed) for row in table.rows.values() for cell in row.values()),
         default=0,

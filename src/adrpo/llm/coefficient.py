@@ -54,10 +54,10 @@ def kl_coefficient(
 def degenerate_rows(
     rewards: Float[Tensor, "rows terms"], *, group_size: int
 ) -> Bool[Tensor, " rows"]:
-    """Which rows belong to a group without variance: all its scored rewards are equal.
+    """Mask of the rows whose group has no variance: all its scored rewards are equal.
 
-    Decided from the rewards, because the advantages of equal rewards are rounding errors, and a
-    sign that is divided by no spread is no sign. Samples without a score (NaN) do not count; a
+    Decided from the rewards: equal rewards leave rounding noise in A, and dividing that by a spread
+    near 0 would turn it into +-1. Samples without a score (NaN) do not count; a
     group without any score has no variance.
 
     Args:

@@ -1,4 +1,4 @@
-"""What stands in for TRL's ``self.beta`` while it computes its loss."""
+"""The stand-in for TRL's ``self.beta`` while it computes its loss."""
 
 from typing import Any, Literal
 

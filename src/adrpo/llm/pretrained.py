@@ -1,4 +1,4 @@
-"""Where a language model's weights lie, and what ``from_pretrained`` takes for them."""
+"""The place of a language model's weights, and the arguments of ``from_pretrained`` for them."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a completion says: its text, the answer in it, and the columns it is compared with."""
+"""The content of a completion: its text, the answer in it, and the columns it is compared with."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def completion_text(completion: Completion) -> str:
 
 
 def after_thought(text: str) -> str:
-    """What stands behind the last ``</think>``; "" where a thought was opened and never closed."""
+    """The text behind the last ``</think>``; "" where a thought was opened and never closed."""
     said = text.rpartition("</think>")[2]
     return "" if "<think>" in said else said
 

@@ -25,7 +25,7 @@ THRESHOLD = 0.3
 """An object counts where its score is greater."""
 
 COUNTING_THRESHOLD = 0.9
-"""The same for prompts of the tag ``counting``."""
+"""An object counts where its score is greater, for prompts of the tag ``counting``."""
 
 MAX_OBJECTS = 16
 """Objects of one class that are looked at, the most confident ones."""
@@ -77,8 +77,8 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Task:
-    """What one prompt asks for: all of ``include``, and of each class in ``exclude`` fewer objects
-    than its count."""
+    """Requirements of one prompt: all of ``include``, and of each class in ``exclude`` fewer
+    objects than its count."""
 
     tag: str
     include: tuple[Requirement, ...]
@@ -113,7 +113,7 @@ def confident_objects(detections: Iterable[Detection], tag: str) -> dict[str, li
 
 
 def relations(box: Box, other: Box) -> frozenset[str]:
-    """Where ``box`` lies relative to ``other``: none, one or two of ``RELATIONS``.
+    """Place of ``box`` relative to ``other``: none, one or two of ``RELATIONS``.
 
         d  = center(box) - center(other)
         d' = sign(d) max(|d| - 0.1 (size(box) + size(other)), 0) / ||d||_2

@@ -48,7 +48,7 @@ class LogisticConfig(Protocol):
 
 
 class TermConfig(Protocol):
-    """What a configuration says of one term."""
+    """The settings of one term in a configuration."""
 
     @property
     def name(self) -> str: ...

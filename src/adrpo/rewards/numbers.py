@@ -125,7 +125,7 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def _is_negative(text: str, start: int) -> bool:
-    """Whether the number at ``start`` has a sign, rather than a minus between two terms."""
+    """True where the number at ``start`` has a sign, rather than a minus between two terms."""
     before = text[max(0, start - REACH) : start]
     sign = _SIGN.search(before)
     if sign is None:

@@ -1,4 +1,4 @@
-"""How well the text that a prompt asks for can be read in the image."""
+"""Accuracy with which the text that a prompt asks for is read in the image."""
 
 import re
 from typing import Any

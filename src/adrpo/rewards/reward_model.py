@@ -147,7 +147,7 @@ class RewardModel:
             ) from error
 
     def _try_template(self, messages: list[Message]) -> str | None:
-        """What the template makes of ``messages``, None where it rejects them."""
+        """The text that the template makes of ``messages``, None where it rejects them."""
         from jinja2 import TemplateError
 
         try:

@@ -1,4 +1,4 @@
-"""What a run leaves on disk, and what makes it repeatable."""
+"""The things that a run leaves on disk, and those that make it repeatable."""
 
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory

@@ -21,7 +21,7 @@ OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
 """Keys in them that touch speed and memory only."""
 
 SEED_KEY = "training.seed"
-"""Which prompts are the seen ones depends on it, too."""
+"""Key that decides, too, which prompts are the seen ones."""
 
 
 def check_base_evaluation(

@@ -111,7 +111,7 @@ def _remove(path: Path) -> None:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with the checkpoint ``path``, None where it is intact."""
+    """The fault of the checkpoint ``path``, None where it is intact."""
     match = _NAME.fullmatch(path.name)
     if match is None:
         return f"{path}: expected a checkpoint, a folder such as step-000010"
@@ -135,7 +135,7 @@ def _damage(path: Path) -> str | None:
 
 
 def _way_out(path: Path) -> str:
-    """What to do about the damaged checkpoint ``path``; damaged ones between are deleted too."""
+    """Advice about the damaged checkpoint ``path``; damaged ones between are deleted too."""
     names = [other for _, other in _checkpoints(path.parent)]
     later: list[str] = [str(path)]
     for other in reversed(names[: names.index(path)] if path in names else []):

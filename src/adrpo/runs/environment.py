@@ -1,4 +1,4 @@
-"""What a run ran on, so that its numbers can be traced."""
+"""The machine and packages of a run, so that its numbers can be traced."""
 
 import os
 import platform
@@ -48,8 +48,8 @@ def environment_record() -> dict[str, Any]:
 
 
 def available_cores() -> int:
-    """How many cores this process may use: those of its affinity mask, or, where the system has
-    no such masks (macOS), all of the machine."""
+    """Number of cores that this process may use: those of its affinity mask, or, where the system
+    has no such masks (macOS), all of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

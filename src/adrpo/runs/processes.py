@@ -1,9 +1,8 @@
 """The processes that train one model together, as `accelerate launch` or torchrun starts them.
 
 Every process holds the whole model, or with FSDP2 or ZeRO-3 a shard of the frozen base, and does a
-share of each batch. What a batch decides is decided on gathered values, so that all processes come
-to the same end. One process is the trivial case: its share is everything, and it gathers what it
-gave.
+share of each batch. Decisions are made on values gathered from all processes, so that all decide
+alike. With one process its share is everything, and ``gather`` returns its input.
 """
 
 import logging
@@ -23,7 +22,7 @@ from adrpo.errors import AdrpoError
 T = TypeVar("T")
 
 Engine = Literal["FSDP2", "ZeRO-3"]
-"""What leaves each process a shard of the frozen base."""
+"""Engines that leave each process a shard of the frozen base."""
 
 UNSUPPORTED = {
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
@@ -45,7 +44,7 @@ DEEPSPEED_VARIABLES = {
     "ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": ("offload_param_device", "none"),
     "ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": ("offload_optimizer_device", "none"),
 }
-"""The same of DeepSpeed."""
+"""Variables of DeepSpeed -> their key in accelerate's configuration, and the supported value."""
 
 ASKED_BY: dict[str, tuple[Engine, dict[str, tuple[str, str]], str]] = {
     "ACCELERATE_USE_FSDP": ("FSDP2", FSDP_VARIABLES, "fsdp2.yaml"),
@@ -71,7 +70,7 @@ class Share:
     @overload
     def of(self, batch: Sequence[T]) -> Sequence[T]: ...
     def of(self, batch: Any) -> Any:
-        """Its rows of ``batch``, which has all of them."""
+        """This share's rows of ``batch``, which has all of them."""
         if len(batch) != self.total:
             raise ValueError(f"expected a batch of {self.total} rows, received {len(batch)}")
         return batch[self.start : self.stop]
@@ -102,12 +101,12 @@ class Processes:
 
     @property
     def sharded(self) -> bool:
-        """Whether each holds a part of the frozen base only."""
+        """True where each process holds a part of the frozen base only."""
         return self.engine is not None
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes the run's folder and speaks to the user."""
+        """True for the process that writes the run's folder and speaks to the user."""
         return self.rank == 0
 
     def shares(self, total: int, what: str) -> list[Share]:
@@ -140,7 +139,7 @@ class Processes:
             PartialState().destroy_process_group()
 
     def gather(self, value: T) -> list[T]:
-        """What each process gave, in their order. A tensor inside has to be on the CPU.
+        """The value that each process gave, in their order. A tensor inside has to be on the CPU.
 
         Raises the AdrpoError that another process failed with inside ``failing_together``.
         """
@@ -155,7 +154,7 @@ class Processes:
         return torch.cat(self.gather(rows.detach().cpu())).to(rows.device)
 
     def from_main(self, decide: Callable[[], T]) -> T:
-        """What the main process decides; the others don't call ``decide``."""
+        """The main process's decision, for all; the others don't call ``decide``."""
         return self.gather(decide() if self.is_main else None)[0]  # pyright: ignore
 
     def wait(self) -> None:
@@ -259,7 +258,10 @@ def join_processes(device: str) -> Processes:
 
 
 def _asked_engine() -> Engine | None:
-    """Who the launcher asks to make shards; AdrpoError where they are not made here as it asks."""
+    """The sharding engine that the launcher requests, or None.
+
+    Raises AdrpoError for settings of it that are not supported.
+    """
     for asks, (engine, variables, shipped) in ASKED_BY.items():
         if not _is_on(asks):
             continue
@@ -292,10 +294,10 @@ def end_process(code: int) -> NoReturn:
 
 
 def launched_processes() -> int:
-    """How many processes the launcher started, this one included."""
+    """Number of processes that the launcher started, this one included."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launched_rank() -> int:
-    """Which of them this one is."""
+    """Rank of this process among those that the launcher started."""
     return int(os.environ.get("RANK", "0"))

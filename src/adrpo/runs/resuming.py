@@ -1,4 +1,4 @@
-"""What may differ between a run and its resumption."""
+"""The settings in which a run and its resumption may differ."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

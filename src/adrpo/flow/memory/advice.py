@@ -118,7 +118,7 @@ def _reward_parameters(term: "RewardTermSection") -> tuple[str, int | None]:
 
 
 def _scorer_parameters(model: object) -> int | None:
-    """Of a CLIP model by its name or folder; None where nothing tells."""
+    """Parameters of a CLIP model by its name or folder; None where nothing tells."""
     from adrpo.embedded.weights import weights_path
     from adrpo.rewards.image import EMBEDDED
 

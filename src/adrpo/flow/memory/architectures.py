@@ -18,7 +18,7 @@ T5_XXL = 4_762_310_656
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a memory estimate needs of a pipeline.
+    """Sizes of a pipeline, as a memory estimate needs them.
 
     ``family`` is the name of its class; ``transformer`` and ``vae`` are their configurations;
     ``parameters`` counts the numbers in the files of each part that holds weights.
@@ -31,7 +31,7 @@ class Architecture:
 
     @property
     def width(self) -> int:
-        """Of a token in the transformer."""
+        """Width of a token in the transformer."""
         config = self.transformer
         if "dim" in config:
             return config["dim"]
@@ -44,13 +44,13 @@ class Architecture:
 
     @property
     def context_width(self) -> int:
-        """Of a token of the prompt's embedding."""
+        """Width of a token of the prompt's embedding."""
         names = ("joint_attention_dim", "caption_channels", "cap_feat_dim")
         return next(self.transformer[name] for name in names if name in self.transformer)
 
     @property
     def encoder_parameters(self) -> int:
-        """Of all text encoders."""
+        """Number of parameters of all text encoders."""
         return sum(n for part, n in self.parameters.items() if part.startswith("text_encoder"))
 
     @property

@@ -14,7 +14,7 @@ comes the largest of what an update, the sampler and the autoencoder need at a t
 Quantised weights take a byte each; an update holds those of one block in ``model.dtype`` beside
 them, since autograd keeps what a layer multiplied by.
 
-and ``OVERHEAD`` for the CUDA context and what its allocator can't use. Assumed: attention that
+Added on top: ``OVERHEAD`` bytes for the CUDA context and allocator waste. Assumed: attention that
 keeps no matrix of scores (torch's fused kernels), adapters on all attention layers, and prompts
 as long as ``max_sequence_length``.
 """
@@ -35,13 +35,14 @@ OVERHEAD = 1.0e9
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CLIP_TOKENS = 77
-"""Of SD3's CLIP encoders, ahead of T5's."""
+"""Tokens of SD3's CLIP encoders, ahead of T5's."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What autograd keeps of a token in a block, in widths of the token, for a frozen base with
-    LoRA on its attention.
+    """Numbers that autograd keeps of a token in a block, in widths of the token.
+
+    They are those of a frozen base with LoRA on its attention.
 
     ``native`` and ``wide`` are in the base's half-precision type and in float32; ``full`` is all
     of it where the base is float32, when a layer's input and its float32 copy are one tensor.
@@ -72,8 +73,8 @@ Z_IMAGE = Kept(native=18, wide=10, full=20, adapted=4)
 
 @dataclass(frozen=True)
 class AtWork:
-    """What a block at work needs of a token beside what autograd keeps, in widths of the token:
-    in the backward pass, and where there is no gradient."""
+    """Numbers that a block at work needs of a token beside ``Kept``, in widths of the token: in the
+    backward pass, and where there is no gradient."""
 
     backward: float
     forward: float
@@ -228,7 +229,7 @@ def estimate(
 
 
 def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> float:
-    """Of the frozen weights; a table of positions is not quantised."""
+    """Bytes of the frozen weights; a table of positions is not quantised."""
     size, count = BYTES[config.model.dtype], architecture.parameters["transformer"]
     if config.model.quantization is None:
         return size * count

@@ -73,7 +73,7 @@ def velocity_to_diffusers(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 
 
 def solves_by_dpm(scheduler: Any) -> bool:
-    """Whether ``scheduler`` is a DPM-Solver of a flow, as SANA's files name one."""
+    """True where ``scheduler`` is a DPM-Solver of a flow, as SANA's files name one."""
     config = getattr(scheduler, "config", {})
     flow = config.get("prediction_type") == "flow_prediction"
     return flow and bool(config.get("use_flow_sigmas"))

@@ -1,4 +1,4 @@
-"""What a step's samples begin with: prompts and noise."""
+"""The beginning of a step's samples: prompts and noise."""
 
 from collections.abc import Sequence
 

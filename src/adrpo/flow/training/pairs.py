@@ -29,7 +29,7 @@ BATCH = 64
 """Images drawn at once."""
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for a file that is damaged or no image."""
+"""Errors that Pillow raises for a file that is damaged or no image."""
 
 
 @dataclass(frozen=True, kw_only=True)

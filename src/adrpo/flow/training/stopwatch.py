@@ -1,4 +1,4 @@
-"""Where a step's seconds go."""
+"""The seconds of a step, part by part."""
 
 import time
 from collections.abc import Iterator
