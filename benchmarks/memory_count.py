@@ -9,7 +9,7 @@ of sampling, a decoding. The tensors are torch's fake ones, which have sizes and
 operation is dispatched, none is computed, so that neither weights nor a GPU are needed. Counted are
 the bytes of all storages that are alive after each operation, and the greatest sum. What that is
 not: memory that a kernel takes inside, the CUDA context, and what its allocator can't use
-(``OVERHEAD`` in adrpo/flow/memory/estimate.py stands for them).
+(``OVERHEAD`` in adrpo/memory.py stands for them).
 """
 
 import argparse

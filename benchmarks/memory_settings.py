@@ -17,7 +17,7 @@ from typing import Any
 from adrpo.config import FlowConfig, load_flow_config
 from adrpo.flow.memory.advice import estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
-from adrpo.flow.memory.estimate import Estimate
+from adrpo.memory import Estimate
 from adrpo.runs.environment import environment_record
 
 PROMPTS = 200

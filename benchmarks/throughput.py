@@ -39,10 +39,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adrpo.config import FlowConfig, load_flow_config
 from adrpo.flow.memory.architectures import PUBLISHED, find_architecture
-from adrpo.flow.memory.estimate import OVERHEAD, estimate
+from adrpo.flow.memory.estimate import estimate
 from adrpo.flow.models.loading import compile_transformer
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.adrpo import FlowTrainer
+from adrpo.memory import OVERHEAD
 from adrpo.runs.environment import environment_record
 
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"

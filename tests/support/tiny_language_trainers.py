@@ -59,8 +59,11 @@ def given(*rewards: float | None) -> Reward:
     return lambda completions, **columns: list(rewards)[: len(completions)]
 
 
-def build(model: str, folder: Path, reward: Reward = count_a, **options: Any) -> Any:
-    return ADRPOTrainer(model, reward, config(folder, **options), PROMPTS)
+def build(
+    model: str, folder: Path, reward: Reward = count_a, peft_config: Any = None, **options: Any
+) -> Any:
+    arguments = config(folder, **options)
+    return ADRPOTrainer(model, reward, arguments, PROMPTS, peft_config=peft_config)
 
 
 def move(trainer: Any) -> None:

@@ -20,20 +20,17 @@ as long as ``max_sequence_length``.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.models.quantization import BLOCK_WEIGHTS
 from adrpo.flow.training.pairs import BATCH as PAIRS_BATCH
+from adrpo.memory import BYTES, Estimate, with_settings
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig
 
-OVERHEAD = 1.0e9
-"""Bytes of the CUDA context, cuBLAS workspaces and fragments."""
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CLIP_TOKENS = 77
 """Tokens of SD3's CLIP encoders, ahead of T5's."""
 
@@ -94,20 +91,6 @@ class Stack:
 
     blocks: int
     parts: tuple[tuple[int, Kept], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Bytes of each part; ``resident`` lies there all the time, ``working`` one at a time."""
-
-    resident: dict[str, float]
-    working: dict[str, float]
-    uncounted: tuple[str, ...] = field(default=())
-    """Models of unknown size."""
-
-    @property
-    def total(self) -> float:
-        return sum(self.resident.values()) + max(self.working.values()) + OVERHEAD
 
 
 def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
@@ -324,12 +307,4 @@ def cheaper(config: "FlowConfig") -> list[tuple[str, "FlowConfig"]]:
         changes.append(("model", "dtype", "bfloat16"))
     if training.optimizer == "adamw":
         changes.append(("training", "optimizer", "adamw_8bit"))
-    return [
-        (
-            f"{section}.{key}={str(value).lower()}",
-            config.model_copy(
-                update={section: getattr(config, section).model_copy(update={key: value})}
-            ),
-        )
-        for section, key, value in changes
-    ]
+    return with_settings(config, changes)

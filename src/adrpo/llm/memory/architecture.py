@@ -1,0 +1,120 @@
+"""Sizes of a language model, read from its configuration; no weights are loaded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from adrpo.config import LanguageModelSection
+from adrpo.llm.pretrained import model_source, tokenizer_options
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer: its name in the model, and its widths."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+    @property
+    def last_name(self) -> str:
+        """Its name in its layer, as "q_proj"."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def layer(self) -> int | None:
+        """The index of its layer, the first number in its name; None for the head."""
+        return next((int(part) for part in self.name.split(".") if part.isdecimal()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a memory estimate needs of a decoder.
+
+    ``width`` is that of a token between layers, ``queries`` and ``keys`` those of all heads of a
+    layer together, ``hidden`` that inside its MLP. ``normed_heads``: whether queries and keys are
+    normalised (Qwen3). ``parameters`` counts weights that two layers share once, ``linears`` are
+    all linear layers, the head included.
+    """
+
+    layers: int
+    width: int
+    queries: int
+    keys: int
+    hidden: int
+    vocabulary: int
+    context: int
+    normed_heads: bool
+    parameters: int
+    linears: tuple[Linear, ...]
+
+    @property
+    def layer_parameters(self) -> int:
+        """Of the weights of all linear layers but the head."""
+        layers = [linear for linear in self.linears if linear.layer is not None]
+        return sum(linear.inputs * linear.outputs for linear in layers)
+
+    def adapted(self, targets: tuple[str, ...]) -> list[Linear]:
+        """The linear layers that an adapter with these ``target_modules`` has, as PEFT finds
+        them: by the whole name or its end."""
+        endings = tuple(f".{target}" for target in targets)
+        return [
+            linear
+            for linear in self.linears
+            if linear.name in targets or linear.name.endswith(endings)
+        ]
+
+
+def find_architecture(model: LanguageModelSection) -> Architecture | None:
+    """The sizes of the model that a configuration names; None where its config.json is not here.
+
+    Raises AdrpoError where :func:`~adrpo.llm.pretrained.model_source` does.
+    """
+    return read_architecture(model_source(model), **tokenizer_options(model))
+
+
+def read_architecture(source: str, *, scores: bool = False, **options: Any) -> Architecture | None:
+    """The sizes of a folder, or of a model in the Hub's cache; None where neither has its
+    config.json, or transformers knows no such architecture.
+
+    Args:
+        source: what ``from_pretrained`` takes.
+        scores: whether it has a number as its output, as reward models have, and no vocabulary.
+        options: of ``AutoConfig.from_pretrained``.
+    """
+    import torch
+    from torch import nn
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+    )
+
+    form = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    try:
+        config: Any = AutoConfig.from_pretrained(source, local_files_only=True, **options)
+        # Modules of the meta device have shapes and no memory.
+        with torch.device("meta"):
+            model: Any = form.from_config(config)
+    except (OSError, ValueError):
+        return None
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
+    named = dict(model.named_modules())
+    linears = tuple(
+        Linear(name, module.in_features, module.out_features)
+        for name, module in named.items()
+        if isinstance(module, nn.Linear)
+    )
+    return Architecture(
+        layers=text.num_hidden_layers,
+        width=text.hidden_size,
+        queries=heads * head_width,
+        keys=(getattr(text, "num_key_value_heads", None) or heads) * head_width,
+        hidden=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        vocabulary=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None) or 0,
+        normed_heads=any(name.endswith(".q_norm") for name in named),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        linears=linears,
+    )
