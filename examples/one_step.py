@@ -55,6 +55,13 @@ def velocity(pipeline: Any, x_t: Tensor, t: Tensor, context: Tensor, pooled: Ten
     )[0]
 
 
+def decode(pipeline: Any, x_1: Tensor) -> Tensor:
+    """Images [batch, 3, height, width] in [0, 1] of latents x_1."""
+    scale, shift = pipeline.vae.config.scaling_factor, pipeline.vae.config.shift_factor
+    pixels = pipeline.vae.decode(x_1 / scale + shift).sample
+    return (pixels / 2 + 0.5).clamp(0, 1)
+
+
 def one_step(
     pipeline: Any,
     optimizer: torch.optim.Optimizer,
@@ -84,11 +91,9 @@ def one_step(
             guidance_scale=1.0,
             output_type="latent",
         ).images
-        vae = pipeline.vae
-        pixels = vae.decode(x_1 / vae.config.scaling_factor + vae.config.shift_factor).sample
 
         # A = R - V(c), clipped once: both terms of the loss take the same A.
-        rewards = reward((pixels / 2 + 0.5).clamp(0, 1))
+        rewards = reward(decode(pipeline, x_1))
         advantages = adrpo.group_advantages(rewards, group_ids)
         advantages = adrpo.clip_advantages(advantages, low=clip[0], high=clip[1])
         beta = adrpo.adaptive_coefficient(advantages, beta_0=beta_0, clip=None)

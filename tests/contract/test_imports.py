@@ -9,24 +9,49 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "src" / "adrpo"
 
-# What every domain stands on. A domain (flow, llm) ties rewards and measures to a model, in a loop.
-FOUNDATION = {"core", "config", "data", "runs", "embedded", "errors"}
+# The house from the ground up: a part may import what stands on a lower floor.
+FLOORS = (
+    {"core", "errors", "memory", "metrics"},
+    {"embedded"},
+    {"data"},
+    {"config", "runs"},
+    {"rewards"},
+    {"evaluation", "report"},
+    {"comparison", "flow", "llm"},
+    {"audio"},
+    {"cli"},
+    {"__main__"},
+)
+# And of that, what it may import. ``report`` reads a run's files, ``comparison`` those of many
+# runs: neither knows a domain. A domain (flow, llm, audio) ties rewards and measures to a model.
+FOUNDATION = {"core", "config", "data", "runs", "embedded", "errors", "metrics"}
+DOMAIN = FOUNDATION | {"rewards", "evaluation", "memory"}
 ALLOWED = {
     "core": set[str](),
     "errors": set[str](),
     "memory": set[str](),
-    "config": {"errors", "data"},
+    "metrics": set[str](),
+    "config": {"errors", "data", "metrics"},
     "embedded": {"errors"},
     "data": {"errors", "embedded"},
-    "runs": {"errors"},
+    "runs": {"errors", "metrics"},
     "rewards": FOUNDATION,
-    "evaluation": FOUNDATION,
-    "flow": FOUNDATION | {"rewards", "evaluation", "memory"},
-    "llm": FOUNDATION | {"rewards", "evaluation", "memory"},
-    "report": {"runs", "errors"},
-    "comparison": {"config", "errors", "evaluation", "report", "runs"},
-    "cli": FOUNDATION | {"flow", "llm", "rewards", "evaluation", "report", "comparison"},
+    "evaluation": FOUNDATION | {"rewards"},
+    "flow": DOMAIN,
+    "llm": DOMAIN,
+    "audio": DOMAIN | {"llm"},
+    "report": {"runs", "errors", "metrics"},
+    "comparison": {"config", "errors", "evaluation", "metrics", "report", "runs"},
+    "cli": DOMAIN | {"flow", "llm", "audio", "report", "comparison"},
     "__main__": {"cli"},
+}
+# The wings of flow: the path knows no model, and models and methods don't know each other.
+WINGS = {
+    "path": set[str](),
+    "models": {"path"},
+    "methods": {"path"},
+    "training": {"path", "models", "methods", "evaluator"},
+    "memory": {"path", "models", "training"},
 }
 # One version number, kept in adrpo/__init__.py, and the exception it re-exports.
 FROM_THE_TOP = {"cli": {"AdrpoError", "__version__"}, "runs": {"__version__"}}
@@ -87,6 +112,24 @@ def test_imports_follow_the_arrow(module: str) -> None:
             assert part in FROM_THE_TOP, f"{module} imports the package's top"
         else:
             assert part_of(name) in ALLOWED[part] | {part}, f"{module} imports {name}"
+
+
+def test_a_part_stands_on_what_it_imports() -> None:
+    floor = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+    assert floor.keys() == ALLOWED.keys()
+    for part, allowed in ALLOWED.items():
+        assert all(floor[other] < floor[part] for other in allowed), (part, allowed)
+
+
+@pytest.mark.parametrize("wing", list(WINGS))
+def test_the_wings_of_flow_follow_theirs(wing: str) -> None:
+    for module in MODULES:
+        if not f"{module}.".startswith(f"adrpo.flow.{wing}."):
+            continue
+        for name in imports(module, at_import_time=False):
+            if part_of(name) == "flow":
+                assert name.split(".")[2:3] != [], f"{module} imports the top of adrpo.flow"
+                assert name.split(".")[2] in WINGS[wing] | {wing}, f"{module} imports {name}"
 
 
 def test_modules_import_each_other_without_a_circle() -> None:
