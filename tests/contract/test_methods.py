@@ -77,10 +77,10 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(method: str, tmp_path: Pa
     trainer = build_trainer(settings, reward=brightness)
     make_step = trainer.step
 
-    def step(number: int, fallback: str = "") -> dict[str, Any]:
+    def step(number: int) -> dict[str, Any]:
         if number == 4:
             raise Stopped
-        return make_step(number, fallback)
+        return make_step(number)
 
     trainer.step = step  # type: ignore[method-assign]
     with pytest.raises(Stopped):

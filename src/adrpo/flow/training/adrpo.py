@@ -42,7 +42,7 @@ class FlowTrainer(OnlineLoop):
         self.method = build_method(config.algorithm)
         self.anchor = build_anchor(config.algorithm, self.policy)
 
-    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+    def step(self, step: int) -> dict[str, Any]:
         """One step of Algorithm 1; see ``TrainingLoop.step``."""
         training = self.config.training
         stopwatch = Stopwatch(self.device)
@@ -50,9 +50,9 @@ class FlowTrainer(OnlineLoop):
         prompt_index, groups = self.chosen_prompts(step)
         own = self.share.of
         with stopwatch.part("sampling"):
-            x_1, images = self._sample(step, own(prompt_index), fallback)
+            x_1, images = self._sample(step, own(prompt_index))
         with stopwatch.part("scoring"):
-            result = self.scored(images, prompt_index, step, fallback)
+            result = self.scored(images, prompt_index)
         weights = self.method.weigh(result.total, groups)
         points = training.timesteps_per_sample
         path = sample_path(
@@ -76,7 +76,7 @@ class FlowTrainer(OnlineLoop):
             processes=self.processes,
         )
         with stopwatch.part("policy"):
-            grad_norm = self.apply_gradient(step, losses.loss, fallback)
+            grad_norm = self.apply_gradient(losses.loss)
             self.anchor.update()
             self.method.observe(losses.divergence)
             self.follow()
@@ -91,9 +91,7 @@ class FlowTrainer(OnlineLoop):
             **self.cost_columns(len(result.total), calls, stopwatch),
         }
 
-    def _sample(
-        self, step: int, prompt_index: Tensor, fallback: str
-    ) -> tuple[Tensor, list[Image.Image]]:
+    def _sample(self, step: int, prompt_index: Tensor) -> tuple[Tensor, list[Image.Image]]:
         """x_1 from the current policy for each of ``prompt_index``, in micro-batches, and the
         images."""
         x_0 = self.rollout_noise(step)
@@ -101,7 +99,7 @@ class FlowTrainer(OnlineLoop):
         for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
             conditioning = self.conditioning.select(prompt_index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
-            self.check_samples(x_1, step, fallback)
+            self.check_samples(x_1)
             images += self.policy.decode(x_1)
             parts.append(x_1)
         # A clone made outside inference mode, since autograd refuses inference tensors.

@@ -74,7 +74,7 @@ class DPOTrainer(TrainingLoop):
             self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)
         )
 
-    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+    def step(self, step: int) -> dict[str, Any]:
         """One update from stored pairs; see ``TrainingLoop.step``."""
         training = self.config.training
         stopwatch = Stopwatch(self.device)
@@ -94,7 +94,7 @@ class DPOTrainer(TrainingLoop):
         sums = torch.stack(self.processes.gather(sums)).sum(0)
         loss, margin, right, distance = (sums / len(index)).tolist()
         with stopwatch.part("policy"):
-            grad_norm = self.apply_gradient(step, loss, fallback)
+            grad_norm = self.apply_gradient(loss)
             self.follow()
         timings = stopwatch.row()
         return {

@@ -49,15 +49,15 @@ class FlowGRPOTrainer(OnlineLoop):
         self.settings = config.algorithm
         self.times = self.policy.time_grid(config.sampling.steps)
 
-    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
+    def step(self, step: int) -> dict[str, Any]:
         """One rollout and its updates; see ``TrainingLoop.step``."""
         stopwatch = Stopwatch(self.device)
         calls = self.policy.model_calls
         prompt_index, groups = self.chosen_prompts(step)
         with stopwatch.part("sampling"):
-            steps, images = self._sample(step, self.share.of(prompt_index), fallback)
+            steps, images = self._sample(step, self.share.of(prompt_index))
         with stopwatch.part("scoring"):
-            result = self.scored(images, prompt_index, step, fallback)
+            result = self.scored(images, prompt_index)
         raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
         bound = self.settings.advantage_clip
         advantages = clip_advantages(raw, low=-bound, high=bound)
@@ -75,7 +75,7 @@ class FlowGRPOTrainer(OnlineLoop):
             rows = (own[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
             sums += self._update(steps, weight, rows, len(part) * noisy, stopwatch)
             with stopwatch.part("policy"):
-                norms.append(self.apply_gradient(step, float(sums[0]), fallback))
+                norms.append(self.apply_gradient(float(sums[0])))
         self.follow()
         loss, kl, distance, clipped = (sums / (len(groups) * noisy)).tolist()
         scored = result.total.isfinite()
@@ -91,9 +91,7 @@ class FlowGRPOTrainer(OnlineLoop):
             **self.cost_columns(len(groups), calls, stopwatch),
         }
 
-    def _sample(
-        self, step: int, prompt_index: Tensor, fallback: str
-    ) -> tuple[NoisySteps, list[Any]]:
+    def _sample(self, step: int, prompt_index: Tensor) -> tuple[NoisySteps, list[Any]]:
         """The noisy steps of this process's trajectories, and the images they end in."""
         training = self.config.training
         x_0 = self.rollout_noise(step)
@@ -116,7 +114,7 @@ class FlowGRPOTrainer(OnlineLoop):
                 noise_level=self.settings.noise_level,
                 noise=lambda index, rows=rows: draws[index, rows],
             )
-            self.check_samples(part.points[-1], step, fallback)
+            self.check_samples(part.points[-1])
             images += self.policy.decode(part.points[-1])
             parts.append(part)
         points = torch.cat([part.points for part in parts], dim=1).transpose(0, 1)

@@ -18,6 +18,7 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.flow.evaluator import Evaluator
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.training.anchors import EmaAnchor
+from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_measured, build_reward
@@ -30,9 +31,6 @@ from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
-
-LOWER_RATE = "a lower training.learning_rate needs another run, in another --output-dir"
-"""What ends a training that diverges; ``--resume`` keeps to the run's own rate."""
 
 
 class TrainingLoop(ABC):
@@ -120,11 +118,8 @@ class TrainingLoop(ABC):
         ]
 
     @abstractmethod
-    def step(self, step: int, fallback: str = "") -> dict[str, Any]:
-        """Make one step and return its row of metrics.jsonl.
-
-        ``fallback`` tells, in the error of a step that can't be made, what is left to resume.
-        """
+    def step(self, step: int) -> dict[str, Any]:
+        """Make one step and return its row of metrics.jsonl; StepFailed where it can't be made."""
 
     def prepare(self, run: RunDirectory) -> None:  # noqa: B027, a hook and no obligation
         """Make what training needs beside the model; called once for each process."""
@@ -188,7 +183,12 @@ class TrainingLoop(ABC):
                 if self.processes.from_main(lambda: self.stopping.reached(run)):
                     break
                 bar.say("train   ")
-                row = self.step(step, self._last_checkpoint(run))
+                try:
+                    row = self.step(step)
+                except StepFailed as failure:
+                    raise AdrpoError(
+                        f"step {step}: {failure}; {self._last_checkpoint(run)}"
+                    ) from failure
                 if main:
                     run.append_metrics(row)
                 bar.update(row)
@@ -199,7 +199,7 @@ class TrainingLoop(ABC):
                     self._save(run, step)
         self._save_final(run)
 
-    def apply_gradient(self, step: int, loss: float, fallback: str) -> float:
+    def apply_gradient(self, loss: float) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping.
 
         The gradient is the sum of the processes' own; ``loss`` is that of all of them.
@@ -208,9 +208,9 @@ class TrainingLoop(ABC):
         self.processes.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.training.max_grad_norm)
         if not (math.isfinite(loss) and norm.isfinite()):
-            raise AdrpoError(
-                f"step {step}: expected a finite loss and gradient; received loss {loss} "
-                f"and gradient norm {norm.item()}; {LOWER_RATE}; {fallback}"
+            raise StepFailed(
+                f"expected a finite loss and gradient; received loss {loss} and gradient norm "
+                f"{norm.item()}; {LOWER_RATE}"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

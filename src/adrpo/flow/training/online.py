@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from adrpo.config import FlowConfig
-from adrpo.errors import AdrpoError
 from adrpo.flow.methods import Weights
 from adrpo.flow.path.draws import initial_noise, prompt_order
-from adrpo.flow.training.loop import LOWER_RATE, TrainingLoop
+from adrpo.flow.training.failure import LOWER_RATE, StepFailed
+from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward, RewardResult
 from adrpo.rewards.scoring import score_together
@@ -47,25 +47,22 @@ class OnlineLoop(TrainingLoop):
         seed, shape = self.config.training.seed, self.policy.latent_shape
         return self.share.of(initial_noise(self.share.total, shape, seed, "rollout", step))
 
-    def check_samples(self, x_1: Tensor, step: int, fallback: str) -> None:
+    def check_samples(self, x_1: Tensor) -> None:
         """Refuse samples that are not finite."""
         if not x_1.isfinite().all():
-            raise AdrpoError(
-                f"step {step}: expected finite samples; the policy drew NaN or infinity; "
-                f"{LOWER_RATE}; {fallback}"
+            raise StepFailed(
+                f"expected finite samples; the policy drew NaN or infinity; {LOWER_RATE}"
             )
 
-    def scored(
-        self, images: list[Any], prompt_index: Tensor, step: int, fallback: str
-    ) -> RewardResult:
+    def scored(self, images: list[Any], prompt_index: Tensor) -> RewardResult:
         """The reward of each sample of the step, of which this process has ``images``;
-        AdrpoError where none has one."""
+        StepFailed where none has one."""
         chosen = [self.prompts[i] for i in prompt_index]
         result = score_together(self.processes, self.reward, images, chosen)
         if not result.total.isfinite().any():
-            raise AdrpoError(
-                f"step {step}: the reward scored none of {len(result.total)} samples"
-                f"{f' ({result.first_error})' if result.first_error else ''}; {fallback}"
+            raise StepFailed(
+                f"the reward scored none of {len(result.total)} samples"
+                f"{f' ({result.first_error})' if result.first_error else ''}"
             )
         return result
 
