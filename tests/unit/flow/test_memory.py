@@ -23,6 +23,7 @@ from adrpo.flow.memory.architectures import (
     read_architecture,
 )
 from adrpo.flow.memory.estimate import (
+    STACKS,
     adapter_parameters,
     cheaper,
     estimate,
@@ -30,7 +31,7 @@ from adrpo.flow.memory.estimate import (
     kept_bytes,
     text_tokens,
 )
-from adrpo.flow.models.loading import as_policy, load_policy
+from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from support.tiny_pipelines import FAMILIES
 
@@ -318,6 +319,25 @@ def test_models_of_unknown_size_are_named():
     reward = config.reward[0].model_copy(update={"options": {"model": "someone/clip"}})
     config = load_flow_config("flow/sd3-medium-adrpo").model_copy(update={"reward": (reward,)})
     assert "not counted, of unknown size: clip_score someone/clip" in memory_lines(config, 0, None)
+
+
+def test_a_family_whose_blocks_are_not_counted_has_no_estimate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """What doctor says after docs/extend/add-a-model.md, whose example this is."""
+    FAMILIES["lumina 2"].build().save_pretrained(tmp_path / "model")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(f"model: {{pretrained: {tmp_path / 'model'}}}", encoding="utf-8")
+    findings = Findings()
+    check_recipe(findings, str(recipe))
+    page = capsys.readouterr().out
+    line = "memory: no estimate for Lumina2Pipeline, because nothing says yet what training keeps"
+    assert line in page and findings.broken == 0, page
+
+
+def test_every_family_with_sizes_has_its_blocks_counted():
+    assert {architecture.family for architecture in PUBLISHED.values()} == set(STACKS)
+    assert set(STACKS) <= set(SUPPORTED)
 
 
 def test_a_folder_without_weights_has_no_size(tmp_path: Path):

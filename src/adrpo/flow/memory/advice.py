@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
-from adrpo.flow.memory.estimate import cheaper, estimate
+from adrpo.flow.memory.estimate import STACKS, cheaper, estimate
 from adrpo.memory import Estimate, estimate_lines
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ def memory_lines(config: "FlowConfig", prompts: int, available: float | None) ->
         return [
             f"unknown: {config.model.pretrained} is neither on this machine nor in the table of "
             f"published models (adrpo/flow/memory/architectures.py)"
+        ]
+    if architecture.family not in STACKS:
+        return [
+            f"no estimate for {architecture.family}, because nothing says yet what training keeps "
+            f"of its blocks; known are {', '.join(STACKS)} (docs/extend/add-a-model.md)"
         ]
     totals = {
         change: estimate_recipe(architecture, changed, prompts).total

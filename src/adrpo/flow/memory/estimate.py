@@ -19,9 +19,9 @@ keeps no matrix of scores (torch's fused kernels), adapters on all attention lay
 as long as ``max_sequence_length``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.models.quantization import BLOCK_WEIGHTS
@@ -110,27 +110,45 @@ def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
     return longest + (CLIP_TOKENS if architecture.family == "StableDiffusion3Pipeline" else 0)
 
 
-def stacks(architecture: Architecture, image: int, text: int) -> list[Stack]:
-    """The transformer's blocks in their order, for rows of ``image`` and ``text`` tokens."""
-    config, family = architecture.transformer, architecture.family
-    if family == "SanaPipeline":
-        return [Stack(config["num_layers"], ((image, SANA),))]
-    if family == "ZImagePipeline":
-        # Captions are padded to a multiple of 32. Refiners see image or text; all count as both.
-        block = (image + -(-text // 32) * 32, Z_IMAGE)
-        return [Stack(config["n_refiner_layers"] + config["n_layers"], (block,))]
-    if family == "FluxPipeline":
-        return [
-            Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),)),
-            Stack(config["num_single_layers"], ((image + text, SINGLE),)),
-        ]
-    normed = family == "QwenImagePipeline" or config.get("qk_norm") is not None
-    joint = (image + text, JOINT_QK_NORM if normed else JOINT)
+def _sana_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
+    return [Stack(config["num_layers"], ((image, SANA),))]
+
+
+def _z_image_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
+    # Captions are padded to a multiple of 32. Refiners see image or text; all count as both.
+    block = (image + -(-text // 32) * 32, Z_IMAGE)
+    return [Stack(config["n_refiner_layers"] + config["n_layers"], (block,))]
+
+
+def _flux_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
+    return [
+        Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),)),
+        Stack(config["num_single_layers"], ((image + text, SINGLE),)),
+    ]
+
+
+def _qwen_image_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
+    return [Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),))]
+
+
+def _sd3_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
+    joint = (image + text, JOINT if config.get("qk_norm") is None else JOINT_QK_NORM)
     dual = len(config.get("dual_attention_layers", ()))
     return [
         Stack(dual, (joint, (image, SECOND_ATTENTION))),
         Stack(config["num_layers"] - dual, (joint,)),
     ]
+
+
+STACKS: dict[str, Callable[[Mapping[str, Any], int, int], list[Stack]]] = {
+    "FluxPipeline": _flux_stacks,
+    "QwenImagePipeline": _qwen_image_stacks,
+    "SanaPipeline": _sana_stacks,
+    "StableDiffusion3Pipeline": _sd3_stacks,
+    "ZImagePipeline": _z_image_stacks,
+}
+"""Name of a pipeline's class -> (configuration of its transformer, tokens of an image, of a prompt)
+-> the transformer's blocks in their order. There is no estimate for other classes."""
 
 
 def kept_bytes(
@@ -153,7 +171,7 @@ def kept_bytes(
     """
     width, size = architecture.width, BYTES[dtype]
     everything, inputs, most = 0.0, 0.0, 0.0
-    for stack in stacks(architecture, image, text):
+    for stack in STACKS[architecture.family](architecture.transformer, image, text):
         block = 0.0
         for tokens, kept in stack.parts:
             numbers = 4 * kept.full if size == 4 else size * kept.native + 4 * kept.wide
