@@ -1,6 +1,6 @@
-"""What every estimate of memory shares: its sum, its words, and what they advise.
+"""The sum of an estimate of memory, its words, and what they advise, the same in every domain.
 
-What the parts of a model take is known to its domain (adrpo.flow.memory, adrpo.llm.memory).
+Each domain knows what the parts of its models take (adrpo.flow.memory, adrpo.llm.memory).
 """
 
 from collections.abc import Iterable, Mapping

@@ -99,6 +99,7 @@ class ADRPOTrainer(GRPOTrainer):
         # Read while TRL's constructor runs: it may already tokenize or generate.
         self._controller = KLController(args.beta, target=args.target_kl)
         self._rewards: Tensor | None = None
+        self._sampler: Any = None
         self._context: int | None = None
         super().__init__(model, reward_funcs, args, *arguments, **named)
         _warn_about(args)
@@ -319,8 +320,14 @@ class ADRPOTrainer(GRPOTrainer):
 
     # --- checkpoints ---
 
+    def _get_train_sampler(self, *arguments: Any, **named: Any) -> Any:
+        self._sampler = super()._get_train_sampler(*arguments, **named)
+        return self._sampler
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        # Last, when the random state of every process is there: a checkpoint with it is complete.
+        self.accelerator.wait_for_everyone()
         if self.args.should_save:
             folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             path = Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE
@@ -328,8 +335,14 @@ class ADRPOTrainer(GRPOTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        # TRL's sampler draws an order for each epoch from its own generator, which is in no
+        # checkpoint: a later epoch would see the first one's order again. Streams have none.
+        for _ in range(int(self.state.epoch or 0) if self._sampler is not None else 0):
+            next(iter(self._sampler), None)
         # A checkpoint of stock GRPO has no such file: beta_0 then starts at beta.
-        if checkpoint is not None and (path := Path(checkpoint) / STATE_FILE).exists():
+        if (path := Path(checkpoint) / STATE_FILE).exists():
             self._controller.load(json.loads(path.read_text(encoding="utf-8")))
 
 

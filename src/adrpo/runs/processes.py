@@ -80,8 +80,8 @@ class Share:
         return Share(self.start * each, self.stop * each, self.total * each)
 
 
-class _FailedElsewhere(AdrpoError):
-    """The error of another process, which all know of."""
+class _KnownToAll(AdrpoError):
+    """An error of one process, or of several, that all have been told."""
 
 
 @dataclass(frozen=True)
@@ -183,24 +183,26 @@ class Processes:
         """An AdrpoError of one process inside is raised by all.
 
         The process that fails says so in place of what the others are waiting for: each meets
-        the error at its next ``gather``, and at the end of the block at the latest.
+        the error at its next ``gather``, and at the end of the block at the latest. A block inside
+        another one, which has told it, tells it once.
         """
         try:
             yield
             self.wait()
-        except _FailedElsewhere:
+        except _KnownToAll:
             raise
         except AdrpoError as error:
-            if self.count > 1:
-                self._exchange(None, str(error))
-            raise
+            if self.count == 1:
+                raise
+            self._exchange(None, str(error))
+            raise _KnownToAll(str(error)) from error
 
     def _exchange(self, value: Any, failure: str | None) -> list[Any]:
         answers = self._all_gather((value, failure))
         if failure is None:
             for _, other in answers:
                 if other is not None:
-                    raise _FailedElsewhere(other)
+                    raise _KnownToAll(other)
         return [value for value, _ in answers]
 
     def _all_gather(self, item: Any) -> list[Any]:

@@ -108,6 +108,18 @@ def test_all_processes_fail_with_the_error_of_one(others: int):
     assert [str(error) for error in errors] == ["the disk is full"] * 3
 
 
+def test_a_block_within_another_tells_an_error_once():
+    def work(processes: Thread) -> None:
+        with processes.failing_together():
+            with processes.failing_together():
+                if processes.rank == 1:
+                    raise AdrpoError("the disk is full")
+            processes.gather("never reached")
+
+    errors = together(3, work)
+    assert [str(error) for error in errors] == ["the disk is full"] * 3
+
+
 def test_an_error_of_all_processes_is_that_of_each():
     def work(processes: Thread) -> None:
         with processes.failing_together():

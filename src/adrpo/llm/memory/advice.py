@@ -17,7 +17,7 @@ MEASURED_PROMPTS = 8
 """The prompts with most bytes, among which the one with most tokens is looked for."""
 
 TOKENS_PER_BATCH = 16384
-"""Of a reward model's pass, where its option does not say."""
+"""Tokens of a reward model's pass, where its option does not say."""
 
 REWARD_MODELS = ("reward_model", "adrpo.rewards.reward_model:RewardModel")
 """Names of the reward that runs a model on the GPU."""

@@ -17,7 +17,7 @@ class Linear:
 
     @property
     def last_name(self) -> str:
-        """Its name in its layer, as "q_proj"."""
+        """The last part of the name, as "q_proj"."""
         return self.name.rpartition(".")[2]
 
     @property
@@ -28,7 +28,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """What a memory estimate needs of a decoder.
+    """A decoder as a memory estimate needs it.
 
     ``width`` is that of a token between layers, ``queries`` and ``keys`` those of all heads of a
     layer together, ``hidden`` that inside its MLP. ``normed_heads``: whether queries and keys are
@@ -49,7 +49,7 @@ class Architecture:
 
     @property
     def layer_parameters(self) -> int:
-        """Of the weights of all linear layers but the head."""
+        """The number of weights of all linear layers but the head."""
         layers = [linear for linear in self.linears if linear.layer is not None]
         return sum(linear.inputs * linear.outputs for linear in layers)
 
