@@ -33,7 +33,7 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     latents = initial_noise(path_rows, trainer.policy.latent_shape, 0, "benchmark")
     latents = latents.to(device, pipeline.transformer.dtype)
     timestep = torch.full((path_rows,), 500.0, device=device)
-    clip = trainer.evaluator.clip._model
+    clip = trainer.evaluator.drawing.clip._model
     side = clip.config.vision_config.image_size
     pixels = torch.zeros(batch, 3, side, side, device=device)
     prompts = config.training.prompts_per_step

@@ -50,7 +50,7 @@ WINGS = {
     "path": set[str](),
     "models": {"path"},
     "methods": {"path"},
-    "training": {"path", "models", "methods", "evaluator"},
+    "training": {"path", "models", "methods", "drawing"},
     "memory": {"path", "models", "training"},
 }
 # One version number, kept in adrpo/__init__.py, and the exception it re-exports.

@@ -4,22 +4,23 @@ import numpy as np
 import pytest
 
 from adrpo.data.prompts import Prompt
+from adrpo.evaluation.best_of_n import best_of_n
+from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.values import Values
-from adrpo.flow.best_of_n import best_of_n
-from adrpo.flow.evaluator import Evaluator
+from adrpo.flow.drawing import DrawnImages
 from adrpo.flow.models.protocol import StableDiffusion3Policy
 from adrpo.rewards import RewardTerm
-from support.tiny_runs import darkness, tiny_config
+from support.tiny_runs import darkness, image_evaluator, tiny_config
 
 
 @pytest.fixture
-def evaluator(policy: StableDiffusion3Policy) -> Evaluator:
+def evaluator(policy: StableDiffusion3Policy) -> Evaluator[DrawnImages]:
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
     settings = tiny_config(evaluation={"samples_per_prompt": 3}).evaluation
-    return Evaluator(settings, policy, [RewardTerm("darkness", 1.0, darkness)], prompts)
+    return image_evaluator(settings, policy, prompts, [RewardTerm("darkness", 1.0, darkness)])
 
 
-def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator):
+def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator[DrawnImages]):
     measured = evaluator.measure().values
     ((n, values),) = best_of_n(evaluator, [1])
     assert n == 1
@@ -27,9 +28,9 @@ def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator):
         assert np.array_equal(values[name], column, equal_nan=True), name
 
 
-def test_every_place_keeps_its_best_image(evaluator: Evaluator):
+def test_every_place_keeps_its_best_image(evaluator: Evaluator[DrawnImages]):
     """Against a loop over the draws: reward by reward the running maximum."""
-    rewards = [evaluator.score(evaluator.generate(draw)[0]).total.numpy() for draw in range(3)]
+    rewards = [evaluator.score(evaluator.drawing.draw(draw)).total.numpy() for draw in range(3)]
     found: dict[int, Values] = dict(best_of_n(evaluator, [3, 1, 2]))
     assert list(found) == [1, 2, 3]
     for n, values in found.items():
@@ -49,7 +50,8 @@ def test_an_unscored_image_loses(policy: StableDiffusion3Policy):
 
     prompts = [Prompt("a red circle", "color")]
     settings = tiny_config(evaluation={"samples_per_prompt": 2}).evaluation
-    judged = Evaluator(settings, policy, [RewardTerm("darkness", 1.0, first_unscored)], prompts)
-    other = darkness([], judged.generate(draw=1)[0])
+    terms = [RewardTerm("darkness", 1.0, first_unscored)]
+    judged = image_evaluator(settings, policy, prompts, terms)
+    other = darkness([], judged.drawing.draw(1).images)
     ((_, values),) = best_of_n(judged, [2])
     assert np.array_equal(values["darkness"][0], np.float32(other))

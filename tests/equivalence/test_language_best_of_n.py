@@ -10,14 +10,12 @@ import pytest
 
 from adrpo.cli.compare import _select
 from adrpo.comparison import Plan, record
-from adrpo.comparison.best_of_n import FILE, read_best_of_n
 from adrpo.config import config_to_yaml
+from adrpo.evaluation.best_of_n import FILE, best_of_n, read_best_of_n
+from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.pareto import selection_kl
 from adrpo.evaluation.values import Values
-from adrpo.llm.best_of_n import best_of_n
-from adrpo.llm.evaluator import LanguageEvaluator
-from adrpo.llm.run import LanguageRun
-from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_runs import base_evaluator, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
@@ -29,13 +27,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageEvaluator:
+def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluator[Any]:
     folder = tmp_path_factory.mktemp("evaluator")
-    return LanguageRun(tiny_language_config(material)).base_evaluator(folder)
+    return base_evaluator(tiny_language_config(material), folder)
 
 
-def test_the_best_of_one_is_the_evaluation_itself(evaluator: LanguageEvaluator) -> None:
-    measured = evaluator.values(evaluator.generate())
+def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator[Any]) -> None:
+    measured = evaluator.values(evaluator.drawing.draw())
     ((n, values),) = best_of_n(evaluator, [1])
     assert n == 1
     # The evaluation's KL is the policy's, here 0 token by token; of one there is no selection.
@@ -45,9 +43,9 @@ def test_the_best_of_one_is_the_evaluation_itself(evaluator: LanguageEvaluator) 
         assert np.array_equal(values[name], column, equal_nan=True), name
 
 
-def test_every_place_keeps_its_best_completion(evaluator: LanguageEvaluator) -> None:
+def test_every_place_keeps_its_best_completion(evaluator: Evaluator[Any]) -> None:
     """Against a loop over the draws, and all metrics from the completion that was kept."""
-    draws = [evaluator.values(evaluator.generate(draw)) for draw in range(3)]
+    draws = [evaluator.values(evaluator.drawing.draw(draw)) for draw in range(3)]
     assert not np.array_equal(draws[1]["entropy"], draws[2]["entropy"])
     found: dict[int, Values] = dict(best_of_n(evaluator, [3, 1, 2]))
     assert list(found) == [1, 2, 3]
@@ -62,22 +60,20 @@ def test_every_place_keeps_its_best_completion(evaluator: LanguageEvaluator) -> 
 
 
 def test_an_unscored_completion_loses(
-    evaluator: LanguageEvaluator, monkeypatch: pytest.MonkeyPatch
+    evaluator: Evaluator[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = evaluator.values
+    calls: list[int] = []
+    (term,) = evaluator.reward
 
-    def first_unscored(drawn: Any) -> Values:
-        values = original(drawn)
-        if not calls:
-            values["reward"][0, 0] = np.nan
-        calls.append(drawn)
-        return values
+    def first_unscored(prompts: list[str], **columns: Any) -> list[float | None]:
+        calls.append(len(prompts))
+        values = list(term.function(prompts=prompts, **columns))
+        return [None, *values[1:]] if len(calls) == 1 else values
 
-    calls: list[Any] = []
-    monkeypatch.setattr(evaluator, "values", first_unscored)
+    monkeypatch.setattr(evaluator, "reward", [type(term)(term.name, 1.0, first_unscored)])
     ((_, values),) = best_of_n(evaluator, [2])
     monkeypatch.undo()
-    other = evaluator.values(evaluator.generate(draw=1))
+    other = evaluator.values(evaluator.drawing.draw(1))
     assert values["reward"][0, 0] == other["reward"][0, 0]
 
 

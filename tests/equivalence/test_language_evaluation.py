@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from adrpo.config import LanguageConfig
+from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.values import read_values, values_path
-from adrpo.llm.evaluator import LanguageEvaluator, until_end
+from adrpo.llm.drawing import until_end
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_model import tiny_tokenizer
-from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_runs import base_evaluator, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
@@ -36,9 +37,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> LanguageEvaluator:
+def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluator[Any]:
     config = tiny_language_config(material, generation={"max_completion_length": LONGEST})
-    return LanguageRun(config).base_evaluator(tmp_path_factory.mktemp("evaluator"))
+    return base_evaluator(config, tmp_path_factory.mktemp("evaluator"))
 
 
 def move(model: Any) -> None:
@@ -53,8 +54,8 @@ def test_a_completion_ends_with_the_first_of_several_ends() -> None:
     torch.testing.assert_close(until_end(completion, [2, 7]), expected)
 
 
-def test_every_end_that_the_model_declares_ends_a_completion(evaluator: LanguageEvaluator) -> None:
-    drawn = evaluator.generate()
+def test_every_end_that_the_model_declares_ends_a_completion(evaluator: Evaluator[Any]) -> None:
+    drawn = evaluator.drawing.draw()
     assert all(not ENDS & set(ids[:-1]) for ids in drawn.ids)
     assert all(ids[-1] in ENDS for ids in drawn.ids if len(ids) < LONGEST)
     # The test needs completions that end by a token which the tokenizer does not know as an end.
@@ -64,18 +65,18 @@ def test_every_end_that_the_model_declares_ends_a_completion(evaluator: Language
 
 
 def test_nothing_behind_the_end_has_a_share_in_entropy_and_kl(
-    evaluator: LanguageEvaluator,
+    evaluator: Evaluator[Any],
 ) -> None:
     """Against a pass over each completion alone, without padding."""
-    trainer: Any = evaluator.trainer
+    drawing: Any = evaluator.drawing
+    trainer = drawing.trainer
     reference = trainer.ref_model
     move(trainer.model)
-    drawn = evaluator.generate()
-    per_prompt = evaluator.config.evaluation.samples_per_prompt
-    prompts = [row["prompt"] for row in evaluator.rows for _ in range(per_prompt)]
+    drawn = drawing.draw()
+    prompts = drawing.columns(drawn)["prompts"]
     prompt_ids = trainer._tokenize_prompts(prompts)[0]
     assert (drawn.kl > 0.01).any()
-    temperature = evaluator.config.generation.temperature
+    temperature = drawing.config.generation.temperature
     for index, (prompt, whole) in enumerate(zip(prompt_ids, drawn.ids, strict=True)):
         ids = whole[: next((n for n, token in enumerate(whole, 1) if token in ENDS), None)]
         row = torch.tensor([[*prompt, *ids]])
@@ -108,19 +109,20 @@ def test_a_reward_of_tokens_is_measured_as_it_is_trained_on(material: Path, tmp_
 
 
 def test_a_column_of_the_data_does_not_stand_in_for_the_drawn_tokens(
-    evaluator: LanguageEvaluator, monkeypatch: pytest.MonkeyPatch
+    evaluator: Evaluator[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TRL leaves out a column of this name, too."""
-    rows = [row | {"completion_ids": [PAD]} for row in evaluator.rows]
+    drawing: Any = evaluator.drawing
+    rows = [row | {"completion_ids": [PAD]} for row in drawing.rows]
     received: list[list[int]] = []
 
     def remember(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         received.extend(completion_ids)
         return [0.0] * len(completions)
 
-    monkeypatch.setattr(evaluator, "rows", rows)
-    term = evaluator.terms[0]
-    monkeypatch.setattr(evaluator, "terms", [type(term)("remember", 1.0, remember)])
-    drawn = evaluator.generate()
+    monkeypatch.setattr(drawing, "rows", rows)
+    term = evaluator.reward[0]
+    monkeypatch.setattr(evaluator, "reward", [type(term)("remember", 1.0, remember)])
+    drawn = drawing.draw()
     evaluator.values(drawn)
     assert received == drawn.ids

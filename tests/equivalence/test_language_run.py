@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from adrpo.config import LanguageConfig, config_to_yaml, load_flow_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import read_values, values_path
-from adrpo.llm.evaluator import LanguageEvaluator, until_end
+from adrpo.llm.drawing import CompletionDrawing, until_end
 from adrpo.llm.run import LanguageRun, latest_complete
+from adrpo.llm.training_reward import TrainingReward
 from adrpo.report import write_report
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
@@ -126,25 +127,24 @@ def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: 
     config = tiny_language_config(material)
     language_run = LanguageRun(config)
     directory = RunDirectory.create(tmp_path / "run", config_to_yaml(config))
-    trainer = language_run._trainer(directory)
+    trainer = language_run._trainer(directory, TrainingReward(language_run.terms))
     with torch.no_grad():  # so that policy and reference differ
         for parameter in trainer.model.parameters():
             parameter.mul_(1.1)
-    rows, terms = language_run.held_out, language_run.terms
-    evaluator = LanguageEvaluator(config, trainer, None, terms, [], rows)
+    drawing = CompletionDrawing(config, trainer, None, language_run.held_out)
     torch.manual_seed(0)
     ids = torch.randint(3, 17, (5, 9))
     mask = torch.ones_like(ids)
-    logps, entropies = evaluator._logps(trainer.model, ids, mask, 6)
+    logps, entropies = drawing._logps(trainer.model, ids, mask, 6)
     expected, expected_entropies, _ = trainer._get_per_token_logps_and_entropies(
         trainer.model, ids, mask, 6, compute_entropy=True
     )
     # float32 sums over 17 logits in another order.
     torch.testing.assert_close(logps, expected, rtol=0, atol=1e-5)
     torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
-    with evaluator._reference(trainer.model) as reference:
+    with drawing._reference(trainer.model) as reference:
         assert reference is trainer.ref_model
-        assert (evaluator._logps(reference, ids, mask, 6)[0] - logps).abs().max() > 0.01
+        assert (drawing._logps(reference, ids, mask, 6)[0] - logps).abs().max() > 0.01
 
 
 def test_completions_end_with_the_first_end_of_sequence() -> None:
@@ -211,4 +211,4 @@ def test_what_can_not_be_used_is_said_in_one_line(material: Path, tmp_path: Path
     assert load_recipe(recipe) == tiny_language_config(material)
     with pytest.raises(AdrpoError, match="of the domain flow, received one of llm") as caught:
         load_flow_config(recipe)
-    assert "; read it by load_recipe, train it by adrpo.llm.LanguageRun" in str(caught.value)
+    assert "load_recipe reads those of every domain" in str(caught.value)

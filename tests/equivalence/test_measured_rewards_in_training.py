@@ -8,21 +8,28 @@ import pytest
 import torch
 from PIL import Image
 
+from adrpo.cli.domains import door_of
 from adrpo.config import FlowConfig
 from adrpo.config.rewards import EVALUATION_COLUMNS, EVALUATION_METRICS
 from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.evaluation.values import read_values, values_path
-from adrpo.flow.evaluator import Evaluator
+from adrpo.flow.drawing import DrawnImages
 from adrpo.flow.models.protocol import StableDiffusion3Policy
-from adrpo.flow.targets import Target, evaluate_target
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.report import write_report
 from adrpo.rewards.file_size import JpegSize
 from adrpo.rewards.image import ClipNovelty
 from adrpo.rewards.loading import build_measured
 from adrpo.runs.directory import RunDirectory
-from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
+from support.tiny_runs import (
+    adapter_bytes,
+    image_evaluator,
+    metrics_without_timings,
+    tiny_config,
+)
 
 MEASURED: list[dict[str, Any]] = [
     {"name": "jpeg_size", "weight": -2.0, "logistic": {"location": 1.0, "scale": 0.1}},
@@ -75,7 +82,7 @@ def test_every_evaluation_has_them_and_loses_nothing(runs: tuple[Path, Path]):
 def test_the_refused_names_are_those_that_an_evaluation_writes(runs: tuple[Path, Path]):
     row = RunDirectory.open(runs[0]).read_evaluations("unseen")[0]
     metrics = {name for name in row if f"{name}_low" in row} - {"noisy_darkness"}
-    language = {"reward", "kl", "entropy", "completion_length"}
+    language = {"kl", "entropy", "completion_length"}
     # Without a prompt with two right images, this metric has no value.
     assert metrics | {"clip_diversity_right"} == EVALUATION_METRICS - language
     assert {"step", "split", "prompts", "samples"} == EVALUATION_COLUMNS - {"target"}
@@ -85,11 +92,11 @@ def test_the_refused_names_are_those_that_an_evaluation_writes(runs: tuple[Path,
 def test_the_values_are_what_the_rewards_return(policy: StableDiffusion3Policy):
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
     settings = config(*MEASURED).evaluation
-    evaluator = Evaluator(
-        settings, policy, [], prompts, others=build_measured(settings.rewards, "cpu")
+    evaluator = image_evaluator(
+        settings, policy, prompts, others=build_measured(settings.rewards, "cpu")
     )
-    images, x_1 = evaluator.generate()
-    values = evaluator.values(images, x_1)
+    drawn = evaluator.drawing.draw()
+    images, values = drawn.images, evaluator.values(drawn)
     texts = [prompt.text for prompt in prompts for _ in range(2)]
     novelty = ClipNovelty("embedded-evaluation")
     for name, reward in (("jpeg_size", JpegSize()), ("clip_novelty", novelty)):
@@ -101,12 +108,12 @@ def test_the_values_are_what_the_rewards_return(policy: StableDiffusion3Policy):
     np.testing.assert_allclose(
         values["clip_novelty"].mean(axis=1), values["clip_diversity"], rtol=0, atol=1e-4
     )
-    assert evaluator.score(images).by_term == {}
+    assert evaluator.score(drawn).by_term == {}
 
 
 def test_evaluate_measures_a_finished_run_by_them(runs: tuple[Path, Path], tmp_path: Path):
     overrides = ["evaluation.rewards=[{name: jpeg_size}]"]
-    target = Target.resolve(str(runs[0]), overrides=overrides)
+    target = Target.resolve(str(runs[0]), door_of, overrides=overrides)
     row = evaluate_target(target, tmp_path / "again")
     trained = RunDirectory.open(runs[1]).read_evaluations("unseen")[-1]
     assert row["jpeg_size"] == trained["jpeg_size"]
@@ -119,11 +126,11 @@ def test_the_report_shows_them(runs: tuple[Path, Path], tmp_path: Path):
     assert "jpeg size" in page and "moody" in page
 
 
-def unscored(policy: StableDiffusion3Policy, function: Any) -> Evaluator:
+def unscored(policy: StableDiffusion3Policy, function: Any) -> Evaluator[DrawnImages]:
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
     (term,) = build_measured(config({"name": "jpeg_size"}).evaluation.rewards, "cpu")
     others = [type(term)("judge", 1.0, function)]
-    return Evaluator(config().evaluation, policy, [], prompts, others=others)
+    return image_evaluator(config().evaluation, policy, prompts, others=others)
 
 
 def test_a_prompt_with_an_unscored_image_has_no_value(
@@ -154,7 +161,7 @@ def test_a_reward_that_raises_for_all_images_stops_the_run(policy: StableDiffusi
 
     with pytest.raises(
         AdrpoError,
-        match=r"evaluation\.rewards: expected judge to score at least one of 4 images.*"
+        match=r"evaluation\.rewards: expected judge to score at least one of 4 samples.*"
         r"judge: RuntimeError: the judge is away; mend",
     ):
         unscored(policy, away).measure()

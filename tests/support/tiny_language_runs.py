@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config import LanguageConfig
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.llm.run import LanguageRun
+from adrpo.llm.training_reward import TrainingReward
+from adrpo.runs.directory import RunDirectory
 from support.tiny_language_model import save_tiny_model
 
 TIMINGS = ("seconds", "samples_per_second")
@@ -47,6 +51,14 @@ def tiny_language_config(material: Path, **sections: dict[str, Any] | None) -> L
     for name, section in sections.items():
         settings[name] = section if section is None else (settings.get(name) or {}) | section
     return LanguageConfig.model_validate(settings)
+
+
+def base_evaluator(config: LanguageConfig, folder: Path) -> Evaluator[Any]:
+    """The evaluator of the untrained model, as training makes it; TRL's own files go to
+    ``folder``."""
+    run = LanguageRun(config)
+    trainer = run._trainer(RunDirectory(folder), TrainingReward(run.terms))
+    return run._evaluator(trainer)
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adrpo.config import FlowConfig
+from adrpo.config import FlowConfig, FlowEvaluationSection
+from adrpo.data.prompts import Prompt
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.rewards import RewardTerm
 
 TIMINGS = ("seconds", "samples_per_second")
 
@@ -44,6 +49,18 @@ def perturb(policy: StableDiffusion3Policy, seed: int = 1) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in policy.adapter_parameters():
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator)
+
+
+def image_evaluator(
+    settings: FlowEvaluationSection,
+    policy: StableDiffusion3Policy,
+    prompts: Sequence[Prompt],
+    reward: Sequence[RewardTerm] = (),
+    others: Sequence[RewardTerm] = (),
+) -> Evaluator[DrawnImages]:
+    """The evaluator of a policy, as training makes it."""
+    drawing = ImageDrawing(settings, policy, prompts)
+    return Evaluator(drawing, reward, others=others, seed=settings.seed)
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

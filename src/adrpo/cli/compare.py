@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli.domains import door_of
+from adrpo.cli.settings import Set, split_settings
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
@@ -15,56 +17,61 @@ if TYPE_CHECKING:
     from adrpo.comparison.schedule import Failure
 
 
+Recipes = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RECIPE... [KEY=VALUE]...",
+        help="Names of recipes (see `adrpo recipes`) or .yaml paths, and settings for all.",
+    ),
+]
+Seeds = Annotated[
+    int, typer.Option(min=1, help="Trainings of each recipe, with the seeds 0 to N - 1.")
+]
+Folder = Annotated[Path, typer.Option(help="Folder of the comparison; a stopped one goes on.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="The method that the others are compared with.", show_default="the first"),
+]
+Parallel = Annotated[int, typer.Option(min=1, help="Trainings at a time.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads of each training.", show_default="cores / parallel"),
+]
+BestOf = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--best-of", min=1, metavar="N", help="Measure the best of N samples of the base, too."
+    ),
+]
+Beside = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="What `adrpo evaluate` wrote of another model: one more row of Table 1; repeatable.",
+    ),
+]
+SummaryOnly = Annotated[
+    bool, typer.Option("--summary-only", help="Train nothing; draw from the finished runs.")
+]
+
+
 def compare(
-    recipes: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RECIPE...", help="Names of recipes (see `adrpo recipes`) or .yaml paths."
-        ),
-    ],
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Trainings of each recipe, with the seeds 0 to N - 1.")
-    ] = 3,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting for all recipes; repeatable."),
-    ] = None,
-    output_dir: Annotated[
-        Path, typer.Option(help="Folder of the comparison; a stopped one goes on.")
-    ] = Path("runs/compare"),
-    reference: Annotated[
-        str | None,
-        typer.Option(
-            help="The method that the others are compared with.", show_default="the first"
-        ),
-    ] = None,
-    parallel: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads of each training.", show_default="cores / parallel"),
-    ] = None,
-    best_of: Annotated[
-        list[int] | None,
-        typer.Option(
-            "--best-of", min=1, metavar="N", help="Measure the best of N samples of the base, too."
-        ),
-    ] = None,
-    beside: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="What `adrpo evaluate` wrote of another model: one more row of Table 1; "
-            "repeatable.",
-        ),
-    ] = None,
-    summary_only: Annotated[
-        bool, typer.Option("--summary-only", help="Train nothing; draw from the finished runs.")
-    ] = False,
+    recipes: Recipes,
+    seeds: Seeds = 3,
+    settings: Set = None,
+    output_dir: Folder = Path("runs/compare"),
+    reference: Reference = None,
+    parallel: Parallel = 1,
+    threads: Threads = None,
+    best_of: BestOf = None,
+    beside: Beside = None,
+    summary_only: SummaryOnly = False,
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, check_folder, collect, write_results
 
-    plan = Plan.resolve(output_dir, recipes, overrides or [], seeds, reference)
+    names, overrides = split_settings(recipes)
+    plan = Plan.resolve(output_dir, names, [*overrides, *(settings or [])], seeds, reference)
     if summary_only and not output_dir.is_dir():
         raise AdrpoError(
             f"--summary-only: expected the folder of a comparison; received {output_dir}, which "
@@ -94,22 +101,18 @@ def _complete(plan: "Plan", *, parallel: int, threads: int | None, best_of: list
 
 
 def _select(plan: "Plan", sizes: list[int]) -> None:
-    """Best of n under the reference's own reward and evaluation."""
+    """Best of n under the reference's own reward and evaluation, where it is not measured yet."""
     from adrpo.cli.quiet import silence_loading
-    from adrpo.comparison.best_of_n import FILE
-    from adrpo.config import LanguageConfig, find_recipe, load_recipe
+    from adrpo.config import load_recipe
+    from adrpo.evaluation.best_of_n import FILE, write_best_of_n
 
+    if (plan.folder / FILE).exists():
+        return
     silence_loading()
     (recipe,) = (method.recipe for method in plan.methods if method.name == plan.reference)
-    config = load_recipe(find_recipe(recipe), plan.overrides)
-    if isinstance(config, LanguageConfig):
-        from adrpo.llm import best_of_n
-
-        best_of_n.write_best_of_n(plan.folder / FILE, config, sizes)
-        return
-    from adrpo.flow.best_of_n import write_best_of_n
-
-    write_best_of_n(plan.folder / FILE, config, sizes)
+    config = load_recipe(recipe, plan.overrides)
+    with door_of(config).subject(config) as subject:
+        write_best_of_n(plan.folder / FILE, subject.evaluator, sizes)
 
 
 def _train(plan: "Plan", *, parallel: int, threads: int) -> None:

@@ -1,13 +1,18 @@
 """``adrpo sample`` and ``adrpo evaluate``: what a trained or pretrained model draws."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
+from adrpo.cli.settings import Overrides, Set, given
 from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from adrpo.evaluation.targets import Target
 
 Name = Annotated[
     str,
@@ -23,10 +28,6 @@ Recipe = Annotated[
         help="Whose settings a model takes: prompts, rewards, evaluation. A run has its own.",
         show_default="the defaults",
     ),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting, as model.dtype=bfloat16."),
 ]
 Lora = Annotated[
     Path | None, typer.Option(help="Folder of a LoRA adapter for a model.", show_default="none")
@@ -50,6 +51,7 @@ Guidance = Annotated[
 
 def sample(
     target: Name,
+    overrides: Overrides = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option("--prompt", "-p", help="A prompt; repeat for more. Without: held-out ones."),
@@ -60,34 +62,38 @@ def sample(
     guidance_scale: Guidance = None,
     seed: Annotated[int, typer.Option(help="Seed of the noises.")] = 0,
     recipe: Recipe = None,
-    settings: Settings = None,
+    settings: Set = None,
     lora: Lora = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
 ) -> None:
     """Draw one picture for each prompt into a folder, or print a language model's completions."""
-    from adrpo.data.prompts import load_prompts
-    from adrpo.flow.targets import Target, sample_images
-
     silence_loading()
-    sampling = _sampling(steps, guidance_scale)
-    if _is_language(target, recipe):
-        _refuse_for_language(sampling, prompts, lora)
-        _complete(target, recipe, settings or [], prompt or [], size=size, seed=seed)
-        return
-    found = Target.resolve(
-        target, recipe=recipe, overrides=[*sampling, *(settings or [])], prompts=prompts, lora=lora
+    found = _resolve(
+        target,
+        [*(overrides or []), *(settings or [])],
+        recipe=recipe,
+        prompts=prompts,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        lora=lora,
     )
-    source = found.config.prompts.held_out
-    texts = prompt or [item.text for item in load_prompts(source, size=size, seed=seed)[:size]]
-    files = sample_images(found, texts, seed=seed, output_dir=free_folder(output_dir))
-    for file, text in zip(files, texts, strict=True):
-        typer.echo(f"{file}  {text}")
+    drawn = found.door.sample(
+        found.config,
+        found.final,
+        prompt or [],
+        size=size,
+        seed=seed,
+        output_dir=free_folder(output_dir),
+    )
+    for line in drawn:
+        typer.echo(line)
 
 
 def evaluate(
     target: Name,
+    overrides: Overrides = None,
     prompts: Prompts = None,
     size: Annotated[
         int | None,
@@ -107,96 +113,80 @@ def evaluate(
         int | None, typer.Option(help="Seed of the noises.", show_default="evaluation's")
     ] = None,
     recipe: Recipe = None,
-    settings: Settings = None,
+    settings: Set = None,
     lora: Lora = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the evaluation; a used one stays as it is.")
     ] = Path("runs/evaluation"),
 ) -> None:
     """Measure a model on a set of prompts, with 95 % intervals."""
-    from adrpo.flow.targets import Target, evaluate_target
+    from adrpo.evaluation.targets import evaluate_target
 
     silence_loading()
-    counts = _given(
+    counts = given(
         {
             "prompts.held_out_size": size,
             "evaluation.samples_per_prompt": samples_per_prompt,
             "evaluation.seed": seed,
         }
     )
-    # Pictures of no more prompts than there are.
-    strip = _given({"evaluation.strip_prompts": None if size is None else min(size, 6)})
+    found = _resolve(
+        target,
+        [*counts, *(overrides or []), *(settings or [])],
+        recipe=recipe,
+        prompts=prompts,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        lora=lora,
+    )
     folder = free_folder(output_dir)
-    if _is_language(target, recipe):
-        _refuse_for_language(_sampling(steps, guidance_scale), prompts, lora)
-        row = _evaluate_language(target, recipe, [*counts, *(settings or [])], folder)
-    else:
-        settings = [*_sampling(steps, guidance_scale), *counts, *strip, *(settings or [])]
-        row = evaluate_target(
-            Target.resolve(target, recipe=recipe, overrides=settings, prompts=prompts, lora=lora),
-            folder,
-        )
+    row = evaluate_target(found, folder)
     typer.echo("\n".join(metric_lines(row)))
     typer.echo(f"Evaluation: {folder}")
 
 
-def _is_language(target: str, recipe: str | None) -> bool:
-    """Whether ``target`` is a run of the domain llm, or stands beside a recipe of it."""
-    from adrpo.config import LanguageConfig, find_recipe, load_recipe
-
-    own = Path(target) / "config.yaml"
-    source = own if own.is_file() else None if recipe is None else find_recipe(recipe)
-    return source is not None and isinstance(load_recipe(source), LanguageConfig)
-
-
-def _refuse_for_language(sampling: list[str], prompts: str | None, lora: Path | None) -> None:
-    given = {"--steps or --guidance-scale": bool(sampling), "--prompts": prompts, "--lora": lora}
-    for option, value in given.items():
-        if value:
-            raise AdrpoError(
-                f"expected no {option} for a language model, which has none; received one; name "
-                f"what it is asked with --prompt or --set prompts.source=FILE"
-            )
-
-
-def _complete(
+def _resolve(
     target: str,
-    recipe: str | None,
     overrides: list[str],
-    prompts: list[str],
     *,
-    size: int,
-    seed: int,
-) -> None:
-    from adrpo.llm.targets import LanguageTarget, sample_completions
+    recipe: str | None,
+    prompts: str | None,
+    steps: int | None,
+    guidance_scale: float | None,
+    lora: Path | None,
+) -> "Target":
+    """The target with the settings of the options.
 
-    found = LanguageTarget.resolve(target, recipe=recipe, overrides=overrides)
-    for prompt, completion in sample_completions(found, prompts, size=size, seed=seed):
-        typer.echo(f"{prompt}\n    {completion}")
+    Raises AdrpoError for an option that has no meaning in the target's domain.
+    """
+    from adrpo.evaluation.targets import Target
 
-
-def _evaluate_language(
-    target: str, recipe: str | None, overrides: list[str], folder: Path
-) -> dict[str, Any]:
-    from adrpo.llm.targets import LanguageTarget, evaluate_target
-
-    return evaluate_target(
-        LanguageTarget.resolve(target, recipe=recipe, overrides=overrides), folder
+    found = Target.resolve(
+        target, door_of, recipe=recipe, overrides=overrides, prompts=prompts, lora=lora
     )
-
-
-def _sampling(steps: int | None, guidance_scale: float | None) -> list[str]:
-    return _given(
+    sampling = given(
         {
             "evaluation.sampling.steps": steps,
             "evaluation.sampling.guidance_scale": guidance_scale,
         }
     )
-
-
-def _given(settings: dict[str, Any]) -> list[str]:
-    """Overrides of the settings that are named."""
-    return [f"{key}={value}" for key, value in settings.items() if value is not None]
+    options = {"--steps": steps, "--guidance-scale": guidance_scale, "--lora": lora}
+    for option, value in options.items():
+        if value is not None and option not in found.door.options:
+            raise AdrpoError(
+                f"expected no {option} for a model of the domain {found.config.domain}, which has "
+                f"none; received {value}; leave it out"
+            )
+    if not sampling:
+        return found
+    return Target.resolve(
+        target,
+        door_of,
+        recipe=recipe,
+        overrides=[*sampling, *overrides],
+        prompts=prompts,
+        lora=lora,
+    )
 
 
 def metric_lines(row: dict[str, Any]) -> list[str]:

@@ -9,27 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
-from adrpo.cli.packages import LANGUAGE_PACKAGES, missing_language_packages
 from adrpo.cli.quiet import silence_loading
+from adrpo.cli.settings import Overrides
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig, LanguageConfig
-    from adrpo.flow.training.loop import TrainingLoop
-    from adrpo.llm.run import LanguageRun
     from adrpo.runs.processes import Processes
 
 DEMO_RECIPE = "flow/demo"
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        show_default=False,
-        help="Settings that replace the recipe's, as in training.steps=200.",
-    ),
-]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the latest checkpoint in the output folder.")
 ]
@@ -60,8 +51,6 @@ def train(
 ) -> None:
     """Fine-tune a model by a recipe and write its report."""
     config = _resolve(recipe, overrides or [])
-    if base is not None and config.domain != "flow":
-        raise AdrpoError(f"--base: expected a recipe of the domain flow; received {config.domain}")
     if dry_run:
         _print_config(config)
         return
@@ -98,9 +87,9 @@ def demo(
 
 
 def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig | LanguageConfig":
-    from adrpo.config import find_recipe, load_recipe
+    from adrpo.config import load_recipe
 
-    return load_recipe(find_recipe(recipe), overrides)
+    return load_recipe(recipe, overrides)
 
 
 def _print_config(config: "FlowConfig | LanguageConfig") -> None:
@@ -140,23 +129,6 @@ def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
         raise
 
 
-def _build(config: "FlowConfig | LanguageConfig") -> "TrainingLoop | LanguageRun":
-    """What trains a configuration of this domain."""
-    if config.domain == "flow":
-        from adrpo.flow.domain import build_trainer
-
-        return build_trainer(config)
-    if missing := missing_language_packages():
-        raise AdrpoError(
-            f"domain llm: expected the packages {' and '.join(LANGUAGE_PACKAGES)}, of which "
-            f"{' and '.join(missing)} cannot be found; install adrpo with its extra: "
-            f"pip install '.[llm]' in the folder of adrpo"
-        )
-    from adrpo.llm.run import LanguageRun
-
-    return LanguageRun(config)
-
-
 def _train(
     config: "FlowConfig | LanguageConfig",
     target: Path,
@@ -168,9 +140,8 @@ def _train(
 ) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
     silence_loading()
-    options = {} if base is None else {"base": base}
     try:
-        run = _build(config).train(target, resume=resume, progress=True, **options)
+        run = door_of(config).build(config).train(target, resume=resume, progress=True, base=base)
     except KeyboardInterrupt:
         if processes.is_main:
             print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)

@@ -22,10 +22,10 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from adrpo.comparison.analysis import Analysis
-from adrpo.comparison.best_of_n import BestOfN
 from adrpo.comparison.collect import TOTAL, Array, Results, read_listing
 from adrpo.comparison.trade_offs import DIVERGENCES, DIVERSITIES
 from adrpo.evaluation.across_seeds import standard_error
+from adrpo.evaluation.best_of_n import BestOfN
 from adrpo.report.summary import IN_SENTENCE, METRICS
 
 DPI = 150

@@ -16,12 +16,12 @@ from adrpo.comparison.analysis import (
     minutes,
     to_json,
 )
-from adrpo.comparison.best_of_n import read_best_of_n
 from adrpo.comparison.collect import BASE, TOTAL, Results, read_listing
 from adrpo.comparison.figures import PICTURED_PROMPTS, Drawing, draw_all, in_sentence, label
 from adrpo.comparison.plan import settings_that_differ
 from adrpo.comparison.trade_offs import LOWER_IS_BETTER, TradeOff
 from adrpo.evaluation.across_seeds import SeedEstimate
+from adrpo.evaluation.best_of_n import read_best_of_n
 from adrpo.evaluation.tables import (
     ALPHA,
     Cell,

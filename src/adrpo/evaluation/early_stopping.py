@@ -3,21 +3,22 @@
 import shutil
 from pathlib import Path
 
-from adrpo.config import FlowEvaluationSection
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 
 
 class EarlyStopping:
-    """Reads a run's evaluations and decides; it keeps nothing itself, so resuming changes nothing.
+    """The rule that ends a run: it reads the evaluations and decides.
+
+    It keeps nothing itself, so that resuming changes nothing.
 
     Off unless ``evaluation.early_stopping`` names a metric.
     """
 
-    def __init__(self, settings: FlowEvaluationSection) -> None:
-        self.metric = settings.early_stopping
-        self.patience = settings.patience
+    def __init__(self, metric: str | None, patience: int = 1) -> None:
+        self.metric = metric
+        self.patience = patience
 
     @property
     def active(self) -> bool:

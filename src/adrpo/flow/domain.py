@@ -1,19 +1,196 @@
-"""Which trainer a configuration asks for."""
+"""The door of flow-matching text-to-image models."""
 
-from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection
-from adrpo.flow.training.adrpo import FlowTrainer
-from adrpo.flow.training.dpo import DPOTrainer
-from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
-from adrpo.flow.training.loop import TrainingLoop
-from adrpo.rewards.base import Reward
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-TRAINERS: dict[type, type[TrainingLoop]] = {
-    DpoSection: DPOTrainer,
-    FlowGrpoSection: FlowGRPOTrainer,
-}
-"""Methods whose loss is not that of anchored regression -> their trainer."""
+from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
+from adrpo.data.prompts import load_prompts
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.door import Door
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.runs.findings import Findings, check_device, check_model, check_setting
+
+if TYPE_CHECKING:
+    from adrpo.flow.drawing import DrawnImages
+    from adrpo.flow.models.pipeline_policy import PipelinePolicy
+    from adrpo.flow.models.pipeline_sampler import PipelineSampler
+    from adrpo.flow.training.loop import TrainingLoop
+    from adrpo.rewards.base import Reward
+
+UNFETCHED = 200
+"""Prompts that a set counts for in the estimate of memory while it isn't here."""
 
 
-def build_trainer(config: FlowConfig, *, reward: Reward | None = None) -> TrainingLoop:
+def build_trainer(config: FlowConfig, *, reward: "Reward | None" = None) -> "TrainingLoop":
     """The trainer of ``config``'s method; arguments as for ``FlowTrainer``."""
-    return TRAINERS.get(type(config.algorithm), FlowTrainer)(config, reward=reward)
+    from adrpo.flow.training.adrpo import FlowTrainer
+    from adrpo.flow.training.dpo import DPOTrainer
+    from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
+
+    # Methods whose loss is not that of anchored regression.
+    trainers = {DpoSection: DPOTrainer, FlowGrpoSection: FlowGRPOTrainer}
+    return trainers.get(type(config.algorithm), FlowTrainer)(config, reward=reward)
+
+
+class FlowSubject:
+    """A text-to-image model that is measured on the held-out prompts of ``config``."""
+
+    def __init__(self, config: FlowConfig) -> None:
+        from adrpo.flow.drawing import ImageDrawing
+        from adrpo.flow.models.pipeline_sampler import load_sampler
+        from adrpo.rewards.loading import build_measured, build_reward
+
+        settings, held_out = config.evaluation, config.prompts.held_out
+        prompts = load_prompts(held_out, size=config.prompts.held_out_size, seed=settings.seed)
+        texts = [prompt.text for prompt in prompts]
+        self.model: PipelinePolicy | PipelineSampler = load_sampler(
+            config.model, prompt_sets=[texts]
+        )
+        self.evaluator: Evaluator[DrawnImages] = Evaluator(
+            ImageDrawing(settings, self.model, prompts),
+            build_reward(config.reward, self.model.device),
+            others=build_measured(settings.rewards, self.model.device),
+            seed=settings.seed,
+        )
+
+    def take(self, final: Path) -> None:
+        self.model.load_adapter(final)
+
+
+class FlowDoor:
+    """The :class:`~adrpo.evaluation.door.Door` of text-to-image models."""
+
+    packages: tuple[str, ...] = ()
+    extra = ""
+    options = frozenset({"--steps", "--guidance-scale", "--lora"})
+    own_keys: tuple[str, ...] = ("max_sequence_length", "height", "width")
+
+    def build(
+        self, config: FlowConfig, *, reward: Callable[..., Any] | None = None
+    ) -> "TrainingLoop":
+        return build_trainer(config, reward=reward)
+
+    @contextmanager
+    def subject(self, config: FlowConfig) -> Iterator[FlowSubject]:
+        yield FlowSubject(config)
+
+    def on_prompts(self, config: FlowConfig, source: str) -> FlowConfig:
+        section = config.prompts.model_copy(update={"held_out": source})
+        return config.model_copy(update={"prompts": section})
+
+    def sample(
+        self,
+        config: FlowConfig,
+        final: Path | None,
+        prompts: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        output_dir: Path,
+    ) -> Iterator[str]:
+        """Files with one image for each prompt; the noise depends on ``seed`` alone."""
+        from adrpo.flow.models.pipeline_sampler import load_sampler
+        from adrpo.flow.path.draws import initial_noise
+
+        source, settings = config.prompts.held_out, config.evaluation
+        texts = prompts or [p.text for p in load_prompts(source, size=size, seed=seed)[:size]]
+        at_once = settings.batch_size
+        batches = [texts[start : start + at_once] for start in range(0, len(texts), at_once)]
+        model = load_sampler(config.model, prompt_sets=batches)
+        if final is not None:
+            model.load_adapter(final)
+        x_0 = initial_noise(len(texts), model.latent_shape, seed, "sample")
+        output_dir.mkdir(parents=True, exist_ok=True)
+        drawn = 0
+        for batch, noise in zip(batches, x_0.split(at_once), strict=True):
+            x_1 = model.sample(noise, model.encode(batch), settings.sampling)
+            for text, image in zip(batch, model.decode(x_1), strict=True):
+                file = output_dir / f"{drawn:03d}.png"
+                image.save(file)
+                drawn += 1
+                yield f"{file}  {text}"
+
+    def embedded(self) -> Mapping[str, Callable[[], object]]:
+        from functools import partial
+
+        from adrpo.flow.models.loading import load_policy
+        from adrpo.rewards.image import EMBEDDED, ClipScore
+
+        clips = {folder: partial(ClipScore, name, "cpu") for name, folder in EMBEDDED.items()}
+        return {"pipeline": lambda: load_policy(FlowModelSection()), **clips}
+
+    def check(self, findings: Findings, config: FlowConfig) -> None:
+        from adrpo.flow.models.loading import resolve_device
+        from adrpo.rewards.image import EMBEDDED
+
+        check_model(findings, "model", config.model.pretrained)
+        check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)
+        check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
+        optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
+        check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
+        prompts = _check_prompts(findings, config)
+        check_device(findings, str(resolve_device(config.model.device)))
+        _check_memory(findings, config, prompts)
+
+
+def _check_prompts(findings: Findings, config: FlowConfig) -> int:
+    """How many prompts will be encoded; a set that is still to be fetched counts as UNFETCHED."""
+    prompts = config.prompts
+    sets = {
+        "train": (prompts.train, prompts.train_size, config.training.seed),
+        "held_out": (prompts.held_out, prompts.held_out_size, config.evaluation.seed),
+    }
+    total = config.evaluation.seen_prompts
+    for name, (source, size, seed) in sets.items():
+        if _is_unfetched(source):
+            total += UNFETCHED
+            findings.note(
+                f"prompts.{name}",
+                f"{source} is not on this machine: the first run fetches it from the Hugging Face "
+                f"Hub",
+            )
+            continue
+        try:
+            count = len(load_prompts(source, size=size, seed=seed))
+        except AdrpoError as error:
+            findings.bad(f"prompts.{name}", str(error))
+        else:
+            total += count
+            findings.ok(f"prompts.{name}", f"{count} from {source}")
+    return total
+
+
+def _is_unfetched(source: str) -> bool:
+    """Whether ``source`` is a file of the Hub that its cache does not have."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from adrpo.data.published import HUB, PUBLISHED
+
+    name, _, place = source.partition(":")
+    file = PUBLISHED[name].hub if name in PUBLISHED else None
+    if file is None or place.partition(":")[0] != HUB:
+        return False
+    found = try_to_load_from_cache(
+        file.repository, file.name, repo_type="dataset", revision=file.revision
+    )
+    return not isinstance(found, str)
+
+
+def _check_memory(findings: Findings, config: FlowConfig, prompts: int) -> None:
+    """What training would take of the GPU, before anything is loaded."""
+    import torch
+
+    from adrpo.flow.memory.advice import memory_lines
+    from adrpo.flow.models.loading import resolve_device
+
+    device = resolve_device(config.model.device)
+    available = None
+    if device.type == "cuda" and torch.cuda.is_available():
+        available = float(torch.cuda.get_device_properties(device).total_memory)
+    for line in memory_lines(config, prompts, available):
+        findings.note("memory", line)
+
+
+DOOR: Door = FlowDoor()

@@ -1,6 +1,5 @@
 """From a configuration to what :class:`ADRPOTrainer` takes."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +8,6 @@ from adrpo.config import LanguageAdapterSection, LanguageConfig, LanguageModelSe
 from adrpo.llm.coefficient import CoefficientKind
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.pretrained import loading_options
-from adrpo.rewards.base import RewardTerm
 from adrpo.runs.directory import RunDirectory
 
 COEFFICIENTS: dict[str, CoefficientKind] = {
@@ -23,9 +21,7 @@ SCHEDULES = {"constant": "constant_with_warmup"}
 """``training.learning_rate_schedule`` -> its name in transformers, where that is another."""
 
 
-def trainer_arguments(
-    config: LanguageConfig, terms: Sequence[RewardTerm], run: RunDirectory
-) -> ADRPOConfig:
+def trainer_arguments(config: LanguageConfig, run: RunDirectory) -> ADRPOConfig:
     """The arguments of the run; its checkpoints go to ``checkpoints/checkpoint-N``."""
     training, algorithm = config.training, config.algorithm
     batch = training.prompts_per_step * training.samples_per_prompt
@@ -52,7 +48,6 @@ def trainer_arguments(
         scale_rewards=algorithm.advantage_scale,
         loss_type=algorithm.loss_type,
         use_bias_correction_kl=algorithm.bias_correction,
-        reward_weights=[term.weight for term in terms],
         # One batch of completions a step, in parts of equal size.
         max_steps=training.steps,
         num_generations=training.samples_per_prompt,
@@ -106,21 +101,3 @@ def lora(adapter: LanguageAdapterSection | None) -> Any:
         target_modules=list(adapter.target_modules),
         task_type="CAUSAL_LM",
     )
-
-
-def reward_functions(terms: Sequence[RewardTerm]) -> list[Callable[..., list[float | None]]]:
-    """Each term as TRL calls and names a reward, squashed where the term has a logistic."""
-    return [_reward_function(term) for term in terms]
-
-
-def _reward_function(term: RewardTerm) -> Callable[..., list[float | None]]:
-    def reward(prompts: list[Any], completions: list[Any], **columns: Any) -> list[float | None]:
-        values = term.function(prompts=prompts, completions=completions, **columns)
-        if term.logistic is None:
-            return list(values)
-        known = torch.tensor([float("nan") if value is None else value for value in values])
-        squashed = term.logistic(known).tolist()
-        return [None if value != value else value for value in squashed]
-
-    reward.__name__ = term.name
-    return reward

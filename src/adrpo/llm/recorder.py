@@ -3,13 +3,17 @@
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
-from adrpo.llm.evaluator import LanguageEvaluator
+from adrpo.evaluation.course import Course
+from adrpo.llm.training_reward import TrainingReward
+from adrpo.rewards.base import RewardResult
+from adrpo.rewards.scoring import broken, score_columns
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.progress import TrainingProgress
 
@@ -38,29 +42,32 @@ COLUMNS = {
 }
 """TRL's name -> the column of metrics.jsonl (docs/reference/metrics.md)."""
 
-REWARD_MEAN = ("rewards/", "/mean")
-
 
 class Recorder(TrainerCallback):
     """After each step: its row of metrics.jsonl, then the evaluation that is due.
 
     Both come before the step's checkpoint, so that a resumed run has them, and so that a step
-    whose loss or gradient is not finite is in no checkpoint: it ends the run with an AdrpoError.
+    whose loss or gradient is not finite, or whose reward raised for all samples, is in no
+    checkpoint: it ends the run with an AdrpoError.
     """
 
     def __init__(
         self,
         config: LanguageConfig,
         run: RunDirectory,
-        evaluator: LanguageEvaluator,
+        reward: TrainingReward,
+        course: Course,
         bar: TrainingProgress,
         *,
         seconds_before: float,
+        base: str | Path | None = None,
     ) -> None:
         self.config = config
         self.run = run
-        self.evaluator = evaluator
+        self.reward = reward
+        self.course = course
         self.bar = bar
+        self.base = base
         self._started = time.monotonic() - seconds_before
 
     def on_train_begin(
@@ -71,7 +78,8 @@ class Recorder(TrainerCallback):
         **_: Any,
     ) -> None:
         if state.global_step == 0:
-            self._evaluate(0)
+            self.bar.say("evaluate")
+            self.course.begin(self.run, self.base)
         self.bar.say("train   ")
 
     def on_log(
@@ -85,37 +93,30 @@ class Recorder(TrainerCallback):
         if logs is None or "reward" not in logs:  # the summary at the end
             return
         step = state.global_step
-        row = self.row(step, logs)
+        result = self.reward.result()
+        last = f"--resume from the last checkpoint in {self.run.checkpoints}"
+        if (failure := broken(result)) is not None:
+            raise AdrpoError(f"step {step}: {failure}; mend the cause, then go on with {last}")
+        row = self.row(step, logs, result)
         loss, norm = row["loss"], row["grad_norm"]
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise AdrpoError(
                 f"step {step}: expected a finite loss and gradient, received loss {loss} and "
                 f"gradient norm {norm}; lower training.learning_rate and train into another "
-                f"--output-dir, or mend another cause and go on with --resume from the last "
-                f"checkpoint in {self.run.checkpoints}"
+                f"--output-dir, or mend another cause and go on with {last}"
             )
         self.run.append_metrics(row)
         self.bar.update(row)
         if step % self.config.evaluation.every == 0 or step == self.config.training.steps:
-            self._evaluate(step)
+            self.bar.say("evaluate")
+            self.course.evaluate(self.run, step)
             self.bar.say("train   ")
 
-    def row(self, step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
-        """The step's row of metrics.jsonl."""
-        start, end = REWARD_MEAN
-        training = self.config.training
-        samples = training.prompts_per_step * training.samples_per_prompt
+    def row(self, step: int, logs: Mapping[str, Any], result: RewardResult) -> dict[str, Any]:
+        """The step's row of metrics.jsonl; TRL logs None for a mean of nothing."""
         row: dict[str, Any] = {"step": step, "wall_seconds": time.monotonic() - self._started}
         row |= {column: logs[name] for name, column in COLUMNS.items() if name in logs}
         # Without a reference there is no coefficient and no KL.
         row.setdefault("divergence", float("nan"))
-        row |= {
-            f"reward_{name[len(start) : -len(end)]}_mean": value
-            for name, value in logs.items()
-            if name.startswith(start) and name.endswith(end)
-        }
-        return row | {"samples": samples, "samples_per_second": samples / row["seconds_step"]}
-
-    def _evaluate(self, step: int) -> None:
-        self.bar.say("evaluate")
-        self.run.append_evaluation(self.evaluator.evaluate(self.run, step))
+        row |= score_columns(result)
+        return row | {"samples_per_second": row["samples"] / row["seconds_step"]}

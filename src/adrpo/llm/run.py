@@ -1,6 +1,9 @@
 """A run of the domain ``llm``: TRL trains, the run directory is ours."""
 
 import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,21 @@ from transformers.trainer_callback import PrinterCallback
 
 from adrpo.config import LanguageConfig, config_to_yaml
 from adrpo.errors import AdrpoError
-from adrpo.llm.arguments import lora, reward_functions, trainer_arguments
-from adrpo.llm.evaluator import LanguageEvaluator
+from adrpo.evaluation.course import Course
+from adrpo.evaluation.early_stopping import EarlyStopping
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.llm.arguments import lora, trainer_arguments
+from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
 from adrpo.llm.prompt_rows import load_prompt_rows
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
-from adrpo.rewards.loading import build_measured, build_reward
+from adrpo.llm.training_reward import TrainingReward, without_warnings_of_none
+from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder
-from adrpo.runs.lock import exclusive
 from adrpo.runs.progress import TrainingProgress
-from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import seed_everything
+from adrpo.runs.session import Session, session
 
 
 class LanguageRun:
@@ -32,65 +37,100 @@ class LanguageRun:
 
     Everything is in :class:`ADRPOTrainer`; this is for those who want a run directory with its
     evaluations and its report instead of a script of their own.
+
+    Args:
+        config: the resolved configuration.
+        reward: a callable that replaces the configuration's reward.
     """
 
-    def __init__(self, config: LanguageConfig) -> None:
+    def __init__(self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None) -> None:
         self.config = config
         self.source = model_source(config.model)
         self.train_rows, self.held_out = load_prompt_rows(config.prompts)
         on_gpu = config.model.device == "auto" and torch.cuda.is_available()
         device = "cuda" if on_gpu else "cpu"
-        self.terms = build_reward(config.reward, device)
+        self.terms = training_reward(
+            config.reward, device, measured=config.evaluation.rewards, replacement=reward
+        )
         self.others = build_measured(config.evaluation.rewards, device)
 
-    def train(self, output_dir: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
+    def train(
+        self,
+        output_dir: str | Path,
+        *,
+        resume: bool = False,
+        progress: bool = True,
+        base: str | Path | None = None,
+    ) -> Path:
         """Run the configured steps into ``output_dir`` and return its path.
 
         With ``resume`` the run that lies there goes on from its last complete checkpoint.
+        ``base`` is a run whose evaluation of the untrained model is taken over.
 
         Raises AdrpoError for a folder that holds another run or that another process works in,
-        a model that can't be loaded, or a loss that is not finite.
+        a model that can't be loaded, a ``base`` that measured something else, or a loss that is
+        not finite.
         """
-        path = Path(output_dir)
-        if resume:
-            run = RunDirectory.open(path)
-        else:
-            run = RunDirectory.create(path, config_to_yaml(self.config))
-        with exclusive(run.path):
-            checkpoint = self._go_back(run) if resume else None
-            self._train(run, checkpoint, progress)
-        return run.path
+        settings = self.config.model_dump(mode="json")
+        with session(output_dir, config_to_yaml(self.config), settings, resume=resume) as opened:
+            checkpoint = self._go_back(opened) if resume else None
+            self._train(opened.run, checkpoint, progress, base)
+        return opened.run.path
 
-    def _go_back(self, run: RunDirectory) -> Path | None:
+    def _go_back(self, opened: Session) -> Path | None:
         """The checkpoint to go on from, with the rows after it dropped."""
-        check_same_run(run, self.config.model_dump(mode="json"))
-        checkpoint = latest_complete(run.checkpoints)
-        run.truncate_after(-1 if checkpoint is None else _step(checkpoint))
+        checkpoint = opened.agreed(latest_complete(opened.run.checkpoints))
+        opened.go_back(-1 if checkpoint is None else _step(checkpoint))
         return checkpoint
 
-    def _train(self, run: RunDirectory, checkpoint: Path | None, progress: bool) -> None:
+    def _train(
+        self, run: RunDirectory, checkpoint: Path | None, progress: bool, base: str | Path | None
+    ) -> None:
         # Before the model is made: an adapter's first weights are drawn from torch's generator.
         seed_everything(self.config.training.seed)
-        trainer = self._trainer(run)
+        reward = TrainingReward(self.terms)
+        trainer = self._trainer(run, reward)
         rows = run.read_metrics()
         before = rows[-1]["wall_seconds"] if rows else 0.0
-        evaluator = self._evaluator(trainer)
+        course = self._course(trainer)
+        if base is not None:
+            course.check_base(base, self.config.model_dump(mode="json"))
         steps = self.config.training.steps
-        with TrainingProgress(steps, completed=len(rows), enabled=progress) as bar:
-            trainer.add_callback(Recorder(self.config, run, evaluator, bar, seconds_before=before))
+        with (
+            without_warnings_of_none(),
+            TrainingProgress(steps, completed=len(rows), enabled=progress) as bar,
+        ):
+            recorder = Recorder(
+                self.config, run, reward, course, bar, seconds_before=before, base=base
+            )
+            trainer.add_callback(recorder)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        _save_final(trainer, run)
+        course.finish(run)
 
-    def base_evaluator(self, folder: Path) -> LanguageEvaluator:
-        """The evaluator of the untrained model; what TRL writes goes to ``folder``."""
-        return self._evaluator(self._trainer(RunDirectory(folder)))
+    @contextmanager
+    def subject(self) -> "Iterator[LanguageSubject]":
+        """The untrained model, to be measured; TRL's own files are gone at the end."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunDirectory(Path(folder))
+            trainer = self._trainer(run, TrainingReward(self.terms))
+            yield LanguageSubject(self.config, trainer, self._evaluator(trainer))
 
-    def _evaluator(self, trainer: ADRPOTrainer) -> LanguageEvaluator:
-        return LanguageEvaluator(
-            self.config, trainer, self._reference(trainer), self.terms, self.others, self.held_out
+    def _course(self, trainer: ADRPOTrainer) -> Course:
+        return Course(
+            [self._evaluator(trainer)],
+            EarlyStopping(None),
+            lambda folder: trainer.save_model(str(folder)),
         )
 
-    def _trainer(self, run: RunDirectory) -> ADRPOTrainer:
+    def _evaluator(self, trainer: ADRPOTrainer) -> Evaluator[Completions]:
+        return Evaluator(
+            CompletionDrawing(self.config, trainer, self._reference(trainer), self.held_out),
+            self.terms,
+            others=self.others,
+            seed=self.config.evaluation.seed,
+        )
+
+    def _trainer(self, run: RunDirectory, reward: TrainingReward) -> ADRPOTrainer:
         source, options = self.source, tokenizer_options(self.config.model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
@@ -99,8 +139,8 @@ class LanguageRun:
         try:
             trainer = ADRPOTrainer(
                 model=source,
-                reward_funcs=reward_functions(self.terms),
-                args=trainer_arguments(self.config, self.terms, run),
+                reward_funcs=reward,
+                args=trainer_arguments(self.config, run),
                 train_dataset=Dataset.from_list(self.train_rows),
                 processing_class=tokenizer,
                 peft_config=lora(self.config.adapter),
@@ -128,26 +168,37 @@ def _not_loaded(source: str, error: Exception) -> AdrpoError:
     )
 
 
-def load_final(trainer: ADRPOTrainer, config: LanguageConfig, final: Path) -> None:
-    """Put the weights that training left in ``final`` into the model of ``trainer``.
+class LanguageSubject:
+    """A language model that is measured on held-out prompts."""
 
-    Raises AdrpoError where they are not those of ``config``'s model.
-    """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    try:
-        if config.adapter is None:
-            trained = AutoModelForCausalLM.from_pretrained(final, dtype=config.model.dtype)
-            model.load_state_dict(trained.state_dict())
-            return
-        from peft import load_peft_weights, set_peft_model_state_dict
+    def __init__(
+        self, config: LanguageConfig, trainer: ADRPOTrainer, evaluator: Evaluator[Completions]
+    ) -> None:
+        self.config = config
+        self.trainer = trainer
+        self.evaluator = evaluator
 
-        set_peft_model_state_dict(model, load_peft_weights(str(final)))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(
-            f"{final}: expected the weights that this run's training left, received others or "
-            f"none: {reason}"
-        ) from error
+    def take(self, final: Path) -> None:
+        """Take the weights that training left in ``final``.
+
+        Raises AdrpoError where they are not those of the configuration's model.
+        """
+        model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        try:
+            if self.config.adapter is None:
+                dtype = self.config.model.dtype
+                trained = AutoModelForCausalLM.from_pretrained(final, dtype=dtype)
+                model.load_state_dict(trained.state_dict())
+                return
+            from peft import load_peft_weights, set_peft_model_state_dict
+
+            set_peft_model_state_dict(model, load_peft_weights(str(final)))
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise AdrpoError(
+                f"{final}: expected the weights that this run's training left, received others or "
+                f"none: {reason}"
+            ) from error
 
 
 def latest_complete(checkpoints: Path) -> Path | None:
@@ -159,9 +210,3 @@ def latest_complete(checkpoints: Path) -> Path | None:
 def _step(checkpoint: Path) -> int:
     found = re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)
     return int(found[1]) if found else -1
-
-
-def _save_final(trainer: ADRPOTrainer, run: RunDirectory) -> None:
-    """The model, or its adapter, as transformers and PEFT load it, beside its tokenizer."""
-    with replace_folder(run.final) as partial:
-        trainer.save_model(str(partial))

@@ -1,28 +1,29 @@
-"""The one protocol of rewards, and the sum of several of them."""
+"""The one protocol of rewards, and the terms of their sum."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from adrpo.errors import AdrpoError
+Scores = Sequence[float | None]
+"""One number per sample, or None for one that can't be scored."""
 
 
 class Reward(Protocol):
-    """Any callable that scores images: greater is better, in whatever unit it likes.
+    """Any callable that scores samples: greater is better, in whatever unit it likes.
 
-    It is called with keywords, ``prompts`` and ``images`` of one length and one list of that
-    length per further column, and returns one number per sample. None, NaN or an infinity says
-    that a sample can't be scored: it is then left out of the training step.
+    It is called with keywords, ``prompts`` and ``images`` (of a language model: ``completions``)
+    of one length and one list of that length per further column, and returns one number per
+    sample. None, NaN or an infinity says that a sample can't be scored: it is then left out of
+    the training step. What a coroutine function returns is awaited.
     """
 
     def __call__(
         self, prompts: list[str], images: list[Image], **columns: Any
-    ) -> Sequence[float | None]: ...
+    ) -> Scores | Awaitable[Scores]: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RewardTerm:
 
     name: str
     weight: float
-    function: Callable[..., Sequence[float | None]]
+    function: Callable[..., Scores | Awaitable[Scores]]
     logistic: Logistic | None = None
 
     def contribution(self, values: Tensor) -> Tensor:
@@ -64,93 +65,14 @@ class RewardResult:
     ``total`` [batch], float32: the weighted sum, NaN where any term has no score.
     ``by_term``: term name -> [batch], float32, as the function returned them (neither weighted nor
     squashed), NaN where the term has no score.
-    ``first_error``: "term: Exception: text" of the first exception that a reward raised, or None.
+    ``errors``: name of each term that raised -> "term: Exception: text" of its first exception.
     """
 
     total: Tensor
     by_term: dict[str, Tensor]
-    first_error: str | None
+    errors: dict[str, str] = field(default_factory=dict)
 
-
-def score(
-    terms: Sequence[RewardTerm], prompts: list[str], images: list[Image], **columns: list[Any]
-) -> RewardResult:
-    """Total = sum over terms of weight * reward, or weight * logistic(reward), per sample.
-
-    A term that raises is called again one sample at a time, and only the samples that raise
-    alone are left without a score; the first exception's text is kept in the result.
-
-    Raises:
-        AdrpoError: a term returned another number of values than it was given samples, or
-            something that is not a number; or the term itself raised AdrpoError.
-        ValueError: prompts, images and columns differ in length.
-    """
-    for name, values in {"images": images, **columns}.items():
-        if len(values) != len(prompts):
-            raise ValueError(f"expected {len(prompts)} {name}, one per prompt, got {len(values)}")
-    samples: dict[str, list[Any]] = {"prompts": prompts, "images": images, **columns}
-    total = torch.zeros(len(prompts))
-    by_term: dict[str, Tensor] = {}
-    first_error: str | None = None
-    for term in terms:
-        try:
-            values = _call(term, samples)
-        except AdrpoError:
-            raise
-        except Exception as error:
-            first_error = first_error or _describe(term, error)
-            values = _call_one_by_one(term, samples)
-        by_term[term.name] = values
-        total = total + term.contribution(values)
-    return RewardResult(total=total, by_term=by_term, first_error=first_error)
-
-
-def _call_one_by_one(term: RewardTerm, samples: Mapping[str, list[Any]]) -> Tensor:
-    values = torch.full((len(samples["prompts"]),), math.nan)
-    for index in range(len(values)):
-        try:
-            one = {name: [column[index]] for name, column in samples.items()}
-            values[index] = _call(term, one)[0]
-        except AdrpoError:
-            raise
-        except Exception:
-            # This sample keeps NaN, which excludes it. Its error is of the kind already recorded.
-            continue
-    return values
-
-
-def _call(term: RewardTerm, samples: Mapping[str, list[Any]]) -> Tensor:
-    """The term's values as float32, NaN where they are None or not finite."""
-    returned = term.function(**samples)
-    expected = len(samples["prompts"])
-    try:
-        values = list(returned)
-    except TypeError:
-        raise AdrpoError(
-            f"reward {term.name!r}: expected a list of {expected} numbers, one per sample, "
-            f"received {type(returned).__name__}; return a list from the reward function"
-        ) from None
-    if len(values) != expected:
-        raise AdrpoError(
-            f"reward {term.name!r}: expected {expected} values, one per sample, "
-            f"received {len(values)}; return None for a sample that can't be scored"
-        )
-    tensor = torch.tensor([_number(term, value) for value in values], dtype=torch.float32)
-    return torch.where(tensor.isfinite(), tensor, math.nan)
-
-
-def _number(term: RewardTerm, value: Any) -> float:
-    if value is None:
-        return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise AdrpoError(
-            f"reward {term.name!r}: expected a number or None for each sample, "
-            f"received {value!r:.60}; return plain floats"
-        ) from None
-
-
-def _describe(term: RewardTerm, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{term.name}: {type(error).__name__}: {text}"
+    @property
+    def first_error(self) -> str | None:
+        """The first of ``errors``, or None."""
+        return next(iter(self.errors.values()), None)

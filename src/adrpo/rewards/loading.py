@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import torch
 
-from adrpo.config import written_names
+from adrpo.config import RewardTermSection, written_names
+from adrpo.config.rewards import taken_name
 from adrpo.errors import AdrpoError
 from adrpo.rewards.base import Logistic, RewardTerm
 
@@ -80,6 +81,29 @@ def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> lis
         logistic = None if fitted is None else Logistic(fitted.location, fitted.scale)
         built.append(RewardTerm(name, term.weight, _bind(term, target, device), logistic))
     return built
+
+
+def training_reward(
+    terms: Sequence[RewardTermSection],
+    device: str | torch.device,
+    *,
+    measured: Sequence[RewardTermSection] = (),
+    replacement: Callable[..., Any] | None = None,
+) -> list[RewardTerm]:
+    """The terms that training is rewarded by: those of a configuration, or a callable of the
+    user's own in their place, logged under its name.
+
+    Raises:
+        AdrpoError: as :func:`build_reward`, and where a ``measured`` reward has the callable's
+            name.
+    """
+    if replacement is None:
+        return build_reward(terms, device)
+    name = getattr(replacement, "__name__", "reward")
+    wrong = taken_name(measured, [name])
+    if wrong is not None:
+        raise AdrpoError(wrong)
+    return [RewardTerm(name, 1.0, replacement)]
 
 
 def build_measured(terms: Sequence[TermConfig], device: str | torch.device) -> list[RewardTerm]:

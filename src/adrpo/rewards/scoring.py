@@ -1,13 +1,246 @@
-"""Scores of a batch whose images lie on several processes."""
+"""The calling of rewards: one text for images and completions, for training and evaluation."""
 
-from collections.abc import Sequence
+import asyncio
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL.Image import Image
+from torch import Tensor
 
 from adrpo.data.prompts import Prompt
-from adrpo.rewards.base import RewardResult, RewardTerm, score
+from adrpo.errors import AdrpoError
+from adrpo.rewards.awaiting import outcomes
+from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.runs.processes import Processes
+
+Samples = Mapping[str, Sequence[Any]]
+"""Keyword -> one item per sample: "prompts", "images" or "completions", and the data's columns."""
+
+RAISED = (Exception, asyncio.CancelledError)
+"""A reward that raises one of these has no score for what it was asked."""
+
+
+def score(terms: Sequence[RewardTerm], /, **samples: Sequence[Any]) -> RewardResult:
+    """Total = sum over terms of weight * reward, or weight * logistic(reward), per sample.
+
+        score(terms, prompts=texts, images=images, category=categories)
+
+    A term that raises is called again one sample at a time, and only the samples that raise
+    alone are left without a score; the first exception's text is kept in the result. Terms that
+    are coroutine functions, or return another awaitable, are awaited together.
+
+    Args:
+        terms: the reward.
+        samples: ``prompts`` and, of the same length, ``images`` or ``completions`` and whatever
+            columns the data have.
+
+    Raises:
+        AdrpoError: a term does not take these keywords, returned another number of values than it
+            was given samples, or something that is not a number; or the term itself raised
+            AdrpoError.
+        ValueError: the samples' columns differ in length.
+    """
+    count = len(samples["prompts"])
+    for name, values in samples.items():
+        if len(values) != count:
+            raise ValueError(f"expected {count} {name}, one per prompt, got {len(values)}")
+    for term in terms:
+        _refuse_misfit(term, samples)
+    total = torch.zeros(count)
+    by_term: dict[str, Tensor] = {}
+    errors: dict[str, str] = {}
+    answers = _ask([(term, samples) for term in terms])
+    for term, answer in zip(terms, answers, strict=True):
+        if isinstance(answer, BaseException):
+            errors[term.name] = _describe(term, answer)
+            answer = _one_by_one(term, samples)
+        by_term[term.name] = answer
+        total = total + term.contribution(answer)
+    return RewardResult(total=total, by_term=by_term, errors=errors)
+
+
+def _one_by_one(term: RewardTerm, samples: Samples) -> Tensor:
+    """The term's value of each sample for itself, NaN where it raises."""
+    ones = [
+        {name: [column[index]] for name, column in samples.items()}
+        for index in range(len(samples["prompts"]))
+    ]
+    answers = _ask([(term, one) for one in ones])
+    # The errors of these are of the kind already recorded.
+    unscored = torch.full((1,), math.nan)
+    return torch.cat([unscored if isinstance(a, BaseException) else a for a in answers])
+
+
+def _ask(calls: Sequence[tuple[RewardTerm, Samples]]) -> list[Tensor | BaseException]:
+    """The values of each call, or what it raised instead; AdrpoError ends all of them."""
+    returned: list[Any] = []
+    try:
+        for term, samples in calls:
+            try:
+                returned.append(term.function(**samples))
+            except AdrpoError:
+                raise
+            except Exception as error:
+                returned.append(error)
+    except BaseException:
+        for answer in returned:
+            if inspect.iscoroutine(answer):
+                answer.close()
+        raise
+    waiting = [place for place, answer in enumerate(returned) if inspect.isawaitable(answer)]
+    for place, outcome in zip(waiting, outcomes([returned[p] for p in waiting]), strict=True):
+        returned[place] = outcome
+    return [
+        _answer(term, answer, len(samples["prompts"]))
+        for (term, samples), answer in zip(calls, returned, strict=True)
+    ]
+
+
+def _answer(term: RewardTerm, returned: Any, count: int) -> Tensor | BaseException:
+    if isinstance(returned, BaseException):
+        if isinstance(returned, AdrpoError) or not isinstance(returned, RAISED):
+            raise returned
+        return returned
+    try:
+        return _values(term, returned, count)
+    except AdrpoError:
+        raise
+    except Exception as error:  # of a generator, which raises when it is read
+        return error
+
+
+def _values(term: RewardTerm, returned: Any, count: int) -> Tensor:
+    """The ``count`` values as float32, NaN where they are None or not finite."""
+    try:
+        items = iter(returned)
+    except TypeError:
+        raise AdrpoError(
+            f"reward {term.name!r}: expected a list of {count} numbers, one per sample, "
+            f"received {type(returned).__name__}; return a list from the reward function"
+        ) from None
+    values = list(items)
+    if len(values) != count:
+        raise AdrpoError(
+            f"reward {term.name!r}: expected {count} values, one per sample, "
+            f"received {len(values)}; return None for a sample that can't be scored"
+        )
+    tensor = torch.tensor([_number(term, value) for value in values], dtype=torch.float32)
+    return torch.where(tensor.isfinite(), tensor, math.nan)
+
+
+def _number(term: RewardTerm, value: Any) -> float:
+    if value is None:
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise AdrpoError(
+            f"reward {term.name!r}: expected a number or None for each sample, "
+            f"received {value!r:.60}; return plain floats"
+        ) from None
+
+
+def _describe(term: RewardTerm, error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{term.name}: {type(error).__name__}: {text}"
+
+
+def _refuse_misfit(term: RewardTerm, samples: Samples) -> None:
+    """Raise AdrpoError where the term's function does not take the keywords of ``samples``."""
+    try:
+        signature = inspect.signature(term.function)
+    except (TypeError, ValueError):  # Some built-in functions have none that can be read.
+        return
+    try:
+        signature.bind(**samples)
+    except TypeError as error:
+        lacks = [
+            name
+            for name, parameter in signature.parameters.items()
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            and name not in samples
+        ]
+        advice = (
+            f"give {lacks[0]!r} a default, or the data a column of that name"
+            if lacks
+            else "end its parameters with **columns"
+        )
+        raise AdrpoError(
+            f"reward {term.name!r}: expected a function that takes the keywords "
+            f"{', '.join(samples)}; received one that does not ({error}); {advice}"
+        ) from None
+
+
+def takes(term: RewardTerm, keyword: str) -> bool:
+    """Whether the term's function can be called with ``keyword``, as far as it tells."""
+    try:
+        parameters = inspect.signature(term.function).parameters
+    except (TypeError, ValueError):
+        return False
+    named = parameters.get(keyword)
+    if named is not None and named.kind != named.POSITIONAL_ONLY:
+        return True
+    return any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+
+
+# --- what a training says of its scores ---
+
+
+def score_columns(result: RewardResult) -> dict[str, Any]:
+    """The columns of metrics.jsonl that tell which samples of a step have scores.
+
+    ``reward_<term>_mean`` over the samples that the term scored (NaN without any), ``samples``,
+    ``samples_excluded`` and, where a term raised, ``reward_error``, its first error.
+    """
+    error = {} if result.first_error is None else {"reward_error": result.first_error}
+    return {
+        **{
+            f"reward_{name}_mean": float(values[values.isfinite()].mean())
+            for name, values in result.by_term.items()
+        },
+        "samples": len(result.total),
+        "samples_excluded": int((~result.total.isfinite()).sum()),
+        **error,
+    }
+
+
+def broken(result: RewardResult) -> str | None:
+    """The failure of a whole step in which no sample has a score because a reward raised; None
+    where there is a score, or where no reward raised and all said that they can't tell."""
+    if result.first_error is None or result.total.isfinite().any():
+        return None
+    return f"the reward scored none of {len(result.total)} samples ({result.first_error})"
+
+
+def require_scores(
+    values: Mapping[str, Any], terms: Sequence[RewardTerm], errors: Mapping[str, str]
+) -> None:
+    """Raise AdrpoError where the sum of ``terms`` has no value for any sample of an evaluation.
+
+    For the evaluation of the base: a reward that never scores anything is found before training.
+
+    Args:
+        values: name of a term -> its values of all samples, NaN where it has none.
+        terms: the reward that training is to raise; none, and there is nothing to find.
+        errors: name of a term -> its first error, of those that raised.
+    """
+    finite = [torch.as_tensor(values[term.name]).isfinite().flatten() for term in terms]
+    if not finite or torch.stack(finite).all(0).any():
+        return
+    counts = [f"{int(own.sum())} of {term.name}" for term, own in zip(terms, finite, strict=True)]
+    raised = "".join(f" ({errors[term.name]})" for term in terms if term.name in errors)
+    raise AdrpoError(
+        f"reward: expected scores of all terms for at least one of the {len(finite[0])} samples of "
+        f"the evaluation; received {', '.join(counts)}, and no sample with all{raised}; mend the "
+        f"reward, or choose data that it can score"
+    )
+
+
+# --- several processes ---
 
 
 def score_together(
@@ -39,7 +272,11 @@ def score_together(
             held |= parcel
     rows = [row for row, scorer in enumerate(scorers) if scorer == processes.rank]
     result = _score_rows(terms, [held[row] for row in rows], [prompts[row] for row in rows])
-    return _merge(processes.gather((rows, result)), len(prompts))
+    parts = processes.gather((rows, result))
+    scored = torch.tensor([row for own, _ in parts for row in own])
+    order = scored.argsort()
+    assert scored[order].tolist() == list(range(len(prompts))), "each row is scored once"
+    return joined([result for _, result in parts], order)
 
 
 def _scorers(holders: Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
@@ -55,22 +292,23 @@ def _score_rows(
 ) -> RewardResult:
     if not images:  # No reward is asked for nothing: not all of them can answer that.
         none = torch.empty(0)
-        return RewardResult(total=none, by_term={t.name: none for t in terms}, first_error=None)
+        return RewardResult(total=none, by_term={t.name: none for t in terms})
     texts = [prompt.text for prompt in prompts]
-    return score(terms, texts, images, category=[prompt.category for prompt in prompts])
+    return score(terms, prompts=texts, images=images, category=[p.category for p in prompts])
 
 
-def _merge(parts: Sequence[tuple[list[int], RewardResult]], total: int) -> RewardResult:
-    """The results of all processes in the order of the batch."""
-    rows = torch.tensor([row for own, _ in parts for row in own])
-    order = rows.argsort()
-    assert rows[order].tolist() == list(range(total)), "each row is scored once"
-    results = [result for _, result in parts]
+def joined(parts: Sequence[RewardResult], order: Tensor | None = None) -> RewardResult:
+    """The results of several processes as one, ``order`` [batch] putting their rows in order."""
+
+    def whole(columns: Sequence[Tensor]) -> Tensor:
+        rows = torch.cat(list(columns))
+        return rows if order is None else rows[order]
+
+    errors: dict[str, str] = {}
+    for part in parts:
+        errors = part.errors | errors
     return RewardResult(
-        total=torch.cat([result.total for result in results])[order],
-        by_term={
-            name: torch.cat([result.by_term[name] for result in results])[order]
-            for name in results[0].by_term
-        },
-        first_error=next((r.first_error for r in results if r.first_error), None),
+        total=whole([part.total for part in parts]),
+        by_term={name: whole([p.by_term[name] for p in parts]) for name in parts[0].by_term},
+        errors={name: errors[name] for name in parts[0].by_term if name in errors},
     )

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
@@ -21,11 +21,13 @@ from PIL import Image
 
 from adrpo.config import RewardTermSection
 from adrpo.errors import AdrpoError
+from adrpo.rewards.awaiting import awaited
+from adrpo.rewards.base import Scores
 from adrpo.rewards.loading import build_reward
 
 
 def make_server(
-    reward: Callable[..., Sequence[float | None]], host: str = "127.0.0.1", port: int = 8000
+    reward: Callable[..., Scores | Awaitable[Scores]], host: str = "127.0.0.1", port: int = 8000
 ) -> ThreadingHTTPServer:
     """A server that answers a POST to any path with the reward of the samples in it.
 
@@ -41,7 +43,7 @@ def make_server(
                 if "images" in samples:
                     samples["images"] = [_decode_png(image) for image in samples["images"]]
                 with one_at_a_time:
-                    values = reward(**samples)
+                    values = awaited(reward(**samples))
                 status, answer = 200, {"rewards": [_json_number(value) for value in values]}
             except Exception as error:  # told to the client, for whom it is raised
                 status, answer = 500, {"error": f"{type(error).__name__}: {error}"}

@@ -1,5 +1,6 @@
 """The progress bar of a training run."""
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ class TrainingProgress:
             TimeRemainingColumn(compact=True),
             disable=not enabled,
         )
+        self._told: set[str] = set()
         self._task = self._bar.add_task("evaluate", total=total, completed=completed, numbers="")
 
     def __enter__(self) -> "TrainingProgress":
@@ -38,12 +40,41 @@ class TrainingProgress:
         self._bar.update(self._task, description=activity)
 
     def update(self, row: dict[str, Any]) -> None:
-        """Show a row of metrics.jsonl."""
+        """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told."""
+        self._tell(row)
         # An offline method has no reward, and not every method a coefficient.
-        parts = [f"div {row['divergence']:.4f}", f"{row['samples_per_second']:.1f}/s"]
+        parts = [f"div {_number(row['divergence'], '.4f')}", f"{row['samples_per_second']:.1f}/s"]
         if "beta_min" in row:
-            parts.insert(1, f"beta {row['beta_min']:.2g}..{row['beta_max']:.2g}")
+            low, high = (_number(row[name], ".2g") for name in ("beta_min", "beta_max"))
+            parts.insert(1, f"beta {low}..{high}")
         if "reward_mean" in row:
-            parts.insert(0, f"reward {row['reward_mean']:.4g}")
+            parts.insert(0, f"reward {_number(row['reward_mean'], '.4g')}")
         numbers = " ".join(parts)
         self._bar.update(self._task, completed=row["step"], numbers=numbers)
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        """One line for the first step that lacks some scores, that lacks all, and in which a
+        reward raised; metrics.jsonl has the others."""
+        samples, excluded = row.get("samples"), row.get("samples_excluded", 0)
+        news = {
+            "raised": "reward_error" in row,
+            "all": excluded == samples,
+            "some": 0 < excluded,
+        }
+        if not excluded or self._told >= {kind for kind, found in news.items() if found}:
+            return
+        self._told |= {kind for kind, found in news.items() if found}
+        told = f"step {row['step']}: {excluded} of {samples} samples have no score and are left out"
+        if excluded == samples:
+            told = f"step {row['step']}: none of {samples} samples has a score to learn from"
+        if "reward_error" in row:
+            told += f" ({row['reward_error']})"
+        if not self._bar.disable:
+            self._bar.console.print(
+                f"{told}; metrics.jsonl counts all", markup=False, highlight=False, soft_wrap=True
+            )
+
+
+def _number(value: float | None, form: str) -> str:
+    """``value``, or a dash for that of nothing."""
+    return "-" if value is None or math.isnan(value) else format(value, form)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,3 +73,13 @@ def restore_rng_state(state: dict[str, Any]) -> None:
     devices: list[Tensor] = state["cuda"]
     for index, device_state in enumerate(devices[: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(device_state, index)
+
+
+@contextmanager
+def preserved_generators() -> Iterator[None]:
+    """At the end of the block the global generators are as they were at its beginning."""
+    state = rng_state()
+    try:
+        yield
+    finally:
+        restore_rng_state(state)

@@ -18,9 +18,9 @@ from adrpo.cli import app
 from adrpo.comparison import Plan, collect, figures, record, write_results
 from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
-from adrpo.comparison.best_of_n import read_best_of_n
 from adrpo.comparison.plan import Method, check_evaluated_alike
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.best_of_n import read_best_of_n
 from support.fabricated_comparison import GAINS, STEPS, fabricate_comparison
 from support.fabricated_run import HOSTILE
 from support.strict_page import Page

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from adrpo.config import FlowEvaluationSection
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs import RunDirectory
@@ -35,26 +34,26 @@ def run_with(folder: Path, values: list[float]) -> RunDirectory:
 def test_two_evaluations_below_the_best_stop_a_run(
     tmp_path: Path, values: list[float], reached: bool, improved: bool
 ):
-    stopping = EarlyStopping(FlowEvaluationSection(early_stopping="score", patience=2))
+    stopping = EarlyStopping("score", 2)
     run = run_with(tmp_path, values)
     assert (stopping.reached(run), stopping.improved(run)) == (reached, improved)
 
 
 def test_it_is_off_unless_a_metric_is_named(tmp_path: Path):
-    stopping = EarlyStopping(FlowEvaluationSection())
+    stopping = EarlyStopping(None)
     run = run_with(tmp_path, [3.0, 2.0, 1.0, 0.0])
     assert not stopping.active
     assert not stopping.reached(run) and not stopping.improved(run)
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path):
-    stopping = EarlyStopping(FlowEvaluationSection(early_stopping="gold"))
+    stopping = EarlyStopping("gold")
     with pytest.raises(AdrpoError, match=r"early_stopping: expected one of score; received 'gold'"):
         stopping.improved(run_with(tmp_path, [1.0]))
 
 
 def test_the_best_adapter_becomes_the_final_one(tmp_path: Path):
-    stopping = EarlyStopping(FlowEvaluationSection(early_stopping="score"))
+    stopping = EarlyStopping("score", 2)
     run = run_with(tmp_path, [1.0])
     stopping.folder(run).mkdir()
     (stopping.folder(run) / "adapter").write_text("best")

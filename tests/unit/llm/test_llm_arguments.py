@@ -12,7 +12,6 @@ from adrpo.config.llm import (
     LanguageAlgorithmSection,
     LanguageTrainingSection,
 )
-from adrpo.rewards.base import RewardTerm
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
@@ -68,8 +67,7 @@ def arguments(tmp_path: Path, key: str = "", value: Any = None) -> dict[str, Any
         settings[section] = {name: value}
     config = LanguageConfig.model_validate(settings)
     run = RunDirectory(tmp_path / "run")
-    terms = [RewardTerm("first", 0.5, len), RewardTerm("second", 2.0, len)]  # pyright: ignore[reportArgumentType]
-    received = trainer_arguments(config, terms, run)
+    received = trainer_arguments(config, run)
     values = {field.name: getattr(received, field.name) for field in fields(received)}
     return {
         name: getattr(value, "value", value)
@@ -97,10 +95,6 @@ def test_no_key_is_forgotten_above() -> None:
         f"{section}.{name}" for section, model in sections.items() for name in model.model_fields
     }
     assert {key for key, _, _ in CHANGES} == keys
-
-
-def test_the_weights_of_the_rewards_arrive(tmp_path: Path) -> None:
-    assert arguments(tmp_path)["reward_weights"] == [0.5, 2.0]
 
 
 def test_a_loss_that_is_not_finite_is_not_replaced(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_the_clip_score_has_a_short_name(clip_folder: Path) -> None:
     assert isinstance(term.function, ClipScore)
     reward: Reward = term.function
     pictures = images(4)
-    values = score([term], PROMPTS, pictures).total
+    values = score([term], prompts=PROMPTS, images=pictures).total
     # The same computation, stored as float32.
     assert values.tolist() == pytest.approx(reward(prompts=PROMPTS, images=pictures), rel=1e-6)
 

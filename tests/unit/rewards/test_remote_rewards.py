@@ -225,7 +225,7 @@ def test_other_answers_are_named(server: str) -> None:
 def test_a_failing_server_ends_the_run_and_does_not_unscore_it(server: str) -> None:
     term = RewardTerm("http_reward", 1.0, HttpReward(f"{server}/short-b"))
     with pytest.raises(AdrpoError, match="/short-b"):
-        score([term], ["a", "b"], images(2))
+        score([term], prompts=["a", "b"], images=images(2))
 
 
 @pytest.mark.parametrize(

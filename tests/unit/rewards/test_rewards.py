@@ -39,7 +39,7 @@ def test_the_total_is_the_weighted_sum() -> None:
 
     terms = [RewardTerm("length", 2.0, by_length), RewardTerm("brightness", -0.5, brightness)]
     pictures = images(3)
-    result = score(terms, ["a", "bb", "cccc"], pictures)
+    result = score(terms, prompts=["a", "bb", "cccc"], images=pictures)
     assert result.by_term["length"].tolist() == [1, 2, 4]
     means = [float(np.asarray(image).mean()) for image in pictures]
     expected = torch.tensor([2 * n - 0.5 * mean for n, mean in zip([1, 2, 4], means, strict=True)])
@@ -57,10 +57,10 @@ def test_columns_reach_the_reward_sample_by_sample() -> None:
         return [10.0 * target[0] + columns["offset"][0]]
 
     terms = [RewardTerm("answers", 1.0, answers)]
-    result = score(terms, ["p", "q"], images(2), target=[1, 2], offset=[0.5, 0.25])
+    result = score(terms, prompts=["p", "q"], images=images(2), target=[1, 2], offset=[0.5, 0.25])
     assert result.total.tolist() == [10.5, 20.25]
     with pytest.raises(ValueError, match="expected 2 offset"):
-        score(terms, ["p", "q"], images(2), target=[1, 2], offset=[0.5])
+        score(terms, prompts=["p", "q"], images=images(2), target=[1, 2], offset=[0.5])
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf, -math.inf, 1e300])
@@ -69,7 +69,7 @@ def test_a_sample_without_a_finite_score_is_excluded(missing: float | None) -> N
         return [1.0, missing, 3.0]
 
     terms = [RewardTerm("length", 1.0, by_length), RewardTerm("partial", 1.0, partial)]
-    result = score(terms, ["a", "a", "a"], images(3))
+    result = score(terms, prompts=["a", "a", "a"], images=images(3))
     assert result.total.isnan().tolist() == [False, True, False]
     assert result.by_term["partial"].isnan().tolist() == [False, True, False]
     assert result.by_term["length"].tolist() == [1, 1, 1]
@@ -82,7 +82,9 @@ def test_only_samples_that_raise_alone_are_excluded() -> None:
             raise RuntimeError(f"cannot score\n{len(prompts)} prompts")
         return [float(len(prompt)) for prompt in prompts]
 
-    result = score([RewardTerm("fragile", 2.0, fragile)], ["a", "bad", "ccc"], images(3))
+    result = score(
+        [RewardTerm("fragile", 2.0, fragile)], prompts=["a", "bad", "ccc"], images=images(3)
+    )
     assert result.total.isnan().tolist() == [False, True, False]
     assert result.total[[0, 2]].tolist() == [2, 6]
     assert result.first_error == "fragile: RuntimeError: cannot score 3 prompts"
@@ -92,7 +94,7 @@ def test_a_reward_that_always_raises_leaves_no_score_but_its_reason() -> None:
     def broken(prompts: list[str], images: list[Image.Image]) -> list[float]:
         raise KeyError("no such server")
 
-    result = score([RewardTerm("broken", 1.0, broken)], ["a", "b"], images(2))
+    result = score([RewardTerm("broken", 1.0, broken)], prompts=["a", "b"], images=images(2))
     assert result.total.isnan().all()
     assert result.first_error is not None
     assert "no such server" in result.first_error
@@ -112,14 +114,14 @@ def test_a_reward_that_always_raises_leaves_no_score_but_its_reason() -> None:
 def test_wrong_returns_are_named(returned: Any, received: str) -> None:
     terms = [RewardTerm("odd", 1.0, lambda **samples: returned)]
     with pytest.raises(AdrpoError, match=received) as caught:
-        score(terms, ["a", "b", "c"], images(3))
+        score(terms, prompts=["a", "b", "c"], images=images(3))
     assert "'odd'" in one_line(caught)
 
 
 def test_arrays_and_tensors_are_lists_too() -> None:
     for returned in (np.array([1.5, 2.5]), torch.tensor([1.5, 2.5]), (1.5, 2.5)):
         term = RewardTerm("array", 1.0, lambda returned=returned, **samples: returned)
-        assert score([term], ["a", "b"], images(2)).total.tolist() == [1.5, 2.5]
+        assert score([term], prompts=["a", "b"], images=images(2)).total.tolist() == [1.5, 2.5]
 
 
 # Loading by name
@@ -174,7 +176,7 @@ def test_dotted_paths_lead_to_functions_and_classes(plugin: str, separator: str)
     assert [term.weight for term in terms] == [0.5, 2.0, 1.0]
     longer: Any = terms[1].function
     assert longer.device == "meta"
-    result = score(terms, ["a", "bbb"], images(2))
+    result = score(terms, prompts=["a", "bbb"], images=images(2))
     # 0.5 * 3 * length + 2 * (length > 2) + length
     assert result.total.tolist() == [2.5, 9.5]
 
@@ -221,7 +223,7 @@ def test_no_terms_are_refused() -> None:
 
 def test_a_logistic_term_is_a_probability_and_is_logged_as_it_was() -> None:
     term = RewardTerm("length", 3.0, by_length, Logistic(location=2.0, scale=0.5))
-    result = score([term], ["a", "bb", "cccc"], images(3))
+    result = score([term], prompts=["a", "bb", "cccc"], images=images(3))
     assert result.by_term["length"].tolist() == [1, 2, 4]
     expected = [3 / (1 + math.exp(-(n - 2) / 0.5)) for n in (1, 2, 4)]
     # float32 rounding of values below 3.
@@ -230,11 +232,11 @@ def test_a_logistic_term_is_a_probability_and_is_logged_as_it_was() -> None:
 
 def test_a_logistic_term_leaves_an_unscored_sample_unscored() -> None:
     term = RewardTerm("none", 1.0, lambda **_: [None, 1.0], Logistic(0.0, 1.0))
-    total = score([term], ["a", "b"], images(2)).total
+    total = score([term], prompts=["a", "b"], images=images(2)).total
     assert total[0].isnan() and total[1].isfinite()
 
 
 def test_a_configured_logistic_reaches_the_sum() -> None:
     settings = Term(f"{__name__}:by_length", logistic=Logistic(location=2.0, scale=1.0))
     (term,) = build_reward([settings], "cpu")
-    assert score([term], ["aa"], images(1)).total.tolist() == [0.5]
+    assert score([term], prompts=["aa"], images=images(1)).total.tolist() == [0.5]

@@ -10,7 +10,7 @@ from adrpo.config import FlowConfig
 from adrpo.flow.methods import build_method
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.flow.training.anchors import build_anchor
-from adrpo.flow.training.online import OnlineLoop, weight_columns
+from adrpo.flow.training.online import WEIGHT_COLUMNS, OnlineLoop, weight_columns
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.flow.training.update import accumulate_gradient
 from adrpo.rewards.base import Reward
@@ -36,6 +36,7 @@ class FlowTrainer(OnlineLoop):
     """
 
     shardable = True
+    learned = (*WEIGHT_COLUMNS, "divergence", "loss", "grad_norm", "reference_rows")
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
@@ -53,6 +54,8 @@ class FlowTrainer(OnlineLoop):
             x_1, images = self._sample(step, own(prompt_index))
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
+        if not result.total.isfinite().any():
+            return {"step": step, **self.unscored(result, calls, stopwatch)}
         weights = self.method.weigh(result.total, groups)
         points = training.timesteps_per_sample
         path = sample_path(

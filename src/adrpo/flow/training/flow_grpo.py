@@ -42,6 +42,10 @@ class FlowGRPOTrainer(OnlineLoop):
     """
 
     settings: FlowGrpoSection
+    learned = (
+        "advantage_clipped_fraction", "divergence", "kl", "ratio_clipped_fraction", "loss",
+        "grad_norm",
+    )  # fmt: skip
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
@@ -58,6 +62,8 @@ class FlowGRPOTrainer(OnlineLoop):
             steps, images = self._sample(step, self.share.of(prompt_index))
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
+        if not result.total.isfinite().any():
+            return {"step": step, **self.unscored(result, calls, stopwatch)}
         raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
         bound = self.settings.advantage_clip
         advantages = clip_advantages(raw, low=-bound, high=bound)

@@ -10,27 +10,25 @@ from typing import Any, ClassVar
 
 import torch
 
-from adrpo.config import FlowConfig, config_to_yaml, load_flow_config
-from adrpo.config.rewards import taken_name
+from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.course import Course
 from adrpo.evaluation.early_stopping import EarlyStopping
-from adrpo.flow.evaluator import Evaluator
+from adrpo.evaluation.evaluator import SEEN, UNSEEN, Evaluator
+from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
-from adrpo.rewards.base import Reward, RewardTerm
-from adrpo.rewards.loading import build_measured, build_reward
-from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
+from adrpo.rewards.base import Reward
+from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder, write_durably
-from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
-from adrpo.runs.resuming import check_same_run
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
+from adrpo.runs.session import Session, session
 
 
 class TrainingLoop(ABC):
@@ -66,7 +64,12 @@ class TrainingLoop(ABC):
             )
         self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), engine=engine)
         self.device = self.policy.device
-        self.reward = self._training_reward(reward)
+        self.reward = training_reward(
+            config.reward,
+            self.device,
+            measured=config.evaluation.rewards,
+            replacement=reward,
+        )
         self.others = build_measured(config.evaluation.rewards, self.device)
         torch.manual_seed(training.seed)
         self.policy.add_adapter(config.adapter)
@@ -78,23 +81,24 @@ class TrainingLoop(ABC):
         self.conditioning = self.policy.encode([prompt.text for prompt in self.prompts])
         self.optimizer = build_optimizer(self.policy.adapter_parameters(), training)
         self.schedule = build_schedule(self.optimizer, training)
-        self.evaluator, *self.other_evaluators = self._evaluators()
-        self.stopping = EarlyStopping(config.evaluation)
+        self.course = Course(
+            self._evaluators(),
+            EarlyStopping(config.evaluation.early_stopping, config.evaluation.patience),
+            self.policy.save_adapter,
+            processes=self.processes,
+            kept=self._averaged,
+        )
 
-    def _training_reward(self, replacement: Reward | None) -> list[RewardTerm]:
-        if replacement is None:
-            return build_reward(self.config.reward, self.device)
-        name = getattr(replacement, "__name__", "reward")
-        wrong = taken_name(self.config.evaluation.rewards, [name])
-        if wrong is not None:
-            raise AdrpoError(wrong)
-        return [RewardTerm(name, 1.0, replacement)]
+    @property
+    def evaluator(self) -> Evaluator[DrawnImages]:
+        """The evaluator of the prompts that training never sees."""
+        return self.course.evaluators[0]
 
     def _splits(self) -> dict[str, Sequence[Prompt]]:
         """What is evaluated: prompts that training never sees, and some that it does."""
         settings, prompts = self.config.evaluation, self.config.prompts
         held_out = load_prompts(prompts.held_out, size=prompts.held_out_size, seed=settings.seed)
-        splits = {"unseen": held_out, "seen": self.prompts[: settings.seen_prompts]}
+        splits = {UNSEEN: held_out, SEEN: self.prompts[: settings.seen_prompts]}
         return {split: chosen for split, chosen in splits.items() if chosen}
 
     def prompt_sets(self) -> list[list[str]]:
@@ -103,15 +107,14 @@ class TrainingLoop(ABC):
             [prompt.text for prompt in chosen] for chosen in (self.prompts, *self.splits.values())
         ]
 
-    def _evaluators(self) -> list[Evaluator]:
+    def _evaluators(self) -> list[Evaluator[DrawnImages]]:
+        settings = self.config.evaluation
         return [
             Evaluator(
-                self.config.evaluation,
-                self.policy,
+                ImageDrawing(settings, self.policy, chosen, split=split, processes=self.processes),
                 self.reward,
-                chosen,
                 others=self.others,
-                split=split,
+                seed=settings.seed,
                 processes=self.processes,
             )
             for split, chosen in self.splits.items()
@@ -146,21 +149,23 @@ class TrainingLoop(ABC):
         evaluation of the untrained model is taken over (``adopt_base_evaluation``).
 
         Raises AdrpoError for a folder that holds another run or that another process works in, a
-        corrupt checkpoint, a ``base`` that measured something else, a reward that scores no sample
-        of a step, or a loss that is not finite.
+        corrupt checkpoint, a ``base`` that measured something else, a reward that raises and scores
+        no sample of a step, or a loss that is not finite.
         """
         self._started = time.monotonic()
+        settings = self.config.model_dump(mode="json")
         if base is not None:
-            settings = self.config.model_dump(mode="json")
-            check_base_evaluation(RunDirectory.open(base), settings, list(self.splits))
-        if self.processes.is_main and not resume:
-            RunDirectory.create(Path(output_dir), config_to_yaml(self.config))
-        self.processes.wait()
-        run = RunDirectory.open(Path(output_dir))
-        with exclusive(run.path) if self.processes.is_main else nullcontext():
-            self._run_steps(run, self._restore(run) if resume else -1, progress, base)
-            self.processes.wait()
-        return run.path
+            self.course.check_base(base, settings)
+        with session(
+            output_dir,
+            config_to_yaml(self.config),
+            settings,
+            resume=resume,
+            processes=self.processes,
+        ) as opened:
+            done = self._restore(opened) if resume else -1
+            self._run_steps(opened.run, done, progress, base)
+        return opened.run.path
 
     def _run_steps(
         self, run: RunDirectory, done: int, progress: bool, base: str | Path | None
@@ -171,16 +176,13 @@ class TrainingLoop(ABC):
             self.prepare(run)
             if done < 0:
                 # For rewards that draw from a global generator; our own draws are named streams.
-                seed = self.config.training.seed + self.processes.rank
-                seed_everything(seed)
+                seed_everything(self.config.training.seed + self.processes.rank)
                 bar.say("evaluate")
-                self._evaluate_base(run, base)
-                # Again: the training is the same whether the base was evaluated here or not.
-                seed_everything(seed)
+                self.course.begin(run, base)
                 self._save(run, 0)
                 done = 0
             for step in range(done + 1, steps + 1):
-                if self.processes.from_main(lambda: self.stopping.reached(run)):
+                if self.course.ended(run):
                     break
                 bar.say("train   ")
                 try:
@@ -194,10 +196,10 @@ class TrainingLoop(ABC):
                 bar.update(row)
                 if step % self.config.evaluation.every == 0 or step == steps:
                     bar.say("evaluate")
-                    self._evaluate(run, step)
+                    self.course.evaluate(run, step)
                 if step % self.config.checkpoint.every == 0 or step == steps:
                     self._save(run, step)
-        self._save_final(run)
+        self.course.finish(run)
 
     def apply_gradient(self, loss: float) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping.
@@ -230,19 +232,11 @@ class TrainingLoop(ABC):
         """What is evaluated and kept in the end: the average, where there is one."""
         return nullcontext() if self.average is None else self.average.active()
 
-    def _restore(self, run: RunDirectory) -> int:
+    def _restore(self, opened: Session) -> int:
         """Go back to the run's last checkpoint; the steps done in it (-1: there is none)."""
-        self._check_settings(run)
-        checkpoint = latest_checkpoint(run)
-        found = self.processes.gather(checkpoint and checkpoint.name)
-        if len(set(found)) > 1:
-            raise AdrpoError(
-                f"--resume: expected a folder that all processes see alike; received {run.path}, "
-                f"whose latest checkpoint is {' and '.join(map(str, found))}; put it on a file "
-                f"system that all machines share"
-            )
+        checkpoint = opened.agreed(latest_checkpoint(opened.run))
         if checkpoint is None:
-            self._truncate(run, -1)
+            opened.go_back(-1)
             return -1
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
@@ -252,28 +246,9 @@ class TrainingLoop(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self._restore_rng([state["rng"], *state.get("rng_of_others", [])])
-        self._truncate(run, state["step"])
+        opened.go_back(state["step"])
         self._started -= state["wall_seconds"]
-        if self.processes.is_main:
-            # The steps may be more than the run began with.
-            write_durably(run.config, config_to_yaml(self.config).encode())
         return state["step"]
-
-    def _check_settings(self, run: RunDirectory) -> None:
-        """Raise AdrpoError where ``run`` can't go on with this configuration."""
-        # More steps extend a run; with a rate that falls to the run's end they change all of it.
-        constant = self.config.training.learning_rate_schedule == "constant"
-        check_same_run(
-            run,
-            self.config.model_dump(mode="json"),
-            may_differ=["training.steps"] if constant else [],
-        )
-        wanted, begun = self.config.training.steps, load_flow_config(run.config).training.steps
-        if wanted < begun:
-            raise AdrpoError(
-                f"--resume: expected training.steps of at least {begun}, which the run in "
-                f"{run.path} has; received {wanted}; resume with its own settings"
-            )
 
     def _restore_rng(self, states: list[dict[str, Any]]) -> None:
         """Go back to the state of this process; one that had none begins anew."""
@@ -282,10 +257,6 @@ class TrainingLoop(ABC):
             restore_rng_state(states[rank])
         else:
             seed_everything(self.config.training.seed + rank)
-
-    def _truncate(self, run: RunDirectory, step: int) -> None:
-        if self.processes.is_main:
-            run.truncate_after(step)
 
     def _save(self, run: RunDirectory, step: int) -> None:
         rng = self.processes.gather(rng_state())
@@ -304,38 +275,7 @@ class TrainingLoop(ABC):
         }
         save_checkpoint(run, step, state, keep=self.config.checkpoint.keep)
 
-    def _save_final(self, run: RunDirectory) -> None:
-        """The adapter of the last step, or of the best evaluation where early stopping is on."""
-        if not self.processes.is_main:
-            return
-        if self.stopping.active:
-            self.stopping.keep_best(run)
-            return
-        with self._averaged(), replace_folder(run.final) as partial:
-            self.policy.save_adapter(partial)
-
     def _last_checkpoint(self, run: RunDirectory) -> str:
         checkpoint = latest_checkpoint(run)
         name = checkpoint.name if checkpoint else "nothing"
         return f"{name} is kept in {run.path}: mend the cause, then go on with --resume"
-
-    def _evaluate_base(self, run: RunDirectory, base: str | Path | None) -> None:
-        if base is None:
-            self._evaluate(run, 0)
-        elif self.processes.is_main:
-            adopt_base_evaluation(run, RunDirectory.open(base))
-            self._keep_if_best(run)
-
-    def _evaluate(self, run: RunDirectory, step: int) -> None:
-        with self._averaged():
-            for evaluator in (self.evaluator, *self.other_evaluators):
-                measured = evaluator.measure()
-                if self.processes.is_main:
-                    run.append_evaluation(evaluator.record(run, step, measured))
-            if self.processes.is_main:
-                self._keep_if_best(run)
-
-    def _keep_if_best(self, run: RunDirectory) -> None:
-        if self.stopping.improved(run):
-            with replace_folder(self.stopping.folder(run)) as partial:
-                self.policy.save_adapter(partial)

@@ -1,6 +1,7 @@
 """What the online trainers share: samples of the current policy, and their scores."""
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward, RewardResult
-from adrpo.rewards.scoring import score_together
+from adrpo.rewards.scoring import broken, score_columns, score_together
 
 
 class OnlineLoop(TrainingLoop):
@@ -20,7 +21,13 @@ class OnlineLoop(TrainingLoop):
     ``prompts_per_step`` prompts.
 
     A process draws and learns from the samples of its ``share``; rewards are those of the batch.
+
+    A step in which no sample has a score teaches nothing: the adapter, the optimizer's moments, the
+    averages and what the method carries stay as they are, and only the learning rate moves on.
     """
+
+    learned: ClassVar[tuple[str, ...]]
+    """Columns of metrics.jsonl that such a step has no values for, beside those of rewards."""
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
@@ -56,29 +63,34 @@ class OnlineLoop(TrainingLoop):
 
     def scored(self, images: list[Any], prompt_index: Tensor) -> RewardResult:
         """The reward of each sample of the step, of which this process has ``images``;
-        StepFailed where none has one."""
+        StepFailed where none has one because a reward raised."""
         chosen = [self.prompts[i] for i in prompt_index]
         result = score_together(self.processes, self.reward, images, chosen)
-        if not result.total.isfinite().any():
-            raise StepFailed(
-                f"the reward scored none of {len(result.total)} samples"
-                f"{f' ({result.first_error})' if result.first_error else ''}"
-            )
+        if (failure := broken(result)) is not None:
+            raise StepFailed(failure)
         return result
+
+    def unscored(
+        self, result: RewardResult, calls_before: int, stopwatch: Stopwatch
+    ) -> dict[str, Any]:
+        """End a step in which no sample has a score; all of its row but the number."""
+        # Without gradients it moves nothing, and torch wants it before the schedule's step.
+        self.optimizer.step()
+        self.schedule.step()
+        return {
+            **self.reward_columns(result, torch.full_like(result.total, math.nan)),
+            **dict.fromkeys(self.learned),
+            **self.cost_columns(len(result.total), calls_before, stopwatch),
+        }
 
     def reward_columns(self, result: RewardResult, advantages: Tensor) -> dict[str, Any]:
         """The columns of metrics.jsonl that tell of rewards; ``advantages`` before the clip."""
         scored = result.total.isfinite()
         return {
             "reward_mean": float(result.total[scored].mean()),
-            "reward_std": float(result.total[scored].std(correction=0)),
-            **{
-                f"reward_{name}_mean": float(values[values.isfinite()].mean())
-                for name, values in result.by_term.items()
-            },
-            "advantage_std": float(advantages[scored].std(correction=0)),
-            "samples": len(scored),
-            "samples_excluded": int((~scored).sum()),
+            "reward_std": _deviation(result.total[scored]),
+            "advantage_std": _deviation(advantages[scored]),
+            **score_columns(result),
         }
 
     def cost_columns(self, samples: int, calls_before: int, stopwatch: Stopwatch) -> dict[str, Any]:
@@ -91,6 +103,17 @@ class OnlineLoop(TrainingLoop):
             "samples_per_second": samples / timings["seconds_step"],
             **timings,
         }
+
+
+def _deviation(values: Tensor) -> float:
+    """The population standard deviation; NaN of nothing."""
+    return float(values.std(correction=0)) if len(values) else math.nan
+
+
+WEIGHT_COLUMNS = (
+    "advantage_clipped_fraction", "weight_mean", "beta_mean", "beta_min", "beta_max",
+)  # fmt: skip
+"""What ``weight_columns`` gives."""
 
 
 def weight_columns(weights: Weights, scored: Tensor) -> dict[str, Any]:

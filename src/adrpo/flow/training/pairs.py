@@ -20,9 +20,11 @@ from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.protocol import FlowPolicy
 from adrpo.flow.path.draws import initial_noise
-from adrpo.rewards.base import RewardTerm, score
+from adrpo.rewards.base import RewardTerm
+from adrpo.rewards.scoring import score
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.seeding import generator, preserved_generators, seed_everything
 
 LISTING = "pairs.jsonl"
 BATCH = 64
@@ -57,7 +59,9 @@ def draw_pairs(
     or of which fewer than two are scored, gets none.
 
     A folder that has its listing stays as it is: the listing is written last. Several
-    ``processes`` take turns at the prompts, and write into one folder that all of them see.
+    ``processes`` take turns at the prompts, and write into one folder that all of them see. The
+    same ``seed`` gives the same pairs, whatever a reward draws from the global generators, which
+    are afterwards as they were.
 
     Raises AdrpoError where no prompt gave a pair.
     """
@@ -66,39 +70,52 @@ def draw_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     each = settings.pairs_samples
     lines: dict[int, str] = {}
+    errors: dict[str, str] = {}
     at_once = max(BATCH // each, 1)
     starts = range(0, len(prompts), at_once)
     for start in starts[processes.rank :: processes.count]:
         chunk = prompts[start : start + at_once]
         texts = [prompt.text for prompt in chunk for _ in range(each)]
-        categories = [prompt.category for prompt in chunk for _ in range(each)]
         x_0 = initial_noise(len(texts), policy.latent_shape, seed, "pairs", start)
         with policy.reference():
             images = policy.decode(policy.sample(x_0, policy.encode(texts), sampling))
-        totals = score(reward, texts, images, category=categories).total.view(len(chunk), each)
+        categories = [prompt.category for prompt in chunk for _ in range(each)]
+        columns = {"prompts": texts, "images": images, "category": categories}
+        with preserved_generators():
+            seed_everything(generator(seed, "rewards of pairs", start).initial_seed())
+            result = score(reward, **columns)
+        errors |= result.errors
+        totals = result.total.view(len(chunk), each)
         for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True)):
-            scored = values.isfinite().nonzero().flatten()
-            if len(scored) < 2 or values[scored].max() == values[scored].min():
-                continue
             line = {"prompt": prompt.text}
-            for name, row in (
-                ("chosen", scored[values[scored].argmax()]),
-                ("rejected", scored[values[scored].argmin()]),
-            ):
+            for name, row in _best_and_worst(values).items():
                 line[name] = f"{start + place:06d}-{name}.png"
-                images[place * each + int(row)].save(folder / line[name])
+                images[place * each + row].save(folder / line[name])
+            if len(line) == 1:
+                continue
             lines[start + place] = json.dumps(line, ensure_ascii=False) + "\n"
-    for others in processes.gather(lines):
+    for others, other_errors in processes.gather((lines, errors)):
         lines |= others
+        errors = other_errors | errors
     if not lines:
+        raised = f" ({', '.join(errors.values())})" if errors else ""
         raise AdrpoError(
             f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
-            "gave equal rewards, or fewer than two scored images; choose another reward"
+            f"gave equal rewards, or fewer than two scored images{raised}; choose another reward"
         )
     if processes.is_main:
         listing = "".join(lines[place] for place in sorted(lines))
         write_durably(folder / LISTING, listing.encode())
     processes.wait()
+
+
+def _best_and_worst(values: torch.Tensor) -> dict[str, int]:
+    """ "chosen" and "rejected" -> which of a prompt's images; empty where none is preferred."""
+    scored = values.isfinite().nonzero().flatten()
+    if len(scored) < 2 or values[scored].max() == values[scored].min():
+        return {}
+    best, worst = scored[values[scored].argmax()], scored[values[scored].argmin()]
+    return {"chosen": int(best), "rejected": int(worst)}
 
 
 def read_pairs(folder: Path) -> list[Pair]:

@@ -1,39 +1,29 @@
-"""Evaluates a language model on fixed prompts with fixed random streams."""
+"""Completions of a language model for its evaluation: drawn, measured, shown."""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from trl.trainer.utils import pad
 
 from adrpo.config import LanguageConfig
 from adrpo.core.divergences import token_kl
 from adrpo.embedded.questions import parse_question
-from adrpo.evaluation.values import (
-    Values,
-    plain,
-    read_values,
-    record_prompts,
-    spread,
-    summarise,
-    values_path,
-    write_values,
-)
+from adrpo.evaluation.evaluator import TOTAL, UNSEEN, Place
+from adrpo.evaluation.values import Values, plain, spread
 from adrpo.llm.prompt_rows import Row, categories_of
 from adrpo.llm.trainer import ADRPOTrainer
-from adrpo.rewards.base import RewardTerm
 from adrpo.rewards.completions import Completion
 from adrpo.rewards.questions import QuestionAnswer
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
-from adrpo.runs.seeding import generator
+from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.seeding import generator, preserved_generators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +39,9 @@ class Completions:
     kl: Tensor
 
 
-class LanguageEvaluator:
-    """Measures the policy on held-out prompts: rewards, KL to the reference, entropy, length.
+class CompletionDrawing:
+    """Draws the completions of one ``split`` and measures them; an
+    :class:`~adrpo.evaluation.evaluator.Drawing`.
 
     Completion k of prompt p is drawn with the same random numbers at every evaluation of every
     run with the same ``evaluation.seed`` and batch size.
@@ -61,62 +52,50 @@ class LanguageEvaluator:
         config: LanguageConfig,
         trainer: ADRPOTrainer,
         reference: nn.Module | None,
-        terms: Sequence[RewardTerm],
-        others: Sequence[RewardTerm],
-        rows: list[Row],
+        rows: Sequence[Row],
+        *,
+        split: str = UNSEEN,
+        processes: Processes = ALONE,
     ) -> None:
         self.config = config
         self.trainer = trainer
         self.reference = reference
-        self.terms = terms
-        self.others = others
-        self.rows = rows
-        self.categories = categories_of(rows)
-        self.has_gold = all(_is_question(row["prompt"]) for row in rows)
-
-    def evaluate(self, run: RunDirectory, step: int) -> dict[str, Any]:
-        """The row of evaluations.jsonl of ``step`` (0: the base); writes what the report shows."""
-        settings = self.config.evaluation
-        drawn = self.generate()
-        values = self.values(drawn)
-        self._save_completions(run, step, drawn.texts, values["reward"])
-        record_prompts(run, {"categories": self.categories, "held_out": [], "strip": []})
-        write_values(values_path(run, step), values)
-        base = None if step == 0 else read_values(values_path(run, 0))
-        row: dict[str, Any] = {
-            "step": step,
-            "split": "unseen",
-            "prompts": len(self.rows),
-            "samples": len(drawn.texts),
-        }
-        return row | summarise(values, self.categories, base, seed=settings.seed)
+        self.rows = list(rows)
+        self.split = split
+        self.processes = processes
+        self.categories = categories_of(self.rows)
+        self.samples_per_prompt = config.evaluation.samples_per_prompt
+        self.share = processes.share(len(self.rows), f"prompts that are evaluated ({split})")
+        self.index = [row for row in range(len(self.rows)) for _ in range(self.samples_per_prompt)]
+        self.has_gold = all(_is_question(row["prompt"]) for row in self.rows)
 
     @torch.no_grad()
-    def generate(self, draw: int = 0) -> Completions:
-        """``samples_per_prompt`` completions of each prompt, drawn as in training; ``draw`` 0 is
-        the evaluation's own, others are independent of it."""
+    def draw(self, draw: int = 0) -> Completions:
+        """Completions drawn as in training; see ``Drawing.draw``."""
         settings, trainer = self.config.evaluation, self.trainer
         model = trainer.accelerator.unwrap_model(trainer.model)
         training = model.training
         model.eval()
-        prompts = [row["prompt"] for row in self.rows for _ in range(settings.samples_per_prompt)]
+        prompts = [self.rows[row]["prompt"] for row in self.index]
+        # The unseen split keeps the stream's first name: its draws are those of earlier runs.
+        stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
         parts: list[Completions] = []
-        # The run's own random state stays as it is, whatever is drawn here.
-        devices = [model.device] if model.device.type == "cuda" else []
         # As in training, also before accelerate prepares the model, and for a reference of our own.
-        with torch.random.fork_rng(devices=devices), trainer.accelerator.autocast():
+        with preserved_generators(), trainer.accelerator.autocast():
             for start in range(0, len(prompts), settings.batch_size):
-                stream = generator(settings.seed, "evaluation", start, *again)
-                torch.manual_seed(stream.initial_seed())
+                numbers = generator(settings.seed, *stream, start, *again)
+                torch.manual_seed(numbers.initial_seed())
                 parts.append(self._draw(model, prompts[start : start + settings.batch_size]))
         model.train(training)
+        # A batch may tear the completions of a prompt: all are drawn, and the share is taken.
+        own = self.share.times(self.samples_per_prompt)
         return Completions(
-            texts=[text for part in parts for text in part.texts],
-            ids=[ids for part in parts for ids in part.ids],
-            length=torch.cat([part.length for part in parts]),
-            entropy=torch.cat([part.entropy for part in parts]),
-            kl=torch.cat([part.kl for part in parts]),
+            texts=list(own.of([text for part in parts for text in part.texts])),
+            ids=list(own.of([ids for part in parts for ids in part.ids])),
+            length=own.of(torch.cat([part.length for part in parts])),
+            entropy=own.of(torch.cat([part.entropy for part in parts])),
+            kl=own.of(torch.cat([part.kl for part in parts])),
         )
 
     def _draw(self, model: Any, prompts: list[Any]) -> Completions:
@@ -173,56 +152,81 @@ class LanguageEvaluator:
             entropies.append(-(scores.exp() * scores).sum(dim=-1))
         return torch.cat(logps), torch.cat(entropies)
 
-    def values(self, drawn: Completions) -> Values:
-        """Each metric as [prompts, K]."""
-        per_prompt = self.config.evaluation.samples_per_prompt
-        index = [i for i in range(len(self.rows)) for _ in range(per_prompt)]
-        prompts = [self.rows[i]["prompt"] for i in index]
-        # Rows lack a column where others have it.
-        names = dict.fromkeys(name for row in self.rows for name in row if name != "prompt")
-        columns: dict[str, list[Any]] = {
-            name: [self.rows[i].get(name) for i in index] for name in names
-        }
-        columns["completion_ids"] = drawn.ids  # as TRL passes them, instead of the data's own
+    def columns(self, drawn: Completions) -> dict[str, list[Any]]:
+        """The arguments of a reward, as TRL passes them."""
+        own = [self.rows[row] for row in self.share.times(self.samples_per_prompt).of(self.index)]
+        prompts = [row["prompt"] for row in own]
         completions: list[Completion] = [
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
             for prompt, text in zip(prompts, drawn.texts, strict=True)
         ]
+        # Rows lack a column where others have it.
+        names = dict.fromkeys(name for row in self.rows for name in row if name != "prompt")
+        columns = {name: [row.get(name) for row in own] for name in names}
+        # TRL passes these instead of the data's own.
+        columns["completion_ids"] = drawn.ids
+        return {"prompts": prompts, "completions": completions, **columns}
+
+    def measure(self, drawn: Completions) -> Values:
         flat: dict[str, Sequence[float | None] | Tensor] = {}
         if self.has_gold:
-            flat["gold_accuracy"] = QuestionAnswer()(prompts, completions)
-        total = torch.zeros(len(index))
-        for term in (*self.terms, *self.others):
-            scores = term.function(prompts=prompts, completions=completions, **columns)
-            known = torch.tensor([math.nan if value is None else value for value in scores])
-            flat[term.name] = known
-            if term in self.terms:
-                total = total + term.contribution(known)
-        flat |= {"reward": total, "kl": drawn.kl, "entropy": drawn.entropy}
-        flat["completion_length"] = drawn.length
+            columns = self.columns(drawn)
+            flat["gold_accuracy"] = QuestionAnswer()(columns["prompts"], columns["completions"])
+        flat |= {"kl": drawn.kl, "entropy": drawn.entropy, "completion_length": drawn.length}
+        shape = (len(self.share), self.samples_per_prompt)
         return {
-            name: np.asarray(column, dtype=np.float64).reshape(len(self.rows), per_prompt)
+            name: np.asarray(column, dtype=np.float64).reshape(shape)
             for name, column in flat.items()
         }
 
-    def _save_completions(
-        self, run: RunDirectory, step: int, texts: list[str], rewards: NDArray[np.float64]
+    def choose(self, theirs: Tensor, drawn: Completions, others: Completions) -> Completions:
+        wins = theirs.tolist()
+
+        def kept(own: Sequence[Any], other: Sequence[Any]) -> list[Any]:
+            return [b if won else a for a, b, won in zip(own, other, wins, strict=True)]
+
+        return Completions(
+            texts=kept(drawn.texts, others.texts),
+            ids=kept(drawn.ids, others.ids),
+            length=torch.where(theirs, others.length, drawn.length),
+            entropy=torch.where(theirs, others.entropy, drawn.entropy),
+            kl=torch.where(theirs, others.kl, drawn.kl),
+        )
+
+    def shown(self, drawn: Completions) -> dict[Place, str]:
+        if self.split != UNSEEN:
+            return {}
+        shown, each = set(self._shown_prompts()), self.samples_per_prompt
+        own = self.share.times(each)
+        places = [(row // each, row % each) for row in range(own.start, own.stop)]
+        return {p: text for p, text in zip(places, drawn.texts, strict=True) if p[0] in shown}
+
+    def show(
+        self, run: RunDirectory, step: int, shown: Mapping[Place, str], values: Values
     ) -> None:
-        """samples/base.jsonl and, replaced by every later evaluation, samples/final.jsonl."""
-        per_prompt = self.config.evaluation.samples_per_prompt
+        """Write samples/base.jsonl and, replaced by every later evaluation, samples/final.jsonl."""
+        if self.split != UNSEEN:
+            return
         lines = []
-        for prompt in spread(self.categories, self.config.evaluation.shown_prompts):
-            first = prompt * per_prompt
-            shown = {
+        for prompt in self._shown_prompts():
+            row = {
                 "prompt": self.rows[prompt]["prompt"],
                 "category": self.categories[prompt],
-                "completions": texts[first : first + per_prompt],
-                "rewards": plain(rewards[prompt]),
+                "completions": [shown[prompt, k] for k in range(self.samples_per_prompt)],
+                "rewards": plain(values[TOTAL][prompt]),
             }
-            lines.append(json.dumps(shown, ensure_ascii=False) + "\n")
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         run.samples.mkdir(parents=True, exist_ok=True)
         path = run.samples / ("base.jsonl" if step == 0 else "final.jsonl")
         write_durably(path, "".join(lines).encode())
+
+    def listing(self) -> dict[str, Any]:
+        if self.split != UNSEEN:
+            return {f"{self.split}_categories": self.categories}
+        return {"categories": self.categories, "held_out": [], "strip": []}
+
+    def _shown_prompts(self) -> list[int]:
+        return spread(self.categories, self.config.evaluation.shown_prompts)
 
 
 def until_end(completion: Tensor, ends: Sequence[int]) -> Tensor:

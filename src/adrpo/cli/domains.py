@@ -1,0 +1,39 @@
+"""The doors of the domains, and what a command finds behind them."""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from adrpo.evaluation.door import Door
+
+DOORS = {"flow": "adrpo.flow.domain", "llm": "adrpo.llm.domain"}
+"""Domain -> the module with its ``DOOR``; here and in adrpo/config/loading.py the domains are
+listed."""
+
+
+def door_named(domain: str) -> "Door":
+    """The door of a domain, whether or not its packages are there."""
+    return importlib.import_module(DOORS[domain]).DOOR
+
+
+def missing_packages(door: "Door") -> list[str]:
+    """Packages of a domain that cannot be found."""
+    return [name for name in door.packages if importlib.util.find_spec(name) is None]
+
+
+def door_of(config: Any) -> "Door":
+    """The door of a configuration's domain.
+
+    Raises AdrpoError where packages that it needs are missing.
+    """
+    door = door_named(config.domain)
+    if missing := missing_packages(door):
+        raise AdrpoError(
+            f"domain {config.domain}: expected the packages {' and '.join(door.packages)}, of "
+            f"which {' and '.join(missing)} cannot be found; install adrpo with its extra: "
+            f"pip install '.[{door.extra}]' in the folder of adrpo"
+        )
+    return door

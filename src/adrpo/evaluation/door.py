@@ -1,0 +1,96 @@
+"""The door of a domain: all that the commands ask of it.
+
+A domain is a package with one module ``domain.py`` that has a ``DOOR``. Commands find the door by
+the configuration's ``domain`` (adrpo/cli/domains.py lists the doors) and ask it; none of them asks
+which domain it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.runs.findings import Findings
+
+
+class Training(Protocol):
+    """A training that a configuration asks for, ready to run."""
+
+    def train(
+        self,
+        output_dir: str | Path,
+        *,
+        resume: bool = False,
+        progress: bool = True,
+        base: str | Path | None = None,
+    ) -> Path:
+        """Run the configured steps into ``output_dir`` and return its path.
+
+        With ``resume`` the run that lies there goes on from its last checkpoint. ``base`` is a run
+        whose evaluation of the untrained model is taken over.
+        """
+        ...
+
+
+class Subject(Protocol):
+    """A model that is measured: the base of a configuration, until it takes trained weights."""
+
+    @property
+    def evaluator(self) -> Evaluator[Any]:
+        """The evaluator of the held-out prompts."""
+        ...
+
+    def take(self, final: Path) -> None:
+        """Take the weights of a run's ``final/``, or of an adapter's folder."""
+        ...
+
+
+class Door(Protocol):
+    """A domain, to the commands."""
+
+    packages: tuple[str, ...]
+    """Packages beside those that adrpo always needs."""
+    extra: str
+    """The extra of adrpo that installs them; empty without any."""
+    options: frozenset[str]
+    """Options of ``adrpo sample`` and ``evaluate`` that have a meaning here, of those that have
+    none for every model."""
+    own_keys: tuple[str, ...]
+    """Keys of ``model`` that a recipe sets for its own model, and another one has values of its
+    own."""
+
+    def build(self, config: Any, *, reward: Callable[..., Any] | None = None) -> Training:
+        """The training of ``config``; ``reward`` replaces the configuration's."""
+        ...
+
+    def subject(self, config: Any) -> AbstractContextManager[Subject]:
+        """The untrained model of ``config``, to be measured on its held-out prompts."""
+        ...
+
+    def on_prompts(self, config: Any, source: str) -> Any:
+        """``config`` with the prompts of ``source`` held out in the place of its own."""
+        ...
+
+    def sample(
+        self,
+        config: Any,
+        final: Path | None,
+        prompts: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        output_dir: Path,
+    ) -> Iterator[str]:
+        """Draw a sample for each of ``prompts``, or without any for ``size`` held-out ones, as an
+        evaluation draws; yield what the screen says of each. ``output_dir`` is made where samples
+        are files."""
+        ...
+
+    def embedded(self) -> Mapping[str, Callable[[], object]]:
+        """A loader for each embedded model of the domain, by the folder of its weights."""
+        ...
+
+    def check(self, findings: Findings, config: Any) -> None:
+        """Say what ``config`` needs, without loading its model."""
+        ...

@@ -1,0 +1,106 @@
+"""A run or a model by its name, to be drawn from or measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adrpo.config import config_to_yaml, default_config, load_recipe
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.door import Door
+from adrpo.runs.directory import Row, RunDirectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A model that is asked, and its settings.
+
+    ``name`` as the user gave it; ``config`` is the run's own or a recipe's, around this model;
+    ``final``, the folder of trained weights, and the ``step`` at which training left them.
+    """
+
+    name: str
+    door: Door
+    config: Any
+    final: Path | None
+    step: int
+
+    @classmethod
+    def resolve(
+        cls,
+        name: str,
+        door_of: Callable[[Any], Door],
+        *,
+        recipe: str | None = None,
+        overrides: Sequence[str] = (),
+        prompts: str | None = None,
+        lora: Path | None = None,
+    ) -> "Target":
+        """A run's folder with its own settings and weights, or a model with the settings of
+        ``recipe`` (the defaults without one) and the adapter ``lora``, if any.
+
+        ``door_of`` finds the door of a configuration. A model that is not the recipe's has its own
+        values of the door's ``own_keys``, unless ``overrides`` set them. ``prompts`` takes the
+        place of the held-out ones; unlike these it may be what was trained on.
+
+        Raises AdrpoError where a run is not finished, or is named beside a recipe or an adapter;
+        where ``lora`` is no folder; and as :func:`~adrpo.config.load_recipe` does.
+        """
+        run = Path(name)
+        if (run / "config.yaml").is_file():
+            if recipe is not None or lora is not None:
+                raise AdrpoError(
+                    f"expected --recipe and --lora beside a model only; {name} is a run, which has "
+                    f"settings and weights of its own; leave them out"
+                )
+            final = run / "final"
+            if not final.is_dir():
+                raise AdrpoError(
+                    f"expected a finished run with {final}; {name} has none yet; finish it with "
+                    f"--resume"
+                )
+            config = load_recipe(run / "config.yaml", overrides)
+            step = config.training.steps
+        else:
+            if lora is not None and not lora.is_dir():
+                raise AdrpoError(f"--lora: expected the folder of a LoRA adapter; received {lora}")
+            config, final = _around(name, door_of, recipe, overrides), lora
+            step = 0 if lora is None else 1
+        door = door_of(config)
+        if prompts is not None:
+            config = door.on_prompts(config, prompts)
+        return cls(name=name, door=door, config=config, final=final, step=step)
+
+
+def _around(
+    pretrained: str, door_of: Callable[[Any], Door], recipe: str | None, overrides: Sequence[str]
+) -> Any:
+    """The settings of a recipe, with another model in its place."""
+    if recipe is None:
+        config = default_config(overrides)
+    else:
+        own = load_recipe(recipe)
+        keys = door_of(own).own_keys if own.model.pretrained != pretrained else ()
+        config = load_recipe(recipe, [*(f"model.{key}=null" for key in keys), *overrides])
+    model = config.model.model_copy(update={"pretrained": pretrained})
+    return config.model_copy(update={"model": model})
+
+
+def evaluate_target(target: Target, output_dir: Path) -> Row:
+    """Measure ``target`` on the held-out prompts of its settings, with 95 % intervals.
+
+    ``output_dir`` becomes a run directory in which nothing was trained: config.yaml,
+    environment.json, evaluations.jsonl and samples/ as training writes them. A trained model comes
+    after its base (step 0), and its row then holds ``<metric>_change``, paired prompt by prompt and
+    draw by draw. Returns the last row.
+    """
+    with (
+        target.door.subject(target.config) as subject,
+        RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,
+    ):
+        row = subject.evaluator.evaluate(run, 0, target=target.name)
+        if target.final is not None:
+            subject.take(target.final)
+            row = subject.evaluator.evaluate(run, target.step, target=target.name)
+    assert row is not None, "one process evaluates a target"
+    return row

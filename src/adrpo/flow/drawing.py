@@ -1,0 +1,196 @@
+"""Images of a text-to-image model for its evaluation: drawn, measured, shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from adrpo.config import FlowEvaluationSection
+from adrpo.core import velocity_divergence
+from adrpo.data.prompts import Prompt
+from adrpo.embedded.gold import gold_scores
+from adrpo.embedded.scenes import parse_caption
+from adrpo.evaluation.evaluator import UNSEEN, Place
+from adrpo.evaluation.image_metrics import clip_diversity, clip_score
+from adrpo.evaluation.image_statistics import color_entropy, edge_density
+from adrpo.evaluation.values import Values, spread
+from adrpo.flow.models.pipeline_sampler import PipelineSampler
+from adrpo.flow.models.protocol import FlowPolicy
+from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.path.path_samples import sample_path
+from adrpo.rewards.image import ClipScore
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.seeding import generator
+
+PICTURED_PROMPTS = 12
+"""Held-out prompts whose images are kept for the side by side, spread over the categories."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnImages:
+    """Images and their latents x_1 [images, *latent_shape], prompt after prompt."""
+
+    images: list[Image]
+    x_1: Tensor
+
+
+class ImageDrawing:
+    """Draws the images of one ``split`` and measures them; an
+    :class:`~adrpo.evaluation.evaluator.Drawing`.
+
+    A pipeline that is no policy has no velocity, and so no ``divergence``. The initial noise of
+    image k of prompt p is the same at every evaluation of every run with the same
+    ``evaluation.seed``.
+    """
+
+    def __init__(
+        self,
+        settings: FlowEvaluationSection,
+        policy: FlowPolicy | PipelineSampler,
+        prompts: Sequence[Prompt],
+        *,
+        split: str = UNSEEN,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.settings = settings
+        self.policy = policy
+        self.prompts = prompts
+        self.split = split
+        self.categories = [prompt.category for prompt in prompts]
+        self.samples_per_prompt = settings.samples_per_prompt
+        self.share = processes.share(len(prompts), f"prompts that are evaluated ({split})")
+        self.rows = self.share.times(self.samples_per_prompt)
+        every = torch.arange(len(prompts)).repeat_interleave(self.samples_per_prompt)
+        self.index = self.rows.of(every)
+        self.conditioning = policy.encode([prompt.text for prompt in prompts])
+        self.clip = ClipScore(settings.clip, policy.device)
+        # The gold scorer reads scenes only; other prompts have no gold.
+        self.has_gold = all(_is_scene(prompt) for prompt in prompts)
+
+    def draw(self, draw: int = 0) -> DrawnImages:
+        settings = self.settings
+        # The unseen split keeps the stream's first name: its noises are those of earlier runs.
+        stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
+        again = ("draw", draw) if draw else ()
+        shape = self.policy.latent_shape
+        x_0 = initial_noise(self.rows.total, shape, settings.seed, *stream, *again)
+        x_0 = self.rows.of(x_0)
+        images, latents = [], []
+        for rows in torch.arange(len(x_0)).split(settings.batch_size):
+            conditioning = self.conditioning.select(self.index[rows])
+            x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
+            images += self.policy.decode(x_1)
+            latents.append(x_1)
+        return DrawnImages(images=images, x_1=torch.cat(latents))
+
+    def columns(self, drawn: DrawnImages) -> dict[str, list[Any]]:
+        prompts = [self.prompts[place] for place in self.index.tolist()]
+        return {
+            "prompts": [prompt.text for prompt in prompts],
+            "images": drawn.images,
+            "category": [prompt.category for prompt in prompts],
+        }
+
+    def measure(self, drawn: DrawnImages) -> Values:
+        own, each = self.share.of(self.prompts), self.samples_per_prompt
+        texts = [prompt.text for prompt in own]
+        embeds = self.clip.embed_images(drawn.images)
+        text_embeds = self.clip.embed_texts(texts).repeat_interleave(each, 0)
+        flat: dict[str, Sequence[float] | Tensor] = {}
+        if self.has_gold:
+            repeated = [text for text in texts for _ in range(each)]
+            flat["gold_accuracy"] = gold_scores(repeated, drawn.images)
+        flat["clip_score_evaluation"] = clip_score(embeds, text_embeds)
+        if not isinstance(self.policy, PipelineSampler):
+            both = self._against_the_base(self.policy, drawn.x_1)
+            flat["divergence"], flat["velocity_norm_ratio"] = both
+        flat["edge_density"] = [edge_density(image) for image in drawn.images]
+        flat["color_entropy"] = [color_entropy(image) for image in drawn.images]
+        shape = (len(own), each)
+        values: Values = {
+            name: np.asarray(column, dtype=np.float64).reshape(shape)
+            for name, column in flat.items()
+        }
+        groups = embeds.reshape(*shape, -1)
+        values["clip_diversity"] = clip_diversity(groups).double().numpy()
+        values["clip_diversity_l2"] = clip_diversity(groups, kind="l2_unit").double().numpy()
+        if self.has_gold:
+            right = torch.from_numpy(values["gold_accuracy"] == 1).to(groups.device)
+            values["clip_diversity_right"] = clip_diversity(groups, among=right).double().numpy()
+        return values
+
+    def choose(self, theirs: Tensor, drawn: DrawnImages, others: DrawnImages) -> DrawnImages:
+        pairs = zip(drawn.images, others.images, theirs.tolist(), strict=True)
+        mask = theirs.to(drawn.x_1.device).reshape(-1, *(1,) * (drawn.x_1.ndim - 1))
+        return DrawnImages(
+            images=[other if wins else own for own, other, wins in pairs],
+            x_1=torch.where(mask, others.x_1, drawn.x_1),
+        )
+
+    def shown(self, drawn: DrawnImages) -> dict[Place, Image]:
+        if self.split != UNSEEN:
+            return {}
+        most = max(self.settings.strip_prompts, PICTURED_PROMPTS)
+        shown = set(spread(self.categories, most))
+        each = self.samples_per_prompt
+        places = [(prompt, row % each) for row, prompt in enumerate(self.index.tolist())]
+        return {p: image for p, image in zip(places, drawn.images, strict=True) if p[0] in shown}
+
+    def show(
+        self, run: RunDirectory, step: int, shown: Mapping[Place, Image], values: Values
+    ) -> None:
+        """Write the strip of every evaluation, and the side by side of the base and the latest."""
+        if self.split != UNSEEN:
+            return
+        folder = run.samples / f"step-{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for place, prompt in enumerate(spread(self.categories, self.settings.strip_prompts)):
+            shown[prompt, 0].save(folder / f"strip-{place:02d}.png")
+        side = run.samples / ("base" if step == 0 else "final")
+        side.mkdir(parents=True, exist_ok=True)
+        for place, prompt in enumerate(spread(self.categories, PICTURED_PROMPTS)):
+            for k in range(self.samples_per_prompt):
+                shown[prompt, k].save(side / f"{place:02d}-{k}.png")
+
+    def listing(self) -> dict[str, Any]:
+        if self.split != UNSEEN:
+            return {f"{self.split}_categories": self.categories}
+        strip = spread(self.categories, self.settings.strip_prompts)
+        pictured = spread(self.categories, PICTURED_PROMPTS)
+        return {
+            "strip": [self.prompts[prompt].text for prompt in strip],
+            "held_out": [
+                {"prompt": self.prompts[prompt].text, "category": self.prompts[prompt].category}
+                for prompt in pictured
+            ],
+            "categories": self.categories,
+        }
+
+    @torch.no_grad()
+    def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:
+        """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
+        policy's own x_1; v_ref is the frozen base's."""
+        settings = self.settings
+        path = sample_path(x_1, generator(settings.seed, "divergence"), share=self.rows)
+        divergences, ratios = [], []
+        for rows in torch.arange(len(x_1)).split(settings.batch_size):
+            arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(self.index[rows]))
+            v = policy.velocity(*arguments)
+            with policy.reference():
+                v_ref = policy.velocity(*arguments)
+            divergences.append(velocity_divergence(v, v_ref))
+            ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
+        return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()
+
+
+def _is_scene(prompt: Prompt) -> bool:
+    try:
+        parse_caption(prompt.text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,124 @@
+"""The door of language models."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adrpo.config import LanguageConfig
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.door import Door
+from adrpo.runs.findings import Findings, check_model
+
+if TYPE_CHECKING:
+    from adrpo.llm.run import LanguageRun, LanguageSubject
+
+
+class LanguageDoor:
+    """The :class:`~adrpo.evaluation.door.Door` of language models."""
+
+    packages: tuple[str, ...] = ("trl", "datasets")
+    extra = "llm"
+    options = frozenset[str]()
+    own_keys: tuple[str, ...] = ()
+
+    def build(
+        self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None
+    ) -> "LanguageRun":
+        from adrpo.llm.run import LanguageRun
+
+        return LanguageRun(config, reward=reward)
+
+    @contextmanager
+    def subject(self, config: LanguageConfig) -> "Iterator[LanguageSubject]":
+        from adrpo.llm.run import LanguageRun
+
+        with LanguageRun(config).subject() as subject:
+            yield subject
+
+    def on_prompts(self, config: LanguageConfig, source: str) -> LanguageConfig:
+        section = config.prompts.model_copy(update={"source": source})
+        return config.model_copy(update={"prompts": section})
+
+    def sample(
+        self,
+        config: LanguageConfig,
+        final: Path | None,
+        prompts: Sequence[str],
+        *,
+        size: int,
+        seed: int,
+        output_dir: Path,
+    ) -> Iterator[str]:
+        """Each prompt with its completion; drawn as in training, with numbers of ``seed`` alone.
+
+        A model that is trained on conversations is asked ``prompts`` as their user, after the
+        system turns of the first held-out one.
+        """
+        from adrpo.llm.run import LanguageRun
+
+        settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
+        run = LanguageRun(config.model_copy(update={"evaluation": settings}))
+        first = run.held_out[0]["prompt"]
+        if prompts:
+            run.held_out = [{"prompt": _asked(prompt, first)} for prompt in prompts]
+        else:
+            run.held_out = run.held_out[:size]
+        with run.subject() as subject:
+            if final is not None:
+                subject.take(final)
+            drawn = subject.evaluator.drawing.draw()
+        for row, text in zip(run.held_out, drawn.texts, strict=True):
+            yield f"{_words(row['prompt'])}\n    {text}"
+
+    def embedded(self) -> Mapping[str, Callable[[], object]]:
+        from adrpo.rewards.reward_model import RewardModel
+
+        return {
+            "language_model": _load_language_model,
+            "language_reward": lambda: RewardModel("embedded"),
+        }
+
+    def check(self, findings: Findings, config: LanguageConfig) -> None:
+        from adrpo.llm.pretrained import PACKAGE, model_source
+        from adrpo.llm.prompt_rows import load_prompt_rows
+
+        if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
+            check_model(findings, "model", config.model.pretrained)
+        else:
+            try:
+                findings.ok("model", f"folder {model_source(config.model)}")
+            except AdrpoError as error:
+                findings.bad("model", str(error))
+        try:
+            train, held_out = load_prompt_rows(config.prompts)
+        except AdrpoError as error:
+            findings.bad("prompts", str(error))
+        else:
+            source = config.prompts.source
+            findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {source}")
+
+
+def _load_language_model() -> object:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from adrpo.embedded.weights import weights_path
+
+    folder = weights_path("language_model")
+    return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+
+def _asked(text: str, like: Any) -> Any:
+    """``text`` in the form of the prompt ``like``."""
+    if isinstance(like, str):
+        return text
+    system = [turn for turn in like if turn["role"] == "system"]
+    return [*system, {"role": "user", "content": text}]
+
+
+def _words(prompt: Any) -> str:
+    """The last turn of a conversation, or the prompt itself."""
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+
+
+DOOR: Door = LanguageDoor()

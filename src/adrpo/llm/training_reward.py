@@ -1,0 +1,75 @@
+"""The reward of a language run, as TRL calls it while it trains."""
+
+import functools
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from accelerate.utils import gather_object
+
+from adrpo.rewards.base import RewardResult, RewardTerm
+from adrpo.rewards.scoring import joined, score, takes
+
+
+class TrainingReward:
+    """The sum of a run's terms, as the one reward function that TRL is given.
+
+    TRL's own sum leaves a term without a value out of a sample, and keeps the sample. Here, as in
+    every evaluation and in every domain, a sample that one term can't score has no score: None,
+    which TRL leaves out of its group's mean and standard deviation, and gives the advantage 0.
+
+    Where a group, or the whole step, has no score, TRL's loss has no policy gradient: the KL term
+    alone is left, with the coefficient beta_0 (none with ``kl_on_degenerate_groups: false``), and
+    the optimizer makes its step.
+
+    Args:
+        terms: the reward.
+    """
+
+    __name__ = "reward"
+    """By which TRL names it."""
+
+    def __init__(self, terms: Sequence[RewardTerm]) -> None:
+        self.terms = terms
+        self._last: RewardResult | None = None
+
+    def __call__(
+        self, prompts: list[Any], completions: list[Any], **columns: Any
+    ) -> list[float | None]:
+        """One value a completion. Of ``columns`` the lists have one item for each of them; what
+        else TRL tells (``trainer_state``, ``log_metric``) a term hears that asks for it."""
+        samples = {name: column for name, column in columns.items() if isinstance(column, list)}
+        told = {name: value for name, value in columns.items() if name not in samples}
+        terms = [_told(term, told) for term in self.terms]
+        self._last = score(terms, prompts=prompts, completions=completions, **samples)
+        values = self._last.total.tolist()
+        return [None if math.isnan(value) else value for value in values]
+
+    def result(self) -> RewardResult:
+        """The scores of the last batch, of all processes."""
+        assert self._last is not None, "TRL has not asked for the step's rewards"
+        return joined(gather_object([self._last]))
+
+
+def _told(term: RewardTerm, told: dict[str, Any]) -> RewardTerm:
+    taken = {name: value for name, value in told.items() if takes(term, name)}
+    return replace(term, function=functools.partial(term.function, **taken)) if taken else term
+
+
+@contextmanager
+def without_warnings_of_none() -> Iterator[None]:
+    """Keep TRL from printing a sample of every step in which a sample has no score: the progress
+    bar tells it once, and metrics.jsonl counts."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "All reward functions returned None" not in record.getMessage()
+
+    logger = logging.getLogger("trl.trainer.grpo_trainer")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

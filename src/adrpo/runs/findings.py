@@ -1,0 +1,86 @@
+"""Findings of ``adrpo doctor``, and the checks that every domain needs."""
+
+import importlib.util
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+
+class Findings:
+    """The findings of a diagnosis: each is printed, and those that are broken are counted.
+
+    Args:
+        say: prints a line.
+    """
+
+    def __init__(self, say: Callable[[str], None] = print) -> None:
+        self.broken = 0
+        self._say = say
+
+    def ok(self, what: str, text: str) -> None:
+        self._say(f"  ok      {what}: {text}")
+
+    def note(self, what: str, text: str) -> None:
+        self._say(f"  note    {what}: {text}")
+
+    def bad(self, what: str, text: str) -> None:
+        self.broken += 1
+        self._say(f"  BROKEN  {what}: {' '.join(text.split())}")
+
+
+def check_model(
+    findings: Findings, what: str, model: str, *, embedded: Collection[str] = ("embedded",)
+) -> bool:
+    """Say whether ``model`` lies on this machine, as a folder, in the Hub's cache, or as one of the
+    ``embedded`` ones, and return it."""
+    if model in embedded:
+        findings.ok(what, "embedded, nothing to download")
+    elif Path(model).is_dir():
+        findings.ok(what, f"folder {model}")
+    elif _is_cached(model):
+        findings.ok(what, f"{model} is in the Hub cache")
+    else:
+        findings.note(
+            what,
+            f"{model} is not on this machine: the first run downloads it from the Hugging Face "
+            f"Hub (some models ask you to accept a license there first)",
+        )
+        return False
+    return True
+
+
+def _is_cached(model: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        names = ("model_index.json", "config.json")
+        return any(isinstance(try_to_load_from_cache(model, name), str) for name in names)
+    except HFValidationError:
+        return False
+
+
+def check_setting(
+    findings: Findings, key: str, value: str | None, package: str, without: str
+) -> None:
+    """Say whether ``package`` is there, which ``value`` of ``key`` needs; None needs nothing, and
+    ``without`` is the setting that needs nothing."""
+    if value is None:
+        return
+    if importlib.util.find_spec(package) is None:
+        findings.bad(
+            key,
+            f"expected an installed {package} for {value}, received none: pip install {package}, "
+            f"or set {key}={without}",
+        )
+    else:
+        findings.ok(key, f"{value}, and {package} is installed")
+
+
+def check_device(findings: Findings, device: str) -> None:
+    """Say whether the GPU that ``device`` asks for is there."""
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        findings.bad("device", f"expected a GPU for {device}; torch finds none: set model.device")
+    else:
+        findings.ok("device", device)

@@ -1,0 +1,102 @@
+"""A run's folder while one training works in it: made or reopened, held, brought back to a step."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adrpo.errors import AdrpoError
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
+from adrpo.runs.lock import exclusive
+from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.resuming import check_same_run
+
+STEPS = "training.steps"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open run, which the main one of ``processes`` writes.
+
+    ``config_yaml`` is the resolved configuration as this call has it; ``resumed`` says whether the
+    run had begun before.
+    """
+
+    run: RunDirectory
+    config_yaml: str
+    resumed: bool
+    processes: Processes = ALONE
+
+    def agreed(self, checkpoint: Path | None) -> Path | None:
+        """``checkpoint``, the latest that this process sees, if all processes see the same one."""
+        found = self.processes.gather(checkpoint and checkpoint.name)
+        if len(set(found)) > 1:
+            raise AdrpoError(
+                f"--resume: expected a folder that all processes see alike; received "
+                f"{self.run.path}, whose latest checkpoint is {' and '.join(map(str, found))}; put "
+                f"it on a file system that all machines share"
+            )
+        return checkpoint
+
+    def go_back(self, step: int) -> None:
+        """Drop the rows of steps after ``step`` (-1: all of them), and keep this call's settings,
+        whose steps may be more than the run began with."""
+        if self.processes.is_main:
+            self.run.truncate_after(step)
+            write_durably(self.run.config, self.config_yaml.encode())
+
+
+@contextmanager
+def session(
+    output_dir: str | Path,
+    config_yaml: str,
+    settings: Mapping[str, Any],
+    *,
+    resume: bool,
+    processes: Processes = ALONE,
+) -> Iterator[Session]:
+    """Hold the run in ``output_dir`` against other processes: a new one, or with ``resume`` the one
+    that lies there.
+
+    Args:
+        output_dir: the run's folder.
+        config_yaml: the resolved configuration.
+        settings: the same as JSON values.
+        resume: whether to go on with a run.
+        processes: that train together.
+
+    Raises:
+        AdrpoError: the folder holds another run, another process works in it, or the run can't go
+            on with these settings.
+    """
+    path = Path(output_dir)
+    if processes.is_main and not resume:
+        RunDirectory.create(path, config_yaml)
+    processes.wait()
+    run = RunDirectory.open(path)
+    with exclusive(run.path) if processes.is_main else nullcontext():
+        if resume:
+            check_resumable(run, settings)
+        yield Session(run, config_yaml, resume, processes)
+        processes.wait()
+
+
+def check_resumable(run: RunDirectory, settings: Mapping[str, Any]) -> None:
+    """Raise AdrpoError where ``run`` can't go on with ``settings``.
+
+    More steps extend a run, unless its learning rate falls to the run's end: then they would
+    change all of it.
+    """
+    training = settings["training"]
+    constant = training["learning_rate_schedule"] == "constant"
+    check_same_run(run, settings, may_differ=[STEPS] if constant else [])
+    begun = yaml.safe_load(run.read_config_yaml())["training"]["steps"]
+    if training["steps"] < begun:
+        raise AdrpoError(
+            f"--resume: expected {STEPS} of at least {begun}, which the run in {run.path} has; "
+            f"received {training['steps']}; resume with its own settings"
+        )
