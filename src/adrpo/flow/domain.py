@@ -10,7 +10,7 @@ from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.runs.findings import Findings, check_device, check_model, check_setting
+from adrpo.runs.findings import Findings, check_device, check_memory, check_model, check_setting
 
 if TYPE_CHECKING:
     from adrpo.flow.drawing import DrawnImages
@@ -122,6 +122,7 @@ class FlowDoor:
         return {"pipeline": lambda: load_policy(FlowModelSection()), **clips}
 
     def check(self, findings: Findings, config: FlowConfig) -> None:
+        from adrpo.flow.memory.advice import memory_lines
         from adrpo.flow.models.loading import resolve_device
         from adrpo.rewards.image import EMBEDDED
 
@@ -131,8 +132,9 @@ class FlowDoor:
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
         check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
         prompts = _check_prompts(findings, config)
-        check_device(findings, str(resolve_device(config.model.device)))
-        _check_memory(findings, config, prompts)
+        device = str(resolve_device(config.model.device))
+        check_device(findings, device)
+        check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
 
 
 def _check_prompts(findings: Findings, config: FlowConfig) -> int:
@@ -176,21 +178,6 @@ def _is_unfetched(source: str) -> bool:
         file.repository, file.name, repo_type="dataset", revision=file.revision
     )
     return not isinstance(found, str)
-
-
-def _check_memory(findings: Findings, config: FlowConfig, prompts: int) -> None:
-    """What training would take of the GPU, before anything is loaded."""
-    import torch
-
-    from adrpo.flow.memory.advice import memory_lines
-    from adrpo.flow.models.loading import resolve_device
-
-    device = resolve_device(config.model.device)
-    available = None
-    if device.type == "cuda" and torch.cuda.is_available():
-        available = float(torch.cuda.get_device_properties(device).total_memory)
-    for line in memory_lines(config, prompts, available):
-        findings.note("memory", line)
 
 
 DOOR: Door = FlowDoor()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
-from adrpo.runs.findings import Findings, check_model
+from adrpo.runs.findings import Findings, check_device, check_memory, check_model
 
 if TYPE_CHECKING:
     from adrpo.llm.run import LanguageRun, LanguageSubject
@@ -80,7 +80,8 @@ class LanguageDoor:
         }
 
     def check(self, findings: Findings, config: LanguageConfig) -> None:
-        from adrpo.llm.pretrained import PACKAGE, model_source
+        from adrpo.llm.memory.advice import memory_lines
+        from adrpo.llm.pretrained import PACKAGE, model_source, training_device
         from adrpo.llm.prompt_rows import load_prompt_rows
 
         if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
@@ -90,6 +91,7 @@ class LanguageDoor:
                 findings.ok("model", f"folder {model_source(config.model)}")
             except AdrpoError as error:
                 findings.bad("model", str(error))
+        prompts: list[Any] = []
         try:
             train, held_out = load_prompt_rows(config.prompts)
         except AdrpoError as error:
@@ -97,6 +99,13 @@ class LanguageDoor:
         else:
             source = config.prompts.source
             findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {source}")
+            prompts = [row["prompt"] for row in (*train, *held_out)]
+        device = training_device(config.model)
+        check_device(findings, device)
+        try:
+            check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
+        except AdrpoError as error:  # the model, of which its own line tells
+            findings.note("memory", f"no estimate: {error}")
 
 
 def _load_language_model() -> object:

@@ -31,6 +31,13 @@ def model_source(model: LanguageModelSection) -> str:
     return str(folder)
 
 
+def training_device(model: LanguageModelSection) -> str:
+    """The device on which TRL trains ``model``: "cuda" or "cpu"."""
+    import torch
+
+    return "cuda" if model.device == "auto" and torch.cuda.is_available() else "cpu"
+
+
 def loading_options(model: LanguageModelSection) -> dict[str, Any]:
     """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``.
 

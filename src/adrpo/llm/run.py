@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,7 +19,7 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.arguments import lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
-from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options
+from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
 from adrpo.llm.prompt_rows import load_prompt_rows
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
@@ -47,8 +46,7 @@ class LanguageRun:
         self.config = config
         self.source = model_source(config.model)
         self.train_rows, self.held_out = load_prompt_rows(config.prompts)
-        on_gpu = config.model.device == "auto" and torch.cuda.is_available()
-        device = "cuda" if on_gpu else "cpu"
+        device = training_device(config.model)
         self.terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
         )

@@ -84,3 +84,17 @@ def check_device(findings: Findings, device: str) -> None:
         findings.bad("device", f"expected a GPU for {device}; torch finds none: set model.device")
     else:
         findings.ok("device", device)
+
+
+def check_memory(
+    findings: Findings, device: str, estimate: Callable[[float | None], list[str]]
+) -> None:
+    """Say what training would take of the GPU, before anything is loaded; ``estimate`` tells it
+    for a GPU of so many bytes, or for none."""
+    import torch
+
+    available = None
+    if device.startswith("cuda") and torch.cuda.is_available():
+        available = float(torch.cuda.get_device_properties(device).total_memory)
+    for line in estimate(available):
+        findings.note("memory", line)
