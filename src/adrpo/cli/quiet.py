@@ -1,4 +1,4 @@
-"""What libraries print while they load, kept off the screen of a command."""
+"""Silence for what libraries print while they load."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""What ends a step that can't be made."""
+"""The error of a step that cannot be made."""
 
 from adrpo.errors import AdrpoError
 
