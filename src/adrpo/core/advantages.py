@@ -60,6 +60,9 @@ def group_advantages(
 
     Raises:
         ValueError: ``scale`` is none of the three.
+
+    >>> group_advantages(torch.tensor([3.0, 1.0, 5.0, 5.0]), torch.tensor([0, 0, 1, 1]))
+    tensor([ 1., -1.,  0.,  0.])
     """
     if scale not in ("none", "group", "batch"):
         raise ValueError(f"expected scale 'none', 'group' or 'batch', received {scale!r}")

@@ -28,6 +28,9 @@ def adaptive_coefficient(
 
     Raises:
         ValueError: ``beta_0`` is not positive, or A_min > A_max.
+
+    >>> adaptive_coefficient(torch.tensor([2.0, 0.25, -2.0]), beta_0=1.0, clip=(-1.0, 1.0))
+    tensor([0.0000, 0.7500, 2.0000])
     """
     if beta_0 <= 0:
         raise ValueError(f"expected beta_0 > 0, received {beta_0}")
