@@ -211,4 +211,4 @@ def test_what_can_not_be_used_is_said_in_one_line(material: Path, tmp_path: Path
     assert load_recipe(recipe) == tiny_language_config(material)
     with pytest.raises(AdrpoError, match="of the domain flow, received one of llm") as caught:
         load_flow_config(recipe)
-    assert "load_recipe reads those of every domain" in str(caught.value)
+    assert "; read it by load_recipe, train it by `adrpo train`" in str(caught.value)

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from adrpo.comparison.plan import (
     Flat,
     Plan,
     check_evaluated_alike,
-    method_settings,
     settings_that_differ,
+    without_seed,
 )
 from adrpo.comparison.schedule import jobs_of
 from adrpo.config import written_names
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
+from adrpo.runs.resuming import settings_of
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -39,6 +39,7 @@ MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
 MEASURED_ALIKE = (
     "prompts.held_out",
+    "prompts.held_out_share",
     "prompts.held_out_size",
     "evaluation.clip",
     "evaluation.samples_per_prompt",
@@ -199,7 +200,7 @@ def _others(
 
 def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
     """Raise AdrpoError where prompts, judges or rewards of the same name differ."""
-    received = method_settings(yaml.safe_load(run.read_config_yaml()))
+    received = without_seed(settings_of(run))
     differing = settings_that_differ(received, method.settings)
     key = next((key for key in MEASURED_ALIKE if key in differing), None)
     ours, theirs = (_terms(settings) for settings in (received, method.settings))
@@ -282,10 +283,8 @@ def _categories(listing: dict[str, Any], split: str, prompts: int) -> list[str]:
 
 
 def _check_is_of(folder: Path, name: str, settings: Flat) -> None:
-    config = yaml.safe_load(RunDirectory.open(folder).read_config_yaml())
-    for key, (received, expected) in settings_that_differ(
-        method_settings(config), settings
-    ).items():
+    own = without_seed(settings_of(RunDirectory.open(folder)))
+    for key, (received, expected) in settings_that_differ(own, settings).items():
         if key not in MAY_DIFFER:
             raise AdrpoError(
                 f"{folder / 'config.yaml'} has {key}={received!r}, but {name} has {expected!r} "

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import load_recipe
+from adrpo.config import load_recipe, resolve_settings
 from adrpo.errors import AdrpoError
 from adrpo.runs.base_evaluation import OF_THE_MACHINE
 from adrpo.runs.durable import write_durably
-from adrpo.runs.resuming import flatten
+from adrpo.runs.resuming import flatten, unflatten
 
 RECORD = "comparison.json"
 SEED_KEY = "training.seed"
@@ -147,9 +147,9 @@ def check_folder(plan: Plan) -> None:
         )
 
 
-def method_settings(config: Mapping[str, Any]) -> Flat:
+def without_seed(settings: Flat) -> Flat:
     """The keys of a configuration that make up the method: all but the seed."""
-    return {key: value for key, value in flatten(config).items() if key != SEED_KEY}
+    return {key: value for key, value in settings.items() if key != SEED_KEY}
 
 
 def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any, Any]]:
@@ -164,7 +164,7 @@ def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any
 
 def _method(recipe: str, overrides: Sequence[str]) -> Method:
     config = load_recipe(recipe, overrides)
-    return Method(_name(recipe), recipe, method_settings(config.model_dump(mode="json")))
+    return Method(_name(recipe), recipe, without_seed(flatten(config.model_dump(mode="json"))))
 
 
 def _name(recipe: str) -> str:
@@ -204,7 +204,9 @@ def _check_extends(plan: Plan, found: dict[str, Any]) -> None:
     ours = {method.name: method for method in plan.methods}
     _check_holds("recipes", found["recipes"], ours, plan.folder)
     _check_holds("seeds", found["seeds"], plan.seeds, plan.folder)
-    for name, settings in found["settings"].items():
+    for name, written in found["settings"].items():
+        resolved = resolve_settings(unflatten(written), str(plan.folder / RECORD))
+        settings = without_seed(flatten(resolved))
         key = _first_difference(settings, ours[name].settings, lambda key: key in WORDS)
         if key is not None:
             raise AdrpoError(

@@ -19,8 +19,6 @@ from adrpo.config.algorithms import (
     RaftSection,
 )
 from adrpo.config.flow import (
-    AdapterSection,
-    CheckpointSection,
     FlowConfig,
     FlowEvaluationSection,
     FlowModelSection,
@@ -46,9 +44,18 @@ from adrpo.config.loading import (
     load_config,
     load_flow_config,
     load_recipe,
+    resolve_settings,
 )
+from adrpo.config.overrides import names_and_overrides
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
 from adrpo.config.rewards import RewardTermSection, written_names
+from adrpo.config.shared import (
+    AdapterSection,
+    CheckpointSection,
+    Configuration,
+    EvaluationSection,
+    TrainingSection,
+)
 
 __all__ = [
     "DOMAINS",
@@ -58,8 +65,10 @@ __all__ = [
     "AnyConfig",
     "AwmSection",
     "CheckpointSection",
+    "Configuration",
     "DiffusionNftSection",
     "DpoSection",
+    "EvaluationSection",
     "FixedBetaSection",
     "FlowConfig",
     "FlowEvaluationSection",
@@ -79,13 +88,16 @@ __all__ = [
     "RaftSection",
     "RewardTermSection",
     "SamplingSection",
+    "TrainingSection",
     "config_to_yaml",
     "default_config",
     "find_recipe",
     "load_config",
     "load_flow_config",
     "load_recipe",
+    "names_and_overrides",
     "recipe_names",
     "recipes_root",
+    "resolve_settings",
     "written_names",
 ]

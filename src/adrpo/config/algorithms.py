@@ -13,11 +13,11 @@ from adrpo.config.fields import (
     NonNegativeNumber,
     Number,
     PositiveNumber,
-    Section,
     Switch,
     Text,
     conflict,
 )
+from adrpo.config.shared import MethodSection
 
 Scale = Literal["none", "group", "batch"]
 Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
@@ -32,12 +32,6 @@ def check_clip(clip: tuple[float, float]) -> None:
         raise conflict(
             f"advantage_clip: expected [A_min, A_max] with A_min <= A_max, received [{low}, {high}]"
         )
-
-
-class MethodSection(Section):
-    """Base of every form of the section: its key ``method``, which a form narrows to its name."""
-
-    method: str = Field(description="Which method this is.")
 
 
 class Anchored(MethodSection):
@@ -107,7 +101,7 @@ class AdrpoSection(Penalized):
 
 
 class FixedBetaSection(Penalized):
-    """The ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2, beta_0 for all samples (paper, eq. 2)."""
+    """Fixed beta, the ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (paper, eq. 2)."""
 
     method: Literal["fixed_beta"] = Field(description="Which method this is.")
 

@@ -95,11 +95,11 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def dump_yaml(data: dict[str, Any]) -> str:
-    """``data`` as YAML, in its own order."""
+    """The mapping ``data`` as YAML, in its own order."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def shorten(value: Any, limit: int = 60) -> str:
-    """``repr(value)`` on one line, cut where it would bury the message."""
+    """A value as ``repr`` has it, on one line, cut where it would bury the message."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

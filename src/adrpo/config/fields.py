@@ -1,7 +1,7 @@
-"""What the sections of a configuration are made of: types of fields, and errors of checks."""
+"""Types of fields and errors of checks, of which the sections of a configuration are made."""
 
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -30,7 +30,7 @@ def _refuse_boolean(value: Any) -> Any:
 
 
 def refuse_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``value``, if it has entries."""
+    """Return ``value``, if it has entries."""
     # Not a bound of the field: pydantic would count an entry that fails as missing, too.
     if not value:
         raise refusal("expected a list of at least one entry, received []")
@@ -47,10 +47,20 @@ Switch = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
+Share = Annotated[float, Field(gt=0, le=1)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
 class Section(BaseModel):
     """Base of every section: immutable, closed to unknown keys, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def with_default(section: type[Section], key: str, default: Any) -> Any:
+    """The field ``key`` of ``section`` in a section that extends it: described there, with another
+    default here."""
+    return Field(default=default, description=section.model_fields[key].description)
 
 
 def sections_in(annotation: Any) -> list[type[BaseModel]]:

@@ -5,6 +5,7 @@ docs/reference/settings.md is what this module writes.
 
 import json
 from collections.abc import Iterator
+from inspect import getdoc
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from adrpo.config.fields import sections_in
+from adrpo.config.llm_options import HELP, TrainerOptions
 from adrpo.config.loading import DOMAINS
 from adrpo.config.messages import method_of
 
@@ -30,35 +32,49 @@ def keys_page() -> str:
     parts = [HEAD]
     for domain, form in DOMAINS.items():
         parts.append(f"## Domain `{domain}`\n")
-        for title, section in _sections(form):
-            parts.append(f"### `{title}`\n\n{(section.__doc__ or '').split(chr(10))[0]}\n")
-            parts.append(_table(section))
+        for name, field in form.model_fields.items():
+            parts += _tables(name, field)
     return "\n".join(parts)
 
 
-def _sections(form: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Title and class of each section, in the order of a recipe, those of a section after it."""
-    for name, field in form.model_fields.items():
-        yield from _nested(name, field)
+def options_table() -> str:
+    """The options that ``adrpo.llm.ADRPOConfig`` adds to TRL's, as docs/use/llm.md has them."""
+    lines = ["| option | value | default | meaning |", "|---|---|---|---|"]
+    for name, meaning in HELP.items():
+        field = TrainerOptions.model_fields[name]
+        default = f'"{field.default}"' if isinstance(field.default, str) else field.default
+        values = _values(field.annotation).replace("null", "None")
+        values = values.replace("true, false", "True, False")
+        lines.append(_row(f"`{name}`", values, f"`{default}`", meaning))
+    return "\n".join(lines) + "\n"
 
 
-def _nested(title: str, field: FieldInfo) -> Iterator[tuple[str, type[BaseModel]]]:
-    forms = sections_in(field.annotation)
+def _tables(title: str, field: FieldInfo) -> Iterator[str]:
+    """The table of the section that ``field`` is, then those of the sections in it."""
+    forms, default = sections_in(field.annotation), field.get_default(call_default_factory=True)
     for section in forms:
         several = len(forms) > 1
-        yield f"{title}` with `method: {method_of(section)}" if several else title, section
+        heading = f"{title}` with `method: {method_of(section)}" if several else title
+        words = [(getdoc(section) or "").split("\n")[0], field.description]
+        yield f"### `{heading}`\n\n{' '.join(filter(None, words))}\n"
+        yield _table(section, default if isinstance(default, section) else None)
         for name, inner in section.model_fields.items():
-            yield from _nested(f"{title}.{name}", inner)
+            yield from _tables(f"{title}.{name}", inner)
 
 
-def _table(section: type[BaseModel]) -> str:
+def _table(section: type[BaseModel], defaults: BaseModel | None) -> str:
+    """The keys of ``section``, with the values that a configuration without it has, if any."""
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
         if sections_in(field.annotation):
             continue
-        cells = (f"`{name}`", _values(field.annotation), _default(field), field.description or "")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        default = _default(field) if defaults is None else _code(getattr(defaults, name))
+        lines.append(_row(f"`{name}`", _values(field.annotation), default, field.description or ""))
     return "\n".join(lines) + "\n"
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _values(annotation: Any) -> str:
@@ -81,6 +97,8 @@ def _values(annotation: Any) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
-        return "required"
+    return "required" if value is PydanticUndefined else _code(value)
+
+
+def _code(value: Any) -> str:
     return f"`{json.dumps(value)}`"

@@ -1,27 +1,42 @@
-"""What a configuration of the domain ``llm`` may say; conventions as in :mod:`.schema`."""
+"""Configurations of the domain ``llm``; conventions as in :mod:`adrpo.config.flow`."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from adrpo.config.fields import (
     Count,
+    Dtype,
     NonNegativeCount,
     NonNegativeNumber,
     PositiveNumber,
     Section,
+    Share,
     Switch,
     Text,
     conflict,
-    refuse_empty,
+    with_default,
 )
-from adrpo.config.flow import CheckpointSection
-from adrpo.config.rewards import RewardTermSection, check_measured_rewards
+from adrpo.config.llm_options import (
+    BETA_0,
+    COEFFICIENTS,
+    KIND,
+    CoefficientSection,
+    wrong_combination,
+)
+from adrpo.config.rewards import RewardTerms, RewardTermSection
+from adrpo.config.shared import (
+    AdapterSection,
+    Configuration,
+    EvaluationSection,
+    LayerNames,
+    MethodSection,
+    ModelSection,
+    TrainingSection,
+)
 
-Share = Annotated[float, Field(gt=0, le=1)]
 
-
-class LanguageModelSection(Section):
+class LanguageModelSection(ModelSection):
     """The model that is trained, and at its start the reference."""
 
     pretrained: Text = Field(
@@ -33,14 +48,11 @@ class LanguageModelSection(Section):
         default=None,
         description="GGUF file there, unpacked to dtype as it is loaded; null: safetensors. Ours.",
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+    dtype: Dtype = Field(
         default="float32", description="Type of the weights, of the optimizer's state, too. Ours."
     )
     autocast: Literal["bfloat16"] | None = Field(
         default=None, description="Type of the arithmetic on float32 weights; null: theirs. Ours."
-    )
-    gradient_checkpointing: Switch = Field(
-        default=False, description="Compute activations twice instead of keeping them. Ours."
     )
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default_factory=dict,
@@ -51,21 +63,17 @@ class LanguageModelSection(Section):
     )
 
 
-class LanguageAdapterSection(Section):
+class LanguageAdapterSection(AdapterSection):
     """The LoRA adapter that is trained instead of all weights (Hu et al., arXiv 2106.09685)."""
 
-    rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
-    alpha: PositiveNumber = Field(
-        default=16.0, description="The update is scaled by alpha / rank. Ours."
-    )
-    target_modules: Annotated[tuple[Text, ...], AfterValidator(refuse_empty)] = Field(
+    target_modules: LayerNames = Field(
         default=("q_proj", "k_proj", "v_proj", "o_proj"),
         description="Endings of the adapted layers' names. Ours.",
     )
 
 
 class LanguagePromptsSection(Section):
-    """Which prompts are trained on, and which are kept for evaluation."""
+    """Prompts that are trained on, and prompts that are kept for evaluation."""
 
     source: Text = Field(
         default="questions",
@@ -75,17 +83,21 @@ class LanguagePromptsSection(Section):
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."
     )
-    held_out: Share = Field(
+    held_out_share: Share = Field(
         default=0.1,
         description="Share of the prompts that training never sees; 'questions' has a split of "
         "its own, by combination. Paper: 0.1.",
     )
     split_seed: NonNegativeCount = Field(default=0, description="Seed of that split.")
     train_size: Count | None = Field(
-        default=1000, description="Prompts at most; null takes all, but of 'questions'. Ours."
+        default=1000,
+        description="Prompts that 'questions' has, and at most so many of another source, of which "
+        "null takes all. Ours.",
     )
     held_out_size: Count | None = Field(
-        default=105, description="Prompts at most; null takes all, but of 'questions'. Ours."
+        default=105,
+        description="Prompts that 'questions' has, and at most so many of another source, of which "
+        "null takes all. Ours.",
     )
 
     @model_validator(mode="after")
@@ -98,38 +110,11 @@ class LanguagePromptsSection(Section):
         return self
 
 
-class LanguageAlgorithmSection(Section):
-    """GRPO with a KL coefficient per sample (paper, eq. 7); docs/use/llm.md has every option."""
+class LanguageAlgorithmSection(CoefficientSection, MethodSection):
+    """GRPO with a KL coefficient per sample (paper, eq. 7; docs/use/llm.md)."""
 
-    method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(
-        default="adrpo",
-        description="Coefficient: beta_0 - A; 0, beta_0 or 2 beta_0 by the sign of A; or beta_0.",
-    )
-    beta_0: NonNegativeNumber = Field(
-        default=0.04, description="Coefficient of the KL at A = 0. Paper: 0.04."
-    )
-    advantage_clip: PositiveNumber | None = Field(
-        default=None,
-        description="A is clipped to +- this in the coefficient; null: to beta_0. Paper: beta_0.",
-    )
-    clip_policy_advantage: Switch = Field(
-        default=False, description="Clip the A of the policy gradient, too. Ours."
-    )
-    negative_coefficient: Literal["refuse", "floor", "allow"] = Field(
-        default="refuse", description="What holds where advantage_clip > beta_0. Ours."
-    )
-    kl_estimator: Literal["k1", "k2", "k3"] = Field(
-        default="k3", description="Estimator of the token KL. GRPO: k3."
-    )
-    log_ratio_bound: PositiveNumber | None = Field(
-        default=20.0, description="Greatest |log pi_ref - log pi| in the KL, in nats. Ours."
-    )
-    kl_on_degenerate_groups: Switch = Field(
-        default=True, description="Whether groups of equal rewards have the KL term. GRPO: true."
-    )
-    target_kl: PositiveNumber | None = Field(
-        default=None, description="KL that a controller of beta_0 holds; null keeps beta_0. Ours."
-    )
+    method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(default="adrpo", description=KIND)
+    beta_0: NonNegativeNumber = Field(default=0.04, description=BETA_0)
     advantage_scale: Literal["group", "batch", "none"] = Field(
         default="group", description="Standard deviation that divides A = R - V. GRPO: group."
     )
@@ -142,115 +127,75 @@ class LanguageAlgorithmSection(Section):
     )
 
     @model_validator(mode="after")
-    def _has_a_reference(self) -> Self:
-        if self.beta_0 == 0 and (self.method != "fixed_beta" or self.target_kl is not None):
-            raise conflict(
-                "beta_0: expected a number above 0, received 0; for GRPO without a reference set "
-                "method: fixed_beta and target_kl: null"
-            )
-        clip = self.advantage_clip
-        if self.method == "adrpo" and self.negative_coefficient == "refuse" and clip is not None:
-            if clip > self.beta_0 or self.target_kl is not None:
-                raise conflict(
-                    f"advantage_clip: expected at most beta_0 = {self.beta_0}, received {clip}, "
-                    "with which beta_0 - A can be negative; lower it, or set "
-                    "negative_coefficient to floor or allow"
-                )
+    def _fit_together(self) -> Self:
+        wrong = wrong_combination(self, kind=COEFFICIENTS[self.method], beta_0=self.beta_0)
+        if wrong is not None:
+            raise conflict(wrong)
         return self
 
 
 class GenerationSection(Section):
-    """How completions are drawn."""
+    """Sampler of completions."""
 
-    max_completion_length: Count = Field(default=16, description="Tokens at most. Ours.")
-    temperature: PositiveNumber = Field(default=1.0, description="Of the softmax. Ours.")
+    max_completion_length: Count = Field(
+        default=16, description="Tokens of a completion at most. Ours."
+    )
+    temperature: PositiveNumber = Field(
+        default=1.0, description="Temperature of the softmax. Ours."
+    )
     top_p: Share = Field(default=1.0, description="Mass of the nucleus; 1 is off. Ours.")
 
 
-class LanguageTrainingSection(Section):
-    """One step: sample, score, weigh, update."""
-
-    steps: Count = Field(default=100, description="Batches of completions. Ours.")
-    prompts_per_step: Count = Field(default=16, description="Groups in a batch. Ours.")
-    samples_per_prompt: Count = Field(
-        default=8, description="Completions of one group, at least 2. Paper's TRL: 8."
-    )
+class LanguageTrainingSection(TrainingSection):
+    prompts_per_step: Count = with_default(TrainingSection, "prompts_per_step", 16)
     micro_batch_size: Count = Field(
         default=64,
         description="Completions in memory at once; divides the batch. A memory knob.",
     )
-    learning_rate: PositiveNumber = Field(
-        default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."
-    )
-    learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="constant", description="How it falls after the warm-up, to 0 at the end. Ours."
-    )
-    warmup_steps: NonNegativeCount = Field(
-        default=0, description="Steps over which the learning rate rises linearly. Ours."
-    )
-    weight_decay: NonNegativeNumber = Field(default=0.0, description="AdamW's decay. Ours.")
-    max_grad_norm: PositiveNumber = Field(
-        default=1.0, description="Bound of the gradient's L2 norm. Ours."
-    )
-    seed: NonNegativeCount = Field(default=0, description="Seed of every random stream.")
 
     @model_validator(mode="after")
-    def _geometry(self) -> Self:
-        if self.samples_per_prompt < 2:
-            raise conflict(
-                "samples_per_prompt: expected at least 2, received 1; "
-                "a group of size 1 has no advantage"
-            )
+    def _parts_are_equal(self) -> Self:
         batch = self.prompts_per_step * self.samples_per_prompt
         if batch % min(self.micro_batch_size, batch):
             raise conflict(
                 f"micro_batch_size: expected a divisor of prompts_per_step x samples_per_prompt "
                 f"= {batch}, received {self.micro_batch_size}"
             )
-        if self.warmup_steps > self.steps:
-            raise conflict(
-                f"warmup_steps: expected at most training.steps = {self.steps}, "
-                f"received {self.warmup_steps}"
-            )
         return self
 
 
-class LanguageEvaluationSection(Section):
-    """What is measured on prompts that training never sees, with fixed random streams."""
-
-    every: Count = Field(default=50, description="Steps between evaluations. Ours.")
-    samples_per_prompt: Count = Field(default=4, description="Completions a prompt. Ours.")
-    rewards: tuple[RewardTermSection, ...] = Field(
-        default=(), description="Rewards that are measured and never trained on. Ours."
-    )
+class LanguageEvaluationSection(EvaluationSection):
     shown_prompts: Count = Field(default=12, description="Prompts kept for the report. Ours.")
-    batch_size: Count = Field(default=256, description="Completions in memory at once. Ours.")
-    seed: NonNegativeCount = Field(default=1234, description="Seed of its random streams. Ours.")
+    batch_size: Count = Field(
+        default=256,
+        description="Samples in memory at once, which are drawn from one random stream. Ours.",
+    )
 
 
-class LanguageConfig(Section):
-    """Everything that decides a run of the domain ``llm``."""
+class LanguageConfig(Configuration):
+    """Configuration of a run of ``adrpo.llm.LanguageRun``."""
 
     domain: Literal["llm"] = Field(default="llm", description="Kind of model.")
-    description: str = Field(default="", description="One line: what the recipe is.")
-    source: str = Field(
-        default="", description="Where the values come from: equations, and what is our choice."
-    )
     model: LanguageModelSection = LanguageModelSection()
     adapter: LanguageAdapterSection | None = Field(
         default=None, description="LoRA; null trains all weights. Paper: all."
     )
     prompts: LanguagePromptsSection = LanguagePromptsSection()
-    reward: Annotated[tuple[RewardTermSection, ...], AfterValidator(refuse_empty)] = (
-        RewardTermSection(name="question_answer"),
-    )
+    reward: RewardTerms = (RewardTermSection(name="question_answer"),)
     algorithm: LanguageAlgorithmSection = LanguageAlgorithmSection()
-    generation: GenerationSection = GenerationSection()
     training: LanguageTrainingSection = LanguageTrainingSection()
     evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
-    checkpoint: CheckpointSection = CheckpointSection()
+    generation: GenerationSection = GenerationSection()
 
     @model_validator(mode="after")
-    def _measured_rewards_have_names(self) -> Self:
-        check_measured_rewards(self.evaluation.rewards, self.reward)
+    def _offered_soon(self) -> Self:
+        for key in ("seen_prompts", "early_stopping", "patience"):
+            default = EvaluationSection.model_fields[key].default
+            received = getattr(self.evaluation, key)
+            if received != default:
+                wanted = "null" if default is None else default
+                raise conflict(
+                    f"evaluation.{key}: expected {wanted} in the domain llm, which has no other "
+                    f"yet; received {received!r}"
+                )
         return self

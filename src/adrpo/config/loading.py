@@ -1,21 +1,22 @@
-"""From a file and overrides to a checked configuration, and back to YAML."""
+"""Loading of a configuration: a file and overrides become checked values, and YAML again."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, overload
 
 from pydantic import ValidationError
 
-from adrpo.config.documents import dump_yaml, parse_yaml, read_mapping, shorten
+from adrpo.config.documents import dump_yaml, read_mapping, shorten
 from adrpo.config.flow import FlowConfig
 from adrpo.config.llm import LanguageConfig
 from adrpo.config.messages import Location, describe
+from adrpo.config.overrides import METHOD, apply_overrides
 from adrpo.config.recipes import SUFFIXES, find_recipe
+from adrpo.config.written import completed, under_todays_names
 from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
-METHOD = "method"
 DOMAIN = "domain"
 AnyConfig = FlowConfig | LanguageConfig
 """A configuration of any domain: the place where the domains are listed, the default first."""
@@ -63,11 +64,12 @@ def load_recipe(
     if form not in (None, found):
         raise AdrpoError(
             f"{file}: expected a configuration of the domain {_domain_of(form)}, received one of "
-            f"{_domain_of(found)}; load_recipe reads those of every domain"
+            f"{_domain_of(found)}; read it by load_recipe, train it by `adrpo train`"
         )
     data = found().model_dump(mode="json")
     for layer, content in layers:
-        _merge(data, content, (), str(layer), origins)
+        named = under_todays_names(content, _domain_of(found), str(layer))
+        _merge(data, named, (), str(layer), origins)
     return _checked(found, data, overrides, str(file), origins)
 
 
@@ -95,9 +97,7 @@ def _checked(
     origins: dict[Location, str],
 ) -> Config:
     """``data`` with ``overrides`` as a configuration."""
-    # A method clears its section: whatever else is set comes after it, in whichever order typed.
-    for override in sorted(overrides, key=lambda override: not _chooses_method(override)):
-        _apply(data, override, file, origins)
+    apply_overrides(data, overrides, file, origins, _domain_of(form))
     try:
         return form.model_validate(data)
     except ValidationError as error:
@@ -114,6 +114,26 @@ def _form_of(layers: list[tuple[Path, dict[str, Any]]]) -> type[AnyConfig]:
             expected = " or ".join(DOMAINS) if domain == named[0][1] else repr(named[0][1])
             raise AdrpoError(f"{layer}: domain: expected {expected}, received {shorten(domain)}")
     return DOMAINS[named[0][1]]
+
+
+def resolve_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of a run that this version or an earlier one wrote, as today's.
+
+    A key has today's name, and one that was added since has its default, which is what the run
+    did without it. So what two runs were given can be compared key by key.
+
+    Args:
+        settings: the configuration as the run wrote it; nothing of it is checked.
+        where: the file, for errors.
+
+    Returns:
+        JSON values, as ``model_dump(mode="json")`` of a configuration.
+
+    Raises:
+        AdrpoError: a domain that is not known.
+    """
+    form = _form_of([(Path(where), dict(settings))])
+    return completed(form, under_todays_names(settings, _domain_of(form), where, told=False))
 
 
 def config_to_yaml(config: AnyConfig) -> str:
@@ -158,47 +178,3 @@ def _merge(
             _merge(data[key], value, here, origin, origins)
         else:
             data[key] = copy.deepcopy(value)
-
-
-def _apply(data: dict[str, Any], override: str, file: str, origins: dict[Location, str]) -> None:
-    """Set one "section.key=value" in ``data``."""
-    where = f"{file}, override {override}"
-    key, equals, text = override.partition("=")
-    *parents, last = key.strip().split(".")
-    if not equals or not last:
-        raise AdrpoError(f"override {override!r}: expected section.key=value, as training.steps=10")
-    target: Any = data
-    location: Location = ()
-    for part in parents:
-        location = (*location, _step(target, part, location, where))
-        if isinstance(target, dict) and part not in target:
-            # A section that does not exist is made, so that the check can name the nearest one.
-            target[part] = {}
-            origins[location] = where
-        target = target[location[-1]]
-    last_step = _step(target, last, location, where)
-    value = parse_yaml(text, where)
-    if last != "options" and isinstance(target, dict) and isinstance(target.get(last), dict):
-        raise AdrpoError(f"{where}: {key} is a section; override its keys, as {key}.KEY=VALUE")
-    if last == METHOD and isinstance(target, dict) and value != target.get(METHOD):
-        target.clear()
-    target[last_step] = value
-    origins[(*location, last_step)] = where
-
-
-def _chooses_method(override: str) -> bool:
-    return override.partition("=")[0].strip().rpartition(".")[2] == METHOD
-
-
-def _step(target: Any, part: str, location: Location, where: str) -> str | int:
-    """``part`` as a key or an index of ``target``, which lies at ``location``."""
-    if isinstance(target, dict):
-        return part
-    above = ".".join(str(step) for step in location)
-    if not isinstance(target, list):
-        raise AdrpoError(f"{where}: {above} has no keys, it is {shorten(target)}")
-    if not part.isdecimal() or int(part) >= len(target):
-        raise AdrpoError(
-            f"{where}: {above}: expected an index from 0 to {len(target) - 1}, received {part!r}"
-        )
-    return int(part)

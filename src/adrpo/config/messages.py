@@ -1,4 +1,4 @@
-"""A failed validation as one line: where, which key, what was expected, what was received."""
+"""Messages of errors: where a value stands, under which key, what was expected, what received."""
 
 import difflib
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Where recipes lie and what they are called."""
+"""Recipes: the folder where they lie, and their names."""
 
 import difflib
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""What a configuration may say of a reward, and under which names its values are written."""
+"""Rewards in a configuration, and the names under which their values are written."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from adrpo.config.fields import Number, PositiveNumber, Section, Text, conflict
+from adrpo.config.fields import Number, PositiveNumber, Section, Text, conflict, refuse_empty
 
 EVALUATION_METRICS = frozenset(
     {
@@ -62,6 +62,28 @@ class RewardTermSection(Section):
         return self
 
 
+class MeasuredRewardSection(RewardTermSection):
+    """One reward, of which evaluations write the raw values."""
+
+    weight: Number = Field(default=1.0, description="1: nothing is summed here.")
+    logistic: LogisticSection | None = Field(
+        default=None, description="null: nothing is bounded here."
+    )
+
+    @model_validator(mode="after")
+    def _is_written_as_it_is(self) -> Self:
+        if self.weight != 1 or self.logistic is not None:
+            raise conflict(
+                "weight: expected a reward without weight and logistic, which only terms of the "
+                "training reward have: measured ones are written as they are; leave both out"
+            )
+        return self
+
+
+RewardTerms = Annotated[tuple[RewardTermSection, ...], AfterValidator(refuse_empty)]
+"""Terms of the reward that is trained on: at least one."""
+
+
 def written_names(names: Iterable[str]) -> list[str]:
     """The name under which the values of each reward are written: the last part of a dotted path;
     a second one of that name gets "_2"."""
@@ -75,7 +97,7 @@ def written_names(names: Iterable[str]) -> list[str]:
 
 
 def taken_name(measured: Sequence[RewardTermSection], trained: Collection[str]) -> str | None:
-    """What is wrong with the names of ``evaluation.rewards``; None where each is one of its own.
+    """The first name of ``evaluation.rewards`` that is taken, as an error; None where none is.
 
     Args:
         measured: the rewards that are only measured.

@@ -5,17 +5,10 @@ from typing import Any
 import torch
 
 from adrpo.config import LanguageAdapterSection, LanguageConfig, LanguageModelSection
-from adrpo.llm.coefficient import CoefficientKind
+from adrpo.config.llm_options import COEFFICIENTS
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.pretrained import loading_options
 from adrpo.runs.directory import RunDirectory
-
-COEFFICIENTS: dict[str, CoefficientKind] = {
-    "adrpo": "adaptive",
-    "sign_gated": "sign_gated",
-    "fixed_beta": "fixed",
-}
-"""``algorithm.method`` -> ``ADRPOConfig.coefficient``."""
 
 SCHEDULES = {"constant": "constant_with_warmup"}
 """``training.learning_rate_schedule`` -> its name in transformers, where that is another."""

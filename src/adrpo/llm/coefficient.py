@@ -1,15 +1,11 @@
 """The KL coefficient of each sample, and what decides it. Pure functions."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from adrpo.config.llm_options import CoefficientKind
 from adrpo.core import adaptive_coefficient
-
-CoefficientKind = Literal["adaptive", "sign_gated", "fixed"]
-NegativeCoefficient = Literal["allow", "floor", "refuse"]
 
 
 def kl_coefficient(

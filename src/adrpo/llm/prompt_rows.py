@@ -25,7 +25,7 @@ def load_prompt_rows(prompts: LanguagePromptsSection) -> tuple[list[Row], list[R
             _questions(train_size, prompts.split_seed, held_out=False),
             _questions(held_out_size, prompts.split_seed, held_out=True),
         )
-    seed, share = prompts.split_seed, prompts.held_out
+    seed, share = prompts.split_seed, prompts.held_out_share
     if prompts.source == SUMS:
         train, held_out = split_sums(seed=seed, held_out=share)
     else:

@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
-from adrpo.runs.resuming import flatten
+from adrpo.runs.resuming import flatten, settings_of
 
 DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward")
 """Keys and sections on which the evaluation of the untrained model depends."""
@@ -34,7 +32,7 @@ def check_base_evaluation(
         settings: the resolved configuration of the run that wants it, as JSON values.
         splits: those that it evaluates.
     """
-    theirs, ours = flatten(yaml.safe_load(other.read_config_yaml())), flatten(settings)
+    theirs, ours = settings_of(other), flatten(settings)
     seen = (SEED_KEY,) if ours.get("evaluation.seen_prompts") else ()
     for key in sorted((theirs.keys() | ours.keys()) - set(OF_THE_MACHINE)):
         if key.startswith((*DECISIVE, *seen)) and theirs.get(key) != ours.get(key):

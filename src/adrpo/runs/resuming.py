@@ -1,10 +1,11 @@
-"""The settings in which a run and its resumption may differ."""
+"""Settings of a run, and which of them may differ when it is resumed."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
 
+from adrpo.config import resolve_settings
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 
@@ -22,6 +23,24 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested mapping of dotted keys: what ``flatten`` was given, but for keys with dots."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        section = nested
+        for part in parents:
+            section = section.setdefault(part, {})
+        section[last] = value
+    return nested
+
+
+def settings_of(run: RunDirectory) -> dict[str, Any]:
+    """Dotted key -> value of the configuration of ``run``, under today's names of the keys."""
+    settings = yaml.safe_load(run.read_config_yaml())
+    return flatten(resolve_settings(settings, str(run.config)))
+
+
 def check_same_run(
     run: RunDirectory, settings: Mapping[str, Any], *, may_differ: Collection[str] = ()
 ) -> None:
@@ -32,7 +51,7 @@ def check_same_run(
         settings: the resolved configuration as JSON values.
         may_differ: dotted keys that may change beside MAY_DIFFER.
     """
-    theirs, ours = flatten(yaml.safe_load(run.read_config_yaml())), flatten(settings)
+    theirs, ours = settings_of(run), flatten(settings)
     for key in sorted((theirs.keys() | ours.keys()) - MAY_DIFFER - set(may_differ)):
         if theirs.get(key) != ours.get(key):
             raise AdrpoError(

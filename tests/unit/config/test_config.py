@@ -1,5 +1,6 @@
 """Configuration: what ships loads, what loads repeats, and what is wrong says so in one line."""
 
+from inspect import getdoc
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,22 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from adrpo.config import (
+    Configuration,
     FixedBetaSection,
     FlowConfig,
     LanguageConfig,
     RaftSection,
     config_to_yaml,
     find_recipe,
+    load_config,
     load_flow_config,
     load_recipe,
     recipe_names,
     recipes_root,
 )
+from adrpo.config.fields import Section, sections_in
 from adrpo.config.keys import keys_page
+from adrpo.errors import AdrpoError
 from adrpo.runs.resuming import flatten
 
 
@@ -46,6 +51,20 @@ def test_resolved_configuration_repeats_itself(name: str, tmp_path: Path):
     assert again == config
     assert config_to_yaml(again) == text
     assert "extends" not in yaml.safe_load(text)
+
+
+def test_a_configuration_is_read_by_its_domain_or_as_what_is_expected():
+    assert isinstance(load_config("llm/embedded"), LanguageConfig)
+    assert isinstance(load_recipe("llm/embedded", form=LanguageConfig), LanguageConfig)
+    assert load_flow_config("flow/demo") == load_recipe("flow/demo")
+    for name, form in (("llm/embedded", FlowConfig), ("flow/demo", LanguageConfig)):
+        expected, received = form().domain, load_recipe(name).domain
+        with pytest.raises(AdrpoError) as caught:
+            load_recipe(name, form=form)
+        assert str(caught.value) == (
+            f"{find_recipe(name)}: expected a configuration of the domain {expected}, received "
+            f"one of {received}; read it by load_recipe, train it by `adrpo train`"
+        )
 
 
 def test_full_recipe_states_every_key():
@@ -120,7 +139,7 @@ def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def test_every_section_is_closed_and_frozen():
-    for model in sections(FlowConfig.__mro__[1]):
+    for model in sections(Section):
         assert model.model_config.get("extra") == "forbid", model
         assert model.model_config.get("frozen") is True, model
 
@@ -192,11 +211,10 @@ def test_byte_order_mark_is_no_key(tmp_path: Path):
 
 def test_every_field_is_described():
     """The reference page is built from these."""
-    for model in sections(FlowConfig.__mro__[1]):
-        assert model.__doc__, model
+    for model in sections(Section):
+        assert getdoc(model), model
         for name, field in model.model_fields.items():
-            nested = isinstance(field.default, BaseModel) or isinstance(field.default, tuple)
-            if model in (FlowConfig, LanguageConfig) and nested:
+            if issubclass(model, Configuration) and sections_in(field.annotation):
                 continue
             assert field.description and "\n" not in field.description, (model, name)
 

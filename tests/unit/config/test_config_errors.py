@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from adrpo.config import find_recipe
+from adrpo.config import DOMAINS, find_recipe
 from adrpo.errors import AdrpoError
 from support.refused_configurations import of_domain, refusal, write
-
-DOMAINS = ("flow", "llm")
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -145,7 +145,7 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
         (
             "model: {height: 512}",
             "recipe.yaml: model.height: unknown key (received 512); known keys: pretrained, "
-            "gguf_file, dtype, autocast, gradient_checkpointing, chat_template_kwargs, device",
+            "dtype, gradient_checkpointing, device, gguf_file, autocast, chat_template_kwargs",
         ),
         (
             "max_completion_length: 64",
@@ -155,8 +155,8 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
         (
             "sampling: {steps: 3}",
             "recipe.yaml: sampling: unknown key (received {'steps': 3}); known keys: domain, "
-            "description, source, model, adapter, prompts, reward, algorithm, generation, "
-            "training, evaluation, checkpoint",
+            "description, source, model, adapter, prompts, reward, algorithm, training, "
+            "evaluation, checkpoint, generation",
         ),
         (
             "adapter: {rnk: 4}",
@@ -179,8 +179,8 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
         (
             "algorithm: {advantage_clip: 0.08}",
             "recipe.yaml: algorithm.advantage_clip: expected at most beta_0 = 0.04, received "
-            "0.08, with which beta_0 - A can be negative; lower it, or set negative_coefficient "
-            "to floor or allow",
+            "0.08, with which beta_0 - A can be negative; lower it, leave it out, or set "
+            "negative_coefficient to floor or allow",
         ),
         (
             "training: {micro_batch_size: 3}",

@@ -61,7 +61,7 @@ def test_the_seed_decides_the_split_and_the_order() -> None:
 
 def test_a_run_takes_them_by_their_name() -> None:
     prompts = LanguagePromptsSection(
-        source="sums", held_out=0.2, split_seed=3, train_size=None, held_out_size=7
+        source="sums", held_out_share=0.2, split_seed=3, train_size=None, held_out_size=7
     )
     train, held_out = split_sums(seed=3, held_out=0.2)
     assert load_prompt_rows(prompts) == (train, held_out[:7])

@@ -1,0 +1,152 @@
+"""Sections that every domain has, and the head of a configuration: each key described once.
+
+A domain extends them by what is its own (:mod:`adrpo.config.flow`, :mod:`adrpo.config.llm`). It
+describes one of these keys again only where the key means something else there.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from adrpo.config.fields import (
+    Count,
+    Dtype,
+    NonNegativeCount,
+    NonNegativeNumber,
+    PositiveNumber,
+    Section,
+    Switch,
+    Text,
+    conflict,
+    refuse_empty,
+)
+from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_measured_rewards
+
+LayerNames = Annotated[tuple[Text, ...], AfterValidator(refuse_empty)]
+
+
+class ModelSection(Section):
+    """The model that is trained."""
+
+    pretrained: Text = Field(default="embedded", description="'embedded', a folder or a Hub id.")
+    dtype: Dtype = Field(default="float32", description="Type of the weights. Ours.")
+    gradient_checkpointing: Switch = Field(
+        default=False,
+        description="Keep only the inputs of the blocks for the backward pass, and compute the "
+        "rest again: less memory, about a third more time an update. Ours.",
+    )
+    device: Text = Field(default="auto", description="auto takes an accelerator if there is one.")
+
+
+class AdapterSection(Section):
+    """The LoRA adapter that is trained (Hu et al., arXiv 2106.09685)."""
+
+    rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
+    alpha: PositiveNumber = Field(
+        default=16.0, description="The update is scaled by alpha / rank. Ours."
+    )
+    target_modules: LayerNames | None = Field(
+        default=None,
+        description="Endings of the adapted layers' names; null: the family's attention. Ours.",
+    )
+
+
+class MethodSection(Section):
+    """Base of the section ``algorithm``, whose key ``method`` names the method."""
+
+    method: str = Field(description="Which method this is.")
+
+
+class TrainingSection(Section):
+    """One step: sample, score, weigh, update."""
+
+    steps: Count = Field(default=100, description="Batches, each drawn and learned from. Ours.")
+    prompts_per_step: Count = Field(default=8, description="Groups in a batch. Ours.")
+    samples_per_prompt: Count = Field(
+        default=8, description="Samples of one group, at least 2. Ours."
+    )
+    micro_batch_size: Count = Field(
+        default=64,
+        description="Rows in memory at once; a memory knob that never changes the result.",
+    )
+    learning_rate: PositiveNumber = Field(
+        default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."
+    )
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant",
+        description="How the learning rate falls after the warm-up, to 0 at the run's end. Ours.",
+    )
+    warmup_steps: NonNegativeCount = Field(
+        default=0, description="Steps over which the learning rate rises linearly. Ours."
+    )
+    weight_decay: NonNegativeNumber = Field(default=0.0, description="AdamW's decay. Ours.")
+    max_grad_norm: PositiveNumber = Field(
+        default=1.0, description="Bound of the gradient's L2 norm. Ours."
+    )
+    seed: NonNegativeCount = Field(default=0, description="Seed of every random stream.")
+
+    @model_validator(mode="after")
+    def _groups_and_warmup(self) -> Self:
+        if self.samples_per_prompt < 2:
+            raise conflict(
+                "samples_per_prompt: expected at least 2, received 1; "
+                "a group of size 1 has no advantage"
+            )
+        if self.warmup_steps > self.steps:
+            raise conflict(
+                f"warmup_steps: expected at most training.steps = {self.steps}, "
+                f"received {self.warmup_steps}"
+            )
+        return self
+
+
+class EvaluationSection(Section):
+    """Measurements while training, on fixed prompts and with fixed random streams."""
+
+    every: Count = Field(default=50, description="Steps between evaluations. Ours.")
+    samples_per_prompt: Count = Field(default=4, description="Samples of each prompt. Ours.")
+    rewards: tuple[MeasuredRewardSection, ...] = Field(
+        default=(), description="Rewards that are measured and never trained on. Ours."
+    )
+    seen_prompts: NonNegativeCount = Field(
+        default=0, description="Training prompts that are evaluated, too, and apart. Ours."
+    )
+    early_stopping: Text | None = Field(
+        default=None,
+        description="Metric of held-out prompts that must go on rising; null never stops. Ours.",
+    )
+    patience: Count = Field(
+        default=2, description="Evaluations without a new best value that stop the run. Ours."
+    )
+    batch_size: Count = Field(default=64, description="Samples in memory at once. Ours.")
+    seed: NonNegativeCount = Field(default=1234, description="Seed of its random streams. Ours.")
+
+
+class CheckpointSection(Section):
+    """Checkpoints, from which a stopped run goes on."""
+
+    every: Count = Field(default=10, description="Steps between checkpoints. Ours.")
+    keep: Count = Field(default=2, description="Number of the latest checkpoints kept. Ours.")
+
+
+class Configuration(Section):
+    """Configuration of a run of any domain: the head, and the sections that all have."""
+
+    domain: str = Field(description="Kind of model.")
+    description: str = Field(default="", description="One line: what the recipe is.")
+    source: str = Field(
+        default="", description="Where the values come from: equations, and what is our choice."
+    )
+    model: ModelSection
+    adapter: AdapterSection | None
+    prompts: Section
+    reward: RewardTerms
+    algorithm: MethodSection
+    training: TrainingSection
+    evaluation: EvaluationSection
+    checkpoint: CheckpointSection = CheckpointSection()
+
+    @model_validator(mode="after")
+    def _measured_rewards_have_names(self) -> Self:
+        check_measured_rewards(self.evaluation.rewards, self.reward)
+        return self
