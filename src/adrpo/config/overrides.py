@@ -15,7 +15,7 @@ _KEY = re.compile(r"\s*\w+(\.\w+)*\s*=")
 
 
 def names_and_overrides(
-    words: Sequence[str], *, expected: str = "a recipe", most: int | None = 1
+    words: Sequence[str], *, expected: str = "a recipe", least: int = 1, most: int | None = 1
 ) -> tuple[list[str], list[str]]:
     """Names and overrides among the arguments of a command, each in their order.
 
@@ -25,7 +25,8 @@ def names_and_overrides(
     Args:
         words: the arguments, mixed as the user likes.
         expected: what the names stand for, in the words of an error.
-        most: how many there may be; None for as many as the user likes, but one at least.
+        least: how many there must be: 1, or 0 for a command that needs none.
+        most: how many there may be; None for as many as the user likes.
 
     Raises:
         AdrpoError: no name, too many, "=" behind what is no key, or a word that may be an override
@@ -44,13 +45,13 @@ def names_and_overrides(
             )
         else:
             overrides.append(word)
-    if not names:
+    if len(names) < least:
         beside = f" beside {' '.join(overrides)}" if overrides else ""
         raise AdrpoError(f"expected {expected}; received none{beside}")
     if most is not None and len(names) > most:
         raise AdrpoError(
-            f"expected {expected}; received {' and '.join(map(repr, names))}; a setting is "
-            f"written KEY=VALUE, without spaces"
+            f"expected {expected if most else 'settings only'}; received "
+            f"{' and '.join(map(repr, names))}; a setting is written KEY=VALUE, without spaces"
         )
     return names, overrides
 

@@ -46,6 +46,16 @@ def test_several_names_keep_their_order() -> None:
     )
 
 
+def test_a_command_may_need_no_name() -> None:
+    assert names_and_overrides(["training.steps=3"], least=0, most=0) == ([], ["training.steps=3"])
+    with pytest.raises(AdrpoError) as caught:
+        names_and_overrides(["flow/adrpo"], least=0, most=0)
+    assert str(caught.value) == (
+        "expected settings only; received 'flow/adrpo'; a setting is written KEY=VALUE, without "
+        "spaces"
+    )
+
+
 def test_no_recipe_is_taken_for_an_override() -> None:
     assert names_and_overrides(recipe_names(), most=None) == (recipe_names(), [])
 

@@ -175,3 +175,21 @@ def test_the_name_is_the_domain_s(tmp_path: Path):
     """In the domain flow prompts.held_out is a source, and stays."""
     path = write(tmp_path, "prompts: {train: drawbench-style, held_out: art-style}")
     assert load_recipe(path).prompts.held_out == "art-style"  # type: ignore[union-attr]
+
+
+RECORDS = sorted(Path("benchmarks/results").glob("*/comparison.json"))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.parent.name)
+def test_a_measured_comparison_is_still_read(path: Path):
+    """Its settings, written by many versions, are a whole configuration of today."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for settings in record["settings"].values():
+        resolved = resolve_settings(unflatten(settings), str(path))
+        form = DOMAINS[resolved["domain"]]
+        assert form.model_validate(resolved).model_dump(mode="json") == resolved
+
+
+def test_there_are_measured_comparisons_of_every_domain():
+    text = "".join(path.read_text(encoding="utf-8") for path in RECORDS)
+    assert all(f'"domain": "{domain}"' in text for domain in ("flow", "llm"))
