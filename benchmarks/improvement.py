@@ -38,7 +38,7 @@ from comparison_tables import interval, keep
 from pictures import draw_comparison
 
 from adrpo.comparison import Plan, jobs_of, run_jobs
-from adrpo.comparison.collect import UNSEEN, read_method
+from adrpo.comparison.collect import read_method
 from adrpo.comparison.schedule import PROGRAM
 from adrpo.config import find_recipe, load_flow_config
 from adrpo.evaluation.across_seeds import (
@@ -49,6 +49,7 @@ from adrpo.evaluation.across_seeds import (
     paired_ratio,
 )
 from adrpo.evaluation.values import Values, read_values, values_path
+from adrpo.metrics import UNSEEN
 from adrpo.runs.directory import RunDirectory
 
 RECIPES = ("flow/adrpo", "flow/demo")

@@ -51,7 +51,7 @@ WINGS = {
     "path": set[str](),
     "models": {"path"},
     "methods": {"path"},
-    "training": {"path", "models", "methods", "drawing"},
+    "training": {"path", "models", "methods", "drawing", "facts"},
     "memory": {"path", "models", "training"},
 }
 # One version number, kept in adrpo/__init__.py, and the exception it re-exports.

@@ -84,6 +84,7 @@ def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(tmp_path: Pa
     one, two, other, *next_seed = jobs_of(plan)
     assert not any(job.starts_as(one) for job in (two, other, *next_seed))
     one.folder.mkdir()
+    (one.folder / "samples" / "base").mkdir(parents=True)
     (one.folder / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
     assert [job.starts_as(one) for job in (two, other, *next_seed)] == [True, *[False] * 4]
     assert two.command(["adrpo"], [], one)[-2:] == ["--base", str(one.folder)]

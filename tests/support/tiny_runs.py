@@ -98,3 +98,8 @@ def moody(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float
     """A reward that draws from the global generators of Python, NumPy and torch."""
     moods = [random.random() + np.random.random() + float(torch.rand(())) for _ in images]
     return [value + mood for value, mood in zip(darkness(prompts, images), moods, strict=True)]  # type: ignore[operator]
+
+
+def of_any_sample(prompts: list[Any], **_: Any) -> list[float | None]:
+    """A reward of pictures and completions alike."""
+    return [float(len(prompt)) for prompt in prompts]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adrpo.cli.domains import door_of
+from adrpo.cli.domains import all_facts, door_of
 from adrpo.cli.settings import Set, split_settings
 from adrpo.errors import AdrpoError
 
@@ -71,7 +71,8 @@ def compare(
     from adrpo.comparison import Plan, check_folder, collect, write_results
 
     names, overrides = split_settings(recipes)
-    plan = Plan.resolve(output_dir, names, [*overrides, *(settings or [])], seeds, reference)
+    overrides += settings or []
+    plan = Plan.resolve(output_dir, names, overrides, seeds, reference, all_facts())
     if summary_only and not output_dir.is_dir():
         raise AdrpoError(
             f"--summary-only: expected the folder of a comparison; received {output_dir}, which "

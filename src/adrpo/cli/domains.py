@@ -8,6 +8,7 @@ from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
     from adrpo.evaluation.door import Door
+    from adrpo.runs.facts import Facts
 
 DOORS = {"flow": "adrpo.flow.domain", "llm": "adrpo.llm.domain"}
 """Domain -> the module with its ``DOOR``; here and in adrpo/config/loading.py the domains are
@@ -17,6 +18,11 @@ listed."""
 def door_named(domain: str) -> "Door":
     """The door of a domain, whether or not its packages are there."""
     return importlib.import_module(DOORS[domain]).DOOR
+
+
+def all_facts() -> list["Facts"]:
+    """The facts of all domains."""
+    return [door_named(domain).facts for domain in DOORS]
 
 
 def missing_packages(door: "Door") -> list[str]:

@@ -1,10 +1,11 @@
 """The numbers of a comparison: means, paired differences, kept diversity, trade-offs.
 
-The primary metric is declared here, before any result: gold accuracy where there is a gold judge,
-otherwise the score of the CLIP that training never sees, or the first reward that is evaluated
-and not trained on. Only where there is none of them is it the reward itself. Differences
-to the reference method are tested in two families, the primary metric over the other methods and
-all other metrics over the other methods, each with Holm's correction. Splits are kept apart.
+The primary metric is declared before any result: the first judge among the metrics that the runs
+have (gold accuracy, the score of the CLIP that training never sees), otherwise the first reward
+that is evaluated and not trained on. Only where there is none of them is it the reward itself.
+Differences to the reference method are tested in two families, the primary metric over the other
+methods and all other metrics over the other methods, each with Holm's correction. Splits are kept
+apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from adrpo.comparison.collect import (
-    TOTAL,
-    UNSEEN,
-    Array,
-    MethodResults,
-    Results,
-    Values,
-    reward_names,
-)
-from adrpo.comparison.trade_offs import DIVERSITIES, SEED, TradeOff, trade_offs
+from adrpo.comparison.collect import Array, MethodResults, Results, Values, reward_names
+from adrpo.comparison.trade_offs import SEED, TradeOff, trade_offs
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
     RESAMPLES,
@@ -33,14 +26,16 @@ from adrpo.evaluation.across_seeds import (
     paired_difference,
     paired_ratio,
 )
+from adrpo.metrics import EVALUATIONS, TOTAL, UNSEEN, names, with_role
 
-PRIMARY = ("gold_accuracy", "clip_score_evaluation")
+PRIMARY = names(with_role("judge"))
 
-DESCRIPTIVE = frozenset(
-    {"velocity_norm_ratio", "edge_density", "color_entropy", "completion_length"}
-)
+DESCRIPTIVE = frozenset(metric.name for metric in EVALUATIONS if metric.better == "neither")
 """Metrics of which neither more nor less is better: in summary.json, but neither tested nor in the
 tables."""
+
+DIVERSITIES = frozenset(names(with_role("diversity")))
+"""Metrics of which the kept share of the base's is told."""
 
 Estimates = dict[str, dict[str, SeedEstimate]]
 """Method -> metric -> estimate."""
@@ -48,7 +43,7 @@ Estimates = dict[str, dict[str, SeedEstimate]]
 
 @dataclass(frozen=True)
 class SplitAnalysis:
-    """Everything about one split."""
+    """Everything about one split of the prompts."""
 
     split: str
     prompts: int
@@ -56,7 +51,7 @@ class SplitAnalysis:
     metrics: list[str]
     base: dict[str, SeedEstimate]
     others: Estimates
-    """Of the models beside the methods: one seed, so prompts and images alone."""
+    """Means of the models beside the methods: one seed, so prompts and images alone."""
     final: Estimates
     change: Estimates
     """Paired, final - base."""
@@ -65,7 +60,7 @@ class SplitAnalysis:
     difference: Estimates
     """Paired, to the reference method; without the reference."""
     p_holm: dict[str, dict[str, float]]
-    """Of the differences, without those of DESCRIPTIVE metrics."""
+    """Adjusted p-values of the differences, without those of DESCRIPTIVE metrics."""
     trade_offs: list[TradeOff]
 
 
@@ -79,7 +74,7 @@ class Analysis:
     trained_on: list[str]
     """Names of the rewards' terms, which are metrics of the evaluation too."""
     not_compared: list[str]
-    """Those that the methods measure with different options."""
+    """Rewards that the methods measure with different options."""
     splits: list[SplitAnalysis]
 
 
@@ -138,9 +133,9 @@ def _analyse_split(
     metrics = _shared_metrics(results, split)
 
     def each(statistic: Callable[..., SeedEstimate], tables: Callable[..., Sequence[Array]],
-             chosen: Sequence[str], names: Sequence[str]) -> Estimates:  # fmt: skip
+             chosen: Sequence[str], methods: Sequence[str]) -> Estimates:  # fmt: skip
         found: Estimates = {}
-        for name in names:
+        for name in methods:
             found[name] = {}
             for metric in chosen:
                 kept = complete_prompts(tables(parts[name], metric), categories)
@@ -149,9 +144,9 @@ def _analyse_split(
                     found[name][metric] = statistic(*arrays, strata, resamples=resamples, seed=SEED)
         return found
 
-    names = list(parts)
-    others = [name for name in names if name != results.plan.reference]
-    diversities = [metric for metric in metrics if metric.startswith(tuple(DIVERSITIES))]
+    methods = list(parts)
+    others = [name for name in methods if name != results.plan.reference]
+    diversities = [metric for metric in metrics if metric in DIVERSITIES]
     difference = each(
         paired_difference,
         lambda part, metric: (part.final[metric], reference.final[metric]),
@@ -165,14 +160,16 @@ def _analyse_split(
         metrics=metrics,
         # The base is not trained: one seed holds all there is to know of it.
         base=each(
-            mean_over_seeds, lambda part, metric: (part.base[metric][:1],), metrics, names[:1]
-        )[names[0]],
+            mean_over_seeds, lambda part, metric: (part.base[metric][:1],), metrics, methods[:1]
+        )[methods[0]],
         others=_others(results.others if split == UNSEEN else {}, metrics, categories, resamples),
-        final=each(mean_over_seeds, lambda part, m: (part.final[m],), metrics, names),
+        final=each(mean_over_seeds, lambda part, m: (part.final[m],), metrics, methods),
         change=each(
-            paired_difference, lambda part, m: (part.final[m], part.base[m]), metrics, names
+            paired_difference, lambda part, m: (part.final[m], part.base[m]), metrics, methods
         ),
-        kept=each(paired_ratio, lambda part, m: (part.base[m], part.final[m]), diversities, names),
+        kept=each(
+            paired_ratio, lambda part, m: (part.base[m], part.final[m]), diversities, methods
+        ),
         difference=difference,
         p_holm=_adjusted(difference, primary),
         trade_offs=trade_offs(results, split, primary, trained_on, resamples),

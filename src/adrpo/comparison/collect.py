@@ -19,40 +19,31 @@ from adrpo.comparison.plan import (
 from adrpo.comparison.schedule import jobs_of
 from adrpo.config import written_names
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.values import values_path
+from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, category
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.resuming import settings_of
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
 
-UNSEEN = "unseen"
-SPLITS = {UNSEEN: "values.json", "seen": "values-seen.json"}
-"""Where the per-image values of a split lie in samples/step-N/; a run may lack the second."""
-
 LISTED = ("held_out", "categories")
-"""What samples/prompts.json tells of the unseen prompts."""
+"""Keys of samples/prompts.json that tell of the unseen prompts."""
 
 BASE = "base"
 """Name of the untrained model's row."""
 
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
-MEASURED_ALIKE = (
-    "prompts.held_out",
-    "prompts.held_out_share",
-    "prompts.held_out_size",
-    "evaluation.clip",
-    "evaluation.samples_per_prompt",
-)
-"""Keys in which the evaluation of another model must agree with the runs; how it is drawn, by
-``evaluation.sampling``, is the model's own affair."""
+MEASURED_ALIKE = ("prompts.", "evaluation.clip", "evaluation.samples_per_prompt")
+"""Keys and sections in which the evaluation of another model must agree with the runs; how it is
+drawn, by ``evaluation.sampling``, is the model's own affair."""
 
-AGAINST_ITS_BASE = ("divergence", "velocity_norm_ratio")
+TRAINED_ON = "prompts.train"
+"""Beginning of the keys that say what is trained on, which an evaluation does not depend on."""
+
+AGAINST_ITS_BASE = frozenset(metric.name for metric in EVALUATIONS if metric.against_base)
 """Metrics against a model's own base, which is not the comparison's."""
-
-
-TOTAL = "reward"
-"""What a language model is rewarded with, all terms together."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class SplitResults:
     """One method's evaluations of one split."""
 
     steps: list[int]
-    """Of the evaluations; 0 is the base."""
+    """Steps of the evaluations; 0 is the base."""
     curves: dict[str, Array]
     """Metric -> its mean [seeds, evaluations]."""
     base: Values
@@ -83,7 +74,7 @@ class MethodResults:
 
 @dataclass(frozen=True)
 class Results:
-    """What there is of a comparison: all its methods, and the seeds that all of them finished."""
+    """The runs of a comparison: all its methods, with the seeds that all of them finished."""
 
     plan: Plan
     seeds: list[int]
@@ -127,7 +118,9 @@ def collect(plan: Plan, beside: Sequence[Path] = ()) -> Results:
         for folder in folders:
             _check_is_of(folder, method.name, method.settings)
         methods[method.name] = read_method(method.name, method.settings, folders)
-    check_evaluated_alike({name: method.settings for name, method in methods.items()})
+    check_evaluated_alike(
+        {name: method.settings for name, method in methods.items()}, plan.machine_keys
+    )
     _check_same_prompts([folder for method in methods.values() for folder in method.folders])
     not_compared = _leave_out_unlike(list(methods.values()))
     others = _others(beside, methods, plan.reference)
@@ -163,7 +156,11 @@ def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> S
     steps = sorted({row["step"] for row in rows[0]})
     by_step = [{row["step"]: row for row in part} for part in rows]
     first = by_step[0][steps[0]]
-    metrics = [key for key in first if f"{key}_low" in first and not key.endswith("_change")]
+    metrics = [
+        key
+        for key in first
+        if f"{key}{INTERVAL[0]}" in first and not key.endswith(CHANGE) and category(key) is None
+    ]
     curves = {
         key: np.array([[_number(part.get(step, {}), key) for step in steps] for part in by_step])
         for key in metrics
@@ -202,7 +199,8 @@ def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
     """Raise AdrpoError where prompts, judges or rewards of the same name differ."""
     received = without_seed(settings_of(run))
     differing = settings_that_differ(received, method.settings)
-    key = next((key for key in MEASURED_ALIKE if key in differing), None)
+    wanted = (key for key in differing if key.startswith(MEASURED_ALIKE))
+    key = next((key for key in wanted if not key.startswith(TRAINED_ON)), None)
     ours, theirs = (_terms(settings) for settings in (received, method.settings))
     for term in ours.keys() & theirs.keys():
         if key is None and ours[term] != theirs[term]:
@@ -258,7 +256,7 @@ def _number(row: Row, key: str) -> float:
 
 
 def _read_values(run: RunDirectory, step: int, split: str) -> Values:
-    path = run.samples / f"step-{step:06d}" / SPLITS[split]
+    path = values_path(run, step, split)
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -276,7 +274,7 @@ def _stack(values: Sequence[Values]) -> Values:
 
 
 def _categories(listing: dict[str, Any], split: str, prompts: int) -> list[str]:
-    """Of each prompt; one stratum where the run does not record them."""
+    """The category of each prompt; one stratum where the run does not record them."""
     key = "categories" if split == UNSEEN else f"{split}_categories"
     found = listing.get(key)
     return found if isinstance(found, list) and len(found) == prompts else [""] * prompts

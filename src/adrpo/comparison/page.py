@@ -2,11 +2,9 @@
 
 import base64
 import json
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from adrpo.comparison.analysis import (
     DESCRIPTIVE,
@@ -16,27 +14,31 @@ from adrpo.comparison.analysis import (
     minutes,
     to_json,
 )
-from adrpo.comparison.collect import BASE, TOTAL, Results, read_listing
-from adrpo.comparison.figures import PICTURED_PROMPTS, Drawing, draw_all, in_sentence, label
+from adrpo.comparison.canvas import Drawing
+from adrpo.comparison.collect import BASE, Results, read_listing
+from adrpo.comparison.figures import draw_all
+from adrpo.comparison.picture_sheet import PICTURED_PROMPTS
 from adrpo.comparison.plan import settings_that_differ
-from adrpo.comparison.trade_offs import LOWER_IS_BETTER, TradeOff
-from adrpo.evaluation.across_seeds import SeedEstimate
-from adrpo.evaluation.best_of_n import read_best_of_n
-from adrpo.evaluation.tables import (
-    ALPHA,
+from adrpo.comparison.tables import (
     Cell,
     Column,
     ResultsTable,
-    decimal_places,
-    printed,
+    printed_column,
+    quantity,
     to_csv,
     to_latex,
     to_markdown,
 )
+from adrpo.comparison.trade_offs import TradeOff
+from adrpo.evaluation.best_of_n import read_best_of_n
+from adrpo.metrics import TOTAL, describe, ordered
+from adrpo.report.numbers import decimals, fixed, printed
 from adrpo.report.pictures import held_out_pictures
-from adrpo.report.summary import METRICS, SAMPLES, fixed
+from adrpo.report.render import render
+from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.environment import environment_record
+from adrpo.runs.facts import read_facts
 
 PAGE = "comparison.html"
 CROWDED = 2
@@ -61,20 +63,21 @@ def write_results(results: Results, command: str) -> Path:
         _write(folder / f"table-{split.split}.csv", to_csv(table))
         _write(folder / f"table-{split.split}.tex", to_latex(table))
     page = folder / PAGE
-    _write(page, _render(_context(results, analysis, drawings)))
+    context = _context(results, analysis, drawings)
+    _write(page, render("comparison/comparison.html.j2", context))
     return page
 
 
 def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
     """Table 1: the base, other models, and each method, the primary metric first."""
-    judged = [metric for metric in split.metrics if metric not in DESCRIPTIVE]
-    ordered = sorted(judged, key=lambda metric: _order(metric, analysis.primary))
+    judged = ordered([metric for metric in split.metrics if metric not in DESCRIPTIVE])
+    judged.sort(key=lambda metric: metric != analysis.primary)
     columns = [
-        Column(metric, label(metric), "lower" if metric in LOWER_IS_BETTER else "higher")
-        for metric in ordered
+        Column(metric.name, metric.label, metric.better, metric.note)
+        for metric in map(describe, judged)
     ]
     rows: dict[str, dict[str, Cell]] = {
-        name: {metric: Cell(estimates[metric]) for metric in ordered if metric in estimates}
+        name: {metric: Cell(estimates[metric]) for metric in judged if metric in estimates}
         for name, estimates in {BASE: split.base, **split.others}.items()
     }
     untrained = frozenset(rows)
@@ -82,7 +85,7 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
         differences, p_holm = split.difference.get(name, {}), split.p_holm.get(name, {})
         rows[name] = {
             metric: Cell(estimates[metric], differences.get(metric), p_holm.get(metric))
-            for metric in ordered
+            for metric in judged
             if metric in estimates
         }
     return ResultsTable(columns, rows, analysis.reference, untrained)
@@ -92,61 +95,43 @@ def headline(analysis: Analysis) -> list[tuple[str, bool]]:
     """The result of the primary metric in one sentence, as (text, whether it is an interval)."""
     split = analysis.splits[0]
     name, primary = analysis.reference, analysis.primary
-    places = decimal_places([split.final[name][primary], split.base[primary]])
-    value, interval = printed(split.final[name][primary], places)
-    base, _ = printed(split.base[primary], places)
+    sides = [quantity(of[primary]) for of in (split.base, split.final[name])]
+    base, after = (printed(side, decimals(sides)) for side in sides)
     trained = " (trained on)" if primary in (TOTAL, *analysis.trained_on) else ""
+    metric = describe(primary).in_sentence
     parts = [
-        (f"On {split.prompts} {split.split} prompts, {name} takes {in_sentence(primary)}{trained} "
-         f"from {base} to {value} ", False),
-        (interval, True),
+        (f"On {split.prompts} {split.split} prompts, {name} takes {metric}{trained} from "
+         f"{base.value} to {after.value} ", False),
+        (after.interval, True),
     ]  # fmt: skip
-    tested = [(other, row[primary]) for other, row in split.difference.items() if primary in row]
-    if tested:
-        below = [o for o, d in tested if split.p_holm[o][primary] < ALPHA and d.mean < 0]
-        above = [o for o, d in tested if split.p_holm[o][primary] < ALPHA and d.mean > 0]
-        open_ = len(tested) - len(below) - len(above)
-        parts.append((f"; of {len(tested)} other methods {len(below)} score lower, {len(above)} "
-                      f"higher, and {open_} are not told apart", False))  # fmt: skip
+    table = results_table(analysis, split)
+    column = next(column for column in table.columns if column.key == primary)
+    tested = [table.difference(other, column) for other in split.difference]
+    sides_told = [difference.side for difference in tested if difference is not None]
+    if sides_told:
+        below, above, open_ = (sides_told.count(side) for side in ("lower", "higher", ""))
+        parts.append((f"; of {len(sides_told)} other methods {below} score lower, {above} higher, "
+                      f"and {open_} are not told apart", False))  # fmt: skip
     return [*parts, (".", False)]
-
-
-def _order(metric: str, primary: str) -> tuple[bool, int, str]:
-    known = list(METRICS)
-    return metric != primary, known.index(metric) if metric in known else len(known), metric
 
 
 def _write(path: Path, text: str) -> None:
     write_durably(path, text.encode())
 
 
-def _render(context: dict[str, Any]) -> str:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = resources.files("adrpo.comparison").joinpath("comparison.html.j2")
-    return environment.from_string(template.read_text(encoding="utf-8")).render(context)
-
-
-def _report_style() -> str:
-    """The style sheet of the runs' reports, so that both pages look alike."""
-    page = resources.files("adrpo.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return page.partition("<style>")[2].partition("</style>")[0]
-
-
 def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> dict[str, Any]:
     plan = results.plan
     return {
-        "style": _report_style(),
+        "maker": "adrpo compare",
         "name": plan.folder.resolve().name,
         "headline": headline(analysis),
         "facts": _facts(results, analysis),
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
-        "not_compared": [label(metric) for metric in analysis.not_compared],
+        "not_compared": _labels(analysis.not_compared),
         "reference": plan.reference,
-        "primary": in_sentence(analysis.primary),
+        "primary": describe(analysis.primary).in_sentence,
         "others": list(results.others),
-        "trained_on": [label(metric) for metric in analysis.trained_on],
+        "trained_on": _labels(analysis.trained_on),
         "splits": [_split_context(analysis, split) for split in analysis.splits],
         "figures": [
             {"title": d.title, "note": d.note, "alt": d.alt, "uri": _data_uri(d.path)}
@@ -160,10 +145,13 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
     }
 
 
+def _labels(metrics: Sequence[str]) -> list[str]:
+    return [describe(metric).label for metric in metrics]
+
+
 def _samples(results: Results) -> str:
-    """What the methods draw: pictures, completions."""
-    settings = results.methods[results.plan.reference].settings
-    return SAMPLES.get(str(settings.get("domain")), "samples")
+    """The word for what the methods draw: pictures, completions."""
+    return read_facts(RunDirectory.open(results.methods[results.plan.reference].folders[0])).samples
 
 
 def _facts(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
@@ -175,7 +163,7 @@ def _facts(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
         ("Prompts", fixed(split.prompts, 0)),
         (f"{_samples(results).capitalize()} of a run", fixed(split.images, 0)),
         ("Minutes a run", f"{median[0]:.1f} to {median[-1]:.1f}"),
-        ("Primary metric", label(analysis.primary)),
+        ("Primary metric", describe(analysis.primary).label),
         ("Reference", results.plan.reference),
     ]
 
@@ -186,12 +174,12 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
         "split": split.split,
         "prompts": split.prompts,
         "images": split.images,
-        "columns": [(c.label, METRICS.get(c.key, ("", ""))[1], c.better) for c in table.columns],
+        "columns": table.columns,
         "rows": [
-            (name, [_cell(table, name, column) for column in table.columns]) for name in table.rows
+            (name, [table.cell(name, column) for column in table.columns]) for name in table.rows
         ],
         "differences": [
-            (name, [_difference(split, name, column.key) for column in table.columns])
+            (name, [table.difference(name, column) for column in table.columns])
             for name in split.difference
         ],
         "kept": _kept(split),
@@ -199,56 +187,29 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
     }
 
 
-def _cell(table: ResultsTable, name: str, column: Column) -> dict[str, Any] | None:
-    cell = table.rows[name].get(column.key)
-    if cell is None:
-        return None
-    value, interval = printed(cell.estimate, table.places(column))
-    rank = table.rank(name, column)
-    return {"value": value, "interval": interval, "best": rank == 1, "differs": cell.differs}
-
-
-def _difference(split: SplitAnalysis, name: str, metric: str) -> dict[str, Any] | None:
-    estimate = split.difference[name].get(metric)
-    if estimate is None:
-        return None
-    p = split.p_holm[name][metric]
-    shown = _column([row.get(metric) for row in split.difference.values()])
-    cell = shown[list(split.difference).index(name)]
-    return cell | {"p": f"{p:.3f}" if p >= 0.001 else "< 0.001", "apart": p < ALPHA}
-
-
-def _column(estimates: list[SeedEstimate | None]) -> list[dict[str, Any]]:
-    """Printed estimates, all with the same decimals."""
-    places = decimal_places(estimate for estimate in estimates if estimate is not None)
-    cells = []
-    for estimate in estimates:
-        value, interval = ("–", "") if estimate is None else printed(estimate, places)
-        cells.append({"value": value, "interval": interval})
-    return cells
-
-
 def _kept(split: SplitAnalysis) -> dict[str, Any]:
     metrics = list(dict.fromkeys(metric for row in split.kept.values() for metric in row))
-    columns = [_column([row.get(metric) for row in split.kept.values()]) for metric in metrics]
+    columns = [
+        printed_column([row.get(metric) for row in split.kept.values()]) for metric in metrics
+    ]
     return {
-        "columns": [label(metric) for metric in metrics],
+        "columns": _labels(metrics),
         "rows": list(zip(split.kept, zip(*columns, strict=True), strict=True)),
     }
 
 
 def _trade_off(trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
     names = list(split.final)
-    columns = [_column([trade_off.hypervolume[name] for name in names])]
+    columns = [printed_column([trade_off.hypervolume[name] for name in names])]
     reasons: list[dict[str, str]] = [{}]
     for matched in trade_off.matched:
-        columns.append(_column([matched.estimates.get(name) for name in names]))
+        columns.append(printed_column([matched.estimates.get(name) for name in names]))
         reasons.append(matched.reasons)
     rows = [
         (
             name,
             [
-                column[place] | {"reason": why.get(name, "")}
+                {"text": column[place], "reason": why.get(name, "")}
                 for column, why in zip(columns, reasons, strict=True)
             ],
         )
@@ -256,8 +217,8 @@ def _trade_off(trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
     ]
     x, y = (f"{value:.4g}".replace("-", "−") for value in trade_off.reference_point)
     return {
-        "reward": label(trade_off.reward),
-        "price": in_sentence(trade_off.price),
+        "reward": describe(trade_off.reward).label,
+        "price": describe(trade_off.price).in_sentence,
         "reference_point": f"({x}, {y})",
         "levels": [(matched.label, f"{matched.level:.4g}") for matched in trade_off.matched],
         "rows": rows,

@@ -1,4 +1,4 @@
-"""What a comparison consists of: recipes x seeds, and the record that guards its folder.
+"""The plan of a comparison: recipes x seeds, and the record that guards its folder.
 
 <comparison>/comparison.json              recipes, overrides, seeds, and each resolved configuration
 <comparison>/runs/<method>-seed<k>/       a run directory
@@ -6,15 +6,15 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adrpo.config import load_recipe, resolve_settings
 from adrpo.errors import AdrpoError
-from adrpo.runs.base_evaluation import OF_THE_MACHINE
 from adrpo.runs.durable import write_durably
+from adrpo.runs.facts import Facts
 from adrpo.runs.resuming import flatten, unflatten
 
 RECORD = "comparison.json"
@@ -29,7 +29,7 @@ Flat = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Method:
+class Entry:
     """One recipe of a comparison: its name here, what ``adrpo train`` is given, and the keys."""
 
     name: str
@@ -47,12 +47,14 @@ class Plan:
     """A comparison: every method is trained once with every seed."""
 
     folder: Path
-    methods: tuple[Method, ...]
+    methods: tuple[Entry, ...]
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     reference: str
+    machine_keys: tuple[str, ...] = Facts.machine_keys
+    """Keys in which methods that are evaluated alike may differ."""
 
-    def run_folder(self, method: Method, seed: int) -> Path:
+    def run_folder(self, method: Entry, seed: int) -> Path:
         return self.folder / "runs" / f"{method.name.replace('/', '-')}-seed{seed}"
 
     @classmethod
@@ -63,8 +65,10 @@ class Plan:
         overrides: Sequence[str],
         seeds: int,
         reference: str | None,
+        facts: Iterable[Facts] = (),
     ) -> "Plan":
-        """Check the recipes and what they share; ``reference`` defaults to the first.
+        """Check the recipes and what they share; ``reference`` defaults to the first, and ``facts``
+        are those of the domains.
 
         Raises AdrpoError for a recipe that does not load, two of one name, an override of the
         seed, an unknown reference, recipes that are not evaluated alike, or early stopping.
@@ -74,7 +78,7 @@ class Plan:
                 f"compare: expected no {SEED_KEY} among the overrides, received one; a "
                 f"comparison trains with the seeds 0 to N - 1 of --seeds N"
             )
-        methods = tuple(_method(recipe, overrides) for recipe in recipes)
+        methods = tuple(_entry(recipe, overrides) for recipe in recipes)
         names = [method.name for method in methods]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -88,24 +92,26 @@ class Plan:
                 f"compare: expected --reference to be one of {', '.join(names)}; received "
                 f"{reference!r}"
             )
-        check_evaluated_alike({method.name: method.settings for method in methods})
+        settings = {method.name: method.settings for method in methods}
+        domain = methods[0].settings.get("domain")
+        own = next((known for known in facts if known.domain == domain), Facts(domain=str(domain)))
+        check_evaluated_alike(settings, own.machine_keys)
         stopping = methods[0].settings.get("evaluation.early_stopping")
         if stopping is not None:
             raise AdrpoError(
                 f"compare: expected evaluation.early_stopping=null, since runs of one comparison "
                 f"have one length; received {stopping!r}; add --set evaluation.early_stopping=null"
             )
-        return cls(folder, methods, tuple(overrides), tuple(range(seeds)), chosen)
+        return cls(folder, methods, tuple(overrides), tuple(range(seeds)), chosen, own.machine_keys)
 
 
-def check_evaluated_alike(settings: Mapping[str, Flat]) -> None:
-    """Raise AdrpoError, naming the first key, where two methods differ in a SHARED section."""
+def check_evaluated_alike(settings: Mapping[str, Flat], machine_keys: Collection[str]) -> None:
+    """Raise AdrpoError, naming the first key, where two methods differ in a SHARED section in more
+    than their domain's ``machine_keys``."""
     (first, expected), *others = settings.items()
-    # The draws of a language model's evaluation go by its batches.
-    free = OF_THE_MACHINE if expected.get("domain") == "flow" else OF_THE_MACHINE[:1]
     for name, received in others:
         key = _first_difference(
-            expected, received, lambda key: key in free or not key.startswith(SHARED)
+            expected, received, lambda key: key in machine_keys or not key.startswith(SHARED)
         )
         if key is not None:
             way_out = f"give all the same with --set {key}=VALUE"
@@ -162,9 +168,9 @@ def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any
     }
 
 
-def _method(recipe: str, overrides: Sequence[str]) -> Method:
+def _entry(recipe: str, overrides: Sequence[str]) -> Entry:
     config = load_recipe(recipe, overrides)
-    return Method(_name(recipe), recipe, without_seed(flatten(config.model_dump(mode="json"))))
+    return Entry(_name(recipe), recipe, without_seed(flatten(config.model_dump(mode="json"))))
 
 
 def _name(recipe: str) -> str:

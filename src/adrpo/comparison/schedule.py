@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adrpo.comparison.plan import Method, Plan
+from adrpo.comparison.plan import Entry, Plan
+from adrpo.runs.base_evaluation import can_be_adopted
 from adrpo.runs.directory import RunDirectory
 
 PROGRAM = (sys.executable, "-m", "adrpo")
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 10.0
-"""How long a process may take to stop before it is killed; a checkpoint is whole either way."""
+"""Time that a process has to stop before it is killed; a checkpoint is whole either way."""
 
 ERROR = "adrpo: error: "
 
@@ -25,7 +26,7 @@ ERROR = "adrpo: error: "
 class Job:
     """One run of a comparison."""
 
-    method: Method
+    method: Entry
     seed: int
     folder: Path
 
@@ -45,14 +46,14 @@ class Job:
         return [*program, *arguments, *resume, *evaluated]
 
     def starts_as(self, other: "Job") -> bool:
-        """Whether the base of ``other``, which it has evaluated, is evaluated here in the same way;
-        what else it takes is shared by all methods of a comparison."""
+        """True where this job can take over the evaluation of the base that ``other`` has made: the
+        two have one reward and one seed, and a comparison shares all else that decides it."""
         ours, theirs = self.method.settings, other.method.settings
         return (
-            ours["domain"] == "flow"
-            and ours.get("reward") == theirs.get("reward")
+            ours.get("reward") == theirs.get("reward")
             and self.seed == other.seed
             and other.steps_done() > 0
+            and can_be_adopted(other.folder)
         )
 
     def steps_done(self) -> int:
@@ -62,7 +63,7 @@ class Job:
         return min(lines, self.method.steps)
 
     def is_finished(self) -> bool:
-        """Whether the run has its last evaluation and the adapter, which comes after it."""
+        """True where the run has its last evaluation and the adapter, which comes after it."""
         final = self.folder / "final"
         if not (self.folder / "config.yaml").is_file() or not final.is_dir():
             return False
@@ -148,7 +149,7 @@ class _Running:
     job: Job
     process: subprocess.Popen[bytes]
     log_start: int
-    """Where in the log, which may hold earlier attempts, its output begins."""
+    """Length of the log before its own output; earlier attempts may have written to it."""
 
 
 def _start(job: Job, command: Sequence[str], threads: int) -> _Running:

@@ -1,4 +1,4 @@
-"""What a reward costs: hypervolumes, and rewards at an equal price, seed by seed."""
+"""The price of a reward: hypervolumes, and rewards at an equal price, seed by seed."""
 
 import math
 from dataclasses import dataclass
@@ -8,22 +8,21 @@ import numpy as np
 from adrpo.comparison.collect import Array, Results, SplitResults
 from adrpo.evaluation.across_seeds import SeedEstimate, over_seeds
 from adrpo.evaluation.pareto import hypervolume, reward_at
+from adrpo.metrics import EVALUATIONS, SAMPLE_KL
 
-DIVERSITIES = {"clip_diversity": "diversity", "entropy": "entropy"}
-"""What a reward is paid with -> its name in a label; of images and of language models."""
+TRADED = {metric.name: metric for metric in EVALUATIONS if metric.traded}
+DIVERSITIES = {name: metric for name, metric in TRADED.items() if metric.role == "diversity"}
+"""Diversities that a reward is paid with, of images and of language models."""
 
-DIVERGENCES = {"divergence": 0.1, "kl": 5.0}
-"""The other price -> reference point of its axis, where the base has no spread: it lies at exactly
-0. 0.1 is about 5 % of |u_t|^2 for latents of unit variance; 5 nats are a completion that the
-reference gives 150 times less often."""
-
-LOWER_IS_BETTER = frozenset(DIVERGENCES)
+PRICES = {name: metric for name, metric in TRADED.items() if metric.role == "price"}
+"""Divergences that are spent on it: 0 for the base, so that the axis begins at the metric's own
+point."""
 
 KEPT_LEVELS = (0.95, 0.9)
 """Shares of the base's diversity at which rewards are compared."""
 
 SEED = 0
-"""Of the resamples."""
+"""Seed of the resamples."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class TradeOff:
     reward: str
     price: str
     reference_point: tuple[float, float]
-    """Of the hypervolume, in (reward, price); a divergence is negated."""
+    """Reference point of the hypervolume, in (reward, price); a divergence is negated."""
     hypervolume: dict[str, SeedEstimate]
-    """Of evaluations whose diversity counts up to the base's."""
+    """Hypervolume of evaluations whose diversity counts up to the base's."""
     difference: dict[str, SeedEstimate]
-    """Of the hypervolume to the reference method's, paired by seed."""
+    """Difference of the hypervolume to the reference method's, paired by seed."""
     matched: list[Matched]
 
 
@@ -61,9 +60,9 @@ def trade_offs(
     curves = results.methods[results.plan.reference].splits[split].curves
     trained = next((name for name in trained_on if name in curves), primary)
     pairs = [(primary, price) for price in DIVERSITIES]
-    pairs += [(trained, price) for price in DIVERGENCES]
+    pairs += [(trained, price) for price in PRICES]
     # A proxy is bought with KL; what matters is how much of gold comes with it.
-    pairs += [(primary, "kl")]
+    pairs += [(primary, SAMPLE_KL)]
     return [
         _trade_off(results, split, reward, price, resamples)
         for reward, price in dict.fromkeys(pairs)
@@ -76,12 +75,13 @@ def trade_offs(
 
 
 def _trade_off(results: Results, split: str, reward: str, price: str, resamples: int) -> TradeOff:
-    sign = -1.0 if price in LOWER_IS_BETTER else 1.0
+    sign = -1.0 if TRADED[price].better == "lower" else 1.0
     parts = {name: method.splits[split] for name, method in results.methods.items()}
     reference = parts[results.plan.reference]
+    origin = TRADED[price].reference_point
     corner = (
         _below_base(reference, reward),
-        -DIVERGENCES[price] if price in DIVERGENCES else _below_base(reference, price),
+        _below_base(reference, price) if origin is None else sign * origin,
     )
     # More diversity than the base's is no merit: what is drawn or said worse varies more.
     ceiling = _of_the_base(reference, price) if price in DIVERSITIES else math.inf
@@ -131,12 +131,13 @@ def _of_the_base(part: SplitResults, metric: str) -> float:
 
 
 def _levels(reference: SplitResults, price: str) -> list[tuple[float, str]]:
-    if price in DIVERGENCES:
+    word = TRADED[price].traded
+    if price in PRICES:
         spent = float(np.nanmean(reference.curves[price][:, -1]))
-        return [(spent / 2, "half of the reference's final divergence"),
-                (spent, "the reference's final divergence")]  # fmt: skip
-    base, name = _of_the_base(reference, price), DIVERSITIES[price]
-    return [(level * base, f"{100 * level:.0f} % of the base's {name}") for level in KEPT_LEVELS]
+        return [(spent / 2, f"half of the reference's final {word}"),
+                (spent, f"the reference's final {word}")]  # fmt: skip
+    base = _of_the_base(reference, price)
+    return [(level * base, f"{100 * level:.0f} % of the base's {word}") for level in KEPT_LEVELS]
 
 
 def _matched(

@@ -7,28 +7,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from adrpo.config.fields import Number, PositiveNumber, Section, Text, conflict, refuse_empty
+from adrpo.metrics import MEASURED, PLACES, category, names, without_ending
 
-EVALUATION_METRICS = frozenset(
-    {
-        "clip_diversity",
-        "clip_diversity_l2",
-        "clip_diversity_right",
-        "clip_score_evaluation",
-        "color_entropy",
-        "completion_length",
-        "divergence",
-        "edge_density",
-        "entropy",
-        "gold_accuracy",
-        "kl",
-        "reward",
-        "velocity_norm_ratio",
-    }
-)
-"""What an evaluation of either domain measures without a reward."""
-
-EVALUATION_COLUMNS = frozenset({"step", "split", "prompts", "samples", "target"})
-"""What else a row of evaluations.jsonl says."""
+RESERVED = frozenset(names((*MEASURED, *PLACES)))
+"""Columns that an evaluation fills whichever rewards it measures."""
 
 
 class LogisticSection(Section):
@@ -106,7 +88,7 @@ def taken_name(measured: Sequence[RewardTermSection], trained: Collection[str]) 
     for place, name in enumerate(written_names(term.name for term in measured)):
         if name in trained:
             owner = "a term of the training reward, which evaluations measure anyway"
-        elif name in EVALUATION_METRICS | EVALUATION_COLUMNS:
+        elif without_ending(name) in RESERVED or category(without_ending(name)) is not None:
             owner = "a metric of every evaluation"
         else:
             continue

@@ -1,6 +1,6 @@
 """The evaluations of a run: its base's, those of its steps, and the best of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,15 @@ class Course:
         self._save = save
         self._kept = kept
 
-    def check_base(self, base: str | Path, settings: Mapping[str, Any]) -> None:
-        """Raise AdrpoError where the run ``base`` has not evaluated its base as this one will."""
+    def check_base(
+        self, base: str | Path, settings: Mapping[str, Any], machine_keys: Collection[str]
+    ) -> None:
+        """Raise AdrpoError where the run ``base`` has not evaluated its base as this one will.
+
+        ``machine_keys`` are those of the domain, in which the two may differ.
+        """
         splits = [evaluator.split for evaluator in self.evaluators]
-        check_base_evaluation(RunDirectory.open(base), settings, splits)
+        check_base_evaluation(RunDirectory.open(base), settings, splits, machine_keys)
 
     def begin(self, run: RunDirectory, base: str | Path | None = None) -> None:
         """Evaluate the untrained model, or take over that evaluation from the run ``base``."""

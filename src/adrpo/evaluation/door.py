@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.runs.facts import Facts
 from adrpo.runs.findings import Findings
 
 
@@ -56,6 +57,8 @@ class Door(Protocol):
     options: frozenset[str]
     """Options of ``adrpo sample`` and ``evaluate`` that have a meaning here, of those that have
     none for every model."""
+    facts: Facts
+    """Facts that a run of the domain keeps for those that read it."""
     own_keys: tuple[str, ...]
     """Keys of ``model`` that a recipe sets for its own model, and another one has values of its
     own."""

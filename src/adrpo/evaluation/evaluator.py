@@ -21,6 +21,7 @@ from adrpo.evaluation.values import (
     values_path,
     write_values,
 )
+from adrpo.metrics import TOTAL, names, with_role
 from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.rewards.scoring import require_scores, score
 from adrpo.runs.directory import Row, RunDirectory
@@ -31,14 +32,8 @@ Drawn = TypeVar("Drawn")
 Place = tuple[int, int]
 """A prompt, and which of its samples: (prompt, k)."""
 
-UNSEEN, SEEN = "unseen", "seen"
-"""Splits of the prompts that are evaluated: what training never sees, and some that it does."""
-
-FIRST = "gold_accuracy"
+FIRST = names(with_role("judge"))[0]
 """The metric that stands before all others where a domain has it: the judge of what is right."""
-
-TOTAL = "reward"
-"""The metric of what is trained on: all terms of the reward together."""
 
 
 class Drawing(Protocol[Drawn]):

@@ -9,6 +9,7 @@ from adrpo.config import config_to_yaml, default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.runs.directory import Row, RunDirectory
+from adrpo.runs.facts import write_facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ def evaluate_target(target: Target, output_dir: Path) -> Row:
         target.door.subject(target.config) as subject,
         RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,
     ):
+        write_facts(run, target.door.facts)
         row = subject.evaluator.evaluate(run, 0, target=target.name)
         if target.final is not None:
             subject.take(target.final)

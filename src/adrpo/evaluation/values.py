@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adrpo.evaluation.statistics import Interval, bootstrap_change, bootstrap_mean
+from adrpo.metrics import CHANGE, INTERVAL, UNSEEN, known
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 
@@ -22,37 +23,55 @@ def summarise(
 ) -> dict[str, Any]:
     """``<metric>``, ``_low``, ``_high``; with ``base`` also the paired ``_change`` of each.
 
-    A prompt with an unscored sample (NaN) leaves that metric, in both evaluations.
+    A metric that is marked ``by_category`` has the same for each category, as
+    ``<metric>_<category>``. A prompt with an unscored sample (NaN) leaves that metric, in both
+    evaluations.
     """
     row: dict[str, Any] = {}
+    names = np.asarray(categories)
     for name, after in values.items():
         before = None if base is None else base.get(name)
         kept = finite_prompts(after, before)
-        if not kept.any():
-            continue
-        names = [category for category, keep in zip(categories, kept, strict=True) if keep]
-        row |= _named(name, bootstrap_mean(after[kept], names, seed=seed))
-        if before is not None:
-            change = bootstrap_change(before[kept], after[kept], names, seed=seed)
-            row |= _named(f"{name}_change", change)
-        if name == "gold_accuracy":
-            for category in sorted(filter(None, set(names))):
-                rows = kept & (np.asarray(categories) == category)
-                row[f"gold_accuracy_{category}"] = float(after[rows].mean())
+        row |= _columns(name, after, before, names, kept, seed)
+        metric = known(name)
+        if metric is not None and metric.by_category:
+            for category in sorted(filter(None, set(categories))):
+                of_category = kept & (names == category)
+                row |= _columns(f"{name}_{category}", after, before, names, of_category, seed)
     return row
+
+
+def _columns(
+    name: str,
+    after: NDArray[np.float64],
+    before: NDArray[np.float64] | None,
+    categories: NDArray[np.str_],
+    kept: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, float]:
+    """Columns of a row about the prompts that are ``kept``; none where none is."""
+    if not kept.any():
+        return {}
+    strata = categories[kept].tolist()
+    columns = _named(name, bootstrap_mean(after[kept], strata, seed=seed))
+    if before is not None:
+        change = bootstrap_change(before[kept], after[kept], strata, seed=seed)
+        columns |= _named(f"{name}{CHANGE}", change)
+    return columns
 
 
 def finite_prompts(
     after: NDArray[np.float64], before: NDArray[np.float64] | None
 ) -> NDArray[np.bool_]:
-    """Which prompts have a value of every sample, on both sides where there are two."""
+    """Mask of the prompts with a value of every sample, on both sides where there are two."""
     stacked = after if before is None else after + before
     finite: NDArray[np.bool_] = np.isfinite(stacked.reshape(len(stacked), -1))
     return np.logical_and.reduce(finite, axis=1)
 
 
 def _named(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    low, high = (f"{name}{end}" for end in INTERVAL)
+    return {name: interval.mean, low: interval.low, high: interval.high}
 
 
 def spread(categories: Sequence[str], count: int) -> list[int]:
@@ -77,9 +96,9 @@ def record_prompts(run: RunDirectory, listing: dict[str, Any]) -> None:
     write_durably(path, json.dumps(known | listing, ensure_ascii=False, indent=1).encode())
 
 
-def values_path(run: RunDirectory, step: int, split: str = "unseen") -> Path:
-    """Where the values of an evaluation lie: metric -> [prompts][samples]."""
-    name = "values.json" if split == "unseen" else f"values-{split}.json"
+def values_path(run: RunDirectory, step: int, split: str = UNSEEN) -> Path:
+    """The file with the values of an evaluation: metric -> [prompts][samples]."""
+    name = "values.json" if split == UNSEEN else f"values-{split}.json"
     return run.samples / f"step-{step:06d}" / name
 
 

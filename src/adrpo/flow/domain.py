@@ -10,6 +10,7 @@ from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.flow.facts import FACTS
 from adrpo.runs.findings import Findings, check_device, check_memory, check_model, check_setting
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class FlowDoor:
     packages: tuple[str, ...] = ()
     extra = ""
     options = frozenset({"--steps", "--guidance-scale", "--lora"})
+    facts = FACTS
     own_keys: tuple[str, ...] = ("max_sequence_length", "height", "width")
 
     def build(

@@ -14,7 +14,7 @@ from adrpo.core import velocity_divergence
 from adrpo.data.prompts import Prompt
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
-from adrpo.evaluation.evaluator import UNSEEN, Place
+from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
 from adrpo.evaluation.values import Values, spread
@@ -22,6 +22,7 @@ from adrpo.flow.models.pipeline_sampler import PipelineSampler
 from adrpo.flow.models.protocol import FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
+from adrpo.metrics import UNSEEN
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import ALONE, Processes

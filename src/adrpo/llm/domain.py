@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
+from adrpo.llm.facts import FACTS
 from adrpo.runs.findings import Findings, check_device, check_memory, check_model
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class LanguageDoor:
     packages: tuple[str, ...] = ("trl", "datasets")
     extra = "llm"
     options = frozenset[str]()
+    facts = FACTS
     own_keys: tuple[str, ...] = ()
 
     def build(

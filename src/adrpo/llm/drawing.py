@@ -14,10 +14,11 @@ from trl.trainer.utils import pad
 from adrpo.config import LanguageConfig
 from adrpo.core.divergences import token_kl
 from adrpo.embedded.questions import parse_question
-from adrpo.evaluation.evaluator import TOTAL, UNSEEN, Place
+from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.values import Values, plain, spread
 from adrpo.llm.prompt_rows import Row, categories_of
 from adrpo.llm.trainer import ADRPOTrainer
+from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
 from adrpo.rewards.questions import QuestionAnswer
 from adrpo.runs.directory import RunDirectory

@@ -19,6 +19,7 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.arguments import lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
+from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
 from adrpo.llm.prompt_rows import load_prompt_rows
 from adrpo.llm.recorder import Recorder
@@ -70,7 +71,9 @@ class LanguageRun:
         not finite.
         """
         settings = self.config.model_dump(mode="json")
-        with session(output_dir, config_to_yaml(self.config), settings, resume=resume) as opened:
+        with session(
+            output_dir, config_to_yaml(self.config), settings, resume=resume, facts=FACTS
+        ) as opened:
             checkpoint = self._go_back(opened) if resume else None
             self._train(opened.run, checkpoint, progress, base)
         return opened.run.path
@@ -92,7 +95,7 @@ class LanguageRun:
         before = rows[-1]["wall_seconds"] if rows else 0.0
         course = self._course(trainer)
         if base is not None:
-            course.check_base(base, self.config.model_dump(mode="json"))
+            course.check_base(base, self.config.model_dump(mode="json"), FACTS.machine_keys)
         steps = self.config.training.steps
         with (
             without_warnings_of_none(),

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.errors import AdrpoError
-from adrpo.report.summary import compact
+from adrpo.report.numbers import compact
 
 
 @dataclass(frozen=True)
 class Completion:
+    """A completion and its reward."""
+
     text: str
     reward: str
     """Formatted; empty where it has none."""

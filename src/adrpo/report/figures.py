@@ -20,7 +20,20 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from adrpo.report.summary import METRICS, SPLITS, compact, finite
+from adrpo.metrics import (
+    CHANGE,
+    EVALUATIONS,
+    INTERVAL,
+    SPLITS,
+    STEPS,
+    Metric,
+    describe,
+    known,
+    names,
+    with_role,
+)
+from adrpo.report.numbers import compact
+from adrpo.report.summary import finite
 
 Row = Mapping[str, Any]
 
@@ -30,18 +43,8 @@ WIDTH, HEIGHT, POINTS_PER_INCH = 330, 205, 72
 MOST_POINTS = 400
 """Longer runs are averaged over blocks of steps, which keeps the page small."""
 
-EVALUATED = (
-    "gold_accuracy", "clip_score_evaluation", "clip_diversity", "reward", "kl", "entropy",
-)  # fmt: skip
-"""Metrics drawn at the evaluations; the reward CLIP's score would repeat the reward's curve."""
-
-DIVERGENCES = {"flow": "mean |v − v_ref|² in the update", "llm": "mean KL of a token, in nats"}
-"""Domain -> what its divergence is."""
-
-PROXY = "clip_score"
-JUDGES = (("gold_accuracy", 100.0), ("clip_score_evaluation", 1.0))
-"""The metric that training optimizes, and what judges it: the first that a run has, with the
-factor that makes it points of 100."""
+COEFFICIENT = "beta_mean"
+"""The column with beta_0 as a dashed line, about which beta lies."""
 
 # Stand-ins that the drawing uses and _to_markup replaces; no two of them may be alike.
 PLACEHOLDERS = {"#010203": "var(--muted)", "#010204": "var(--grid)",
@@ -88,32 +91,23 @@ class Figure:
 
 
 def training_figures(
-    metrics: Sequence[Row], beta_0: float | None, domain: str = "flow"
+    metrics: Sequence[Row], beta_0: float | None, domain: str = ""
 ) -> list[Figure]:
-    """Curves over training steps, of those names that the run has recorded."""
-    beta_legend = [("line-1", "mean"), ("band-1", "min to max")]
-    if beta_0 is not None:
-        beta_legend.append(("dashed", f"β₀ = {beta_0:g}"))
-    candidates = [
-        _curve(metrics, "reward_mean", "Reward", "over the samples of a step",
-               band="std", legend=(("line-1", "mean"), ("band-1", "± 1 std"))),
-        _curve(metrics, "divergence", "Divergence from the reference",
-               DIVERGENCES.get(domain, "")),
-        _curve(metrics, "beta_mean", "Coefficient β", "β₀ − advantage, per sample",
-               band="range", legend=tuple(beta_legend), rule=beta_0),
-        _curve(metrics, "advantage_clipped_fraction", "Clipped advantages",
-               "share of samples at a clip bound", low=0.0),
-        _curve(metrics, "entropy", "Entropy of the policy", "nats a token, in training"),
-        _curve(metrics, "completion_length", "Length of completions", "tokens, in training"),
-        _curve(metrics, "loss", "Loss", "as minimized"),
-        _curve(metrics, "grad_norm", "Gradient norm", "before clipping", low=0.0),
-    ]  # fmt: skip
-    return [figure for figure in candidates if figure is not None]
+    """Curves over training steps, of those columns that the run has recorded.
+
+    ``domain`` is the run's: what a column of one name means may depend on it.
+    """
+    columns = [describe(name, "metrics", domain) for name in names(m for m in STEPS if m.drawn)]
+    figures = (
+        _curve(metrics, column, rule=beta_0 if column.name == COEFFICIENT else None)
+        for column in columns
+    )
+    return [figure for figure in figures if figure is not None]
 
 
 def evaluation_figures(evaluations: Sequence[Row]) -> list[Figure]:
     """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart."""
-    figures = [_evaluation_curve(evaluations, key) for key in EVALUATED]
+    figures = [_evaluation_curve(evaluations, metric) for metric in EVALUATIONS if metric.drawn]
     figures.append(_overoptimization(evaluations))
     return [figure for figure in figures if figure is not None]
 
@@ -133,48 +127,59 @@ def _blocks(values: NDArray[np.float64], reduce: Any = np.mean) -> NDArray[np.fl
     return np.array([reduce(values[start : start + size]) for start in starts])
 
 
-def _curve(
-    rows: Sequence[Row],
-    key: str,
-    title: str,
-    note: str,
-    *,
-    band: str | None = None,
-    legend: tuple[tuple[str, str], ...] = (),
-    rule: float | None = None,
-    low: float | None = None,
-) -> Figure | None:
+def _curve(rows: Sequence[Row], column: Metric, *, rule: float | None) -> Figure | None:
+    """A column with the band around it that other columns say; ``rule`` is a dashed line."""
+    key, note = column.name, column.note
     values = _column(rows, key)
-    known = values[np.isfinite(values)]
-    if not len(known):
+    recorded = values[np.isfinite(values)]
+    if not len(recorded):
         return None
     steps, line = _blocks(_column(rows, "step")), _blocks(values)
+    legend: list[tuple[str, str]] = []
     with mpl.rc_context(STYLE):
         canvas, axes = _axes(f"curve-{key}")
-        if band == "std":
-            spread = _blocks(_column(rows, key.replace("_mean", "_std")))
-            axes.fill_between(steps, line - spread, line + spread, color=FIRST, alpha=0.16, lw=0)
-        elif band == "range":
-            lowest = _blocks(_column(rows, key.replace("_mean", "_min")), np.min)
-            highest = _blocks(_column(rows, key.replace("_mean", "_max")), np.max)
+        band = _band(rows, key, line)
+        if band is not None:
+            lowest, highest, words = band
             axes.fill_between(steps, lowest, highest, color=FIRST, alpha=0.16, lw=0)
+            legend += [("line-1", "mean"), ("band-1", words)]
         if rule is not None:
             axes.axhline(rule, color=INK, lw=1.2, ls=(0, (4, 3)))
+            legend.append(("dashed", f"β₀ = {rule:g}"))
         axes.plot(steps, line, color=FIRST, marker="o" if len(steps) == 1 else None, ms=4)
-        if low is not None:
-            axes.set_ylim(bottom=low - 0.02 * (axes.get_ylim()[1] - low))
+        if column.least is not None:
+            least = column.least
+            axes.set_ylim(bottom=least - 0.02 * (axes.get_ylim()[1] - least))
         axes.set_xlabel("step")
         svg = _to_markup(canvas, f"curve-{key}")
     alt = (
-        f"{title} over {len(values)} steps: {compact(known[0])} at first, {compact(known[-1])} at "
-        f"last, between {compact(known.min())} and {compact(known.max())}."
+        f"{column.label} over {len(values)} steps: {compact(recorded[0])} at first, "
+        f"{compact(recorded[-1])} at last, between {compact(recorded.min())} and "
+        f"{compact(recorded.max())}."
     )
     if len(steps) < len(rows):
         note += f"; means of {-(-len(rows) // MOST_POINTS)} steps"
-    return Figure(f"curve-{key}", title, note, alt, legend, svg)
+    return Figure(f"curve-{key}", column.label, note, alt, tuple(legend), svg)
 
 
-def _evaluation_curve(evaluations: Sequence[Row], key: str) -> Figure | None:
+def _band(
+    rows: Sequence[Row], key: str, line: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str] | None:
+    """Lower and upper edge around a mean, and their words: of its extremes, or else of its standard
+    deviation, whichever has columns."""
+    stem = key.removesuffix("_mean")
+    least, greatest, spread = (f"{stem}{end}" for end in ("_min", "_max", "_std"))
+    if known(least, "metrics") and known(greatest, "metrics"):
+        lowest, highest = _column(rows, least), _column(rows, greatest)
+        return _blocks(lowest, np.min), _blocks(highest, np.max), "min to max"
+    if known(spread, "metrics"):
+        deviation = _blocks(_column(rows, spread))
+        return line - deviation, line + deviation, "± 1 std"
+    return None
+
+
+def _evaluation_curve(evaluations: Sequence[Row], metric: Metric) -> Figure | None:
+    key = metric.name
     series = []
     for split, color, swatch in zip(SPLITS, (FIRST, SECOND), ("line-1", "line-2"), strict=True):
         rows = [row for row in evaluations if row.get("split") == split]
@@ -197,44 +202,49 @@ def _evaluation_curve(evaluations: Sequence[Row], key: str) -> Figure | None:
         axes.set_xlim(-0.04 * span, 1.04 * span)
         axes.set_xlabel("step")
         svg = _to_markup(canvas, f"evaluation-{key}")
-    label, note = METRICS[key]
     legend = tuple((swatch, f"{split} prompts") for split, _, swatch, _ in series)
-    return Figure(f"evaluation-{key}", label, note, f"{label}: {'; '.join(alts)}.", legend, svg)
+    alt = f"{metric.label}: {'; '.join(alts)}."
+    return Figure(f"evaluation-{key}", metric.label, metric.note, alt, legend, svg)
 
 
 def _overoptimization(evaluations: Sequence[Row]) -> Figure | None:
     """The optimized score beside the judge it stands for, over the divergence: where the first
     still rises and the second falls, the reward is being exploited (Gao et al., arXiv 2210.10760).
     """
-    judge, factor = next(
-        ((key, factor) for key, factor in JUDGES if any(key in row for row in evaluations)),
-        (None, 1.0),
-    )
-    keys = ("divergence", f"{PROXY}_change", f"{judge}_change")
     rows = [row for row in evaluations if row.get("split") == SPLITS[0]]
+    chosen = [
+        next(
+            (metric for metric in with_role(role) if any(metric.name in row for row in rows)), None
+        )
+        for role in ("proxy", "judge", "price")
+    ]
+    if None in chosen:
+        return None
+    proxy, judge, price = (metric for metric in chosen if metric is not None)
+    changes = [f"{metric.name}{CHANGE}" for metric in (proxy, judge)]
+    keys = (price.name, *changes)
     rows = [row for row in rows if all(finite(row, key) is not None for key in keys)]
-    if judge is None or not rows:
+    if not rows:
         return None
     name = "overoptimization"
-    divergence = np.concatenate([[0.0], _column(rows, "divergence")])
+    spent = np.concatenate([[0.0], _column(rows, price.name)])
     lines = [
-        (PROXY, np.concatenate([[0.0], _column(rows, keys[1])]), FIRST),
-        (judge, np.concatenate([[0.0], factor * _column(rows, keys[2])]), SECOND),
+        (metric, np.concatenate([[0.0], metric.points * _column(rows, change)]), color)
+        for metric, change, color in zip((proxy, judge), changes, (FIRST, SECOND), strict=True)
     ]
     with mpl.rc_context(STYLE):
         canvas, axes = _axes(name)
         for _, line, color in lines:
-            axes.plot(divergence, line, color=color, marker="o", ms=4.5)
+            axes.plot(spent, line, color=color, marker="o", ms=4.5)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.axhline(0, color=INK, lw=1.2, ls=(0, (4, 3)))
         axes.set_xlabel("divergence from the base")
         svg = _to_markup(canvas, name)
-    labels = [METRICS[key][0] for key, *_ in lines]
     alt = (
-        f"Change in points over the divergence: {labels[0]} {compact(lines[0][1][-1])} and "
-        f"{labels[1]} {compact(lines[1][1][-1])} at {compact(divergence[-1])}."
+        f"Change in points over the divergence: {proxy.label} {compact(lines[0][1][-1])} and "
+        f"{judge.label} {compact(lines[1][1][-1])} at {compact(spent[-1])}."
     )
-    legend = (("line-1", labels[0]), ("line-2", labels[1]))
+    legend = (("line-1", proxy.label), ("line-2", judge.label))
     note = "change against the base, in points of 100; the optimized score, and what it stands for"
     return Figure(name, "Reward and judge", note, alt, legend, svg)
 
@@ -242,7 +252,7 @@ def _overoptimization(evaluations: Sequence[Row]) -> Figure | None:
 def _intervals(
     axes: Axes, steps: NDArray[np.float64], rows: Sequence[Row], key: str, color: str
 ) -> None:
-    low, high = _column(rows, f"{key}_low"), _column(rows, f"{key}_high")
+    low, high = (_column(rows, f"{key}{end}") for end in INTERVAL)
     axes.vlines(steps, low, high, color=color, lw=1.4, alpha=0.55)
     axes.plot(steps, _column(rows, key), color=color, marker="o", ms=4.5)
 

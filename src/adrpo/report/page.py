@@ -2,29 +2,22 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from adrpo.errors import AdrpoError
+from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
+from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
-from adrpo.report.summary import (
-    SAMPLES,
-    SPLITS,
-    compact,
-    duration,
-    finite,
-    fixed,
-    headline,
-    metric_table,
-)
+from adrpo.report.render import render
+from adrpo.report.summary import finite, headline, metric_table
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
+from adrpo.runs.facts import read_facts
 
 Row = Mapping[str, Any]
 
@@ -32,12 +25,9 @@ SHOWN_PROMPTS = 12
 """Held-out prompts shown at once; the others unfold."""
 
 PHASES = {
-    "sampling": "Sampling",
-    "scoring": "Scoring",
-    "policy": "Policy update",
-    "reference": "Reference",
-    "other": "Other",
+    metric.name.removeprefix("seconds_"): metric for metric in with_role("phase", file="metrics")
 }
+"""Short name of a phase, as the style sheet has it -> its column."""
 
 
 def write_report(run_path: Path) -> Path:
@@ -53,17 +43,9 @@ def write_report(run_path: Path) -> Path:
             f"expected at least one training step in metrics.jsonl; received none in {run.path}; "
             f"report the run once it has trained a step"
         )
-    page = _render(_context(run, metrics))
+    page = render("report/page.html.j2", _context(run, metrics))
     write_durably(run.report, page.encode())
     return run.report
-
-
-def _render(context: dict[str, Any]) -> str:
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    source = resources.files("adrpo.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(context)
 
 
 def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -79,11 +61,12 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
     prompts = read_prompts(run.samples)
     beta_0 = finite(config.get("algorithm"), "beta_0")
     held_out = held_out_pictures(run.samples, prompts["held_out"])
-    domain = str(config.get("domain", ""))
+    facts = read_facts(run)
     return {
         "name": run.path.resolve().name,
-        "domain": domain,
-        "samples": SAMPLES.get(domain, "samples"),
+        "maker": "adrpo",
+        "domain": facts.domain,
+        "samples": facts.samples,
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
         "facts": _facts(config, metrics),
@@ -92,7 +75,10 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "held_out": held_out[:SHOWN_PROMPTS],
         "held_out_more": held_out[SHOWN_PROMPTS:],
         "completions": held_out_completions(run.samples),
-        "figures": [*evaluation_figures(evaluations), *training_figures(metrics, beta_0, domain)],
+        "figures": [
+            *evaluation_figures(evaluations),
+            *training_figures(metrics, beta_0, facts.domain),
+        ],
         "strip": strip_pictures(run.samples, prompts["strip"]),
         "phases": _phases(metrics),
         "calls": _calls(metrics),
@@ -106,7 +92,7 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     facts = [("Steps", fixed(metrics[-1]["step"], 0))]
     if samples := _total(metrics, "samples"):
         facts.append(("Training samples", fixed(samples, 0)))
-    if seconds := sum(_total(metrics, f"seconds_{phase}") for phase in PHASES):
+    if seconds := sum(_total(metrics, phase.name) for phase in PHASES.values()):
         facts.append(("Training time", duration(seconds)))
     places = (
         ("Model", "model", "pretrained"),
@@ -124,7 +110,7 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def _progress(config: Row, metrics: Sequence[Row]) -> str:
-    """What an unfinished run has done so far; empty for a finished one."""
+    """Progress of an unfinished run; empty for a finished one."""
     planned = finite(config.get("training"), "steps")
     done = metrics[-1]["step"]
     if planned is None or done >= planned:
@@ -134,14 +120,14 @@ def _progress(config: Row, metrics: Sequence[Row]) -> str:
 
 def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:
     """Seconds and share of each phase of training."""
-    seconds = {phase: _total(metrics, f"seconds_{phase}") for phase in PHASES}
+    seconds = {name: _total(metrics, phase.name) for name, phase in PHASES.items()}
     total = sum(seconds.values())
     if not total:
         return []
     return [
         {
             "key": phase,
-            "label": PHASES[phase],
+            "label": PHASES[phase].label,
             "share": f"{100 * value / total:.3f}",
             "percent": "< 1 %" if 0 < value < 0.01 * total else f"{100 * value / total:.0f} %",
             "time": duration(value),
@@ -153,16 +139,13 @@ def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _calls(metrics: Sequence[Row]) -> list[tuple[str, str]]:
     """Totals over the run, of those that it records."""
-    sums = (("Model calls", "model_calls"), ("Reference rows", "reference_rows"))
-    calls = [(label, fixed(total, 0)) for label, key in sums if (total := _total(metrics, key))]
+    counts = [metric for metric in with_role("count", file="metrics") if metric.name != "samples"]
+    calls = [
+        (count.label, fixed(total, 0)) for count in counts if (total := _total(metrics, count.name))
+    ]
     rates = [rate for row in metrics if (rate := finite(row, "samples_per_second")) is not None]
     if rates:
         calls.append(("Samples per second", compact(sum(rates) / len(rates))))
-    calls += [
-        ("Samples excluded", fixed(excluded, 0))
-        for excluded in [_total(metrics, "samples_excluded")]
-        if excluded
-    ]
     return calls
 
 

@@ -21,6 +21,8 @@ PIXELATED_SIDE = 160
 
 @dataclass(frozen=True)
 class Picture:
+    """A picture as a data URI, and what it shows."""
+
     uri: str
     alt: str
     pixelated: bool

@@ -1,41 +1,42 @@
-"""What a run's evaluations found, as lines of text for a terminal."""
+"""The result of a run's evaluations, as lines of text for a terminal."""
 
 from pathlib import Path
 
-import yaml
-
-from adrpo.report.summary import SAMPLES, Estimate, metric_table
+from adrpo.metrics import UNSEEN
+from adrpo.report.numbers import Printed
+from adrpo.report.summary import metric_table, size
 from adrpo.runs import RunDirectory
+from adrpo.runs.facts import read_facts
 
 
 def result_lines(run: Path) -> list[str]:
     """Base, latest evaluation and verdict of each metric on the unseen prompts.
 
-    A verdict (rose, fell, unchanged) is that of the paired change's 95 % interval: "unchanged"
-    means that the interval holds 0. Raises AdrpoError where ``run`` is no run directory.
+    A verdict (rose, fell, unchanged) is that of the paired change's 95 % interval as it is printed:
+    "unchanged" means that the interval holds 0. Raises AdrpoError where ``run`` is no run
+    directory.
     """
     directory = RunDirectory.open(run)
-    table = metric_table(directory.read_evaluations(), "unseen")
+    table = metric_table(directory.read_evaluations(), UNSEEN)
     if table is None:
         return ["No evaluation on unseen prompts has been written yet."]
     rows = table.metrics
     width = max((len(row.label) for row in rows), default=0)
-    config = yaml.safe_load(directory.read_config_yaml()) or {}
-    samples = SAMPLES.get(config.get("domain", ""), "samples")
+    samples = read_facts(directory).samples
     over = f"{table.prompts} unseen prompts, {table.samples} {samples}, 95 % intervals"
     if table.final_step is None:
         lines = [f"Base model ({over}):"]
         return lines + [f"  {row.label:<{width}}  {_text(row.base)}" for row in rows]
     lines = [f"Base model -> after step {table.final_step} ({over}):"]
     for row in rows:
-        verdict = f"  {row.verb}" if row.verb else ""
+        said = f"  {row.verb}" if row.verb else ""
         if row.change is not None and row.verb in ("rose", "fell"):
-            verdict += f" by {row.change.value.lstrip('+−')} {row.change.interval}"
-        lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{verdict}")
+            said += f" by {size(row.change)} {row.change.interval}"
+        lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
     return lines
 
 
-def _text(estimate: Estimate | None) -> str:
-    if estimate is None:
+def _text(number: Printed | None) -> str:
+    if number is None:
         return "not measured"
-    return f"{estimate.value} {estimate.interval}".rstrip()
+    return f"{number.value} {number.interval}".rstrip()

@@ -1,78 +1,62 @@
-"""What the evaluations of a run say: the headline, the table of metrics, and number formats."""
+"""The headline and the table of metrics, out of a run's evaluations."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adrpo.metrics import CHANGE, INTERVAL, Metric, category, describe, names, ordered, with_role
+from adrpo.report.numbers import (
+    Printed,
+    Quantity,
+    Verdict,
+    as_printed,
+    decimals,
+    fixed,
+    printed,
+    verdict,
+)
+
 Row = Mapping[str, Any]
-
-METRICS = {
-    "gold_accuracy": ("Gold accuracy", "share that the gold judge accepts"),
-    "reward": ("Reward", "the weighted sum that is trained on"),
-    "clip_score_evaluation": ("CLIP score, second CLIP", "100 cos; never trained against"),
-    "clip_score": ("CLIP score, reward CLIP", "100 cos; the model that rewards"),
-    "clip_novelty": ("CLIP novelty, reward CLIP", "distance to the prompt’s others; rewards, too"),
-    "aesthetic": ("Aesthetic", "LAION’s predictor, about 1 to 10; the prompt is ignored"),
-    "blip_score": ("BLIPScore", "cosine by BLIP"),
-    "image_reward": ("ImageReward", "learnt preference, near 0 ± 1"),
-    "pick_score": ("PickScore", "100 cos by a CLIP of users’ choices"),
-    "clip_diversity": ("CLIP diversity", "mean 100 (1 − cos) between pictures of a prompt"),
-    "clip_diversity_l2": ("CLIP diversity, L2", "mean distance of the same unit embeddings"),
-    "clip_diversity_right": ("CLIP diversity, right pictures", "between accepted pictures alone"),
-    "divergence": ("Divergence", "mean |v − v_ref|² from the reference"),
-    "velocity_norm_ratio": ("Norm ratio", "mean |v| / |v_ref|; 1 for the reference"),
-    "edge_density": ("Edge density", "share of pixels on an edge"),
-    "color_entropy": ("Color entropy", "bits; of an 8 × 8 × 8 histogram"),
-    "kl": ("KL", "nats a completion, from the reference"),
-    "entropy": ("Entropy", "nats a token, of the policy"),
-    "completion_length": ("Length", "tokens"),
-}
-"""Label and explanation of the known metrics, in the table's order."""
-
-IN_SENTENCE = {
-    "gold_accuracy": "gold accuracy",
-    "reward": "the reward",
-    "clip_score_evaluation": "the second CLIP’s score",
-    "clip_score": "CLIP score",
-    "clip_diversity": "CLIP diversity",
-    "divergence": "the divergence",
-}
-SPLITS = ("unseen", "seen")
-SAMPLES = {"flow": "pictures", "llm": "completions"}
-"""Domain -> what its samples are."""
-
-CATEGORY_PREFIX = "gold_accuracy_"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A formatted number with its formatted 95 % interval."""
-
-    value: str
-    interval: str
 
 
 @dataclass(frozen=True)
 class MetricRow:
+    """One metric before and after: as printed, and what its change says."""
+
     key: str
     label: str
+    in_sentence: str
     note: str
-    base: Estimate | None
-    final: Estimate | None
-    change: Estimate | None
-    verb: str
-    """rose, fell or unchanged; empty where there is no change to speak of."""
+    base: Printed | None
+    final: Printed | None
+    change: Printed | None
+    verb: Verdict
+    """Empty where there is no change to speak of."""
+    sides_tell: bool
+    """True where base and final, as printed, are apart in the verb's direction. A paired change can
+    be clear that is too small for their digits, and it is over the prompts with values on both
+    sides alone."""
+
+
+@dataclass(frozen=True)
+class CategoryTable:
+    """A metric by category."""
+
+    label: str
+    rows: list[MetricRow]
 
 
 @dataclass(frozen=True)
 class MetricTable:
+    """The metrics of one split."""
+
     split: str
     prompts: str
     samples: str
     final_step: int | None
     metrics: list[MetricRow]
-    categories: list[MetricRow]
+    categories: list[CategoryTable]
 
 
 def finite(row: Row | None, key: str) -> float | None:
@@ -81,39 +65,6 @@ def finite(row: Row | None, key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
-
-
-def decimals(half_widths: Iterable[float | None]) -> int:
-    """Decimal places that show two significant digits of the narrowest half-width (0 to 4)."""
-    positive = [width for width in half_widths if width is not None and width > 0]
-    if not positive:
-        return 3
-    return min(4, max(0, 1 - math.floor(math.log10(min(positive)))))
-
-
-def fixed(value: float, places: int, *, sign: bool = False) -> str:
-    """``value`` with ``places`` decimals, a true minus sign, and no negative zero."""
-    text = f"{value:+,.{places}f}" if sign else f"{value:,.{places}f}"
-    if not any(digit in text for digit in "123456789"):
-        text = text.lstrip("+-")
-    return text.replace("-", "−")
-
-
-def compact(value: float) -> str:
-    """Three significant digits for running text, thousands separated."""
-    if value == 0 or abs(value) >= 100:
-        return fixed(value, 0)
-    places = max(0, 2 - math.floor(math.log10(abs(value))))
-    return fixed(value, places) if places <= 5 else f"{value:.1e}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
-    if seconds < 90:
-        return f"{compact(seconds)} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def metric_table(evaluations: Sequence[Row], split: str) -> MetricTable | None:
@@ -125,15 +76,19 @@ def metric_table(evaluations: Sequence[Row], split: str) -> MetricTable | None:
     if base is None and final is None:
         return None
     latest = final or base
-    keys = _metric_keys([row for row in (base, final) if row is not None])
-    split_rows = [_metric_row(key, base, final) for key in keys]
+    found = _measured([row for row in (base, final) if row is not None])
+    by_metric: dict[Metric, list[MetricRow]] = {}
+    for key in sorted(found):
+        of_category = category(key)
+        if of_category is not None:
+            by_metric.setdefault(of_category[0], []).append(_metric_row(key, base, final))
     return MetricTable(
         split=split,
         prompts=_count(latest, "prompts"),
         samples=_count(latest, "samples"),
         final_step=final["step"] if final else None,
-        metrics=[row for row in split_rows if not row.key.startswith(CATEGORY_PREFIX)],
-        categories=[row for row in split_rows if row.key.startswith(CATEGORY_PREFIX)],
+        metrics=[_metric_row(key, base, final) for key in ordered(found) if not category(key)],
+        categories=[CategoryTable(metric.label, rows) for metric, rows in by_metric.items()],
     )
 
 
@@ -144,7 +99,8 @@ def headline(table: MetricTable | None) -> list[tuple[str, bool]]:
     first = table.metrics[0]
     place = f"{table.prompts} {table.split}".strip()
     parts = [(f"On {place} prompts, ", False), *_clause(first)]
-    second = next((row for row in table.metrics[1:] if row.key == "clip_diversity"), None)
+    diversities = names(with_role("diversity"))
+    second = next((row for row in table.metrics[1:] if row.key in diversities), None)
     if second is not None and first.verb and second.verb:
         joint = " and " if second.verb == first.verb else ", while "
         parts += [(joint, False), *_clause(second)]
@@ -152,8 +108,7 @@ def headline(table: MetricTable | None) -> list[tuple[str, bool]]:
 
 
 def _clause(row: MetricRow) -> list[tuple[str, bool]]:
-    name = IN_SENTENCE.get(row.key, row.label)
-    base, final = row.base, row.final
+    name, base, final = row.in_sentence, row.base, row.final
     if base is None or final is None:
         only = base or final
         if only is None:
@@ -165,8 +120,15 @@ def _clause(row: MetricRow) -> list[tuple[str, bool]]:
     if row.verb == "unchanged":
         return [(f"{name} is unchanged within its 95 % interval: ", False), *values,
                 (" before, ", False), *after, (" after", False)]  # fmt: skip
-    verb = row.verb or "went"
-    return [(f"{name} {verb} from ", False), *values, (" to ", False), *after]
+    if row.verb and row.change is not None and not row.sides_tell:
+        return [(f"{name} {row.verb} by {size(row.change)} ", False), (row.change.interval, True),
+                (" from ", False), *values]  # fmt: skip
+    return [(f"{name} {row.verb or 'went'} from ", False), *values, (" to ", False), *after]
+
+
+def size(change: Printed) -> str:
+    """A printed change without its sign, for a sentence that has a verb."""
+    return change.value.lstrip("+−")
 
 
 def _count(row: Row | None, key: str) -> str:
@@ -174,57 +136,39 @@ def _count(row: Row | None, key: str) -> str:
     return "" if value is None else fixed(value, 0)
 
 
-def _metric_keys(rows: list[Row]) -> list[str]:
-    """Names with an interval beside them: the known ones first, then by name."""
-    found = {
+def _measured(rows: list[Row]) -> set[str]:
+    """Names with an interval beside them."""
+    return {
         key
         for row in rows
         for key in row
-        if f"{key}_low" in row and f"{key}_high" in row and not key.endswith("_change")
+        if all(f"{key}{end}" in row for end in INTERVAL) and not key.endswith(CHANGE)
     }
-    known = [key for key in METRICS if key in found]
-    return known + sorted(found.difference(known))
 
 
 def _metric_row(key: str, base: Row | None, final: Row | None) -> MetricRow:
-    if key in METRICS:
-        label, note = METRICS[key]
-    else:
-        label, note = key.removeprefix(CATEGORY_PREFIX).replace("_", " "), ""
-    change = f"{key}_change"
-    places = decimals((_half_width(base, key), _half_width(final, key)))
+    metric = describe(key)
+    sides = (_quantity(base, key), _quantity(final, key))
+    places = decimals(side for side in sides if side is not None)
+    change = _quantity(final, f"{key}{CHANGE}")
     # A paired change can be far narrower than its sides; one more digit than theirs will do.
-    change_places = min(places + 1, decimals([_half_width(final, change)]))
+    change_places = min(places + 1, decimals([] if change is None else [change]))
+    first, last = (None if side is None else printed(side, places) for side in sides)
+    said = "" if change is None else verdict(change, change_places)
+    before, after = (math.nan if side is None else as_printed(side.value, places) for side in sides)
     return MetricRow(
         key=key,
-        label=label,
-        note=note,
-        base=_estimate(base, key, places),
-        final=_estimate(final, key, places),
-        change=_estimate(final, change, change_places, sign=True),
-        verb=_verb(final, change),
+        label=metric.label,
+        in_sentence=metric.in_sentence,
+        note=metric.note,
+        base=first,
+        final=last,
+        change=None if change is None else printed(change, change_places, sign=True),
+        verb=said,
+        sides_tell=after > before if said == "rose" else after < before,
     )
 
 
-def _half_width(row: Row | None, key: str) -> float | None:
-    low, high = finite(row, f"{key}_low"), finite(row, f"{key}_high")
-    return None if low is None or high is None else (high - low) / 2
-
-
-def _estimate(row: Row | None, key: str, places: int, *, sign: bool = False) -> Estimate | None:
-    value, low, high = (finite(row, key + end) for end in ("", "_low", "_high"))
-    if value is None:
-        return None
-    interval = ""
-    if low is not None and high is not None:
-        interval = f"[{fixed(low, places, sign=sign)}, {fixed(high, places, sign=sign)}]"
-    return Estimate(fixed(value, places, sign=sign), interval)
-
-
-def _verb(row: Row | None, change: str) -> str:
-    low, high = finite(row, f"{change}_low"), finite(row, f"{change}_high")
-    if low is None or high is None:
-        return ""
-    if low > 0:
-        return "rose"
-    return "fell" if high < 0 else "unchanged"
+def _quantity(row: Row | None, key: str) -> Quantity | None:
+    value, low, high = (finite(row, f"{key}{end}") for end in ("", *INTERVAL))
+    return None if value is None else Quantity(value, low, high)

@@ -5,7 +5,8 @@ noises: what one of them has measured, the others need not draw again.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from adrpo.errors import AdrpoError
@@ -15,15 +16,15 @@ from adrpo.runs.resuming import flatten, settings_of
 DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward")
 """Keys and sections on which the evaluation of the untrained model depends."""
 
-OF_THE_MACHINE = ("model.device", "evaluation.batch_size")
-"""Keys in them that touch speed and memory only."""
-
 SEED_KEY = "training.seed"
 """Key that decides, too, which prompts are the seen ones."""
 
 
 def check_base_evaluation(
-    other: RunDirectory, settings: Mapping[str, Any], splits: Sequence[str]
+    other: RunDirectory,
+    settings: Mapping[str, Any],
+    splits: Sequence[str],
+    machine_keys: Collection[str],
 ) -> None:
     """Raise AdrpoError where ``other`` has not evaluated its base, or did it otherwise.
 
@@ -31,10 +32,11 @@ def check_base_evaluation(
         other: the run whose evaluation is to be taken over.
         settings: the resolved configuration of the run that wants it, as JSON values.
         splits: those that it evaluates.
+        machine_keys: keys in which the two may differ, since they touch speed and memory only.
     """
     theirs, ours = settings_of(other), flatten(settings)
     seen = (SEED_KEY,) if ours.get("evaluation.seen_prompts") else ()
-    for key in sorted((theirs.keys() | ours.keys()) - set(OF_THE_MACHINE)):
+    for key in sorted((theirs.keys() | ours.keys()) - set(machine_keys)):
         if key.startswith((*DECISIVE, *seen)) and theirs.get(key) != ours.get(key):
             raise AdrpoError(
                 f"--base: expected a run whose base is evaluated as this one's; {other.path} has "
@@ -46,6 +48,11 @@ def check_base_evaluation(
             f"--base: expected a run that has evaluated its base; received {other.path}, whose "
             f"evaluations.jsonl has no row of step 0 for {', '.join(sorted(missing))} prompts"
         )
+
+
+def can_be_adopted(folder: Path) -> bool:
+    """True where the run in ``folder`` has what ``adopt_base_evaluation`` copies."""
+    return (folder / "samples" / "base").is_dir()
 
 
 def adopt_base_evaluation(run: RunDirectory, other: RunDirectory) -> None:

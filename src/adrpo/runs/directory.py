@@ -4,6 +4,7 @@ config.yaml          the resolved configuration; training from it repeats the ru
 environment.json     versions, hardware, commit, dirty flag
 metrics.jsonl        one JSON object a step
 evaluations.jsonl    one JSON object an evaluation
+facts.json           what the domain tells of itself (adrpo.runs.facts)
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html
 """

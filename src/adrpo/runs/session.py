@@ -11,6 +11,7 @@ import yaml
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
+from adrpo.runs.facts import Facts, write_facts
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.resuming import check_same_run
@@ -57,6 +58,7 @@ def session(
     settings: Mapping[str, Any],
     *,
     resume: bool,
+    facts: Facts,
     processes: Processes = ALONE,
 ) -> Iterator[Session]:
     """Hold the run in ``output_dir`` against other processes: a new one, or with ``resume`` the one
@@ -67,6 +69,7 @@ def session(
         config_yaml: the resolved configuration.
         settings: the same as JSON values.
         resume: whether to go on with a run.
+        facts: of the domain, for those that read the run.
         processes: that train together.
 
     Raises:
@@ -81,6 +84,8 @@ def session(
     with exclusive(run.path) if processes.is_main else nullcontext():
         if resume:
             check_resumable(run, settings)
+        if processes.is_main:
+            write_facts(run, facts)
         yield Session(run, config_yaml, resume, processes)
         processes.wait()
 

@@ -18,9 +18,12 @@ from adrpo.cli import app
 from adrpo.comparison import Plan, collect, figures, record, write_results
 from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
-from adrpo.comparison.plan import Method, check_evaluated_alike
+from adrpo.comparison.plan import Entry, check_evaluated_alike
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.best_of_n import read_best_of_n
+from adrpo.flow.facts import FACTS as FLOW
+from adrpo.llm.facts import FACTS as LANGUAGE
+from adrpo.runs.facts import Facts
 from support.fabricated_comparison import GAINS, STEPS, fabricate_comparison
 from support.fabricated_run import HOSTILE
 from support.strict_page import Page
@@ -43,7 +46,7 @@ def summary(plan: Plan, page: Page) -> dict[str, Any]:
     return json.loads((plan.folder / "summary.json").read_text(encoding="utf-8"))
 
 
-def values(plan: Plan, method: Method, metric: str, step: int, name: str) -> np.ndarray:
+def values(plan: Plan, method: Entry, metric: str, step: int, name: str) -> np.ndarray:
     """[seeds, ...] of the values files."""
     files = [
         plan.run_folder(method, seed) / f"samples/step-{step:06d}/{name}" for seed in plan.seeds
@@ -246,7 +249,7 @@ def test_proxy_and_gold_stand_over_the_root_of_the_kl(
     best = {"n": [1, 4], "kl": [[[0]], [[0.81]]], "reward": [[[5]], [[9]]]}
     (plan.folder / "best-of-n.json").write_text(json.dumps(best))
     drawn = {}
-    monkeypatch.setattr(figures, "_save", lambda figure, path: drawn.setdefault(path.name, figure))
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.setdefault(path.name, figure))
     monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
     write_results(collect(plan), "adrpo compare")
     # The lines at trained methods' heights are for samples whose KL is not known.
@@ -287,6 +290,18 @@ def add_kl_and_reward(run: Path, seed: int) -> None:
         for key, value in added.items():
             row |= {key: value.mean(), f"{key}_low": value.min(), f"{key}_high": value.max()}
     (run / "evaluations.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_only_what_is_listed_as_a_diversity_is_kept(tmp_path: Path) -> None:
+    """A reward of the user is none, whatever its name begins with."""
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours",), seeds=1, seen=False)
+    for file in plan.folder.glob("runs/*/samples/step-*/values.json"):
+        table = json.loads(file.read_text())
+        file.write_text(json.dumps(table | {"entropy_of_colors": table["clip_score"]}))
+    (split,) = analyse(collect(plan), resamples=50).splits
+    assert "entropy_of_colors" in split.final["ours"] and set(split.kept["ours"]) == {
+        "clip_diversity"
+    }
 
 
 def test_seeds_that_are_not_finished_are_left_out(tmp_path: Path) -> None:
@@ -341,23 +356,27 @@ def test_a_reward_that_methods_measure_by_other_models_is_not_compared(tmp_path:
 
 def test_recipes_must_be_evaluated_alike() -> None:
     alike = {"a": {"evaluation.seed": 1, "training.steps": 2}, "b": {"evaluation.seed": 1}}
-    check_evaluated_alike(alike)
+    check_evaluated_alike(alike, ())
     with pytest.raises(AdrpoError, match=r"a has evaluation\.seed=1, but b has 2"):
-        check_evaluated_alike(alike | {"b": {"evaluation.seed": 2}})
+        check_evaluated_alike(alike | {"b": {"evaluation.seed": 2}}, ())
 
 
-def test_only_images_may_be_drawn_in_other_batches() -> None:
+@pytest.mark.parametrize(("facts", "refused"), [(FLOW, False), (LANGUAGE, True)])
+def test_only_images_may_be_drawn_in_other_batches(
+    tmp_path: Path, facts: Facts, refused: bool
+) -> None:
     """The random streams of a language model's evaluation go by its batches."""
-    for domain, refused in (("flow", False), ("llm", True)):
-        settings = {
-            name: {"domain": domain, "evaluation.batch_size": size}
-            for name, size in (("a", 32), ("b", 64))
-        }
-        if refused:
-            with pytest.raises(AdrpoError, match=r"a has evaluation\.batch_size=32, but b has 64"):
-                check_evaluated_alike(settings)
-        else:
-            check_evaluated_alike(settings)
+    recipe = {"flow": "flow/demo", "llm": "llm/embedded"}[facts.domain]
+    for size in (32, 64):
+        text = f"extends: {recipe}\nevaluation: {{batch_size: {size}}}\n"
+        (tmp_path / f"{size}.yaml").write_text(text, encoding="utf-8")
+    recipes = [str(tmp_path / f"{size}.yaml") for size in (32, 64)]
+    if refused:
+        with pytest.raises(AdrpoError, match=r"32 has evaluation\.batch_size=32, but 64 has 64"):
+            Plan.resolve(tmp_path / "cmp", recipes, [], 1, None, [FLOW, LANGUAGE])
+    else:
+        plan = Plan.resolve(tmp_path / "cmp", recipes, [], 1, None, [LANGUAGE, FLOW])
+        assert plan.machine_keys == facts.machine_keys
 
 
 def test_a_folder_keeps_its_comparison(tmp_path: Path) -> None:

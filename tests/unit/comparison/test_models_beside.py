@@ -74,6 +74,14 @@ def test_another_model_is_a_row_of_its_own(plan: Plan) -> None:
     ]
 
 
+def test_what_is_measured_against_its_own_base_is_left_out(plan: Plan) -> None:
+    for file in plan.folder.glob("runs/*/samples/step-*/values.json"):
+        table = json.loads(file.read_text())
+        file.write_text(json.dumps(table | {"kl": table["clip_score"]}))
+    (other,) = collect(plan, [evaluation(plan)]).others.values()
+    assert "clip_score" in other and not {"kl", "divergence"} & other.keys()
+
+
 def test_a_row_beside_changes_no_other_number(plan: Plan) -> None:
     alone, beside = (
         to_json(analyse(collect(plan, others), resamples=50)) for others in ([], [evaluation(plan)])
@@ -93,6 +101,7 @@ def test_a_row_beside_changes_no_other_number(plan: Plan) -> None:
             "evaluation.samples_per_prompt",
         ),
         (lambda config: config["prompts"].update(held_out="art-style"), "prompts.held_out"),
+        (lambda config: config["prompts"].update(source="other.jsonl"), "prompts.source"),
         (
             lambda config: config["reward"][0]["options"].update(model="owner/clip"),
             "reward clip_score",
@@ -118,6 +127,7 @@ def test_how_a_model_is_drawn_is_its_own_affair(plan: Plan) -> None:
     folder = evaluation(plan)
     change(folder, lambda config: config["evaluation"]["sampling"].update(guidance_scale=3.5))
     change(folder, lambda config: config["reward"].pop(1))
+    change(folder, lambda config: config["prompts"].update(train="scenes:train", train_size=3))
     assert list(collect(plan, [folder]).others) == ["other-model"]
 
 

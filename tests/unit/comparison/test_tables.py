@@ -7,17 +7,18 @@ import re
 
 import pytest
 
-from adrpo.evaluation.across_seeds import SeedEstimate
-from adrpo.evaluation.tables import (
+from adrpo.comparison.tables import (
     CSV_HEADER,
     Cell,
     Column,
     ResultsTable,
-    printed,
+    quantity,
     to_csv,
     to_latex,
     to_markdown,
 )
+from adrpo.evaluation.across_seeds import SeedEstimate
+from adrpo.report.numbers import printed
 
 HOSTILE = "a|b_c*d<e>&f%g$h#i{j}~k^l\\m\nn"
 
@@ -122,5 +123,41 @@ def test_decimals_follow_interval_and_error(half_width: float, error: float, exp
 
 
 def test_no_negative_zero() -> None:
-    assert printed(estimate(-0.001, 0.001, half_width=0.002), 2)[0] == "0.00 ± 0.00"
-    assert printed(estimate(-0.01, 0.001), 2)[0] == "−0.01 ± 0.00"
+    small = quantity(estimate(-0.001, 0.001, half_width=0.002))
+    assert printed(small, 2).value == "0.00 ± 0.00"
+    assert printed(quantity(estimate(-0.01, 0.001)), 2).value == "−0.01 ± 0.00"
+
+
+def test_methods_that_print_alike_share_the_mark() -> None:
+    close = table(ours=(0.701, 0.3), base=(0.9, 0.0), other=(0.704, 0.1), third=(0.5, 0.2))
+    assert cells(to_markdown(close), "ours")[0].startswith("**0.70 ± 0.02** ")
+    assert cells(to_markdown(close), "other")[0].startswith("**0.70 ± 0.02** ")
+    # Two are first, and so nobody is second.
+    assert cells(to_markdown(close), "third")[0].startswith(r"0.50 ± 0.02\* ")
+    assert to_latex(close).count(r"\textbf{0.70") == 2
+
+
+@pytest.mark.parametrize(
+    ("mean", "p", "side", "printed_p"),
+    [
+        (-0.2, 0.0494, "lower", "0.049"),
+        (0.2, 0.0494, "higher", "0.049"),
+        (0.2, 0.0496, "", "0.050"),  # prints as no less than 0.05
+        (0.004, 0.0004, "", "< 0.001"),  # prints as 0.00
+        (0.006, 0.0004, "higher", "< 0.001"),
+    ],
+)
+def test_a_difference_is_judged_as_it_is_printed(
+    mean: float, p: float, side: str, printed_p: str
+) -> None:
+    column = Column("accuracy", "Accuracy")
+    rows = {
+        "ours": {"accuracy": Cell(estimate(0.5))},
+        "other": {"accuracy": Cell(estimate(0.5 + mean), estimate(mean), p)},
+    }
+    found = ResultsTable([column], rows, "ours")
+    difference, cell = found.difference("other", column), found.cell("other", column)
+    assert difference is not None and cell is not None
+    assert (difference.side, difference.p) == (side, printed_p)
+    assert cell.differs == (side != "") == (r"\*" in cells(to_markdown(found), "other")[0])
+    assert found.difference("ours", column) is None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adrpo.evaluation.statistics import bootstrap_mean
 from adrpo.evaluation.values import read_values, summarise, write_values
 
 
@@ -20,3 +21,29 @@ def test_a_constant_too_small_for_six_decimals_does_not_change(tmp_path: Path) -
     write_values(tmp_path / "values.json", values)
     row = summarise(values, [""] * 4, read_values(tmp_path / "values.json"), seed=0)
     assert [row[f"reward_change{end}"] for end in ("", "_low", "_high")] == [0.0, 0.0, 0.0]
+
+
+def test_a_metric_by_category_has_its_interval_and_change_in_each() -> None:
+    rng = np.random.default_rng(0)
+    categories = ["color", "shape", "", "color", "shape", "color"]
+    base, tuned = (
+        {name: rng.uniform(size=(6, 4)) for name in ("gold_accuracy", "clip_score")}
+        for _ in range(2)
+    )
+    tuned["gold_accuracy"][3, 1] = np.nan  # leaves its prompt out of both sides
+    row = summarise(tuned, categories, base, seed=1)
+    of_category = {name for name in row if name.startswith("gold_accuracy_")}
+    ends = ("", "_low", "_high", "_change", "_change_low", "_change_high")
+    whole = {f"gold_accuracy{end}" for end in ends[1:]}
+    assert of_category - whole == {
+        f"gold_accuracy_{c}{e}" for c in ("color", "shape") for e in ends
+    }
+    assert {name for name in row if name.startswith("clip_score")} == {
+        f"clip_score{end}" for end in ends
+    }
+    kept = tuned["gold_accuracy"][[0, 5]]
+    assert row["gold_accuracy_color"] == kept.mean()
+    assert row["gold_accuracy_color_change"] == kept.mean() - base["gold_accuracy"][[0, 5]].mean()
+    expected = bootstrap_mean(kept, ["color"] * 2, seed=1)
+    assert row["gold_accuracy_color_low"] == expected.low
+    assert row["gold_accuracy_color_high"] == expected.high

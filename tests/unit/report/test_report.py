@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from adrpo.embedded.scenes import CATEGORIES
 from adrpo.errors import AdrpoError
+from adrpo.metrics import unlisted
 from adrpo.report import write_report
-from adrpo.report.summary import compact, decimals, duration, fixed, headline, metric_table
+from adrpo.report.figures import training_figures
+from adrpo.report.numbers import Quantity, compact, decimals, duration, fixed, printed, verdict
+from adrpo.report.summary import headline, metric_table
+from adrpo.runs import RunDirectory
+from adrpo.runs.facts import Facts, write_facts
 from support.fabricated_run import CONFIG, HOSTILE, fabricate
 from support.strict_page import Page
 
@@ -113,11 +121,17 @@ def test_the_headline_is_the_unseen_result(run: Path, page: Page) -> None:
 
 
 def evaluation(step: int, low: float, high: float) -> dict[str, Any]:
-    """An evaluation with gold accuracy 0.5 and a change known by its interval."""
+    """An evaluation whose gold accuracy is 0.5 and a change that is known by its interval."""
     row = {"step": step, "split": "unseen", "prompts": 30, "samples": 120}
-    row |= {"gold_accuracy": 0.5, "gold_accuracy_low": 0.4, "gold_accuracy_high": 0.6}
+    change = (low + high) / 2
+    gold = 0.5 + change
+    row |= {
+        "gold_accuracy": gold,
+        "gold_accuracy_low": gold - 0.1,
+        "gold_accuracy_high": gold + 0.1,
+    }
     if step:
-        row["gold_accuracy_change"] = (low + high) / 2
+        row |= {"gold_accuracy_change": change}
         row |= {"gold_accuracy_change_low": low, "gold_accuracy_change_high": high}
     return row
 
@@ -138,6 +152,67 @@ def test_the_wording_follows_the_interval_of_the_change(
 ) -> None:
     table = metric_table([evaluation(0, 0, 0), evaluation(10, low, high)], "unseen")
     assert wording in "".join(text for text, _ in headline(table))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verb", "shown"),
+    [
+        # Sides with an interval of 0.1 have two decimals, their paired change at most three.
+        (0.0004, 0.0012, "unchanged", "+0.001 [0.000, +0.001]"),
+        (4e-7, 4e-7, "unchanged", "0.000 [0.000, 0.000]"),
+        (-0.0012, -0.0004, "unchanged", "−0.001 [−0.001, 0.000]"),
+        (0.0006, 0.0014, "rose", "+0.001 [+0.001, +0.001]"),
+        (-0.0014, -0.0006, "fell", "−0.001 [−0.001, −0.001]"),
+    ],
+)
+def test_a_verdict_is_taken_on_the_numbers_that_are_shown(
+    low: float, high: float, verb: str, shown: str
+) -> None:
+    table = metric_table([evaluation(0, 0, 0), evaluation(10, low, high)], "unseen")
+    assert table is not None
+    (row,) = table.metrics
+    assert row.change is not None
+    assert (row.verb, f"{row.change.value} {row.change.interval}") == (verb, shown)
+
+
+@given(
+    value=st.floats(-1, 1),
+    below=st.floats(0, 1),
+    above=st.floats(0, 1),
+    scale=st.integers(-9, 3),
+    places=st.integers(0, 5),
+)
+def test_nothing_rises_by_zero(
+    value: float, below: float, above: float, scale: int, places: int
+) -> None:
+    change = Quantity(*(10.0**scale * end for end in (value, value - below, value + above)))
+    text = printed(change, places, sign=True)
+    low, high = (end.strip() for end in text.interval.strip("[]").split(", "))
+    for said, sign, ends in (("rose", "+", (text.value, low)), ("fell", "−", (text.value, high))):
+        assert (verdict(change, places) == said) == all(end.startswith(sign) for end in ends)
+
+
+def test_the_headline_says_a_change_that_its_sides_are_too_coarse_for() -> None:
+    rows = [evaluation(0, 0, 0), evaluation(10, 0.002, 0.004)]
+    sentence = "".join(text for text, _ in headline(metric_table(rows, "unseen")))
+    assert sentence == (
+        "On 30 unseen prompts, gold accuracy rose by 0.003 [+0.002, +0.004] from 0.50 [0.40, 0.60]."
+    )
+
+
+def test_a_metric_by_category_has_rows_of_its_own() -> None:
+    rows = [evaluation(0, 0, 0), evaluation(10, 0.1, 0.2)]
+    for row in rows:
+        row |= {
+            key.replace("accuracy", "accuracy_two_shapes"): value
+            for key, value in row.items()
+            if key.startswith("gold_accuracy")
+        }
+    table = metric_table(rows, "unseen")
+    assert table is not None
+    assert [row.key for row in table.metrics] == ["gold_accuracy"]
+    ((label, (row,)),) = [(part.label, part.rows) for part in table.categories]
+    assert (label, row.label, row.verb) == ("Gold accuracy", "two shapes", "rose")
 
 
 def test_the_latest_evaluation_counts_whatever_the_order() -> None:
@@ -213,9 +288,11 @@ def test_time_shares_are_those_of_the_metrics(page: Page) -> None:
 
 
 def test_the_made_up_metrics_are_named_as_real_ones(run: Path) -> None:
-    documented = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    names = set(re.findall(r"`(\w+)`", documented)) | {"reward_clip_score_mean"}
-    assert set(read_rows(run / "metrics.jsonl")[0]) <= names
+    listed = json.loads((run / "samples" / "prompts.json").read_text())["held_out"]
+    categories = {item["category"] for item in listed} | set(CATEGORIES)
+    for file in ("metrics", "evaluations"):
+        for row in read_rows(run / f"{file}.jsonl"):
+            assert not unlisted(row, file, "flow", rewards=["clip_score"], categories=categories)
 
 
 def test_a_run_without_evaluations_and_pictures_says_so(tmp_path: Path) -> None:
@@ -223,8 +300,29 @@ def test_a_run_without_evaluations_and_pictures_says_so(tmp_path: Path) -> None:
     page = Page(write_report(run))
     assert "No evaluation has been written yet." in page.text
     assert "No evaluations yet" in page.text
-    assert "No held-out pictures yet." in page.text
+    assert "No held-out samples yet." in page.text
     assert "The run has done 7 of 100 steps." in page.text
+
+
+def test_the_word_for_samples_is_the_domains(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=7, evaluated=(0,), pictured=0)
+    write_facts(RunDirectory.open(run), Facts(domain="audio", samples="recordings"))
+    text = Page(write_report(run)).text
+    assert "No held-out recordings yet." in text and "· 408 recordings" in text
+    assert "adrpo audio" in text
+
+
+def test_a_column_means_what_its_domain_writes(run: Path) -> None:
+    rows = read_rows(run / "metrics.jsonl")
+    notes = {}
+    for domain in ("flow", "llm", "a domain of tomorrow"):
+        figures = {figure.name: figure for figure in training_figures(rows, None, domain)}
+        notes[domain] = figures["curve-divergence"].note
+    assert notes == {
+        "flow": "mean |v − v_ref|² in the update",
+        "llm": "mean KL of a token, in nats",
+        "a domain of tomorrow": "",
+    }
 
 
 def test_a_run_with_only_the_base_evaluated(tmp_path: Path) -> None:
@@ -291,6 +389,7 @@ def test_compact_keeps_three_digits(value: float, text: str) -> None:
 def test_number_formats() -> None:
     assert fixed(-0.0004, 3) == "0.000" and fixed(-0.0004, 3, sign=True) == "0.000"
     assert fixed(1234.5, 1, sign=True) == "+1,234.5"
-    assert [decimals([w]) for w in (12.0, 1.2, 0.12, 0.012, 1e-9)] == [0, 1, 2, 3, 4]
-    assert decimals([None, 0.0]) == 3
+    widths = (12.0, 1.2, 0.12, 0.012, 1e-9)
+    assert [decimals([Quantity(0, -w, w)]) for w in widths] == [0, 1, 2, 3, 5]
+    assert decimals([Quantity(1), Quantity(1, 1, 1)]) == 3
     assert [duration(s) for s in (12.3, 600, 7200)] == ["12.3 s", "10.0 min", "2.0 h"]

@@ -9,6 +9,7 @@ import pytest
 from adrpo.errors import AdrpoError
 from adrpo.report.result import result_lines
 from adrpo.runs import RunDirectory
+from adrpo.runs.facts import Facts, write_facts
 
 
 def row(step: int, split: str, accuracy: float, change: float | None = None) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def test_compares_the_base_with_the_latest_step_on_unseen_prompts(run: RunDirect
     run.append_evaluation(row(20, "unseen", 0.5, change=0.2))
     run.append_evaluation(row(20, "seen", 0.8, change=-0.1))
     head, line = result_lines(run.path)
-    assert "step 20" in head and "10 unseen prompts" in head and "40 pictures" in head
+    assert "step 20" in head and "10 unseen prompts" in head and "40 samples" in head
     assert "0.30" in line and "0.50" in line and "rose by 0.20" in line
     assert "0.9" not in line and "0.8" not in line
 
@@ -50,6 +51,22 @@ def test_the_verdict_is_that_of_the_interval(
     verdicts = {"rose by", "fell by", "unchanged"}
     line = result_lines(run.path)[1]
     assert {word for word in verdicts if word in line} == {verdict}
+
+
+def test_a_change_that_is_rounding_is_none(run: RunDirectory) -> None:
+    """A reward of 4e-7 for every image, which a base rounded to six decimals had as 0."""
+    rows = [row(0, "unseen", 0.0), row(5, "unseen", 4e-7, change=4e-7)]
+    for found in rows:
+        for key in [key for key in found if key.endswith(("_low", "_high"))]:
+            found[key] = found[key.removesuffix("_low").removesuffix("_high")]
+        run.append_evaluation(found)
+    assert result_lines(run.path)[1].endswith("unchanged")
+
+
+def test_the_samples_have_their_domains_word(run: RunDirectory) -> None:
+    write_facts(run, Facts(domain="flow", samples="pictures"))
+    run.append_evaluation(row(0, "unseen", 0.5))
+    assert "40 pictures" in result_lines(run.path)[0]
 
 
 def test_only_the_base_was_measured(run: RunDirectory) -> None:

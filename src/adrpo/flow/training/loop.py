@@ -15,12 +15,14 @@ from adrpo.data.prompts import Prompt, load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course
 from adrpo.evaluation.early_stopping import EarlyStopping
-from adrpo.evaluation.evaluator import SEEN, UNSEEN, Evaluator
+from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
+from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
+from adrpo.metrics import SEEN, UNSEEN
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -155,12 +157,13 @@ class TrainingLoop(ABC):
         self._started = time.monotonic()
         settings = self.config.model_dump(mode="json")
         if base is not None:
-            self.course.check_base(base, settings)
+            self.course.check_base(base, settings, FACTS.machine_keys)
         with session(
             output_dir,
             config_to_yaml(self.config),
             settings,
             resume=resume,
+            facts=FACTS,
             processes=self.processes,
         ) as opened:
             done = self._restore(opened) if resume else -1

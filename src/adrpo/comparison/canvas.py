@@ -1,0 +1,82 @@
+"""Colors, panels, legends and files, as all figures of a comparison have them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+DPI = 150
+
+BASE_COLOR = "#1b1c1e"
+COLORS = ("#2b5fc9", "#c96a12", "#16877a", "#8a63c9", "#b8336a", "#7d7a1e",
+          "#3a9bd9", "#8c4a2f", "#5b6470", "#4d9e3f")  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9.5,
+    "axes.edgecolor": "#b9bbb6",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e9e9e4",
+    "xtick.color": "#62656b",
+    "ytick.color": "#62656b",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.6,
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A PNG file with what the page says about it."""
+
+    path: Path
+    title: str
+    note: str
+    alt: str
+
+
+def styles_of(methods: Sequence[str], reference: str) -> dict[str, tuple[str, str]]:
+    """Color and marker of each method; the reference has the first of both."""
+    ordered = sorted(methods, key=lambda name: name != reference)
+    return {
+        name: (COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)])
+        for place, name in enumerate(ordered)
+    }
+
+
+def grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, Any]:
+    """A figure of panels of ``width`` x ``height`` inches."""
+    size = (width * columns, height * rows + 0.45)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def legend(figure: Figure, styles: dict[str, tuple[str, str]], *, base: bool = False) -> None:
+    """A legend above the panels; ``base`` adds the untrained model's point."""
+    handles = [
+        Line2D([], [], color=color, marker=marker or None, ls="-" if marker else "--", label=name)
+        for name, (color, marker) in styles.items()
+    ]
+    if base:
+        handles.insert(0, Line2D([], [], color=BASE_COLOR, marker="P", ls="", label="base"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=_columns(styles), frameon=False)
+
+
+def _columns(names: Sequence[str] | dict[str, Any]) -> int:
+    """Entries of a legend's row: all of a few methods, half of many."""
+    return len(names) + 1 if len(names) <= 4 else -(-(len(names) + 1) // 2)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as a PNG file."""
+    # Neither date nor version: equal runs give equal files.
+    save: Callable[..., None] = FigureCanvasAgg(figure).print_png
+    save(path, metadata={"Software": None})

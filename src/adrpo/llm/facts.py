@@ -1,0 +1,6 @@
+"""Facts of language models, for those that read their runs."""
+
+from adrpo.runs.facts import Facts
+
+# The draws of an evaluation go by its batches, and so their size is no affair of the machine alone.
+FACTS = Facts(domain="llm", samples="completions", machine_keys=("model.device",))
