@@ -83,7 +83,7 @@ def _kind(node: ast.expr | ast.pattern) -> str | None:
             named = any(ast.unparse(inner) in CONFIGURATIONS for inner in ast.walk(form))
             return "instance" if named else None
         case ast.Dict(keys=keys):
-            return "listing" if any(_is_key(key) for key in keys) else None
+            return "listing" if sum(map(_is_key, keys)) > 1 else None
         case ast.Tuple(elts=items) | ast.List(elts=items) | ast.Set(elts=items):
             return "listing" if sum(map(_is_domain, items)) > 1 else None
         case _:

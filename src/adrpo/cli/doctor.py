@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adrpo.cli.domains import DOORS, door_named, missing_packages
+from adrpo.cli.domains import door_named, missing_packages
 from adrpo.cli.quiet import silence_loading
 from adrpo.cli.settings import split_settings
 from adrpo.errors import AdrpoError
@@ -127,9 +127,10 @@ def check_machine(findings: Findings) -> None:
 
 def check_embedded(findings: Findings) -> None:
     """Load each embedded model as training and evaluation do, and name its size."""
+    from adrpo.config import DOMAINS
     from adrpo.embedded.weights import weights_path
 
-    for domain in DOORS:
+    for domain in DOMAINS:
         for name, load in door_named(domain).embedded().items():
             try:
                 load()

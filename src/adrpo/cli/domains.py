@@ -10,14 +10,10 @@ if TYPE_CHECKING:
     from adrpo.evaluation.door import Door
     from adrpo.runs.facts import Facts
 
-DOORS = {"flow": "adrpo.flow.domain", "llm": "adrpo.llm.domain"}
-"""Domain -> the module with its ``DOOR``; here and in adrpo/config/loading.py the domains are
-listed."""
-
 
 def door_named(domain: str) -> "Door":
-    """The door of a domain, whether or not its packages are there."""
-    return importlib.import_module(DOORS[domain]).DOOR
+    """The door of a domain of ``adrpo.config.DOMAINS``, whether or not its packages are there."""
+    return importlib.import_module(f"adrpo.{domain}.domain").DOOR
 
 
 def all_facts() -> list["Facts"]:

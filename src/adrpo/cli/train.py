@@ -16,7 +16,7 @@ from adrpo.cli.settings import Overrides
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
-    from adrpo.config import FlowConfig, LanguageConfig
+    from adrpo.config import Configuration
     from adrpo.runs.processes import Processes
 
 DEMO_RECIPE = "flow/demo"
@@ -86,13 +86,13 @@ def demo(
         _train(config, target, processes, resume=resume, again=["demo", *(overrides or [])])
 
 
-def _resolve(recipe: str, overrides: list[str]) -> "FlowConfig | LanguageConfig":
+def _resolve(recipe: str, overrides: list[str]) -> "Configuration":
     from adrpo.config import load_recipe
 
     return load_recipe(recipe, overrides)
 
 
-def _print_config(config: "FlowConfig | LanguageConfig") -> None:
+def _print_config(config: "Configuration") -> None:
     from adrpo.config import config_to_yaml
 
     typer.echo(config_to_yaml(config), nl=False)
@@ -106,7 +106,7 @@ def _run_name(recipe: str) -> str:
 
 
 @contextmanager
-def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
+def _together(config: "Configuration") -> "Iterator[Processes]":
     """The processes that a launcher started for this command: an error of one ends all of them,
     and the main one tells it."""
     from adrpo.runs.processes import ALONE, join_processes, launched_processes, launched_rank
@@ -130,7 +130,7 @@ def _together(config: "FlowConfig | LanguageConfig") -> "Iterator[Processes]":
 
 
 def _train(
-    config: "FlowConfig | LanguageConfig",
+    config: "Configuration",
     target: Path,
     processes: "Processes",
     *,

@@ -18,6 +18,7 @@ from adrpo.config.algorithms import (
     OrwCfmW2Section,
     RaftSection,
 )
+from adrpo.config.domains import DOMAINS, form_of
 from adrpo.config.flow import (
     FlowConfig,
     FlowEvaluationSection,
@@ -37,8 +38,6 @@ from adrpo.config.llm import (
     LanguageTrainingSection,
 )
 from adrpo.config.loading import (
-    DOMAINS,
-    AnyConfig,
     config_to_yaml,
     default_config,
     load_config,
@@ -62,7 +61,6 @@ __all__ = [
     "AdapterSection",
     "AdrpoSection",
     "AlgorithmSection",
-    "AnyConfig",
     "AwmSection",
     "CheckpointSection",
     "Configuration",
@@ -92,6 +90,7 @@ __all__ = [
     "config_to_yaml",
     "default_config",
     "find_recipe",
+    "form_of",
     "load_config",
     "load_flow_config",
     "load_recipe",

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from adrpo.config.domains import DOMAINS, form_of
 from adrpo.config.fields import sections_in
 from adrpo.config.llm_options import HELP, TrainerOptions
-from adrpo.config.loading import DOMAINS
 from adrpo.config.messages import method_of
 
 HEAD = """\
@@ -30,9 +30,9 @@ values. "Paper" is arXiv 2510.18053, "ours" what it leaves open. On the command 
 def keys_page() -> str:
     """The page: a chapter for each domain, a table for each section and each form of one."""
     parts = [HEAD]
-    for domain, form in DOMAINS.items():
+    for domain in DOMAINS:
         parts.append(f"## Domain `{domain}`\n")
-        for name, field in form.model_fields.items():
+        for name, field in form_of(domain).model_fields.items():
             parts += _tables(name, field)
     return "\n".join(parts)
 

@@ -3,42 +3,33 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, overload
+from typing import Any, TypeVar, overload
 
 from pydantic import ValidationError
 
 from adrpo.config.documents import dump_yaml, read_mapping, shorten
+from adrpo.config.domains import DOMAIN, DOMAINS, domain_of, form_of
 from adrpo.config.flow import FlowConfig
-from adrpo.config.llm import LanguageConfig
 from adrpo.config.messages import Location, describe
 from adrpo.config.overrides import METHOD, apply_overrides
 from adrpo.config.recipes import SUFFIXES, find_recipe
+from adrpo.config.shared import Configuration
 from adrpo.config.written import completed, under_todays_names
 from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
-DOMAIN = "domain"
-AnyConfig = FlowConfig | LanguageConfig
-"""A configuration of any domain: the place where the domains are listed, the default first."""
-Config = TypeVar("Config", bound=AnyConfig)
-
-
-def _domain_of(form: type[AnyConfig]) -> str:
-    return form.model_fields[DOMAIN].default
-
-
-DOMAINS: dict[str, type[AnyConfig]] = {_domain_of(form): form for form in get_args(AnyConfig)}
+Config = TypeVar("Config", bound=Configuration)
 
 
 @overload
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig: ...
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Configuration: ...
 @overload
 def load_recipe(
     path: str | Path, overrides: Sequence[str] = (), *, form: type[Config]
 ) -> Config: ...
 def load_recipe(
-    path: str | Path, overrides: Sequence[str] = (), *, form: type[AnyConfig] | None = None
-) -> AnyConfig:
+    path: str | Path, overrides: Sequence[str] = (), *, form: type[Configuration] | None = None
+) -> Configuration:
     """Read, complete and check a configuration.
 
     Args:
@@ -63,12 +54,12 @@ def load_recipe(
     found = _form_of(layers)
     if form not in (None, found):
         raise AdrpoError(
-            f"{file}: expected a configuration of the domain {_domain_of(form)}, received one of "
-            f"{_domain_of(found)}; read it by load_recipe, train it by `adrpo train`"
+            f"{file}: expected a configuration of the domain {domain_of(form)}, received one of "
+            f"{domain_of(found)}; read it by load_recipe, train it by `adrpo train`"
         )
     data = found().model_dump(mode="json")
     for layer, content in layers:
-        named = under_todays_names(content, _domain_of(found), str(layer))
+        named = under_todays_names(content, domain_of(found), str(layer))
         _merge(data, named, (), str(layer), origins)
     return _checked(found, data, overrides, str(file), origins)
 
@@ -97,23 +88,23 @@ def _checked(
     origins: dict[Location, str],
 ) -> Config:
     """``data`` with ``overrides`` as a configuration."""
-    apply_overrides(data, overrides, file, origins, _domain_of(form))
+    apply_overrides(data, overrides, file, origins, domain_of(form))
     try:
         return form.model_validate(data)
     except ValidationError as error:
         raise AdrpoError(describe(error, origins, file, form)) from None
 
 
-def _form_of(layers: list[tuple[Path, dict[str, Any]]]) -> type[AnyConfig]:
+def _form_of(layers: list[tuple[Path, dict[str, Any]]]) -> type[Configuration]:
     """The form that the first layer to name a domain asks for; one form for all layers."""
     named = [(layer, content[DOMAIN]) for layer, content in layers if DOMAIN in content]
     if not named:
-        return next(iter(DOMAINS.values()))
+        return form_of(next(iter(DOMAINS)))
     for layer, domain in named:
         if not isinstance(domain, str) or domain not in DOMAINS or domain != named[0][1]:
             expected = " or ".join(DOMAINS) if domain == named[0][1] else repr(named[0][1])
             raise AdrpoError(f"{layer}: domain: expected {expected}, received {shorten(domain)}")
-    return DOMAINS[named[0][1]]
+    return form_of(named[0][1])
 
 
 def resolve_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -133,10 +124,10 @@ def resolve_settings(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         AdrpoError: a domain that is not known.
     """
     form = _form_of([(Path(where), dict(settings))])
-    return completed(form, under_todays_names(settings, _domain_of(form), where, told=False))
+    return completed(form, under_todays_names(settings, domain_of(form), where, told=False))
 
 
-def config_to_yaml(config: AnyConfig) -> str:
+def config_to_yaml(config: Configuration) -> str:
     """The whole configuration as YAML; loading it gives an equal configuration."""
     return dump_yaml(config.model_dump(mode="json"))
 

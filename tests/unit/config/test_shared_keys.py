@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from adrpo.config import DOMAINS, Configuration, LanguageConfig, load_recipe
+from adrpo.config import DOMAINS, Configuration, LanguageConfig, form_of, load_recipe
 from adrpo.config.fields import sections_in
 from adrpo.config.keys import keys_page
 from support.refused_configurations import of_domain, refusal, write
@@ -42,7 +42,7 @@ def leaves(form: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(DOMAINS, 2)))
 def test_a_shared_key_is_described_once(one: str, other: str) -> None:
-    ours, theirs = leaves(DOMAINS[one]), leaves(DOMAINS[other])
+    ours, theirs = leaves(form_of(one)), leaves(form_of(other))
     shared = ours.keys() & theirs.keys()
     assert len(shared) > 30
     apart = {key for key in shared if ours[key].description != theirs[key].description}
@@ -52,7 +52,7 @@ def test_a_shared_key_is_described_once(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_domain_has_the_head_and_the_shared_sections(domain: str) -> None:
-    form = DOMAINS[domain]
+    form = form_of(domain)
     assert issubclass(form, Configuration)
     for name, field in Configuration.model_fields.items():
         for section in sections_in(form.model_fields[name].annotation):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from adrpo.comparison.plan import Plan, check_folder, record
-from adrpo.config import DOMAINS, LanguageConfig, load_recipe, resolve_settings
+from adrpo.config import LanguageConfig, form_of, load_recipe, resolve_settings
 from adrpo.config.written import RENAMED
 from adrpo.errors import AdrpoError
 from adrpo.runs.base_evaluation import check_base_evaluation
@@ -133,7 +133,7 @@ def test_dotted_keys_unfold_to_what_they_were(name: str):
 
 @pytest.mark.parametrize(("domain", "old", "new"), RENAMED_KEYS)
 def test_a_renamed_key_exists_under_its_new_name_alone(domain: str, old: str, new: str):
-    keys = flatten(DOMAINS[domain]().model_dump(mode="json"))
+    keys = flatten(form_of(domain)().model_dump(mode="json"))
     assert new in keys
     assert old not in keys
     assert old.rpartition(".")[0] == new.rpartition(".")[0]

@@ -11,7 +11,7 @@ SOURCE = """
 from adrpo.config import FlowConfig
 DOORS = {"flow": "adrpo.flow.domain", "llm": "adrpo.llm.domain"}
 BOTH = ("flow", "llm")
-NAMES = ("flow",)  # one domain's own: no listing
+NAMES = ("flow",), {"llm": 1}  # one domain's own: no listing
 def run(config, domain):
     if domain == "llm" or config.domain not in ("flow", "audio"):
         from adrpo.llm.run import LanguageRun
