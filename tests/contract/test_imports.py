@@ -51,7 +51,7 @@ WINGS = {
     "path": set[str](),
     "models": {"path"},
     "methods": {"path"},
-    "training": {"path", "models", "methods", "drawing", "facts"},
+    "training": {"path", "models", "methods", "drawing", "facts", "run_prompts"},
     "memory": {"path", "models", "training"},
 }
 # A package with a door is a domain, also one that is not named above.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adrpo.data.prompts import Prompt
+from adrpo.data import Prompt
 from adrpo.evaluation.best_of_n import best_of_n
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.values import Values

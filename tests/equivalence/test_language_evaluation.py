@@ -108,19 +108,17 @@ def test_a_reward_of_tokens_is_measured_as_it_is_trained_on(material: Path, tmp_
     assert 0 < row["reward_length_mean"] < 1
 
 
-def test_a_column_of_the_data_does_not_stand_in_for_the_drawn_tokens(
+def test_a_reward_is_given_the_drawn_tokens(
     evaluator: Evaluator[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TRL leaves out a column of this name, too."""
+    """A column of the data can't stand in for them: it is refused (test_columns.py)."""
     drawing: Any = evaluator.drawing
-    rows = [row | {"completion_ids": [PAD]} for row in drawing.rows]
     received: list[list[int]] = []
 
     def remember(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         received.extend(completion_ids)
         return [0.0] * len(completions)
 
-    monkeypatch.setattr(drawing, "rows", rows)
     term = evaluator.reward[0]
     monkeypatch.setattr(evaluator, "reward", [type(term)("remember", 1.0, remember)])
     drawn = drawing.draw()

@@ -96,7 +96,7 @@ def test_sampling_asks_what_is_asked(run: Path, material: Path) -> None:
     base = Target.resolve(str(material / "model"), door_of, recipe=str(config))
     assert sample_completions(base, ["a b c", "f e d"], size=2, seed=3) != first
     # Without prompts, the held-out ones.
-    held_out = [row["prompt"] for row in LanguageRun(target.config).held_out[:2]]
+    held_out = [prompt.content for prompt in LanguageRun(target.config).held_out[:2]]
     assert [prompt for prompt, _ in sample_completions(target, [], size=2, seed=3)] == held_out
 
 

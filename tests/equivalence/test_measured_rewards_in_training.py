@@ -11,7 +11,7 @@ from PIL import Image
 from adrpo.cli.domains import door_of
 from adrpo.config import FlowConfig
 from adrpo.config.rewards import RewardTermSection, taken_name
-from adrpo.data.prompts import Prompt
+from adrpo.data import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.targets import Target, evaluate_target

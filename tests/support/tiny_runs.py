@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from adrpo.config import FlowConfig, FlowEvaluationSection
-from adrpo.data.prompts import Prompt
+from adrpo.data import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.models.protocol import StableDiffusion3Policy

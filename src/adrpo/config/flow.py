@@ -30,7 +30,7 @@ from adrpo.config.shared import (
     ModelSection,
     TrainingSection,
 )
-from adrpo.data.prompts import SCENES_SETS, check_source, share_prompts
+from adrpo.data.prompts import GENERATED, check_source, share_prompts
 from adrpo.errors import AdrpoError
 
 
@@ -121,8 +121,9 @@ class FlowPromptsSection(Section):
     train: Text = Field(
         default="scenes:train",
         description="scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
-        "geneval:PATH, partiprompts:PATH, pickapic:PATH, or the path of a .txt or .jsonl file. "
-        "Any but scenes: may end in :train or :held_out, one of two fixed halves.",
+        "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl or .csv file, "
+        "or a data set (a folder, or its Hub id). Any but scenes: may end in :train or :held_out, "
+        "one of two fixed halves (docs/use/prompts.md).",
     )
     held_out: Text = Field(
         default="scenes:held_out",
@@ -253,7 +254,7 @@ class FlowConfig(Configuration):
     @model_validator(mode="after")
     def _strip_fits(self) -> Self:
         size, strip = self.prompts.held_out_size, self.evaluation.strip_prompts
-        if self.prompts.held_out in SCENES_SETS and strip > size:
+        if self.prompts.held_out in GENERATED and strip > size:
             raise conflict(
                 f"evaluation.strip_prompts: expected at most prompts.held_out_size = {size}, "
                 f"received {strip}"

@@ -77,8 +77,9 @@ class LanguagePromptsSection(Section):
 
     source: Text = Field(
         default="questions",
-        description="'questions', 'sums', the path of a .jsonl or .csv file, a folder of a data "
-        "set, or the Hub id of one. Paper: RLHFlow/test_generation_2k.",
+        description="'questions', 'sums', the path of a .txt, .jsonl or .csv file, a data set (a "
+        "folder, or its Hub id), or another source of docs/use/prompts.md. Paper: "
+        "RLHFlow/test_generation_2k.",
     )
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."

@@ -1,4 +1,4 @@
-"""Reads prompts from text, JSON Lines and tables, and says in which line a file is wrong."""
+"""Reads rows from text, JSON Lines and tables, and says in which line a file is wrong."""
 
 import csv
 import io
@@ -7,89 +7,55 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adrpo.data.base import Prompt
+from adrpo.data.base import Row
 from adrpo.errors import AdrpoError
 
 
-def read_text(path: Path) -> list[Prompt]:
-    """One prompt a line; blank lines are skipped.
+def read_text(path: Path) -> Iterator[tuple[str, Row]]:
+    """(where it stands, {"prompt": line}) for each line that is not blank, without the spaces
+    around it.
 
     Raises:
         AdrpoError: a file that is missing, empty or not UTF-8.
     """
-    return [Prompt(line.strip(), "") for _, line in numbered_lines(path)]
+    for number, line in numbered_lines(path):
+        yield f"{path}, line {number}", {"prompt": line.strip()}
 
 
-def read_jsonl(
-    path: Path, *, text: str = "prompt", category: str = "category", optional: bool = True
-) -> list[Prompt]:
-    """One JSON object a line; ``text`` and ``category`` name its fields, others are ignored.
-
-    ``category`` may be absent where it is ``optional``. Blank lines are skipped.
+def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
+    """(where it stands, the object) for each line that is not blank; {} for another JSON value.
 
     Raises:
-        AdrpoError: a file that is missing, empty or not UTF-8, or a line without these fields
-            as text.
+        AdrpoError: a file that is missing, empty or not UTF-8, or a line that is not JSON.
     """
-    also = f'and, optionally, "{category}"' if optional else f'and "{category}"'
-    expected = f'an object with "{text}" {also}, both text'
-    default = "" if optional else None
-    prompts: list[Prompt] = []
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
-        row = parse_object(line, where, expected)
-        found, group = row.get(text), row.get(category, default)
-        if not isinstance(found, str) or not found.strip() or not isinstance(group, str):
-            raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
-        prompts.append(Prompt(found.strip(), group.strip()))
-    return prompts
+        yield where, parse_object(line, where, "a JSON object with the prompt")
+
+
+def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
+    """(where it stands, column -> text) for each row of a table with a line of column names.
+
+    Raises:
+        AdrpoError: as :func:`read_table`.
+    """
+    header, rows = read_table(path, delimiter=",", quotes=True)
+    for number, fields in rows:
+        yield f"{path}, line {number}", dict(zip(header, fields, strict=True))
 
 
 def read_table(
-    path: Path, *, text: tuple[str, ...], category: str, delimiter: str, quotes: bool
-) -> list[Prompt]:
-    """A table with a line of column names; ``text`` lists the names that the prompts may have.
+    path: Path, *, delimiter: str, quotes: bool
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The column names of a table, and its rows with the number of each one's last line.
 
     With ``quotes`` a field in quotation marks may hold the delimiter, without it a quotation mark
     is a character as any other. Rows of empty fields are skipped.
 
     Raises:
-        AdrpoError: a file that is missing, empty or not UTF-8, columns of other names, a row with
-            more or fewer fields than there are columns, without a prompt or without a category,
-            or a quotation that never ends.
-    """
-    header, rows = read_rows(path, delimiter=delimiter, quotes=quotes)
-    named = [name for name in text if name in header]
-    if not named or category not in header:
-        raise AdrpoError(
-            f"{path}, line 1: expected the columns {' or '.join(text)} and {category}, "
-            f"received {', '.join(header)[:60] or 'an empty line'}"
-        )
-    prompt_at, category_at = header.index(named[0]), header.index(category)
-    prompts: list[Prompt] = []
-    for number, row in rows:
-        prompt = Prompt(row[prompt_at].strip(), row[category_at].strip())
-        if not prompt.text or not prompt.category:
-            missing = category if prompt.text else named[0]
-            raise AdrpoError(
-                f"{path}, line {number}: expected a {missing}, received an empty field"
-            )
-        prompts.append(prompt)
-    if not prompts:
-        raise no_prompt(path)
-    return prompts
-
-
-def read_rows(
-    path: Path, *, delimiter: str, quotes: bool
-) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """The column names of a table, and its rows with the number of each one's last line.
-
-    Rows of empty fields are skipped. ``quotes`` as for :func:`read_table`.
-
-    Raises:
-        AdrpoError: a file that is missing or not UTF-8; and, from the rows, one with more or fewer
-            fields than there are columns, or a quotation that never ends.
+        AdrpoError: a file that is missing or not UTF-8, or columns without a name or with equal
+            ones; and, from the rows, one with more or fewer fields than there are columns, or a
+            quotation that never ends.
     """
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     reader = csv.reader(
@@ -98,6 +64,10 @@ def read_rows(
     lines = _table_lines(reader, path)
     _, names = next(lines, (0, []))
     header = [name.strip() for name in names]
+    if len(set(header)) != len(header) or "" in header:
+        raise AdrpoError(
+            f"{path}, line 1: expected different names of columns, received {', '.join(header):.60}"
+        )
     return header, _full_rows(lines, len(header), path)
 
 
@@ -136,9 +106,9 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-def no_prompt(path: Path) -> AdrpoError:
-    """The error of a file without a prompt."""
-    return AdrpoError(f"{path}: expected at least one prompt, received an empty file")
+def no_prompt(source: Path | str) -> AdrpoError:
+    """The error of a file or a data set without a prompt."""
+    return AdrpoError(f"{source}: expected at least one prompt, received an empty file")
 
 
 def _decode(path: Path) -> str:

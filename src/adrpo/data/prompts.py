@@ -1,22 +1,42 @@
 """Prompts by the name of their source: which sources there are, and what they give."""
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from adrpo.data.base import Prompt
-from adrpo.data.files import read_jsonl, read_text
 from adrpo.data.published import PUBLISHED, check_published, read_published
+from adrpo.data.rows import FILES, read_prompts
 from adrpo.data.shipped import SHIPPED
-from adrpo.data.splits import SPLITS, split
+from adrpo.data.splits import HALVES, half, hold_out
+from adrpo.data.sums import split_sums
+from adrpo.embedded.questions import question_set
 from adrpo.embedded.scenes import caption, prompt_set
 from adrpo.errors import AdrpoError
 
-SCENES_SETS = {"scenes:train": False, "scenes:held_out": True}
-"""Name of a set of the scenes world -> whether it is the held-out split."""
 
-FILES = {".txt": read_text, ".jsonl": read_jsonl}
-"""Suffix of a file of the user's own -> how it is read."""
+def _scenes(size: int, seed: int, *, held_out: bool) -> list[Prompt]:
+    scenes = prompt_set(size, held_out=held_out, seed=seed)
+    return [Prompt(caption(scene), scene.category) for scene in scenes]
+
+
+def _questions(size: int, seed: int, *, held_out: bool) -> list[Prompt]:
+    questions = question_set(size, held_out=held_out, seed=seed)
+    return [Prompt(q.prompt, q.category, {"answer": q.answer}) for q in questions]
+
+
+GENERATED: dict[str, Callable[[int, int], list[Prompt]]] = {
+    "scenes:train": partial(_scenes, held_out=False),
+    "scenes:held_out": partial(_scenes, held_out=True),
+    "questions:train": partial(_questions, held_out=False),
+    "questions:held_out": partial(_questions, held_out=True),
+}
+"""Name of a set of an embedded world -> what gives prompts of it, by their number and a seed."""
+
+SUMS = "sums"
+"""Name of the sums in words, which are split pair by pair and so have no one set of prompts."""
 
 
 class _Source(NamedTuple):
@@ -24,75 +44,140 @@ class _Source(NamedTuple):
 
     kind: str
     place: str
-    split: str
+    half: str
 
 
-def load_prompts(source: str, *, size: int, seed: int) -> list[Prompt]:
-    """The prompts of ``source``, in a fixed order.
+def load_prompts(
+    source: str, *, size: int | None, seed: int, column: str | None = None
+) -> list[Prompt]:
+    """The prompts of ``source``, in a fixed order, with the further columns of their rows.
 
     Args:
         source: one of
 
             - "scenes:train", "scenes:held_out": the scenes world; all prompts are different;
+            - "questions:train", "questions:held_out": the questions world, with the column
+              "answer"; all prompts are different;
             - "drawbench-style", "art-style": sets that ship with the package
               (:mod:`adrpo.data.shipped`);
             - "drawbench:PATH", "geneval:PATH", "partiprompts:PATH", "pickapic:PATH": a published
               set from a file as its authors give it, and "drawbench:hub", "partiprompts:hub":
               the same fetched from the Hugging Face Hub (:mod:`adrpo.data.published`, with the
               licences);
-            - the path of a .txt file with one prompt a line or a .jsonl file with objects
-              {"prompt": ..., "category": ...}, category optional. Blank lines are skipped.
+            - the path of a .txt, .jsonl or .csv file, a folder with a data set, or the id of one
+              on the Hub, "owner/name" (:func:`adrpo.data.rows.read_prompts`).
 
-            Paths are relative to the working folder. All but the scenes take ":train" or
-            ":held_out" at the end, for one of two fixed halves without a prompt in common
-            (:func:`adrpo.data.splits.split`): "art-style:train", "drawbench:a.csv:held_out".
-        size: number of prompts; of a scenes set only, all others are read whole.
-        seed: which prompts; of a scenes set only.
+            Paths are relative to the working folder. All but the scenes and the questions take
+            ":train" or ":held_out" at the end, for one of two fixed halves without a prompt in
+            common (:func:`adrpo.data.splits.half`): "art-style:train", "drawbench:a.csv:held_out".
+        size: number of prompts; of scenes and questions only, all others are read whole.
+        seed: which prompts; of scenes and questions only.
+        column: the column of the prompts in a file or a data set of the user's own; None: the
+            data set's own, else "prompt".
 
     Raises:
         AdrpoError: an unknown source, a file that is missing, empty, not UTF-8 or of another
-            form, a file that can't be fetched, more prompts than the scenes' split holds, or an
-            empty half.
+            form, a data set that can't be fetched, no size or more prompts than there are of
+            scenes or questions, or an empty half.
     """
     check_source(source)
-    if source in SCENES_SETS:
-        return _scenes(source, size=size, seed=seed)
+    if source in GENERATED:
+        return _generated(source, size, seed)
     kind, place, part = _parse(source)
     if kind in SHIPPED:
         prompts = SHIPPED[kind]()
     elif kind in PUBLISHED:
         prompts = read_published(kind, place)
     else:
-        prompts = FILES[Path(place).suffix](Path(place))
+        prompts = read_prompts(place, prompt=column)
     if not part:
         return prompts
-    half = split(prompts, held_out=part == "held_out")
-    if not half:
+    chosen = half(prompts, held_out=part == "held_out")
+    if not chosen:
         raise AdrpoError(
             f"{source}: expected a category of two or more different prompts, to hold half of it "
             f"out; received none; name a source with more prompts"
         )
-    return half
+    return chosen
+
+
+def load_both(
+    source: str,
+    *,
+    share: float,
+    seed: int,
+    train_size: int | None,
+    held_out_size: int | None,
+    column: str | None = None,
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts to train on and prompts that training never sees, of one source.
+
+    Args:
+        source: a source of :func:`load_prompts`, of which a share is held out
+            (:func:`adrpo.data.splits.hold_out`); or one that is split in its own way: "sums"
+            (:func:`adrpo.data.sums.split_sums`), or "questions" and "scenes", by combination.
+        share: how much of the different prompts is held out; questions and scenes have none.
+        seed: which of the possible splits.
+        train_size: prompts to train on at most, the first ones; None takes all that there are.
+        held_out_size: the same of the held-out ones.
+        column: as for :func:`load_prompts`.
+
+    Raises:
+        AdrpoError: as :func:`load_prompts`, or a share that leaves a part without a prompt.
+    """
+    sizes = {"train": train_size, "held_out": held_out_size}
+    if f"{source}:train" in GENERATED:
+        train, held_out = (
+            _generated(f"{source}:{part}", size, seed) for part, size in sizes.items()
+        )
+    elif source in GENERATED:
+        world = source.partition(":")[0]
+        raise AdrpoError(
+            f"expected {world!r}, which comes with a held-out part of its own, received {source!r}"
+        )
+    elif source == SUMS:
+        train, held_out = split_sums(share, seed=seed)
+    else:
+        prompts = load_prompts(source, size=None, seed=seed, column=column)
+        train, held_out = hold_out(prompts, share, seed=seed)
+    return train[:train_size], held_out[:held_out_size]
+
+
+def _generated(source: str, size: int | None, seed: int) -> list[Prompt]:
+    if size is None:
+        raise AdrpoError(f"{source}: expected a number of prompts, received none; set the size")
+    try:
+        return GENERATED[source](size, seed)
+    except ValueError as error:
+        raise AdrpoError(f"{source}: {error}; lower the size") from None
 
 
 def check_source(source: str) -> str:
-    """``source``, if it can name prompts; the file itself is not looked at.
+    """``source``, if it can name prompts; a file or a data set itself is not looked at.
 
     Raises:
         AdrpoError: none of the forms that :func:`load_prompts` lists.
     """
-    if source in SCENES_SETS:
+    if source in GENERATED:
         return source
     kind, place, _ = _parse(source)
     if kind in PUBLISHED:
         check_published(kind, place, source=source)
-    elif kind not in SHIPPED and Path(place).suffix not in FILES:
+    elif kind not in SHIPPED and not _is_own(place):
         published = (f"{name}:PATH" for name in PUBLISHED)
         raise AdrpoError(
-            f"expected {', '.join([*SCENES_SETS, *SHIPPED, *published])} or the path of a "
-            f"{' or '.join(FILES)} file, received {source!r}{_hint(source)}"
+            f"expected {', '.join([*GENERATED, *SHIPPED, *published])}, the path of a "
+            f"{', '.join(FILES)} file, or a data set (a folder or 'owner/name' on the Hub), "
+            f"received {source!r}{_hint(source)}"
         )
     return source
+
+
+def _is_own(place: str) -> bool:
+    """Whether ``place`` has the form of a user's own file or data set."""
+    if Path(place).suffix in FILES:
+        return True
+    return bool(place) and ":" not in place and ("/" in place or Path(place).is_dir())
 
 
 def share_prompts(first: str, second: str) -> bool:
@@ -104,13 +189,13 @@ def share_prompts(first: str, second: str) -> bool:
     one, two = _parse(first), _parse(second)
     if (one.kind, Path(one.place)) != (two.kind, Path(two.place)):
         return False
-    return one.split == two.split or not (one.split and two.split)
+    return one.half == two.half or not (one.half and two.half)
 
 
 def _parse(source: str) -> _Source:
     """A file of the user's own has kind ""."""
     body, _, last = source.rpartition(":")
-    part = last if body and last in SPLITS else ""
+    part = last if body and last in HALVES else ""
     rest = body if part else source
     kind, _, place = rest.partition(":")
     if kind in PUBLISHED:
@@ -119,7 +204,7 @@ def _parse(source: str) -> _Source:
 
 
 def _hint(source: str) -> str:
-    whole = [*SCENES_SETS, *SHIPPED, *(f"{name}:{part}" for name in SHIPPED for part in SPLITS)]
+    whole = [*GENERATED, *SHIPPED, *(f"{name}:{part}" for name in SHIPPED for part in HALVES)]
     near = difflib.get_close_matches(source, whole, n=1)
     if not near:
         name, colon, place = source.partition(":")
@@ -127,11 +212,3 @@ def _hint(source: str) -> str:
         names = difflib.get_close_matches(name, PUBLISHED, n=1, cutoff=0.8)
         near = [f"{known}:{place if colon else 'PATH'}" for known in names]
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _scenes(source: str, *, size: int, seed: int) -> list[Prompt]:
-    try:
-        scenes = prompt_set(size, held_out=SCENES_SETS[source], seed=seed)
-    except ValueError as error:
-        raise AdrpoError(f"{source}: {error}; lower the size") from None
-    return [Prompt(caption(scene), scene.category) for scene in scenes]

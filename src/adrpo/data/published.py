@@ -8,9 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adrpo.data.base import Prompt
-from adrpo.data.files import read_jsonl, read_table, read_text
+from adrpo.data.base import Prompt, Row, prompts_of
+from adrpo.data.files import no_prompt, numbered_lines, parse_object, read_table, read_text
+from adrpo.data.rows import first_of_each
 from adrpo.errors import AdrpoError
+
+CATEGORY = "Category"
+"""The column of categories in the tables."""
 
 
 def read_drawbench(path: Path) -> list[Prompt]:
@@ -21,9 +25,7 @@ def read_drawbench(path: Path) -> list[Prompt]:
     gave no licence; the copy on the Hub says Apache-2.0. The paper's models are trained and
     evaluated on the same prompts: name a split to keep the two apart.
     """
-    return read_table(
-        path, text=("Prompts", "Prompt"), category="Category", delimiter=",", quotes=True
-    )
+    return _from_table(path, prompt=("Prompts", "Prompt"), delimiter=",", quotes=True)
 
 
 def read_geneval(path: Path) -> list[Prompt]:
@@ -32,7 +34,7 @@ def read_geneval(path: Path) -> list[Prompt]:
     prompts/evaluation_metadata.jsonl of github.com/djghosh13/geneval, MIT. Flow-GRPO's training
     and test sets (dataset/geneval of github.com/yifan123/flow_grpo, MIT) have the same form.
     """
-    return read_jsonl(path, category="tag", optional=False)
+    return _from_objects(path, category="tag")
 
 
 def read_partiprompts(path: Path) -> list[Prompt]:
@@ -41,7 +43,7 @@ def read_partiprompts(path: Path) -> list[Prompt]:
     PartiPrompts.tsv of github.com/google-research/parti, Apache-2.0: tab-separated, and a
     quotation mark is part of the prompt, not of the format.
     """
-    return read_table(path, text=("Prompt",), category="Category", delimiter="\t", quotes=False)
+    return _from_table(path, prompt=("Prompt",), delimiter="\t", quotes=False)
 
 
 def read_pickapic(path: Path) -> list[Prompt]:
@@ -50,11 +52,58 @@ def read_pickapic(path: Path) -> list[Prompt]:
     A .txt with one prompt a line, as Flow-GRPO publishes it (dataset/pickscore/{train,test}.txt
     of github.com/yifan123/flow_grpo: 25,432 and 2,048), or a .jsonl with the column "caption" of
     the Hub's yuvalkirstain/pickapic_v1_no_images, which has one row per pair of images: repeated
-    prompts are read once. The data set names no licence, and holds prompts for pictures that are
-    not safe for work.
+    prompts are read once, with the columns of their first row. The data set names no licence, and
+    holds prompts for pictures that are not safe for work.
     """
-    prompts = read_text(path) if path.suffix == ".txt" else read_jsonl(path, text="caption")
-    return list(dict.fromkeys(prompts))
+    texts = path.suffix == ".txt"
+    return first_of_each(
+        prompts_of(read_text(path)) if texts else _from_objects(path, prompt="caption")
+    )
+
+
+def _from_objects(
+    path: Path, *, prompt: str = "prompt", category: str | None = None
+) -> list[Prompt]:
+    """A JSON object a line, with the text ``prompt`` and, if it is named, the text ``category``."""
+    fields = [prompt] if category is None else [prompt, category]
+    expected = f'an object with "{prompt}", a text'
+    if category is not None:
+        expected = f'an object with "{prompt}" and "{category}", both text'
+    rows: list[tuple[str, Row]] = []
+    for number, line in numbered_lines(path):
+        where = f"{path}, line {number}"
+        row = parse_object(line, where, expected)
+        texts = [row.pop(name, None) for name in fields]
+        if not all(isinstance(text, str) for text in texts) or not str(texts[0]).strip():
+            raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
+        found = dict(zip(("prompt", "category"), texts, strict=False))
+        rows.append((where, row | found | {"prompt": str(texts[0]).strip()}))
+    return prompts_of(rows)
+
+
+def _from_table(
+    path: Path, *, prompt: tuple[str, ...], delimiter: str, quotes: bool
+) -> list[Prompt]:
+    """A table whose column of prompts has one of the names ``prompt``, beside "Category"."""
+    header, rows = read_table(path, delimiter=delimiter, quotes=quotes)
+    named = [name for name in prompt if name in header]
+    if not named or CATEGORY not in header:
+        raise AdrpoError(
+            f"{path}, line 1: expected the columns {' or '.join(prompt)} and {CATEGORY}, "
+            f"received {', '.join(header)[:60] or 'an empty line'}"
+        )
+    located: list[tuple[str, Row]] = []
+    for number, fields in rows:
+        where = f"{path}, line {number}"
+        row: Row = dict(zip(header, fields, strict=True))
+        found = {"prompt": row.pop(named[0]).strip(), "category": row.pop(CATEGORY).strip()}
+        if not all(found.values()):
+            missing = CATEGORY if found["prompt"] else named[0]
+            raise AdrpoError(f"{where}: expected a {missing}, received an empty field")
+        located.append((where, row | found))
+    if not located:
+        raise no_prompt(path)
+    return prompts_of(located)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adrpo.data.base import Prompt
-from adrpo.data.files import read_jsonl
+from adrpo.data.rows import read_prompts
 
 ARTISTS = {
     "Bosch": 1516,
@@ -54,7 +54,7 @@ def drawbench_style() -> list[Prompt]:
     Reddit (whimsical scenes with a medium or a style). The names "DALL-E", "Gary Marcus et al."
     and "Reddit" say which kind a prompt is, not where it comes from.
     """
-    return read_jsonl(Path(__file__).parent / "sets" / "drawbench_style.jsonl")
+    return read_prompts(str(Path(__file__).parent / "sets" / "drawbench_style.jsonl"))
 
 
 def art_style() -> list[Prompt]:

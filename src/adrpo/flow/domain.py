@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
-from adrpo.data.prompts import load_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
+from adrpo.flow.run_prompts import load_held_out, load_texts
 from adrpo.runs.findings import Findings, check_device, check_memory, check_model, check_setting
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class FlowSubject:
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.rewards.loading import build_measured, build_reward
 
-        settings, held_out = config.evaluation, config.prompts.held_out
-        prompts = load_prompts(held_out, size=config.prompts.held_out_size, seed=settings.seed)
+        settings, prompts = config.evaluation, load_held_out(config)
         texts = [prompt.text for prompt in prompts]
         self.model: PipelinePolicy | PipelineSampler = load_sampler(
             config.model, prompt_sets=[texts]
@@ -97,7 +96,7 @@ class FlowDoor:
         from adrpo.flow.path.draws import initial_noise
 
         source, settings = config.prompts.held_out, config.evaluation
-        texts = prompts or [p.text for p in load_prompts(source, size=size, seed=seed)[:size]]
+        texts = prompts or [p.text for p in load_texts(source, size=size, seed=seed)[:size]]
         at_once = settings.batch_size
         batches = [texts[start : start + at_once] for start in range(0, len(texts), at_once)]
         model = load_sampler(config.model, prompt_sets=batches)
@@ -157,7 +156,7 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
             )
             continue
         try:
-            count = len(load_prompts(source, size=size, seed=seed))
+            count = len(load_texts(source, size=size, seed=seed))
         except AdrpoError as error:
             findings.bad(f"prompts.{name}", str(error))
         else:

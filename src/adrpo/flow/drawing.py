@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adrpo.config import FlowEvaluationSection
 from adrpo.core import velocity_divergence
-from adrpo.data.prompts import Prompt
+from adrpo.data.base import Prompt, columns_of
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.evaluator import Place
@@ -90,12 +90,8 @@ class ImageDrawing:
         return DrawnImages(images=images, x_1=torch.cat(latents))
 
     def columns(self, drawn: DrawnImages) -> dict[str, list[Any]]:
-        prompts = [self.prompts[place] for place in self.index.tolist()]
-        return {
-            "prompts": [prompt.text for prompt in prompts],
-            "images": drawn.images,
-            "category": [prompt.category for prompt in prompts],
-        }
+        own = columns_of([self.prompts[place] for place in self.index.tolist()])
+        return {"images": drawn.images, **own}
 
     def measure(self, drawn: DrawnImages) -> Values:
         own, each = self.share.of(self.prompts), self.samples_per_prompt

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adrpo.config import LanguageConfig
+from adrpo.data import Prompt
+from adrpo.data.base import Content
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.llm.facts import FACTS
@@ -61,17 +63,17 @@ class LanguageDoor:
 
         settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
         run = LanguageRun(config.model_copy(update={"evaluation": settings}))
-        first = run.held_out[0]["prompt"]
+        first = run.held_out[0].content
         if prompts:
-            run.held_out = [{"prompt": _asked(prompt, first)} for prompt in prompts]
+            run.held_out = [Prompt(_asked(prompt, first)) for prompt in prompts]
         else:
             run.held_out = run.held_out[:size]
         with run.subject() as subject:
             if final is not None:
                 subject.take(final)
             drawn = subject.evaluator.drawing.draw()
-        for row, text in zip(run.held_out, drawn.texts, strict=True):
-            yield f"{_words(row['prompt'])}\n    {text}"
+        for prompt, text in zip(run.held_out, drawn.texts, strict=True):
+            yield f"{prompt.text}\n    {text}"
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from adrpo.rewards.reward_model import RewardModel
@@ -84,7 +86,7 @@ class LanguageDoor:
     def check(self, findings: Findings, config: LanguageConfig) -> None:
         from adrpo.llm.memory.advice import memory_lines
         from adrpo.llm.pretrained import PACKAGE, model_source, training_device
-        from adrpo.llm.prompt_rows import load_prompt_rows
+        from adrpo.llm.run_prompts import load_run_prompts
 
         if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
             check_model(findings, "model", config.model.pretrained)
@@ -95,13 +97,13 @@ class LanguageDoor:
                 findings.bad("model", str(error))
         prompts: list[Any] = []
         try:
-            train, held_out = load_prompt_rows(config.prompts)
+            train, held_out = load_run_prompts(config.prompts)
         except AdrpoError as error:
             findings.bad("prompts", str(error))
         else:
             source = config.prompts.source
             findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {source}")
-            prompts = [row["prompt"] for row in (*train, *held_out)]
+            prompts = [prompt.content for prompt in (*train, *held_out)]
         device = training_device(config.model)
         check_device(findings, device)
         try:
@@ -119,17 +121,12 @@ def _load_language_model() -> object:
     return AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
-def _asked(text: str, like: Any) -> Any:
+def _asked(text: str, like: Content) -> Content:
     """``text`` in the form of the prompt ``like``."""
     if isinstance(like, str):
         return text
     system = [turn for turn in like if turn["role"] == "system"]
     return [*system, {"role": "user", "content": text}]
-
-
-def _words(prompt: Any) -> str:
-    """The last turn of a conversation, or the prompt itself."""
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
 
 
 DOOR: Door = LanguageDoor()

@@ -13,10 +13,10 @@ from trl.trainer.utils import pad
 
 from adrpo.config import LanguageConfig
 from adrpo.core.divergences import token_kl
+from adrpo.data.base import Content, Prompt, columns_of
 from adrpo.embedded.questions import parse_question
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.values import Values, plain, spread
-from adrpo.llm.prompt_rows import Row, categories_of
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
@@ -53,7 +53,7 @@ class CompletionDrawing:
         config: LanguageConfig,
         trainer: ADRPOTrainer,
         reference: nn.Module | None,
-        rows: Sequence[Row],
+        prompts: Sequence[Prompt],
         *,
         split: str = UNSEEN,
         processes: Processes = ALONE,
@@ -61,14 +61,14 @@ class CompletionDrawing:
         self.config = config
         self.trainer = trainer
         self.reference = reference
-        self.rows = list(rows)
+        self.prompts = prompts
         self.split = split
         self.processes = processes
-        self.categories = categories_of(self.rows)
+        self.categories = [prompt.category for prompt in prompts]
         self.samples_per_prompt = config.evaluation.samples_per_prompt
-        self.share = processes.share(len(self.rows), f"prompts that are evaluated ({split})")
-        self.index = [row for row in range(len(self.rows)) for _ in range(self.samples_per_prompt)]
-        self.has_gold = all(_is_question(row["prompt"]) for row in self.rows)
+        self.share = processes.share(len(prompts), f"prompts that are evaluated ({split})")
+        self.repeated = [prompt for prompt in prompts for _ in range(self.samples_per_prompt)]
+        self.has_gold = all(_is_question(prompt.content) for prompt in prompts)
 
     @torch.no_grad()
     def draw(self, draw: int = 0) -> Completions:
@@ -77,7 +77,7 @@ class CompletionDrawing:
         model = trainer.accelerator.unwrap_model(trainer.model)
         training = model.training
         model.eval()
-        prompts = [self.rows[row]["prompt"] for row in self.index]
+        prompts = [prompt.content for prompt in self.repeated]
         # The unseen split keeps the stream's first name: its draws are those of earlier runs.
         stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
@@ -155,18 +155,12 @@ class CompletionDrawing:
 
     def columns(self, drawn: Completions) -> dict[str, list[Any]]:
         """The arguments of a reward, as TRL passes them."""
-        own = [self.rows[row] for row in self.share.times(self.samples_per_prompt).of(self.index)]
-        prompts = [row["prompt"] for row in own]
+        columns = columns_of(self.share.times(self.samples_per_prompt).of(self.repeated))
         completions: list[Completion] = [
             text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
-            for prompt, text in zip(prompts, drawn.texts, strict=True)
+            for prompt, text in zip(columns["prompts"], drawn.texts, strict=True)
         ]
-        # Rows lack a column where others have it.
-        names = dict.fromkeys(name for row in self.rows for name in row if name != "prompt")
-        columns = {name: [row.get(name) for row in own] for name in names}
-        # TRL passes these instead of the data's own.
-        columns["completion_ids"] = drawn.ids
-        return {"prompts": prompts, "completions": completions, **columns}
+        return {**columns, "completions": completions, "completion_ids": drawn.ids}
 
     def measure(self, drawn: Completions) -> Values:
         flat: dict[str, Sequence[float | None] | Tensor] = {}
@@ -211,7 +205,7 @@ class CompletionDrawing:
         lines = []
         for prompt in self._shown_prompts():
             row = {
-                "prompt": self.rows[prompt]["prompt"],
+                "prompt": self.prompts[prompt].content,
                 "category": self.categories[prompt],
                 "completions": [shown[prompt, k] for k in range(self.samples_per_prompt)],
                 "rewards": plain(values[TOTAL][prompt]),
@@ -236,7 +230,7 @@ def until_end(completion: Tensor, ends: Sequence[int]) -> Tensor:
     return (is_end.cumsum(dim=1) - is_end == 0).long()
 
 
-def _is_question(prompt: Any) -> bool:
+def _is_question(prompt: Content) -> bool:
     if not isinstance(prompt, str):
         return False
     try:

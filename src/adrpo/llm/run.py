@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
@@ -21,8 +20,8 @@ from adrpo.llm.arguments import lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
-from adrpo.llm.prompt_rows import load_prompt_rows
 from adrpo.llm.recorder import Recorder
+from adrpo.llm.run_prompts import load_run_prompts, training_set, with_columns
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward, without_warnings_of_none
 from adrpo.rewards.loading import build_measured, training_reward
@@ -46,7 +45,7 @@ class LanguageRun:
     def __init__(self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None) -> None:
         self.config = config
         self.source = model_source(config.model)
-        self.train_rows, self.held_out = load_prompt_rows(config.prompts)
+        self.prompts, self.held_out = load_run_prompts(config.prompts)
         device = training_device(config.model)
         self.terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
@@ -140,9 +139,9 @@ class LanguageRun:
         try:
             trainer = ADRPOTrainer(
                 model=source,
-                reward_funcs=reward,
+                reward_funcs=with_columns(reward, self.prompts),
                 args=trainer_arguments(self.config, run),
-                train_dataset=Dataset.from_list(self.train_rows),
+                train_dataset=training_set(self.prompts),
                 processing_class=tokenizer,
                 peft_config=lora(self.config.adapter),
             )

@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from adrpo.data.prompts import Prompt
+from adrpo.data.base import Prompt, columns_of
 from adrpo.errors import AdrpoError
 from adrpo.rewards.awaiting import outcomes
 from adrpo.rewards.base import RewardResult, RewardTerm
@@ -271,7 +271,9 @@ def score_together(
         for parcel in processes.gather(sent):
             held |= parcel
     rows = [row for row, scorer in enumerate(scorers) if scorer == processes.rank]
-    result = _score_rows(terms, [held[row] for row in rows], [prompts[row] for row in rows])
+    columns = columns_of(prompts)
+    own_columns = {name: [values[row] for row in rows] for name, values in columns.items()}
+    result = _score_rows(terms, [held[row] for row in rows], own_columns)
     parts = processes.gather((rows, result))
     scored = torch.tensor([row for own, _ in parts for row in own])
     order = scored.argsort()
@@ -287,14 +289,11 @@ def _scorers(holders: Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
     return [first[prompt.text] for prompt in prompts]
 
 
-def _score_rows(
-    terms: Sequence[RewardTerm], images: list[Image], prompts: Sequence[Prompt]
-) -> RewardResult:
+def _score_rows(terms: Sequence[RewardTerm], images: list[Image], columns: Samples) -> RewardResult:
     if not images:  # No reward is asked for nothing: not all of them can answer that.
         none = torch.empty(0)
         return RewardResult(total=none, by_term={t.name: none for t in terms})
-    texts = [prompt.text for prompt in prompts]
-    return score(terms, prompts=texts, images=images, category=[p.category for p in prompts])
+    return score(terms, images=images, **columns)
 
 
 def joined(parts: Sequence[RewardResult], order: Tensor | None = None) -> RewardResult:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from adrpo.data import Prompt, load_prompts
 from adrpo.data.published import PUBLISHED
 from adrpo.data.shipped import ARTISTS, OBJECTS, SHIPPED
-from adrpo.data.splits import split
+from adrpo.data.splits import half
 from adrpo.errors import AdrpoError
 
 DRAWBENCH_CATEGORIES = {
@@ -89,15 +89,15 @@ def test_halves_of_a_shipped_set_hold_all_categories_and_no_common_prompt(name: 
     whole, train, held_out = load(name), load(f"{name}:train"), load(f"{name}:held_out")
     assert not texts(train) & texts(held_out)
     assert texts(train) | texts(held_out) == texts(whole)
-    counts = [Counter(prompt.category for prompt in half) for half in (train, held_out)]
+    counts = [Counter(prompt.category for prompt in part) for part in (train, held_out)]
     for category in {prompt.category for prompt in whole}:
         assert 0 <= counts[0][category] - counts[1][category] <= 1
 
 
 def test_held_out_art_is_new_combinations_of_known_things():
     train, held_out = (
-        {prompt.text.split(" style ")[1] for prompt in load(f"art-style:{half}")}
-        for half in ("train", "held_out")
+        {prompt.text.split(" style ")[1] for prompt in load(f"art-style:{part}")}
+        for part in ("train", "held_out")
     )
     assert train == held_out == set(OBJECTS)
 
@@ -123,7 +123,7 @@ def test_drawbench_as_its_sheet_exports_it(tmp_path: Path, column: str):
     ]
 
 
-def test_geneval_takes_the_tag_as_category(tmp_path: Path):
+def test_geneval_takes_the_tag_as_category_and_keeps_the_rest(tmp_path: Path):
     path = tmp_path / "evaluation_metadata.jsonl"
     rows = [
         {"tag": "counting", "include": [{"class": "kite", "count": 2}], "prompt": "two kites"},
@@ -131,8 +131,8 @@ def test_geneval_takes_the_tag_as_category(tmp_path: Path):
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     assert load(f"geneval:{path}") == [
-        Prompt("two kites", "counting"),
-        Prompt("a red kite", "colors"),
+        Prompt("two kites", "counting", {"include": rows[0]["include"]}),
+        Prompt("a red kite", "colors", {"include": rows[1]["include"]}),
     ]
 
 
@@ -146,9 +146,12 @@ def test_quotation_marks_are_characters_in_partiprompts(tmp_path: Path):
         encoding="utf-8",
     )
     assert load(f"partiprompts:{path}") == [
-        Prompt('"G O" painted on a wall, large.', "Arts"),
-        Prompt('a logo for "The Plums"', "Food & Beverage"),
-        Prompt('a plum, 5" wide', "Produce & Plants"),
+        Prompt(text, category, {"Challenge": challenge, "Note": note})
+        for text, category, challenge, note in [
+            ('"G O" painted on a wall, large.', "Arts", "Complex", ""),
+            ('a logo for "The Plums"', "Food & Beverage", "Imagination", 'About "plums"'),
+            ('a plum, 5" wide', "Produce & Plants", "Basic", ""),
+        ]
     ]
 
 
@@ -157,11 +160,12 @@ def test_pickapic_is_read_once_per_prompt(tmp_path: Path):
     captions = ["a fox, 8k", "an owl", "a fox, 8k"]
     lines.write_text("\n".join(captions), encoding="utf-8")
     rows.write_text(
-        "\n".join(json.dumps({"caption": text, "are_different": True}) for text in captions),
+        "\n".join(json.dumps({"caption": c, "pair": n}) for n, c in enumerate(captions)),
         encoding="utf-8",
     )
-    expected = [Prompt("a fox, 8k", ""), Prompt("an owl", "")]
-    assert load(f"pickapic:{lines}") == load(f"pickapic:{rows}") == expected
+    assert load(f"pickapic:{lines}") == [Prompt("a fox, 8k"), Prompt("an owl")]
+    first = [Prompt("a fox, 8k", "", {"pair": 0}), Prompt("an owl", "", {"pair": 1})]
+    assert load(f"pickapic:{rows}") == first
 
 
 @pytest.mark.parametrize(
@@ -219,8 +223,7 @@ def test_pickapic_is_read_once_per_prompt(tmp_path: Path):
         (
             "pickapic:{}/p.jsonl",
             '{"prompt": "a"}\n',
-            'p.jsonl, line 1: expected an object with "caption" and, optionally, "category", '
-            'both text, received {"prompt": "a"}',
+            'p.jsonl, line 1: expected an object with "caption", a text, received {"prompt": "a"}',
         ),
     ],
 )
@@ -260,7 +263,7 @@ def test_hub_file_is_fetched_at_a_commit_and_read_as_a_local_one(
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
     whole = load(f"{name}:hub")
-    assert whole == [Prompt("a", "X"), Prompt("b", "X")]
+    assert [(prompt.text, prompt.category) for prompt in whole] == [("a", "X"), ("b", "X")]
     assert calls == [(file.repository, file.name, "dataset", file.revision)]
     assert Path(file.name).suffix in PUBLISHED[name].suffixes
     # A branch would change under a run that is repeated.
@@ -291,7 +294,7 @@ def drawn(count: int, seed: int) -> list[Prompt]:
 
 
 def halves(prompts: list[Prompt]) -> tuple[list[Prompt], list[Prompt]]:
-    return split(prompts, held_out=False), split(prompts, held_out=True)
+    return half(prompts, held_out=False), half(prompts, held_out=True)
 
 
 def test_training_half_is_the_lower_hashes_of_each_category():
@@ -320,9 +323,9 @@ def test_order_of_the_file_does_not_move_a_prompt(tmp_path: Path):
             "\n".join(json.dumps({"prompt": p.text, "category": p.category}) for p in prompts),
             encoding="utf-8",
         )
-        half = load(f"{path}:held_out")
-        assert half == [prompt for prompt in prompts if prompt in half]
-        sides.append(texts(half))
+        held_out = load(f"{path}:held_out")
+        assert held_out == [prompt for prompt in prompts if prompt in held_out]
+        sides.append(texts(held_out))
     assert sides[0] == sides[1] == sides[2]
 
 
@@ -347,7 +350,7 @@ def test_one_prompt_written_twice_stays_on_one_side():
     train, held_out = halves(kites)
     # Three spellings each of 15 prompts.
     assert len(train) == len(held_out) == 45
-    numbers = [{prompt.text.split()[-1] for prompt in half} for half in (train, held_out)]
+    numbers = [{prompt.text.split()[-1] for prompt in part} for part in (train, held_out)]
     assert not numbers[0] & numbers[1]
     # Ranked in "Colors", the first of the two categories, whichever comes first in the file.
     signs = [Prompt(f"a sign {number}", "Text") for number in range(30)]

@@ -70,13 +70,16 @@ def test_text_file_keeps_order_and_duplicates(tmp_path: Path):
     ]
 
 
-def test_jsonl_file_keeps_categories_and_unusual_characters(tmp_path: Path):
+def test_jsonl_file_keeps_columns_and_unusual_characters(tmp_path: Path):
     rows = [{"prompt": "a\u2028b", "category": "text"}, {"prompt": "c", "other": 1}]
     path = tmp_path / "prompts.jsonl"
     path.write_text(
         "\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8"
     )
-    assert load_prompts(str(path), size=1, seed=0) == [Prompt("a\u2028b", "text"), Prompt("c", "")]
+    assert load_prompts(str(path), size=1, seed=0) == [
+        Prompt("a\u2028b", "text", {"other": None}),
+        Prompt("c", "", {"other": 1}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,33 +96,31 @@ def test_jsonl_file_keeps_categories_and_unusual_characters(tmp_path: Path):
         (
             "p.jsonl",
             b'{"prompt": "a"}\n{"text": "b"}\n',
-            'p.jsonl, line 2: expected an object with "prompt" and, optionally, "category", both '
-            'text, received {"text": "b"}',
+            "p.jsonl, line 2: expected a column 'prompt' with the prompt, received the columns "
+            "text; rename it (a recipe of language models can name it: prompts.column)",
         ),
         (
             "p.jsonl",
             b'{"prompt": " "}',
-            'p.jsonl, line 1: expected an object with "prompt" and, optionally, "category", both '
-            'text, received {"prompt": " "}',
+            "p.jsonl, line 1, column 'prompt': expected a text that is not blank or a list of "
+            'messages {"role", "content"}, received \' \'',
         ),
         (
             "p.jsonl",
-            b'{"prompt": "a", "category": 3}',
-            'p.jsonl, line 1: expected an object with "prompt" and, optionally, "category", both '
-            'text, received {"prompt": "a", "category": 3}',
+            b'{"prompt": "a", "category": ["b"]}',
+            "p.jsonl, line 1: expected a category that is a text or a number, received ['b']",
         ),
         (
             "p.jsonl",
             b'\n"a"',
-            'p.jsonl, line 2: expected an object with "prompt" and, optionally, "category", both '
-            'text, received "a"',
+            "p.jsonl, line 2: expected a column 'prompt' with the prompt, received the columns of "
+            "no object; rename it (a recipe of language models can name it: prompts.column)",
         ),
         (
             "p.jsonl",
             b"{prompt: a}",
-            'p.jsonl, line 1, column 2: expected an object with "prompt" and, optionally, '
-            '"category", both text; received text that is not JSON '
-            "(Expecting property name enclosed in double quotes)",
+            "p.jsonl, line 1, column 2: expected a JSON object with the prompt; received text that "
+            "is not JSON (Expecting property name enclosed in double quotes)",
         ),
     ],
 )
@@ -142,6 +143,10 @@ def test_missing_file(tmp_path: Path):
         "drawbench-style:held_out",
         "art-style:train",
         "a/b.txt",
+        "a.csv:train",
+        "owner/name",
+        "owner/name-v1.5:held_out",
+        "../sets/mine",
         "a:b.jsonl:train",
         "drawbench:hub",
         "drawbench:a/b.csv:held_out",
@@ -166,7 +171,10 @@ def test_source_is_known_without_its_file(source: str):
         ("art-style:", "; did you mean 'art-style'?"),
         ("partiprompt:a.tsv", "; did you mean 'partiprompts:a.tsv'?"),
         ("genevals", "; did you mean 'geneval:PATH'?"),
-        ("prompts.csv", ""),
+        ("prompts.tsv", ""),
+        ("questions", "; did you mean 'questions:train'?"),
+        ("sums", ""),
+        ("owner/name:test", ""),
         ("prompts.txt:test", ""),
         (":train", "; did you mean 'scenes:train'?"),
         ("", ""),
@@ -176,9 +184,10 @@ def test_source_of_no_known_kind(source: str, hint: str):
     with pytest.raises(AdrpoError) as caught:
         load_prompts(source, size=1, seed=0)
     assert str(caught.value) == (
-        "expected scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
-        "geneval:PATH, partiprompts:PATH, pickapic:PATH or the path of a .txt or .jsonl file, "
-        f"received {source!r}{hint}"
+        "expected scenes:train, scenes:held_out, questions:train, questions:held_out, "
+        "drawbench-style, art-style, drawbench:PATH, geneval:PATH, partiprompts:PATH, "
+        "pickapic:PATH, the path of a .txt, .jsonl, .csv file, or a data set (a folder or "
+        f"'owner/name' on the Hub), received {source!r}{hint}"
     )
 
 
@@ -211,6 +220,8 @@ def test_published_set_without_a_file_of_its_form(source: str, forms: str):
         ("drawbench:a.csv:train", "drawbench:./a.csv:train", True),
         ("drawbench:a.csv:train", "drawbench:b.csv:train", False),
         ("a.txt:train", "a.txt:held_out", False),
+        ("owner/name", "owner/name:held_out", True),
+        ("questions:train", "questions:held_out", False),
     ],
 )
 def test_sources_that_share_prompts(first: str, second: str, shared: bool):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from adrpo.config import DpoSection, SamplingSection
-from adrpo.data.prompts import Prompt
+from adrpo.data import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.dpo import DPOTrainer
 from adrpo.flow.training.pairs import Pair, check_images, draw_pairs, load_latents, read_pairs

@@ -366,7 +366,7 @@ def test_parts_of_a_batch_are_joined_in_order() -> None:
 def test_an_async_reward_scores_a_batch_of_several_processes() -> None:
     from PIL import Image
 
-    from adrpo.data.prompts import Prompt
+    from adrpo.data import Prompt
 
     async def width(images: list[Image.Image], **columns: Any) -> Scores:
         return [float(image.width) for image in images]

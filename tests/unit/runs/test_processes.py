@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adrpo.data.prompts import Prompt
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.path.path_samples import sample_path
@@ -155,20 +155,21 @@ def above_the_others(prompts: list[str], images: list[Image.Image], **_: Any) ->
     ],
 )
 def test_scores_are_those_of_one_process(texts: str):
-    prompts = [Prompt(text, f"category {text}") for text in texts]
+    # Rows of one text are compared with each other, whatever columns tell them apart.
+    prompts = [Prompt(t, f"category {t}", {"row": row}) for row, t in enumerate(texts)]
     images = [image(37 * row % 101) for row in range(len(texts))]
-    categories = []
+    asked = []
 
     def wanted(
-        prompts: list[str], images: list[Image.Image], category: list[str]
+        prompts: list[str], images: list[Image.Image], category: list[str], row: list[int]
     ) -> list[float | None]:
-        categories.extend(category)
+        asked.extend(zip(row, category, map(shade, images), strict=True))
         return above_the_others(prompts, images)
 
     terms = [RewardTerm("above", 2.0, wanted)]
     alone = score_together(ALONE, terms, images, prompts)
     assert alone.total.isnan().tolist() == [True] + [False] * 10  # the first image is black
-    categories.clear()
+    asked.clear()
 
     def work(processes: Thread) -> Any:
         own = processes.share(len(prompts), "samples").of(images)
@@ -180,7 +181,8 @@ def test_scores_are_those_of_one_process(texts: str):
         torch.testing.assert_close(above, alone.by_term["above"], rtol=0, atol=0, equal_nan=True)
         # Scores always; images only where a prompt is torn.
         assert exchanges == (1 if texts == "aaabbbbcccc" else 2)
-    assert sorted(categories) == sorted(prompt.category for prompt in prompts)
+    shades = map(shade, images)
+    assert sorted(asked) == [(row, f"category {texts[row]}", s) for row, s in enumerate(shades)]
 
 
 def test_the_first_error_of_a_reward_reaches_all_processes():

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 
 from adrpo.config import FlowConfig, config_to_yaml
-from adrpo.data.prompts import Prompt, load_prompts
+from adrpo.data.base import Prompt
+from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course
 from adrpo.evaluation.early_stopping import EarlyStopping
@@ -19,6 +20,7 @@ from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_policy
+from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
@@ -53,9 +55,7 @@ class TrainingLoop(ABC):
         self._started = time.monotonic()
         training = config.training
         self.processes = join_processes(config.model.device)
-        self.prompts = load_prompts(
-            config.prompts.train, size=config.prompts.train_size, seed=training.seed
-        )
+        self.prompts = load_train(config)
         self.splits = self._splits()
         engine = self.processes.engine
         if engine is not None and not self.shardable:
@@ -98,10 +98,8 @@ class TrainingLoop(ABC):
 
     def _splits(self) -> dict[str, Sequence[Prompt]]:
         """What is evaluated: prompts that training never sees, and some that it does."""
-        settings, prompts = self.config.evaluation, self.config.prompts
-        held_out = load_prompts(prompts.held_out, size=prompts.held_out_size, seed=settings.seed)
-        splits = {UNSEEN: held_out, SEEN: self.prompts[: settings.seen_prompts]}
-        return {split: chosen for split, chosen in splits.items() if chosen}
+        seen = self.config.evaluation.seen_prompts
+        return evaluated(self.prompts, load_held_out(self.config), seen=seen)
 
     def prompt_sets(self) -> list[list[str]]:
         """All that the policy will be asked to encode, set by set."""

@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from adrpo.config import DpoSection, SamplingSection
+from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
-from adrpo.data.prompts import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.protocol import FlowPolicy
 from adrpo.flow.path.draws import initial_noise
@@ -75,15 +75,14 @@ def draw_pairs(
     starts = range(0, len(prompts), at_once)
     for start in starts[processes.rank :: processes.count]:
         chunk = prompts[start : start + at_once]
-        texts = [prompt.text for prompt in chunk for _ in range(each)]
+        repeated = [prompt for prompt in chunk for _ in range(each)]
+        texts = [prompt.text for prompt in repeated]
         x_0 = initial_noise(len(texts), policy.latent_shape, seed, "pairs", start)
         with policy.reference():
             images = policy.decode(policy.sample(x_0, policy.encode(texts), sampling))
-        categories = [prompt.category for prompt in chunk for _ in range(each)]
-        columns = {"prompts": texts, "images": images, "category": categories}
         with preserved_generators():
             seed_everything(generator(seed, "rewards of pairs", start).initial_seed())
-            result = score(reward, **columns)
+            result = score(reward, images=images, **columns_of(repeated))
         errors |= result.errors
         totals = result.total.view(len(chunk), each)
         for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True)):

@@ -1,9 +1,10 @@
-"""Rows for language models: their sources, their splits, and what is refused."""
+"""Prompts from the rows of files and data sets, with their columns, and the share held out."""
 
 import hashlib
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 from datasets import List as ListOf
 
-from adrpo.data.rows import load_rows, split_rows
+from adrpo.data import Prompt
+from adrpo.data.rows import read_prompts
+from adrpo.data.splits import hold_out
 from adrpo.errors import AdrpoError
 
 PAPER_SET = "RLHFlow/test_generation_2k"
@@ -46,7 +49,7 @@ def rlhflow(texts: list[str]) -> Dataset:
 
 def refusal(source: Any, folder: Path | None = None, **options: Any) -> str:
     with pytest.raises(AdrpoError) as caught:
-        load_rows(source, **options)
+        read_prompts(str(source), **options)
     line = str(caught.value)
     assert "\n" not in line
     return line.replace(f"{folder}/", "") if folder else line
@@ -60,36 +63,35 @@ def write(path: Path, text: str) -> Path:
 # Files
 
 
-def test_jsonl_rows_have_equal_columns_and_the_prompt_first(tmp_path: Path) -> None:
+def test_jsonl_rows_have_equal_columns_and_their_prompts_their_form(tmp_path: Path) -> None:
     rows = [
         {"answer": 3, "question": " what is 1 + 2? "},
         {"question": [user("a"), {"role": "assistant", "content": ""}, user("b")], "tags": ["x"]},
     ]
     text = "\n".join(json.dumps(row) for row in rows)
     path = write(tmp_path / "p.jsonl", f"\ufeff\n{text}\n\n")
-    loaded = load_rows(path, prompt="question")
-    assert loaded == [
-        {"prompt": " what is 1 + 2? ", "answer": 3, "tags": None},
-        {"prompt": rows[1]["question"], "answer": None, "tags": ["x"]},
+    assert read_prompts(str(path), prompt="question") == [
+        Prompt(" what is 1 + 2? ", "", {"answer": 3, "tags": None}),
+        Prompt(rows[1]["question"], "", {"answer": None, "tags": ["x"]}),
     ]
-    assert all(next(iter(row)) == "prompt" for row in loaded)
-    assert load_rows(str(path), prompt="question") == loaded
 
 
 def test_csv_rows_are_texts_and_may_hold_line_breaks(tmp_path: Path) -> None:
     path = write(tmp_path / "p.csv", 'answer,prompt\n3,"1 + 2,\nor 2 + 1?"\n,\n"4","2 + 2"\n')
-    assert load_rows(path) == [
-        {"prompt": "1 + 2,\nor 2 + 1?", "answer": "3"},
-        {"prompt": "2 + 2", "answer": "4"},
+    assert read_prompts(str(path)) == [
+        Prompt("1 + 2,\nor 2 + 1?", "", {"answer": "3"}),
+        Prompt("2 + 2", "", {"answer": "4"}),
     ]
 
 
 def test_repeated_prompts_stay_unless_they_shall_go(tmp_path: Path) -> None:
-    rows = [{"prompt": p, "n": n} for n, p in enumerate(["a", "b", "a", "A", "b"])]
+    texts = ["a", "b", "a", "A", "b"]
+    rows = [{"prompt": text, "n": n} for n, text in enumerate(texts)]
     path = write(tmp_path / "p.jsonl", "\n".join(json.dumps(row) for row in rows))
-    assert load_rows(path) == rows
+    prompts = read_prompts(str(path))
+    assert prompts == numbered(texts)
     # The first of each, in the order of the file.
-    assert load_rows(path, unique=True) == [rows[0], rows[1], rows[3]]
+    assert read_prompts(str(path), unique=True) == [prompts[0], prompts[1], prompts[3]]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_repeated_prompts_stay_unless_they_shall_go(tmp_path: Path) -> None:
             "p.jsonl",
             '{"prompt": "a"}\n{"text": "b", "n": 1}\n',
             "p.jsonl, line 2: expected a column 'prompt' with the prompt, received the columns "
-            "text, n; name it in the option 'prompt'",
+            "text, n; rename it (a recipe of language models can name it: prompts.column)",
         ),
         ("p.jsonl", '["a"]', "p.jsonl, line 1: expected a column 'prompt'"),
         ("p.jsonl", '{"prompt": "a"\n', "p.jsonl, line 1, column 15: expected a JSON object"),
@@ -132,7 +134,10 @@ def test_other_mistakes_about_files(tmp_path: Path) -> None:
     assert "'question' and 'prompt'" in refusal(path, tmp_path, prompt="question")
     assert "no split 'test'" in refusal(path, tmp_path, split="test")
     assert "No such file" in refusal(tmp_path / "q.csv", tmp_path)
-    assert "received 'prompts.txt'" in refusal("prompts.txt")
+    write(tmp_path / "p.yaml", "- a")
+    expected = "expected a .txt, .jsonl, .csv file, a folder, or the id of a data set"
+    assert expected in refusal(tmp_path / "p.yaml")
+    assert "received 'prompts.parquet'" in refusal("prompts.parquet")
 
 
 # Data sets
@@ -150,17 +155,17 @@ def test_the_paper_s_set_from_its_original_layout(
         return whole
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    rows = load_rows(PAPER_SET, revision="abc")
+    prompts = read_prompts(PAPER_SET, revision="abc")
     assert calls == [(PAPER_SET, None, {"split": "train", "revision": "abc"})]
-    assert [row["prompt"][-1]["content"] for row in rows] == ["a", "b", "c"]
-    assert rows[0] == {
-        "prompt": [user("hello"), {"role": "assistant", "content": "yes?"}, user("a")],
-        "dataset": "capybara",
-        "context": "a",
-        "id": "0",
-    }
-    assert rows == load_rows(tmp_path / "saved", prompt="context_messages", unique=True)
-    assert len(load_rows(PAPER_SET, unique=False)) == 4
+    assert [prompt.text for prompt in prompts] == ["a", "b", "c"]
+    assert prompts[0] == Prompt(
+        [user("hello"), {"role": "assistant", "content": "yes?"}, user("a")],
+        "",
+        {"dataset": "capybara", "context": "a", "id": "0"},
+    )
+    saved = str(tmp_path / "saved")
+    assert prompts == read_prompts(saved, prompt="context_messages", unique=True)
+    assert len(read_prompts(PAPER_SET, unique=False)) == 4
 
 
 def test_saved_splits(tmp_path: Path) -> None:
@@ -170,9 +175,9 @@ def test_saved_splits(tmp_path: Path) -> None:
     }
     DatasetDict(**parts).save_to_disk(tmp_path / "both")
     parts["train"].save_to_disk(tmp_path / "one")
-    assert load_rows(tmp_path / "both") == [{"prompt": "a"}]
-    assert load_rows(tmp_path / "both", split="test") == [{"prompt": "b"}]
-    assert load_rows(tmp_path / "one") == [{"prompt": "a"}]
+    assert read_prompts(str(tmp_path / "both")) == [Prompt("a")]
+    assert read_prompts(str(tmp_path / "both"), split="test") == [Prompt("b")]
+    assert read_prompts(str(tmp_path / "one")) == [Prompt("a")]
     assert "received train, test" in refusal(tmp_path / "both", split="dev")
     assert "expected the split 'test', received train" in refusal(tmp_path / "one", split="test")
 
@@ -184,19 +189,19 @@ def test_a_folder_of_files_as_the_hub_has_them(
     folder = tmp_path / "set"
     folder.mkdir()
     rlhflow(["a", "b"]).to_parquet(folder / "train-00000-of-00001.parquet")
-    rows = load_rows(folder, prompt="context_messages")
-    assert [row["prompt"][-1] for row in rows] == [user("a"), user("b")]
+    prompts = read_prompts(str(folder), prompt="context_messages")
+    assert [prompt.content[-1] for prompt in prompts] == [user("a"), user("b")]
     message = refusal(folder, tmp_path, split="test")
     assert "set: expected a data set with the split 'test'" in message
 
 
 def test_keys_that_only_other_messages_have_are_left_out(tmp_path: Path) -> None:
-    rows = [{"prompt": [user("a"), {"role": "tool", "content": "b", "name": "f"}]}]
-    data = Dataset.from_list(rows)
+    content = [user("a"), {"role": "tool", "content": "b", "name": "f"}]
+    data = Dataset.from_list([{"prompt": content}])
     # Arrow adds the key to every message.
     assert data[0]["prompt"][0] == {**user("a"), "name": None}
     data.save_to_disk(tmp_path / "saved")
-    assert load_rows(tmp_path / "saved") == rows
+    assert read_prompts(str(tmp_path / "saved")) == [Prompt(content)]
 
 
 def test_hub_out_of_reach_says_what_to_do() -> None:
@@ -213,60 +218,58 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
 # Splits
 
 
-def rows_of(texts: list[str]) -> list[dict[str, Any]]:
-    return [{"prompt": text, "n": n} for n, text in enumerate(texts)]
+def numbered(contents: Sequence[Any]) -> list[Prompt]:
+    return [Prompt(content, columns={"n": n}) for n, content in enumerate(contents)]
 
 
 def test_the_held_out_part_is_the_lowest_hashes() -> None:
     texts = [f"prompt {n}" for n in range(50)]
-    train, held_out = split_rows(rows_of(texts), seed=3)
+    train, held_out = hold_out(numbered(texts), 0.1, seed=3)
     assert len(held_out) == 5
-    assert sorted([*train, *held_out], key=lambda row: row["n"]) == rows_of(texts)
+    assert sorted([*train, *held_out], key=lambda p: p.columns["n"]) == numbered(texts)
 
     def rank(text: str) -> str:
         return hashlib.sha256(f'3\n[["", "{text}"]]'.encode()).hexdigest()
 
-    assert {row["prompt"] for row in held_out} == set(sorted(texts, key=rank)[:5])
+    assert {prompt.text for prompt in held_out} == set(sorted(texts, key=rank)[:5])
 
 
 def test_the_split_depends_on_the_seed_and_not_on_the_order() -> None:
     texts = [f"prompt {n}" for n in range(100)]
-    parts = [{row["prompt"] for row in split_rows(rows_of(texts), seed=0)[1]}]
+    parts = [{prompt.text for prompt in hold_out(numbered(texts), 0.1, seed=0)[1]}]
     for seed in range(1, 4):
         random.Random(seed).shuffle(texts)
-        train, held_out = split_rows(rows_of(texts), seed=0)
-        assert {row["prompt"] for row in held_out} == parts[0]
-        assert [row["n"] for row in train] == sorted(row["n"] for row in train)
-        parts.append({row["prompt"] for row in split_rows(rows_of(texts), seed=seed)[1]})
+        train, held_out = hold_out(numbered(texts), 0.1, seed=0)
+        assert {prompt.text for prompt in held_out} == parts[0]
+        places = [prompt.columns["n"] for prompt in train]
+        assert places == sorted(places)
+        parts.append({prompt.text for prompt in hold_out(numbered(texts), 0.1, seed=seed)[1]})
     assert len({frozenset(part) for part in parts}) == 4
 
 
-def test_rows_of_one_prompt_stay_on_one_side() -> None:
+def test_prompts_of_one_text_stay_on_one_side() -> None:
+    """Whatever their spelling, and whatever answers stand beside them."""
     forms = [form for n in range(40) for form in (f"Prompt {n}", f"prompt  {n}", f"PROMPT {n}\n")]
-    chats = [{"prompt": [user(form)], "n": n} for n, form in enumerate(forms)]
-    for rows in (rows_of(forms), chats):
-        train, held_out = split_rows(rows, seed=1, held_out=0.25)
+    for prompts in (numbered(forms), numbered([[user(form)] for form in forms])):
+        train, held_out = hold_out(prompts, 0.25, seed=1)
         # Ten prompts in three spellings each.
         assert len(held_out) == 30 and len(train) == 90
-        numbers = [
-            {json.dumps(row["prompt"]).lower().split()[-1].strip('\\n"}]') for row in part}
-            for part in (train, held_out)
-        ]
+        numbers = [{prompt.text.split()[-1] for prompt in part} for part in (train, held_out)]
         assert not numbers[0] & numbers[1]
 
 
 def test_whose_turn_it_is_tells_prompts_apart() -> None:
-    chats = [
-        {"prompt": [user("a"), user("b")]},
-        {"prompt": [user("a b")]},
-        {"prompt": [user("a"), {"role": "system", "content": "b"}]},
-        {"prompt": "a b"},
+    contents = [
+        [user("a"), user("b")],
+        [user("a b")],
+        [user("a"), {"role": "system", "content": "b"}],
+        "a b",
     ]
-    train, held_out = split_rows(chats, seed=0, held_out=0.5)
+    train, held_out = hold_out(numbered(contents), 0.5, seed=0)
     assert len(train) == len(held_out) == 2
 
 
-@pytest.mark.parametrize(("held_out", "count"), [(0.0, 10), (1.0, 10), (-0.1, 10), (0.1, 4)])
-def test_a_part_without_a_row_is_refused(held_out: float, count: int) -> None:
+@pytest.mark.parametrize(("share", "count"), [(0.0, 10), (1.0, 10), (-0.1, 10), (0.1, 4)])
+def test_a_part_without_a_prompt_is_refused(share: float, count: int) -> None:
     with pytest.raises(AdrpoError, match=f"of {count} different prompts"):
-        split_rows(rows_of([str(n) for n in range(count)]), seed=0, held_out=held_out)
+        hold_out(numbered([str(n) for n in range(count)]), share, seed=0)

@@ -1,0 +1,60 @@
+"""Rows of data sets that the package ``datasets`` reads: from a folder or the Hugging Face Hub."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from adrpo.data.base import Row
+from adrpo.errors import AdrpoError
+
+TRAIN = "train"
+
+
+def read_dataset(
+    source: str, *, split: str = TRAIN, config: str | None = None, revision: str | None = None
+) -> Iterator[tuple[str, Row]]:
+    """(where it stands, the row) for each row of a data set.
+
+    Args:
+        source: a folder that ``datasets`` wrote with save_to_disk, or that holds a data set's
+            files as the Hub does; or the id of a data set on the Hub, "owner/name".
+        split: which split.
+        config, revision: of a data set on the Hub.
+
+    Raises:
+        AdrpoError: a data set that can't be loaded, or ``datasets`` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise AdrpoError(
+            f"{source}: a data set needs the package datasets ({error}): "
+            "pip install '.[llm]' in the folder of adrpo"
+        ) from error
+    folder = Path(source)
+    saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
+    try:
+        if saved:
+            loaded: Any = datasets.load_from_disk(source)
+        else:
+            loaded = datasets.load_dataset(source, config, split=split, revision=revision)
+    except (OSError, ValueError) as error:  # the Hub's errors and those of splits and configs
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise AdrpoError(
+            f"{source}: expected a data set with the split {split!r}, which can't be loaded: "
+            f"{reason}; check its id, split and config, or name a .jsonl file"
+        ) from error
+    if saved:
+        loaded = _saved_split(loaded, source, split)
+    for number, row in enumerate(loaded):
+        yield f"{source}, row {number}", row
+
+
+def _saved_split(loaded: Any, source: str, split: str) -> Any:
+    """What save_to_disk wrote is either one split or a mapping of them."""
+    known = list(loaded) if isinstance(loaded, dict) else [str(loaded.split or TRAIN)]
+    if split not in known:
+        raise AdrpoError(
+            f"{source}: expected the split {split!r}, received {', '.join(known)}; name one of them"
+        )
+    return loaded[split] if isinstance(loaded, dict) else loaded

@@ -1,0 +1,85 @@
+"""The prompts of a run of the domain ``llm``: texts or conversations, and how TRL is given them."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adrpo.config import LanguagePromptsSection
+from adrpo.data.base import Prompt, columns_of
+from adrpo.data.prompts import load_both, load_prompts
+from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PLACE = "place"
+"""The one column beside the prompts in what TRL trains on: where a prompt stands among them."""
+
+
+def load_run_prompts(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:
+    """Prompts to train on and prompts that training never sees, in a fixed order.
+
+    Raises AdrpoError for a source that can't be read, that is too small to hold anything out, or
+    that mixes texts and conversations.
+    """
+    train, held_out = load_both(
+        prompts.source,
+        share=prompts.held_out_share,
+        seed=prompts.split_seed,
+        train_size=prompts.train_size,
+        held_out_size=prompts.held_out_size,
+        column=prompts.column,
+    )
+    _check_form([*train, *held_out], prompts.source)
+    return train, held_out
+
+
+def load_held_out(source: str, prompts: LanguagePromptsSection) -> list[Prompt]:
+    """All prompts of another ``source``, to evaluate a run on that has ``prompts``.
+
+    The source is named as :func:`~adrpo.data.load_prompts` says, in every domain; of
+    "questions:held_out" and its like ``prompts.held_out_size`` are taken. Errors as of
+    :func:`load_run_prompts`.
+    """
+    found = load_prompts(
+        source, size=prompts.held_out_size, seed=prompts.split_seed, column=prompts.column
+    )
+    _check_form(found, source)
+    return found
+
+
+def _check_form(prompts: Sequence[Prompt], source: str) -> None:
+    """Refuse a source of both forms: TRL reads the form of a batch from its first prompt."""
+    forms = {isinstance(prompt.content, str): prompt for prompt in prompts}
+    if len(forms) > 1:
+        raise AdrpoError(
+            f"{source}: expected texts or conversations, received both: the text that begins "
+            f"{forms[True].text[:40]!r} and the conversation that ends with "
+            f"{forms[False].text[:40]!r}; write all of them in one form"
+        )
+
+
+def training_set(prompts: Sequence[Prompt]) -> "Dataset":
+    """``prompts`` as TRL trains on them, which gives rewards :data:`PLACE` instead of columns.
+
+    Arrow would turn a column's 1 into 1.0 beside a 2.5, fill dictionaries with None, and refuse
+    numbers beside texts: rewards would not be given what evaluations give them.
+    """
+    from datasets import Dataset
+
+    return Dataset.from_list(
+        [{"prompt": prompt.content, PLACE: place} for place, prompt in enumerate(prompts)]
+    )
+
+
+def with_columns(
+    reward: Callable[..., list[float | None]], prompts: Sequence[Prompt]
+) -> Callable[..., list[float | None]]:
+    """``reward`` as TRL calls it while it trains on ``training_set(prompts)``: with their columns
+    as every evaluation hands them."""
+
+    def called(*, completions: list[Any], **named: Any) -> list[float | None]:
+        columns = columns_of([prompts[place] for place in named.pop(PLACE)])
+        return reward(completions=completions, **(named | columns))
+
+    called.__name__ = reward.__name__
+    return called

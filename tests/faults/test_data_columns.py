@@ -1,0 +1,148 @@
+"""Prompts with further columns: every reward of every domain is given them, in training and
+evaluation alike."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from adrpo.config import load_recipe
+from adrpo.errors import AdrpoError
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.run_prompts import load_held_out
+from adrpo.llm.run import LanguageRun
+from adrpo.llm.run_prompts import load_run_prompts
+from adrpo.runs.directory import RunDirectory
+from support.tiny_language_runs import tiny_language_config, write_material
+from support.tiny_language_trainers import LANGUAGE_MARKS
+from support.tiny_runs import darkness, tiny_config
+
+TABLE = """prompt,category,side,weight
+a red circle,shapes,left,1
+a red circle,shapes,right,2
+a blue square,shapes,left,3
+two green stars,counts,,4
+"""
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def pictured(folder: Path, **sections: Any) -> Any:
+    train = write(folder / "train.csv", TABLE)
+    rows = [{"prompt": f"{n} kites ", "side": "left", "weight": n} for n in (5, 6, 7, 8)]
+    held_out = write(folder / "new.jsonl", "\n".join(map(json.dumps, rows)))
+    prompts = {"train": train, "held_out": held_out}
+    return tiny_config(prompts=prompts, **{"training": {"steps": 2}, **sections})
+
+
+@pytest.mark.parametrize("method", ["adrpo", "dpo"])
+def test_a_reward_of_pictures_reads_the_columns_of_a_table(tmp_path: Path, method: str):
+    asked: set[tuple[Any, ...]] = set()
+
+    def sided(
+        prompts: list[str],
+        images: list[Image.Image],
+        *,
+        side: list[str],
+        weight: list[Any],
+        category: list[str],
+    ) -> Sequence[float | None]:
+        asked.update(zip(prompts, category, side, weight, strict=True))
+        values = darkness(prompts, images)
+        return [float(w) + (v or 0) for w, v in zip(weight, values, strict=True)]
+
+    config = pictured(
+        tmp_path,
+        algorithm={"method": method} | ({"pairs_samples": 2} if method == "dpo" else {}),
+        evaluation={"every": 2, "seen_prompts": 4, "strip_prompts": 1},
+    )
+    build_trainer(config, reward=sided).train(tmp_path / "run", progress=False)
+    trained = {
+        ("a red circle", "shapes", "left", "1"),
+        ("a red circle", "shapes", "right", "2"),
+        ("a blue square", "shapes", "left", "3"),
+        ("two green stars", "counts", "", "4"),
+    }
+    # As JSON has them, and without the space at the end.
+    assert asked == trained | {(f"{n} kites", "", "left", n) for n in (5, 6, 7, 8)}
+    assert len(RunDirectory.open(tmp_path / "run").read_metrics()) == 2
+
+
+def test_a_recipe_takes_a_table_by_its_path(tmp_path: Path):
+    table = write(tmp_path / "new.csv", TABLE)
+    config = load_recipe("flow/demo", [f"prompts.held_out={table}"])
+    assert [prompt.columns["weight"] for prompt in load_held_out(config)] == list("1234")  # type: ignore[arg-type]
+
+
+def test_a_conversation_is_no_prompt_for_pictures(tmp_path: Path):
+    row = {"prompt": [{"role": "user", "content": "draw a kite"}]}
+    held_out = write(tmp_path / "new.jsonl", json.dumps(row))
+    with pytest.raises(AdrpoError) as caught:
+        load_held_out(tiny_config(prompts={"held_out": held_out}))
+    assert str(caught.value) == (
+        f"{held_out}: expected texts, which a text-to-image model takes, received a conversation "
+        "that ends with 'draw a kite'; name a source of texts"
+    )
+
+
+class TestLanguage:
+    pytestmark = LANGUAGE_MARKS
+
+    def test_training_and_evaluation_hand_a_reward_the_same_values(self, tmp_path: Path):
+        """Arrow has one type a column: 1 beside 2.5 became 1.0, and a text beside a number ended
+        the run with a traceback."""
+        answers = [1, 2.5, "three", None, True, {"a": 1}, {"b": [1, "x"]}]
+        rows = [
+            {"prompt": f"{letter} {n}", "answer": answers[n % len(answers)], "completion": "gold"}
+            for n, letter in enumerate("abcdef" * 5)
+        ]
+        material = write_material(tmp_path)
+        source = write(tmp_path / "mixed.jsonl", "\n".join(map(json.dumps, rows)))
+        config = tiny_language_config(
+            material,
+            prompts={"source": source, "train_size": None, "held_out_size": None},
+            training={"steps": 2},
+        )
+        asked: list[dict[str, Any]] = []
+
+        def length(completions: list[str], **columns: Any) -> list[float]:
+            asked.append(columns)
+            return [float(len(completion)) for completion in completions]
+
+        LanguageRun(config, reward=length).train(tmp_path / "run", progress=False)
+        # The base, two steps, and the end.
+        assert [len(columns["prompts"]) for columns in asked] == [12, 16, 16, 12]
+        told = {row["prompt"]: (repr(row["answer"]), "gold", "") for row in rows}
+        names = ("prompts", "answer", "completion", "category")
+        for columns in asked:
+            given = zip(*(columns[name] for name in names), strict=True)
+            for prompt, answer, completion, category in given:
+                # repr: 1 == 1.0 == True.
+                assert (repr(answer), completion, category) == told[prompt]
+
+    def test_texts_beside_conversations_are_refused_in_one_line(self, tmp_path: Path):
+        rows = [{"prompt": "a"}, {"prompt": [{"role": "user", "content": "b"}]}] * 5
+        rows = [{**row, "n": n} for n, row in enumerate(rows)]
+        source = write(tmp_path / "mixed.jsonl", "\n".join(map(json.dumps, rows)))
+        prompts = {"source": source, "held_out_share": 0.5}
+        with pytest.raises(AdrpoError) as caught:
+            load_run_prompts(tiny_language_config(tmp_path, prompts=prompts).prompts)
+        assert str(caught.value) == (
+            f"{source}: expected texts or conversations, received both: the text that begins 'a' "
+            "and the conversation that ends with 'b'; write all of them in one form"
+        )
+
+    def test_a_source_for_evaluation_is_named_as_in_every_domain(self, tmp_path: Path):
+        from adrpo.llm.run_prompts import load_held_out as load_others
+
+        prompts = tiny_language_config(tmp_path, prompts={"held_out_size": 3}).prompts
+        table = write(tmp_path / "p.csv", TABLE)
+        assert [p.columns["weight"] for p in load_others(table, prompts)] == list("1234")
+        assert len(load_others("questions:held_out", prompts)) == 3
+        assert len(load_others("art-style:held_out", prompts)) == 112
