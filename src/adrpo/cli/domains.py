@@ -18,7 +18,9 @@ def door_named(domain: str) -> "Door":
 
 def all_facts() -> list["Facts"]:
     """The facts of all domains."""
-    return [door_named(domain).facts for domain in DOORS]
+    from adrpo.config import DOMAINS
+
+    return [door_named(domain).facts for domain in DOMAINS]
 
 
 def missing_packages(door: "Door") -> list[str]:

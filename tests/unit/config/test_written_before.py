@@ -186,7 +186,7 @@ def test_a_measured_comparison_is_still_read(path: Path):
     record = json.loads(path.read_text(encoding="utf-8"))
     for settings in record["settings"].values():
         resolved = resolve_settings(unflatten(settings), str(path))
-        form = DOMAINS[resolved["domain"]]
+        form = form_of(resolved["domain"])
         assert form.model_validate(resolved).model_dump(mode="json") == resolved
 
 
