@@ -13,8 +13,9 @@ clipped to [-2, 2]). Then
 mean over prompts, with d the distance of ``clip_diversity`` (second CLIP). As lambda grows both
 move; the table tells the diversity kept at equal gains of gold accuracy, for the CLIP score, for
 the same score as a probability (``reward.logistic`` of flow/adrpo), and for the gold scorer. 95 %
-intervals by resampling prompts. With K images a strong tilt rests on few of them, so gains near the
-largest are estimated badly.
+intervals by resampling prompts, whatever their category. A gain near the largest is out of reach in
+some resamples: the interval is over the others, and the table says how many they are. With K images
+a strong tilt rests on few of them, so such gains are estimated badly, too.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from comparison_tables import interval
 from embedded_quality import generate
 from numpy.typing import NDArray
 
@@ -75,13 +77,19 @@ def frontier(rewards: Array, gold: Array, distance: Array) -> dict[str, Any]:
     draws = rng.integers(len(gold), size=(RESAMPLES, len(gold)))
     resampled = np.array([kept_at(accuracies[:, rows], diversities[:, rows]) for rows in draws])
     low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)
+    reached = np.isfinite(resampled).mean(axis=0)
     kept = kept_at(accuracies, diversities)
     return {
         "gain": (accuracies.mean(1) - accuracies[0].mean()).tolist(),
         "kept": (diversities.mean(1) / diversities[0].mean()).tolist(),
         "kept_at": {
-            f"{gain:+.2f}": {"mean": float(k), "low": float(a), "high": float(b)}
-            for gain, k, a, b in zip(GAINS, kept, low, high, strict=True)
+            f"{gain:+.2f}": {
+                "mean": float(k),
+                "low": float(a),
+                "high": float(b),
+                "reached": float(r),
+            }
+            for gain, k, a, b, r in zip(GAINS, kept, low, high, reached, strict=True)
         },
     }
 
@@ -101,11 +109,15 @@ def table(frontiers: dict[str, dict[str, Any]]) -> str:
         "|---|" + "---|" * len(GAINS),
     ]
     for name, result in frontiers.items():
-        cells = [
-            f"{k['mean']:.2f} [{k['low']:.2f}, {k['high']:.2f}]" for k in result["kept_at"].values()
-        ]
+        cells = [cell(estimate) for estimate in result["kept_at"].values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def cell(estimate: dict[str, float]) -> str:
+    reached = estimate["reached"]
+    of = "" if reached == 1 else f" (gain reached in {100 * reached:.0f} % of the resamples)"
+    return f"{interval(estimate, 2)}{of}"
 
 
 def main() -> None:

@@ -48,6 +48,22 @@ def test_diversity_is_read_at_equal_gain_and_only_where_it_is_reached():
     assert kept[:2] == pytest.approx([0.95, 0.91]) and np.isnan(kept[2])
 
 
+def test_the_frontier_tells_in_how_many_resamples_a_gain_is_in_reach():
+    from reward_frontier import cell, frontier
+
+    rng = np.random.default_rng(0)
+    gold = (rng.random((40, 8)) < 0.5).astype(float)
+    distance = rng.uniform(20, 40, size=(40, 8, 8))
+    sure = frontier(gold, gold, distance)["kept_at"]
+    assert all(estimate["reached"] == 1 for estimate in sure.values())
+    assert "resamples" not in cell(sure["+0.15"])
+    # Mostly noise: its tilt gains about 0.15 at the most, so that some resamples stay below.
+    weak = frontier(gold + 2.0 * rng.normal(size=gold.shape), gold, distance)["kept_at"]
+    shares = [weak[gain]["reached"] for gain in ("+0.05", "+0.10", "+0.15")]
+    assert shares == sorted(shares, reverse=True) and 0 < shares[-1] < 1
+    assert f"reached in {100 * shares[-1]:.0f} % of the resamples" in cell(weak["+0.15"])
+
+
 def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
     from improvement import estimates
 
