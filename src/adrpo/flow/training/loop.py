@@ -24,7 +24,6 @@ from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
-from adrpo.metrics import SEEN, UNSEEN
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
