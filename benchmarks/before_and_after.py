@@ -3,9 +3,11 @@
 ``python benchmarks/before_and_after.py COMMIT [--output FILE]``
 
 Each recipe is trained twice with the same settings and one thread: by the sources of COMMIT, which
-are checked out beside, and by those that stand here. The rows of metrics.jsonl (timings aside),
-the rows of evaluations.jsonl and the weights in final/ are compared; a difference is printed with
-its first place. Exit code 1 where anything differs.
+are checked out beside, and by those that stand here. The columns of metrics.jsonl (timings aside)
+and evaluations.jsonl that the commit writes, and the weights in final/, are compared; a difference
+is printed with its first place, and so is what is written beside them now. Changes against the base
+are left out: commits before 0b8f5d2 rounded the base to six decimals. Exit code 1 where anything
+differs.
 """
 
 import argparse
@@ -18,7 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from adrpo.runs.environment import environment_record
+
 ROOT = Path(__file__).parents[1]
+FILES = ("metrics.jsonl", "evaluations.jsonl")
 TIMINGS = ("wall_seconds", "samples_per_second", "seconds_")
 FLOW = [
     "training.steps=3", "training.prompts_per_step=2", "training.samples_per_prompt=4",
@@ -60,21 +65,24 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 def first_difference(before: Path, after: Path) -> str | None:
-    """The first place in which two runs part; None where they are the same."""
-    for name in ("metrics.jsonl", "evaluations.jsonl"):
+    """Where two runs part in what the first one wrote; None where they are the same."""
+    for name in FILES:
         old, new = rows(before / name), rows(after / name)
         if len(old) != len(new):
             return f"{name}: {len(old)} rows before, {len(new)} after"
         for number, (was, now) in enumerate(zip(old, new, strict=True), 1):
-            # A column that is only there now tells more of the same run.
-            for key in sorted(was):
-                if was.get(key) != now.get(key):
-                    return (
-                        f"{name}, row {number}, {key}: {was.get(key)} before, {now.get(key)} after"
-                    )
+            for key in (key for key in was if "_change" not in key):
+                if was[key] != now.get(key):
+                    there = f"{name}, row {number}, {key}"
+                    return f"{there}: {was[key]} before, {now.get(key)} after"
     if weights(before) != weights(after) or not weights(before):
         return f"final/: {weights(before)} before, {weights(after)} after"
     return None
+
+
+def columns(run: Path) -> set[str]:
+    """Columns of the rows that a run wrote."""
+    return {key for name in FILES for row in rows(run / name) for key in row}
 
 
 def main() -> int:
@@ -83,6 +91,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     found: dict[str, str | None] = {}
+    added: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         old = Path(scratch) / "old"
         git = ["git", "-C", str(ROOT), "worktree"]
@@ -94,7 +103,9 @@ def main() -> int:
                     folders.append(Path(scratch) / side / recipe.replace("/", "-"))
                     train(source, recipe, folders[-1])
                 found[recipe] = first_difference(folders[0], folders[1])
-                print(f"{recipe}: {found[recipe] or 'identical'}", flush=True)
+                added[recipe] = sorted(columns(folders[1]) - columns(folders[0]))
+                more = f"; new columns: {', '.join(added[recipe])}" if added[recipe] else ""
+                print(f"{recipe}: {found[recipe] or 'identical'}{more}", flush=True)
         finally:
             subprocess.run([*git, "remove", "--force", str(old)], check=True)
     if arguments.output is not None:
@@ -104,7 +115,9 @@ def main() -> int:
             text=True,
             check=True,
         ).stdout.strip()
-        record = {"before": arguments.commit, "after": head, "first_difference": found}
+        record: dict[str, Any] = {"before": arguments.commit, "after": head}
+        record |= {"first_difference": found, "new_columns": added}
+        record["environment"] = environment_record()
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return int(any(found.values()))
