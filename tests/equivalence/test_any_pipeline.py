@@ -138,7 +138,6 @@ def small(pretrained: Path, **arguments: Any) -> Target:
         "evaluation.samples_per_prompt": 2,
         "evaluation.sampling.steps": 2,
         "evaluation.batch_size": 3,
-        "evaluation.strip_prompts": 2,
         "prompts.held_out_size": 4,
         "model.device": "cpu",
         "model.height": 32,
@@ -176,6 +175,8 @@ def test_an_evaluation_is_a_run_of_no_training(
     row = evaluate_target(small(tmp_path / "model"), tmp_path / "evaluation")
     run = RunDirectory.open(tmp_path / "evaluation")
     assert run.read_evaluations() == [row] and not run.metrics.exists()
+    # The strip has room for six prompts, of which there are four.
+    assert len(list((run.samples / "step-000000").glob("strip-*.png"))) == 4
     assert load_flow_config(run.config).model.pretrained == str(tmp_path / "model")
     values = json.loads((run.samples / "step-000000" / "values.json").read_text())
     for metric in ("clip_score", "clip_score_evaluation"):

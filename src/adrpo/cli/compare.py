@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adrpo.cli.domains import all_facts, door_of
-from adrpo.cli.settings import Set, split_settings
+from adrpo.cli.settings import Set
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ def compare(
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, check_folder, collect, write_results
+    from adrpo.config import names_and_overrides
 
-    names, overrides = split_settings(recipes)
+    names, overrides = names_and_overrides(recipes, expected="recipes", most=None)
     overrides += settings or []
     plan = Plan.resolve(output_dir, names, overrides, seeds, reference, all_facts())
     if summary_only and not output_dir.is_dir():

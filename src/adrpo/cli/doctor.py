@@ -14,7 +14,6 @@ import typer
 
 from adrpo.cli.domains import door_named, missing_packages
 from adrpo.cli.quiet import silence_loading
-from adrpo.cli.settings import split_settings
 from adrpo.errors import AdrpoError
 from adrpo.runs.findings import Findings, check_model
 
@@ -36,7 +35,12 @@ def doctor(
     ] = None,
 ) -> None:
     """Check the installation; exit code 1 if something required is broken."""
-    recipe, overrides = _one_recipe(arguments or [])
+    from adrpo.config import names_and_overrides
+
+    names, overrides = names_and_overrides(arguments or [], least=0)
+    recipe = next(iter(names), None)
+    if overrides and recipe is None:
+        raise AdrpoError(f"expected a recipe beside its settings; received {' '.join(overrides)}")
     findings = Findings(typer.echo)
     typer.echo("Packages")
     check_packages(findings)
@@ -53,16 +57,6 @@ def doctor(
         typer.echo(f"{findings.broken} broken")
         raise typer.Exit(1)
     typer.echo("All good.")
-
-
-def _one_recipe(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    names, overrides = split_settings(arguments)
-    if len(names) > 1 or (overrides and not names):
-        raise AdrpoError(
-            f"doctor: expected a recipe before its settings, received {' '.join(arguments)}; name "
-            f"one recipe"
-        )
-    return (names[0] if names else None), overrides
 
 
 def check_packages(findings: Findings) -> None:

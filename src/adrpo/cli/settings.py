@@ -1,6 +1,5 @@
 """Settings on a command line: KEY=VALUE, in the same form for every command."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +16,6 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="The same as KEY=VALUE; repeatable."),
 ]
-
-
-def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Names and settings among ``arguments``, each in their order: a setting has a "=", and no
-    recipe's name has one."""
-    names = [argument for argument in arguments if "=" not in argument]
-    return names, [argument for argument in arguments if "=" in argument]
 
 
 def given(settings: dict[str, Any]) -> list[str]:

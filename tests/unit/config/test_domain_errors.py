@@ -118,11 +118,6 @@ from support.refused_configurations import of_domain, refusal, write
             "recipe.yaml: prompts.held_out: expected a source without prompts of prompts.train, "
             "received 'drawbench-style:held_out' beside 'drawbench-style'",
         ),
-        (
-            "prompts: {held_out_size: 5}",
-            "recipe.yaml: evaluation.strip_prompts: expected at most prompts.held_out_size = 5, "
-            "received 6",
-        ),
     ],
 )
 def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
