@@ -23,6 +23,7 @@ LANGUAGE_MARKS = [
 PROMPTS = Dataset.from_dict({"prompt": ["a b c", "d e f", "g h", "i j k l"]})
 TWO_GROUPS = [{"prompt": "a b c"}] * 4 + [{"prompt": "d e"}] * 4
 NAN = float("nan")
+INF = float("inf")
 
 Reward = Callable[..., list[float | None]]
 

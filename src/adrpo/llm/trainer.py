@@ -49,8 +49,8 @@ class ADRPOTrainer(GRPOTrainer):
     coefficient can be negative, and k3, which the loss then rewards, is bounded by
     ``log_ratio_bound`` alone.
 
-    Samples without a score and groups with equal rewards have A = 0: beta_0 on the KL (see
-    ``kl_on_degenerate_groups``) and no policy gradient.
+    Samples without a score (None, NaN or an infinity) and groups with equal rewards have A = 0:
+    beta_0 on the KL (see ``kl_on_degenerate_groups``) and no policy gradient.
 
     Logged beside TRL's metrics, with ``adrpo/`` in front (docs/use/llm.md has the table):
     ``beta_0``, ``coef_mean``, ``coef_min``, ``coef_max``, ``saturated_frac``,
@@ -121,6 +121,8 @@ class ADRPOTrainer(GRPOTrainer):
 
     def _calculate_rewards(self, *arguments: Any, **named: Any) -> Tensor:
         rewards = super()._calculate_rewards(*arguments, **named)
+        # None becomes NaN, and leaves its sample out; an infinity would void its whole group.
+        rewards = rewards.masked_fill(rewards.isinf(), torch.nan)
         self._rewards = rewards
         return rewards
 

@@ -19,6 +19,7 @@ from adrpo.core.controller import controlled
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
 from support.tiny_language_model import CONTEXT, tiny_tokenizer
 from support.tiny_language_trainers import (
+    INF,
     LANGUAGE_MARKS,
     NAN,
     PROMPTS,
@@ -124,6 +125,19 @@ def test_samples_without_score_and_groups_without_variance_have_beta_0(
     without = build(model, tmp_path, reward=rewards, kl_on_degenerate_groups=False)
     coefficient = [round(value, 7) for value in scored(without)["kl_coefficient"].tolist()]
     assert coefficient == [0.04, 0.04, 0.08, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("infinite", [INF, -INF])
+def test_an_infinite_reward_is_no_score(infinite: float, model: str, tmp_path: Path) -> None:
+    """TRL alone would give its whole group no advantage."""
+    rewards = (1.0, None, 0.0, 2.0, 3.0, 1.0, 2.0, 3.0)
+    expected, found = (
+        scored(build(model, tmp_path, reward=given(rewards[0], value, *rewards[2:])))
+        for value in (None, infinite)
+    )
+    assert found["advantages"][:4].sign().tolist() == [0, 0, -1, 1]
+    for name in ("advantages", "kl_coefficient"):
+        assert torch.equal(found[name], expected[name])
 
 
 def test_the_sign_of_a_rounding_error_is_no_sign(model: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rewards over HTTP, against servers in processes of their own."""
 
+import asyncio
 import base64
 import io
 import math
@@ -303,6 +304,22 @@ def test_a_served_reward_gets_completions_and_columns() -> None:
         assert reward(prompts=["p"] * 5, completions=texts, answer=["b"] * 5) == [
             *(1.0, None, None, 1.0, 0.0)
         ]
+        served.shutdown()
+
+
+def test_a_coroutine_function_is_served() -> None:
+    async def lengths(prompts: list[str], completions: list[str]) -> list[float | None]:
+        await asyncio.sleep(0)
+        if "broken" in completions:
+            raise RuntimeError("no such word")
+        return [float(len(completion)) for completion in completions]
+
+    with make_server(lengths, port=0) as served:
+        Thread(target=served.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{served.server_port}/any"
+        assert HttpReward(url)(prompts=["p"] * 2, completions=["a", "bb"]) == [1.0, 2.0]
+        message = refusal(quick(url, retries=0), prompts=["p"], completions=["broken"])
+        assert "status 500" in message and "RuntimeError: no such word" in message
         served.shutdown()
 
 
