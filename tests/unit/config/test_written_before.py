@@ -102,9 +102,10 @@ def test_an_unknown_domain_is_refused():
 def test_the_base_of_such_a_run_can_be_taken_over(tmp_path: Path):
     run = RunDirectory.create(tmp_path / "run", text_of("llm-embedded"))
     run.append_evaluation({"step": 0, "split": "unseen"})
-    check_base_evaluation(run, load_quietly(run.config), ["unseen"])
+    check_base_evaluation(run, load_quietly(run.config), ["unseen"], [])
     with pytest.raises(AdrpoError, match=r"has prompts\.held_out_share=0\.1, but .* has 0\.2"):
-        check_base_evaluation(run, load_quietly(run.config, "prompts.held_out=0.2"), ["unseen"])
+        settings = load_quietly(run.config, "prompts.held_out=0.2")
+        check_base_evaluation(run, settings, ["unseen"], [])
 
 
 def test_a_comparison_of_such_runs_goes_on(tmp_path: Path):
