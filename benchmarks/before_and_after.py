@@ -65,7 +65,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 
 def first_difference(before: Path, after: Path) -> str | None:
-    """Where two runs part in what the first one wrote; None where they are the same."""
+    """The first difference of two runs in what the first one wrote; None where there is none."""
     for name in FILES:
         old, new = rows(before / name), rows(after / name)
         if len(old) != len(new):

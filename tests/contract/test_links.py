@@ -11,12 +11,14 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "src/**/*.md", "recipes/**/*.md", "tools/**/*.md")
     for path in ROOT.glob(pattern)
 )
+RECORDS = {"results", "written_before"}
+"""Folders of what was written at the time, old paths among it."""
+
 SPEAKING = sorted(
     path
     for folder in ("src", "tests", "recipes", "benchmarks", "tools", "examples")
     for path in (ROOT / folder).rglob("*")
-    # benchmarks/results/ holds what was written at the time, old paths among it.
-    if path.suffix in (".py", ".yaml", ".j2") and "results" not in path.relative_to(ROOT).parts
+    if path.suffix in (".py", ".yaml", ".j2") and not RECORDS & set(path.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 

@@ -34,7 +34,7 @@ class Matched:
     label: str
     estimates: dict[str, SeedEstimate]
     reasons: dict[str, str]
-    """Why a method has no estimate."""
+    """Reason of each method that has no estimate."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _row(*cells: str) -> str:
 
 
 def _values(annotation: Any) -> str:
-    """What a key takes, in a word."""
+    """Kind of value that a key takes, in a word."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _values(arguments[0])

@@ -112,7 +112,7 @@ def method_of(form: type[BaseModel]) -> str:
 
 
 def _nearest(location: Location, form: type[BaseModel]) -> str:
-    """What may have been meant by the unknown key at ``location``."""
+    """Suggestion of the key that the unknown one at ``location`` may have meant."""
     *section, unknown = location
     keys, leaves = _keys(form, tuple(section)), _leaves(form)
     if _dotted(location, form) in leaves:

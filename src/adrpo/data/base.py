@@ -1,4 +1,4 @@
-"""What every source of prompts gives, in every domain: a prompt with the columns beside it."""
+"""Prompts as every source gives them, in every domain: a prompt with the columns beside it."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -51,7 +51,7 @@ def read_dataset(
 
 
 def _saved_split(loaded: Any, source: str, split: str) -> Any:
-    """What save_to_disk wrote is either one split or a mapping of them."""
+    """The rows of ``split`` in what save_to_disk wrote: one split, or a mapping of several."""
     known = list(loaded) if isinstance(loaded, dict) else [str(loaded.split or TRAIN)]
     if split not in known:
         raise AdrpoError(

@@ -174,14 +174,14 @@ def check_source(source: str) -> str:
 
 
 def _is_own(place: str) -> bool:
-    """Whether ``place`` has the form of a user's own file or data set."""
+    """True where ``place`` has the form of a user's own file or data set."""
     if Path(place).suffix in FILES:
         return True
     return bool(place) and ":" not in place and ("/" in place or Path(place).is_dir())
 
 
 def share_prompts(first: str, second: str) -> bool:
-    """Whether two sources have prompts in common, as far as their names tell.
+    """True where two sources have prompts in common, as far as their names tell.
 
     They have, where both are of one set and not its two halves: "art-style" holds all of
     "art-style:held_out". Two paths are compared as text.

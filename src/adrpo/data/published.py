@@ -117,7 +117,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """How a published set is read, and where its file comes from."""
+    """A published set: the function that reads it, and the home of its file."""
 
     read: Callable[[Path], list[Prompt]]
     suffixes: tuple[str, ...]

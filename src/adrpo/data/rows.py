@@ -22,7 +22,7 @@ FILES: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {
 
 @dataclass(frozen=True)
 class KnownSet:
-    """How a published data set is read: its column of prompts, and whether repeated ones go."""
+    """A published data set: its column of prompts, and whether repeated ones go."""
 
     prompt: str
     unique: bool

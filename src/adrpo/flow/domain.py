@@ -139,7 +139,7 @@ class FlowDoor:
 
 
 def _check_prompts(findings: Findings, config: FlowConfig) -> int:
-    """How many prompts will be encoded; a set that is still to be fetched counts as UNFETCHED."""
+    """Number of prompts to encode; a set that is still to be fetched counts as UNFETCHED."""
     prompts = config.prompts
     sets = {
         "train": (prompts.train, prompts.train_size, config.training.seed),
@@ -166,7 +166,7 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
 
 
 def _is_unfetched(source: str) -> bool:
-    """Whether ``source`` is a file of the Hub that its cache does not have."""
+    """True where ``source`` is a file of the Hub that its cache does not have."""
     from huggingface_hub import try_to_load_from_cache
 
     from adrpo.data.published import HUB, PUBLISHED

@@ -74,7 +74,7 @@ class ADRPOConfig(GRPOConfig):
         return beta_0 if self.advantage_clip is None else self.advantage_clip
 
     def may_be_negative(self) -> bool:
-        """Whether the options let beta_0 - A fall below 0, before any floor."""
+        """True where the options let beta_0 - A fall below 0, before any floor."""
         return may_be_negative(self._checked_options(), kind=self.coefficient, beta_0=self.beta)
 
     def _checked_options(self) -> TrainerOptions:

@@ -74,7 +74,7 @@ def with_role(*roles: Role, file: File = "evaluations") -> tuple[Metric, ...]:
 
 
 def names(metrics: Iterable[Metric]) -> tuple[str, ...]:
-    """Their names, each once."""
+    """The names of ``metrics``, each once."""
     return tuple(dict.fromkeys(metric.name for metric in metrics))
 
 

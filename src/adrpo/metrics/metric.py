@@ -35,7 +35,7 @@ class Metric:
     """A number of one of the two files, as documents, pages and tables speak of it."""
 
     name: str
-    """Its column."""
+    """The metric's column in the file."""
     file: File
     domains: tuple[str, ...]
     meaning: str
@@ -65,7 +65,7 @@ class Metric:
     against_base: bool = False
     """True of a distance from the model's own base, which means nothing beside another base."""
     traded: str = ""
-    """Its word where a reward is weighed against it; empty where none is."""
+    """Word for the metric where a reward is weighed against it; empty where none is."""
     reference_point: float | None = None
     """Beginning of a hypervolume's axis, for a price of which the base has exactly 0."""
 

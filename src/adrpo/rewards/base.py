@@ -54,7 +54,7 @@ class RewardTerm:
     logistic: Logistic | None = None
 
     def contribution(self, values: Tensor) -> Tensor:
-        """What the sum gets of the function's values [batch]."""
+        """Summand made of the function's values [batch]."""
         return self.weight * (values if self.logistic is None else self.logistic(values))
 
 

@@ -176,7 +176,7 @@ def _refuse_misfit(term: RewardTerm, samples: Samples) -> None:
 
 
 def takes(term: RewardTerm, keyword: str) -> bool:
-    """Whether the term's function can be called with ``keyword``, as far as it tells."""
+    """True where the term's function can be called with ``keyword``, as far as it tells."""
     try:
         parameters = inspect.signature(term.function).parameters
     except (TypeError, ValueError):
@@ -282,7 +282,7 @@ def score_together(
 
 
 def _scorers(holders: Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
-    """Which process scores each row: that of the first row with the same prompt."""
+    """Process that scores each row: the one with the first row of the same prompt."""
     first: dict[str, int] = {}
     for prompt, holder in zip(prompts, holders, strict=True):
         first.setdefault(prompt.text, holder)
