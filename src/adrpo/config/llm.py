@@ -87,7 +87,7 @@ class LanguagePromptsSection(Section):
     held_out_share: Share = Field(
         default=0.1,
         description="Share of the prompts that training never sees; 'questions' has a split of "
-        "its own, by combination. Paper: 0.1.",
+        "its own, by combination. 1: all are held out, and nothing can be trained. Paper: 0.1.",
     )
     split_seed: NonNegativeCount = Field(default=0, description="Seed of that split.")
     train_size: Count | None = Field(

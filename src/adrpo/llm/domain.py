@@ -41,7 +41,7 @@ class LanguageDoor:
             yield subject
 
     def on_prompts(self, config: LanguageConfig, source: str) -> LanguageConfig:
-        section = config.prompts.model_copy(update={"source": source})
+        section = config.prompts.model_copy(update={"source": source, "held_out_share": 1.0})
         return config.model_copy(update={"prompts": section})
 
     def sample(

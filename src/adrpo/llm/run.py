@@ -69,6 +69,12 @@ class LanguageRun:
         a model that can't be loaded, a ``base`` that measured something else, or a loss that is
         not finite.
         """
+        if not self.prompts:
+            raise AdrpoError(
+                f"prompts.held_out_share: expected less than 1 to train; received "
+                f"{self.config.prompts.held_out_share}, with which all of "
+                f"{self.config.prompts.source} is held out; lower it"
+            )
         settings = self.config.model_dump(mode="json")
         with session(
             output_dir, config_to_yaml(self.config), settings, resume=resume, facts=FACTS
@@ -141,7 +147,7 @@ class LanguageRun:
                 model=source,
                 reward_funcs=with_columns(reward, self.prompts),
                 args=trainer_arguments(self.config, run),
-                train_dataset=training_set(self.prompts),
+                train_dataset=training_set(self.prompts or self.held_out),
                 processing_class=tokenizer,
                 peft_config=lora(self.config.adapter),
             )

@@ -18,9 +18,14 @@ PLACE = "place"
 def load_run_prompts(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts to train on and prompts that training never sees, in a fixed order.
 
+    Where all of the source is held out (``held_out_share`` 1), as for an evaluation on other
+    prompts, there is nothing to train on.
+
     Raises AdrpoError for a source that can't be read, that is too small to hold anything out, or
     that mixes texts and conversations.
     """
+    if prompts.held_out_share == 1:
+        return [], load_held_out(prompts.source, prompts)
     train, held_out = load_both(
         prompts.source,
         share=prompts.held_out_share,
