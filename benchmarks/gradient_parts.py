@@ -16,6 +16,7 @@ but the first, at which the policy is its reference and two of the gradients are
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,8 +26,10 @@ from torch import Tensor
 
 import adrpo.flow.training.adrpo
 from adrpo.config import AdrpoSection, FlowConfig, load_recipe
+from adrpo.flow.methods import Method
 from adrpo.flow.training.adrpo import FlowTrainer
-from adrpo.flow.training.update import Losses, accumulate_gradient
+from adrpo.flow.training.anchors import Anchor
+from adrpo.flow.training.update import Batch, Losses, Velocity, accumulate_gradient
 from adrpo.runs.environment import environment_record
 
 RECIPES = ("flow/adrpo", "flow/adrpo-paper")
@@ -53,20 +56,24 @@ def measure(config: FlowConfig) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     updates = 0
 
-    def observed(*arguments: Any, weight: Tensor, beta: Tensor, **named: Any) -> Losses:
+    def observed(
+        velocity: Velocity, anchor: Anchor, method: Method, batch: Batch, **named: Any
+    ) -> Losses:
         nonlocal updates
         updates += 1
         if updates % EVERY == 1:
-            nothing = torch.zeros_like(beta)
+            weight = batch.weights.weight
+            nothing = torch.zeros_like(weight)
             parts = {}
             for term, (a, b) in zip(
                 TERMS, ((weight, nothing), (nothing, nothing + beta_0), (nothing, -weight)),
                 strict=True,
             ):  # fmt: skip
-                accumulate_gradient(*arguments, weight=a, beta=b, **named)
+                weighed = replace(batch, weights=replace(batch.weights, weight=a, beta=b))
+                accumulate_gradient(velocity, anchor, method, weighed, **named)
                 parts[term] = gradient(parameters)
             rows.append({"step": updates, **compared(parts)})
-        return accumulate_gradient(*arguments, weight=weight, beta=beta, **named)
+        return accumulate_gradient(velocity, anchor, method, batch, **named)
 
     with (
         mock.patch.object(adrpo.flow.training.adrpo, "accumulate_gradient", observed),

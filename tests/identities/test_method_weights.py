@@ -1,6 +1,7 @@
 """What each method weighs its samples by, and how the methods are related."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from adrpo.core import flow_objective
 from adrpo.core.controller import controlled
 from adrpo.flow.methods import build_method
 from adrpo.flow.methods.diffusion_nft import nft_objective
+from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.path.path_samples import PathSamples
+from adrpo.flow.training.update import Batch
 
 SETTINGS = [
     AdrpoSection(),
@@ -90,7 +93,12 @@ def test_each_term_alone_has_a_gradient_and_the_reference_none(settings):
         if settings.method == "diffusion_nft" and not beta.any():
             continue  # its one loss divides by beta
         v = torch.zeros_like(path.u_t, requires_grad=True)
-        method.loss(v, v_ref, path, weight, beta).sum().backward()
+        batch = Batch(
+            path=path,
+            conditioning=Conditioning(prompt=torch.arange(8)),
+            weights=replace(weights, weight=weight, beta=beta),
+        )
+        method.loss(v, v_ref, batch).sum().backward()
         active = (weight != 0) | (beta != 0)
         assert v.grad is not None
         assert torch.equal(v.grad.flatten(1).abs().sum(1) > 0, active)
@@ -196,8 +204,28 @@ def test_the_controller_moves_beta_towards_its_target():
     assert controlled(2.0, divergence=9.0, target=0.02) == pytest.approx(2.04)
     assert controlled(2.0, divergence=0.0, target=0.02) == pytest.approx(1.96)
     method = build_method(FixedBetaSection(method="fixed_beta", target_divergence=0.02))
-    method.observe(1.0)
+    method.coefficient.observe(1.0)
     assert method.weigh(REWARDS, GROUPS).beta[0] == pytest.approx(1.02)
     copy = build_method(FixedBetaSection(method="fixed_beta", target_divergence=0.02))
-    copy.load_state(method.state())
+    copy.coefficient.load_state(method.coefficient.state())
     assert torch.equal(copy.weigh(REWARDS, GROUPS).beta, method.weigh(REWARDS, GROUPS).beta)
+
+
+def test_a_checkpoint_of_before_without_a_coefficient_still_loads():
+    method = build_method(OrwCfmW2Section(method="orw_cfm_w2", beta_0=0.3))
+    method.coefficient.load_state({})
+    assert method.weigh(REWARDS, GROUPS).beta[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=NAMES)
+def test_rows_of_a_batch_keep_what_belongs_together(settings):
+    path, _ = rows()
+    weights = build_method(settings).weigh(REWARDS, GROUPS)
+    batch = Batch(path=path, conditioning=Conditioning(prompt=torch.arange(8)), weights=weights)
+    chosen = torch.tensor([6, 1, 1])
+    part = batch.select(chosen)
+    assert len(part) == 3
+    assert torch.equal(part.conditioning.prompt, chosen)
+    assert torch.equal(part.path.t, path.t[chosen]) and torch.equal(part.path.u_t, path.u_t[chosen])
+    for name in ("advantages", "clipped", "weight", "beta"):
+        assert torch.equal(getattr(part.weights, name), getattr(weights, name)[chosen]), name

@@ -1,14 +1,16 @@
 """Advantage-weighted matching: ADRPO without its divergence term."""
 
-import torch
+from typing import final
+
 from torch import Tensor
 
 from adrpo.config import AwmSection
-from adrpo.core import clip_advantages, group_advantages
-from adrpo.flow.methods.base import TwoTermMethod, Weights
+from adrpo.flow.methods.base import Method, Rows, Weights, clipped_advantages, two_terms
+from adrpo.flow.methods.coefficient import FixedCoefficient
 
 
-class Awm(TwoTermMethod):
+@final
+class Awm(Method):
     """weight A, clipped and divided by the clip's greater end so that |A| <= 1; beta 0.
 
     Xue et al., arXiv 2509.25050, on policy, where their likelihood ratio is 1 and its gradient is
@@ -17,14 +19,14 @@ class Awm(TwoTermMethod):
 
     def __init__(self, settings: AwmSection) -> None:
         self.settings = settings
+        self.coefficient = FixedCoefficient(0.0)
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
-        low, high = self.settings.advantage_clip
-        raw = group_advantages(rewards, group_ids, scale=self.settings.advantage_scale)
-        advantages = clip_advantages(raw, low=low, high=high) / max(abs(low), abs(high))
-        return Weights(
-            advantages=raw,
-            clipped=(raw < low) | (raw > high),
-            weight=advantages,
-            beta=torch.zeros_like(advantages),
-        )
+        scale, clip = self.settings.advantage_scale, self.settings.advantage_clip
+        raw, advantages, clipped = clipped_advantages(rewards, group_ids, scale=scale, clip=clip)
+        weight = advantages / max(map(abs, clip))
+        beta = self.coefficient.of(advantages)
+        return Weights(advantages=raw, clipped=clipped, weight=weight, beta=beta)
+
+    def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
+        return two_terms(v, v_ref, rows)

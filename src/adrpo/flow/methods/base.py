@@ -1,12 +1,16 @@
-"""What a method decides: the weights of the loss's two terms, sample by sample."""
+"""A method of anchored regression: weights of the loss's terms, sample by sample, and the loss."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from adrpo.core import flow_objective
+from adrpo.core import clip_advantages, flow_objective, group_advantages
+from adrpo.core.advantages import AdvantageScale
+from adrpo.flow.methods.coefficient import Coefficient
 from adrpo.flow.path.path_samples import PathSamples
 
 
@@ -25,46 +29,68 @@ class Weights:
     weight: Tensor
     beta: Tensor
 
+    def select(self, index: Tensor) -> "Weights":
+        """The samples ``index`` (integers, repeats allowed)."""
+        return self._each(lambda column: column[index])
 
-class Method(Protocol):
-    """One way to weigh samples, and the loss it weighs."""
+    def to(self, device: torch.device) -> "Weights":
+        """The same numbers on ``device``."""
+        return self._each(lambda column: column.to(device))
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Weights":
+        return Weights(**{name: change(column) for name, column in vars(self).items()})
+
+
+class Rows(Protocol):
+    """Rows as a loss reads them, one for each point of the path of each sample: the point, and
+    the sample's weights."""
+
+    @property
+    def path(self) -> PathSamples: ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+
+class Method(ABC):
+    """One way to weigh samples, and the loss that it weighs. Each method is a final class.
+
+    ``coefficient`` is the weight of its penalty, and all that a method keeps between steps.
+    """
+
+    coefficient: Coefficient
+
+    @abstractmethod
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         """Weights of the samples with ``rewards`` [batch]; a sample whose reward is not finite has
         no score and must get weight 0."""
-        ...
 
-    def loss(
-        self, v: Tensor, v_ref: Tensor, path: PathSamples, weight: Tensor, beta: Tensor
-    ) -> Tensor:
+    @abstractmethod
+    def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         """Loss of each row, [rows]; only ``v`` carries a gradient."""
-        ...
-
-    def observe(self, divergence: float) -> None:
-        """Learn the divergence of the step that was just made."""
-        ...
-
-    def state(self) -> dict[str, float]: ...
-
-    def load_state(self, state: dict[str, float]) -> None: ...
 
 
-class TwoTermMethod:
-    """A method whose loss is the two terms of eq. 6, and which keeps nothing between steps."""
+def two_terms(v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
+    """The loss of eq. 6, weight |v - u_t|^2 + beta |v - v_ref|^2, of each row."""
+    weights = rows.weights
+    return flow_objective(v, rows.path.u_t, v_ref, weights.weight, beta=weights.beta)
 
-    def loss(
-        self, v: Tensor, v_ref: Tensor, path: PathSamples, weight: Tensor, beta: Tensor
-    ) -> Tensor:
-        return flow_objective(v, path.u_t, v_ref, weight, beta=beta)
 
-    def observe(self, divergence: float) -> None:
-        pass
+class Clipped(NamedTuple):
+    """Advantages before the clip (``raw``) and after it, and where it changed them."""
 
-    def state(self) -> dict[str, float]:
-        return {}
+    raw: Tensor
+    advantages: Tensor
+    clipped: Tensor
 
-    def load_state(self, state: dict[str, float]) -> None:
-        pass
+
+def clipped_advantages(
+    rewards: Tensor, group_ids: Tensor, *, scale: AdvantageScale, clip: tuple[float, float]
+) -> Clipped:
+    """A = R - V(c) in its ``scale``, bounded by ``clip``; 0 for a sample without a score."""
+    low, high = clip
+    raw = group_advantages(rewards, group_ids, scale=scale)
+    return Clipped(raw, clip_advantages(raw, low=low, high=high), (raw < low) | (raw > high))
 
 
 def no_clip(advantages: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """DiffusionNFT: a positive and a negative implicit policy around an old one."""
 
-import torch
+from typing import final
+
 from torch import Tensor
 
 from adrpo.config import DiffusionNftSection
-from adrpo.core import clip_advantages, group_advantages, velocity_divergence
-from adrpo.flow.methods.base import TwoTermMethod, Weights
+from adrpo.core import velocity_divergence
+from adrpo.flow.methods.base import Method, Rows, Weights, clipped_advantages
+from adrpo.flow.methods.coefficient import FixedCoefficient
 from adrpo.flow.path.path_samples import PathSamples
 
 SMALLEST_ERROR = 1e-5
@@ -46,31 +48,28 @@ def nft_objective(
     return (optimality * positive + (1 - optimality) * negative) / beta
 
 
-class DiffusionNft(TwoTermMethod):
+@final
+class DiffusionNft(Method):
     """weight A / c in [-1, 1], from which r = (weight + 1) / 2; v_ref is the old policy."""
 
     def __init__(self, settings: DiffusionNftSection) -> None:
         self.settings = settings
+        self.coefficient = FixedCoefficient(settings.beta_0)
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         bound = self.settings.advantage_clip
-        raw = group_advantages(rewards, group_ids, scale=self.settings.advantage_scale)
-        weight = clip_advantages(raw, low=-bound, high=bound) / bound
-        return Weights(
-            advantages=raw,
-            clipped=raw.abs() > bound,
-            weight=weight,
-            beta=torch.full_like(weight, self.settings.beta_0),
+        raw, advantages, clipped = clipped_advantages(
+            rewards, group_ids, scale=self.settings.advantage_scale, clip=(-bound, bound)
         )
+        beta = self.coefficient.of(advantages)
+        return Weights(advantages=raw, clipped=clipped, weight=advantages / bound, beta=beta)
 
-    def loss(
-        self, v: Tensor, v_ref: Tensor, path: PathSamples, weight: Tensor, beta: Tensor
-    ) -> Tensor:
+    def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         return nft_objective(
             v,
             v_ref,
-            path,
-            (weight + 1) / 2,
-            beta=beta,
+            rows.path,
+            (rows.weights.weight + 1) / 2,
+            beta=rows.weights.beta,
             adaptive_weighting=self.settings.adaptive_weighting,
         )

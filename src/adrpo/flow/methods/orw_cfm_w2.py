@@ -1,14 +1,18 @@
 """ORW-CFM-W2: reward-weighted flow matching with a fixed Wasserstein-2 term."""
 
+from typing import final
+
 import torch
 from torch import Tensor
 
 from adrpo.config import OrwCfmW2Section
 from adrpo.core import group_advantages
-from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
+from adrpo.flow.methods.base import Method, Rows, Weights, no_clip, two_terms
+from adrpo.flow.methods.coefficient import FixedCoefficient
 
 
-class OrwCfmW2(TwoTermMethod):
+@final
+class OrwCfmW2(Method):
     """w = exp(tau A) > 0, beta = beta_0 (Fan et al., arXiv 2502.06061).
 
     The method's exp(tau R) is exp(tau V(c)) exp(tau A): a factor of the prompt, which weighs
@@ -18,6 +22,7 @@ class OrwCfmW2(TwoTermMethod):
 
     def __init__(self, settings: OrwCfmW2Section) -> None:
         self.settings = settings
+        self.coefficient = FixedCoefficient(settings.beta_0)
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         settings = self.settings
@@ -26,8 +31,11 @@ class OrwCfmW2(TwoTermMethod):
         weight = torch.where(scored, (settings.temperature * advantages).exp(), 0)
         if settings.weight_mean == "one":
             weight = weight / _group_mean(weight, group_ids, scored)
-        beta = torch.full_like(weight, settings.beta_0)
+        beta = self.coefficient.of(weight)
         return Weights(advantages=advantages, clipped=no_clip(weight), weight=weight, beta=beta)
+
+    def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
+        return two_terms(v, v_ref, rows)
 
 
 def _group_mean(values: Tensor, group_ids: Tensor, scored: Tensor) -> Tensor:

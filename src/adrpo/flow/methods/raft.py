@@ -1,20 +1,25 @@
 """RAFT: flow matching on the best samples of each group, without an anchor."""
 
+from typing import final
+
 import torch
 from torch import Tensor
 
 from adrpo.config import RaftSection
 from adrpo.core import group_advantages
-from adrpo.flow.methods.base import TwoTermMethod, Weights, no_clip
+from adrpo.flow.methods.base import Method, Rows, Weights, no_clip, two_terms
+from adrpo.flow.methods.coefficient import FixedCoefficient
 
 
-class Raft(TwoTermMethod):
+@final
+class Raft(Method):
     """weight K / best for the ``best`` samples of a group of K scored ones and 0 for the rest,
     beta 0: the mean over the batch is the mean over the samples that are kept (Dong et al., arXiv
     2304.06767). Among equal rewards the first sample wins."""
 
     def __init__(self, settings: RaftSection) -> None:
         self.settings = settings
+        self.coefficient = FixedCoefficient(0.0)
 
     def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
         weight = torch.zeros_like(rewards, dtype=torch.float32)
@@ -27,5 +32,8 @@ class Raft(TwoTermMethod):
             advantages=group_advantages(rewards, group_ids),
             clipped=no_clip(weight),
             weight=weight,
-            beta=torch.zeros_like(weight),
+            beta=self.coefficient.of(weight),
         )
+
+    def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
+        return two_terms(v, v_ref, rows)

@@ -12,7 +12,7 @@ from adrpo.flow.path.path_samples import sample_path
 from adrpo.flow.training.anchors import build_anchor
 from adrpo.flow.training.online import WEIGHT_COLUMNS, OnlineLoop, weight_columns
 from adrpo.flow.training.stopwatch import Stopwatch
-from adrpo.flow.training.update import accumulate_gradient
+from adrpo.flow.training.update import Batch, accumulate_gradient
 from adrpo.rewards.base import Reward
 from adrpo.runs.seeding import generator
 
@@ -39,8 +39,8 @@ class FlowTrainer(OnlineLoop):
     learned = (*WEIGHT_COLUMNS, "divergence", "loss", "grad_norm", "reference_rows")
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
-        super().__init__(config, reward=reward)
         self.method = build_method(config.algorithm)
+        super().__init__(config, reward=reward)
         self.anchor = build_anchor(config.algorithm, self.policy)
 
     def step(self, step: int) -> dict[str, Any]:
@@ -65,23 +65,26 @@ class FlowTrainer(OnlineLoop):
             sampling=training.timestep_sampling,
             share=self.share,
         )
+        # The sample of each of this process's rows.
+        sample = own(torch.arange(len(groups))).repeat_interleave(points)
+        batch = Batch(
+            path=path,
+            conditioning=self.conditioning.select(prompt_index[sample]),
+            weights=weights.select(sample).to(self.device),
+        )
         losses = accumulate_gradient(
-            self.policy,
+            self._velocity,
             self.anchor,
-            path,
-            self.conditioning.select(own(prompt_index).repeat_interleave(points)),
             self.method,
-            weight=own(weights.weight).repeat_interleave(points).to(self.device),
-            beta=own(weights.beta).repeat_interleave(points).to(self.device),
+            batch,
             micro_batch=training.micro_batch_size,
-            guidance_scale=training.guidance_scale,
             stopwatch=stopwatch,
             processes=self.processes,
         )
         with stopwatch.part("policy"):
             grad_norm = self.apply_gradient(losses.loss)
             self.anchor.update()
-            self.method.observe(losses.divergence)
+            self.method.coefficient.observe(losses.divergence)
             self.follow()
         return {
             "step": step,
@@ -108,9 +111,13 @@ class FlowTrainer(OnlineLoop):
         # A clone made outside inference mode, since autograd refuses inference tensors.
         return torch.cat(parts).clone(), images
 
+    def _velocity(self, rows: Batch) -> Tensor:
+        path, guidance = rows.path, self.config.training.guidance_scale
+        return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
+
     def trainer_state(self) -> dict[str, Any]:
-        return {"anchor": self.anchor.state(), "method": self.method.state()}
+        return {"anchor": self.anchor.state(), "method": self.method.coefficient.state()}
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:
         self.anchor.load_state(state["anchor"])
-        self.method.load_state(state["method"])
+        self.method.coefficient.load_state(state["method"])

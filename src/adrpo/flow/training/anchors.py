@@ -1,4 +1,4 @@
-"""What the policy is held to: v_ref's model."""
+"""The model that the policy is held to, behind v_ref."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

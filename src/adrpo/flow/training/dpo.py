@@ -14,6 +14,7 @@ from adrpo.flow.path.draws import prompt_order
 from adrpo.flow.path.path_samples import PathSamples, sample_times
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.pairs import check_images, draw_pairs, load_latents, read_pairs
+from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.runs.directory import RunDirectory
@@ -29,23 +30,19 @@ class DPOTrainer(TrainingLoop):
     labelled by the reward; nothing is sampled afterwards.
     """
 
-    settings: DpoSection
-
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        self.settings = section_of(config, DpoSection)
         super().__init__(config, reward=reward)
-        assert isinstance(config.algorithm, DpoSection)
-        self.settings = config.algorithm
         training = config.training
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
         points = self.pairs_per_step * training.timesteps_per_sample
         self.share = self.processes.share(points, "points of the pairs of a step")
 
     def prompt_sets(self) -> list[list[str]]:
-        """Those of any run, and the prompts of the pairs that are named."""
-        assert isinstance(self.config.algorithm, DpoSection)
-        if self.config.algorithm.pairs is None:
+        """The sets of any run, and the prompts of the pairs that are named."""
+        if self.settings.pairs is None:
             return super().prompt_sets()
-        pairs = read_pairs(Path(self.config.algorithm.pairs))
+        pairs = read_pairs(Path(self.settings.pairs))
         return [*super().prompt_sets(), list(dict.fromkeys(pair.prompt for pair in pairs))]
 
     def prepare(self, run: RunDirectory) -> None:
@@ -79,8 +76,9 @@ class DPOTrainer(TrainingLoop):
         training = self.config.training
         stopwatch = Stopwatch(self.device)
         calls = self.policy.model_calls
-        per_step = self.pairs_per_step
-        order = prompt_order(step, prompts=len(self.chosen), per_step=per_step, seed=training.seed)
+        order = prompt_order(
+            step, prompts=len(self.chosen), per_step=self.pairs_per_step, seed=training.seed
+        )
         points = training.timesteps_per_sample
         index = torch.tensor(order).repeat_interleave(points)
         draws = generator(training.seed, "path", step)
@@ -96,20 +94,15 @@ class DPOTrainer(TrainingLoop):
         with stopwatch.part("policy"):
             grad_norm = self.apply_gradient(loss)
             self.follow()
-        timings = stopwatch.row()
         return {
             "step": step,
-            "wall_seconds": self.seconds(),
             "divergence": distance,
             "loss": loss,
             "margin": margin,
             "pair_accuracy": right,
             "grad_norm": grad_norm,
-            "learning_rate": self.schedule.get_last_lr()[0],
-            "samples": 2 * per_step,
-            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls)),
-            "samples_per_second": 2 * per_step / timings["seconds_step"],
-            **timings,
+            "samples": 2 * self.pairs_per_step,
+            **self.cost_columns(2 * self.pairs_per_step, calls, stopwatch),
         }
 
     def _backpropagate(

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from adrpo.config import FlowConfig, FlowGrpoSection
-from adrpo.core import clip_advantages, group_advantages
+from adrpo.core import clip_advantages, group_advantages, velocity_divergence
 from adrpo.core.preferences import clipped_surrogate
 from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
 from adrpo.flow.training.online import OnlineLoop
+from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.runs.seeding import generator
@@ -41,16 +42,14 @@ class FlowGRPOTrainer(OnlineLoop):
     the batch. r is the ratio of the step's Gaussian densities, log p a mean over elements.
     """
 
-    settings: FlowGrpoSection
     learned = (
         "advantage_clipped_fraction", "divergence", "kl", "ratio_clipped_fraction", "loss",
         "grad_norm",
     )  # fmt: skip
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+        self.settings = section_of(config, FlowGrpoSection)
         super().__init__(config, reward=reward)
-        assert isinstance(config.algorithm, FlowGrpoSection)
-        self.settings = config.algorithm
         self.times = self.policy.time_grid(config.sampling.steps)
 
     def step(self, step: int) -> dict[str, Any]:
@@ -166,7 +165,7 @@ class FlowGRPOTrainer(OnlineLoop):
                 loss = surrogate + self.settings.beta * kl
                 (loss.sum() / total).backward()
             outside = (log_ratio.detach().exp() - 1).abs() > self.settings.clip_range
-            distance = (v.detach() - v_ref).square().flatten(1).mean(1)
+            distance = velocity_divergence(v.detach(), v_ref)
             columns = (loss.detach(), kl.detach(), distance, outside.float())
             sums += torch.stack([column.sum().cpu() for column in columns])
         return torch.stack(self.processes.gather(sums)).sum(0)

@@ -24,6 +24,7 @@ from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
+from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
@@ -223,6 +224,17 @@ class TrainingLoop(ABC):
         self.schedule.step()
         if self.average is not None:
             self.average.update()
+
+    def cost_columns(self, samples: int, calls_before: int, stopwatch: Stopwatch) -> dict[str, Any]:
+        """The columns that tell what a step cost."""
+        timings = stopwatch.row()
+        return {
+            "wall_seconds": self.seconds(),
+            "learning_rate": self.schedule.get_last_lr()[0],
+            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls_before)),
+            "samples_per_second": samples / timings["seconds_step"],
+            **timings,
+        }
 
     def seconds(self) -> float:
         """Wall seconds since the run began, pauses between two processes left out."""

@@ -1,4 +1,4 @@
-"""What the online trainers share: samples of the current policy, and their scores."""
+"""Samples of the current policy and their scores: the beginning of an online trainer's step."""
 
 import math
 from typing import Any, ClassVar
@@ -93,17 +93,6 @@ class OnlineLoop(TrainingLoop):
             **score_columns(result),
         }
 
-    def cost_columns(self, samples: int, calls_before: int, stopwatch: Stopwatch) -> dict[str, Any]:
-        """The columns that tell what a step cost."""
-        timings = stopwatch.row()
-        return {
-            "wall_seconds": self.seconds(),
-            "learning_rate": self.schedule.get_last_lr()[0],
-            "model_calls": sum(self.processes.gather(self.policy.model_calls - calls_before)),
-            "samples_per_second": samples / timings["seconds_step"],
-            **timings,
-        }
-
 
 def _deviation(values: Tensor) -> float:
     """The population standard deviation; NaN of nothing."""
@@ -113,7 +102,7 @@ def _deviation(values: Tensor) -> float:
 WEIGHT_COLUMNS = (
     "advantage_clipped_fraction", "weight_mean", "beta_mean", "beta_min", "beta_max",
 )  # fmt: skip
-"""What ``weight_columns`` gives."""
+"""Columns that ``weight_columns`` gives."""
 
 
 def weight_columns(weights: Weights, scored: Tensor) -> dict[str, Any]:
