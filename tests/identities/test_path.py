@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 
 from adrpo.errors import AdrpoError
 from adrpo.flow.path import convention as path
+from support.diffusers_convention import velocity_to_diffusers
 
 
 def flow_scheduler(**options: Any) -> Any:
@@ -59,7 +60,7 @@ def test_conversions_come_back() -> None:
     timestep = path.timestep_from_time(t, num_train_timesteps=1000)
     assert torch.equal(path.time_from_timestep(timestep, num_train_timesteps=1000), t)
     v, _ = pair()
-    assert torch.equal(path.velocity_from_diffusers(path.velocity_to_diffusers(v)), v)
+    assert torch.equal(path.velocity_from_diffusers(velocity_to_diffusers(v)), v)
 
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
@@ -82,7 +83,7 @@ def test_a_step_of_the_scheduler_along_the_converted_target_reaches_data() -> No
     assert t.item() == pytest.approx(0.6, abs=1e-7)  # float32
     assert path.sigma_from_time(t).item() == pytest.approx(scheduler.sigmas[0].item(), abs=1e-7)
     x_t = path.interpolate(x_0, x_1, t.expand(5))
-    model_output = path.velocity_to_diffusers(path.target_velocity(x_0, x_1))
+    model_output = velocity_to_diffusers(path.target_velocity(x_0, x_1))
     assert torch.equal(model_output, x_0 - x_1)
     reached = scheduler.step(model_output, scheduler.timesteps[0], x_t, return_dict=False)[0]
     # float32, values of size 3.

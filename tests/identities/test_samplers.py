@@ -16,9 +16,9 @@ from adrpo.flow.path.convention import (
     time_from_sigma,
     time_from_timestep,
     time_grid,
-    velocity_to_diffusers,
 )
 from adrpo.flow.path.samplers import SOLVERS, dpmpp_2m, euler, guided
+from support.diffusers_convention import velocity_to_diffusers
 
 
 def noise(dtype: torch.dtype = torch.float64) -> Tensor:

@@ -67,11 +67,6 @@ def velocity_from_diffusers(model_output: Float[Tensor, "*shape"]) -> Float[Tens
     return -model_output
 
 
-def velocity_to_diffusers(v: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """model_output = -v. Inverse: ``velocity_from_diffusers``."""
-    return -v
-
-
 def solves_by_dpm(scheduler: Any) -> bool:
     """True where ``scheduler`` is a DPM-Solver of a flow, as SANA's files name one."""
     config = getattr(scheduler, "config", {})
