@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from adrpo.config import AdapterSection, FlowModelSection
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.loading import load_policy
-from adrpo.flow.models.protocol import StableDiffusion3Policy
 
 
 @pytest.fixture

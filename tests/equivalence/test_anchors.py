@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adrpo.config import AdrpoSection
-from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.anchors import BaseAnchor, EmaAnchor, build_anchor
 from support.tiny_runs import perturb

@@ -8,7 +8,7 @@ from adrpo.evaluation.best_of_n import best_of_n
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.values import Values
 from adrpo.flow.drawing import DrawnImages
-from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.rewards import RewardTerm
 from support.tiny_runs import darkness, image_evaluator, tiny_config
 

@@ -17,7 +17,7 @@ from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.evaluation.values import read_values, values_path
 from adrpo.flow.drawing import DrawnImages
-from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.report import write_report
 from adrpo.rewards.file_size import JpegSize

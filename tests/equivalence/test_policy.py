@@ -6,30 +6,37 @@ from PIL import Image
 
 from adrpo.config import AdapterSection, AdrpoSection, FlowModelSection, SamplingSection
 from adrpo.errors import AdrpoError
-from adrpo.flow.methods import build_method
+from adrpo.flow.methods import Weights, build_method
+from adrpo.flow.methods.base import no_clip
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.loading import load_policy
-from adrpo.flow.models.protocol import StableDiffusion3Policy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.flow.training.anchors import BaseAnchor
 from adrpo.flow.training.stopwatch import Stopwatch
-from adrpo.flow.training.update import accumulate_gradient
+from adrpo.flow.training.update import Batch, accumulate_gradient
 from support.tiny_runs import perturb
 
 
 def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> float:
     x_1 = initial_noise(3, policy.latent_shape, 0, "data")
-    path = sample_path(x_1, torch.Generator().manual_seed(2))
+    a = torch.full((3,), advantage)
+
+    def velocity(rows: Batch) -> torch.Tensor:
+        return policy.velocity(rows.path.x_t, rows.path.t, rows.conditioning)
+
     accumulate_gradient(
-        policy,
+        velocity,
         BaseAnchor(policy),
-        path,
-        policy.encode(["a red circle"] * 3),
         build_method(AdrpoSection()),
-        weight=torch.full((3,), advantage),
-        beta=torch.full((3,), beta),
+        Batch(
+            path=sample_path(x_1, torch.Generator().manual_seed(2)),
+            conditioning=policy.encode(["a red circle"] * 3),
+            weights=Weights(
+                advantages=a, clipped=no_clip(a), weight=a, beta=torch.full((3,), beta)
+            ),
+        ),
         micro_batch=2,
-        guidance_scale=1.0,
         stopwatch=Stopwatch(policy.device),
     )
     squares = [p.grad.square().sum() for p in policy.adapter_parameters() if p.grad is not None]

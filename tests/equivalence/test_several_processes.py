@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.evaluation.values import read_values
 from adrpo.flow.domain import build_trainer
-from adrpo.flow.models.protocol import WEIGHTS_NAME
+from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.runs.directory import RunDirectory
 from support.started_processes import TESTS, finish, launch, start
 from support.tiny_pipelines import FAMILIES

@@ -14,7 +14,7 @@ from adrpo.config import FlowConfig, FlowEvaluationSection
 from adrpo.data import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
-from adrpo.flow.models.protocol import StableDiffusion3Policy
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.rewards import RewardTerm
 
 TIMINGS = ("seconds", "samples_per_second")

@@ -18,8 +18,7 @@ from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
 from adrpo.evaluation.values import Values, spread
-from adrpo.flow.models.pipeline_sampler import PipelineSampler
-from adrpo.flow.models.protocol import FlowPolicy
+from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.metrics import UNSEEN
@@ -52,7 +51,7 @@ class ImageDrawing:
     def __init__(
         self,
         settings: FlowEvaluationSection,
-        policy: FlowPolicy | PipelineSampler,
+        policy: Draws,
         prompts: Sequence[Prompt],
         *,
         split: str = UNSEEN,
@@ -103,7 +102,7 @@ class ImageDrawing:
             repeated = [text for text in texts for _ in range(each)]
             flat["gold_accuracy"] = gold_scores(repeated, drawn.images)
         flat["clip_score_evaluation"] = clip_score(embeds, text_embeds)
-        if not isinstance(self.policy, PipelineSampler):
+        if isinstance(self.policy, FlowPolicy):
             both = self._against_the_base(self.policy, drawn.x_1)
             flat["divergence"], flat["velocity_norm_ratio"] = both
         flat["edge_density"] = [edge_density(image) for image in drawn.images]

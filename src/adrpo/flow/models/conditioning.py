@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 
 class Conditioning:
-    """What the model reads of n prompts: named tensors, a row of each for every prompt. Frozen.
+    """A record of what the model reads of n prompts: named tensors, a row of each for every prompt.
 
     A family names its own, and all use these names for the same things:
 

@@ -150,7 +150,8 @@ class Embeddings:
 
 
 def encoder_identity(folder: Path) -> dict[str, Any]:
-    """What tells a pipeline's text encoders and tokenizers from others, without reading gigabytes.
+    """A mark that tells a pipeline's text encoders and tokenizers from others, without reading
+    gigabytes.
 
     The commit of a snapshot of the Hub's cache; else the files of the parts ``text_encoder*`` and
     ``tokenizer*``: the SHA-256 of the small ones, size and time of change of the large ones.

@@ -61,7 +61,7 @@ def _check_weights(folder: Path) -> None:
 
 @contextmanager
 def naming_the_model(pretrained: str) -> Iterator[None]:
-    """What goes wrong inside with a folder or on the way to the Hub becomes an AdrpoError."""
+    """A context in which errors of a folder, or on the way to the Hub, become AdrpoErrors."""
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
@@ -197,8 +197,8 @@ def _check_shards(model: FlowModelSection, engine: Engine) -> None:
 
 
 def _movable(pipeline: Any, engine: Engine | None) -> list[Any]:
-    """What is moved to the device: the pipeline, or all modules of it but the transformer, which
-    an ``engine`` moves."""
+    """Parts to move to the device: the pipeline, or all modules of it but the transformer, which an
+    ``engine`` moves."""
     if engine is None:
         return [pipeline]
     return [

@@ -1,4 +1,4 @@
-"""What the policies of all families share: guidance, sampling, and the adapter.
+"""A pipeline of diffusers as a policy: guidance, sampling and adapter, the same for all families.
 
 ``encode`` prompts, ``sample`` x_1 from noise, ``velocity`` at (x_t, t), ``decode`` x_1 to images,
 and ``reference``: the same model with its adapter off, so that no second copy is ever held. A
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from adrpo.config import AdapterSection, SamplingSection
 
 ENCODER = "text_encoder"
-"""How the names of a pipeline's text encoders begin."""
+"""Beginning of the names of a pipeline's text encoders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class PipelinePolicy(ABC):
     """Below it the model would not see the prompt."""
 
     distilled: ClassVar[bool] = False
-    """Whether the guidance scale is an input of the network: nothing is encoded in the prompt's
+    """True where the guidance scale is an input of the network: nothing is encoded in the prompt's
     place then."""
 
     def __init__(
@@ -203,7 +203,7 @@ class PipelinePolicy(ABC):
 
     @torch.no_grad()
     def _nothing(self) -> Conditioning | None:
-        """What stands for no prompt: found, or encoded."""
+        """The record that stands for no prompt: found, or encoded."""
         if self.distilled:
             return self._encode_nothing()
         found = self._embeddings.find(None)

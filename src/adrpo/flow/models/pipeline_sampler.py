@@ -48,8 +48,8 @@ SEED_NUMBERS = 2
 class PipelineSampler:
     """A pipeline as what draws: ``encode`` prompts, ``sample`` from noise, ``decode`` to images.
 
-    The verbs are those of a policy (adrpo/flow/models/protocol.py), so that what evaluates a policy
-    evaluates this. But only the pipeline knows its noise, its solver and its latents: x_0
+    It is a :class:`~adrpo.flow.models.protocol.Draws`, so that what evaluates a policy evaluates
+    this. But only the pipeline knows its noise, its solver and its latents: x_0
     [batch, SEED_NUMBERS] seeds a generator for each image, ``sample`` is the pipeline's own call
     with them, and x_1 holds finished pixels, uint8 [batch, height, width, 3]. An image depends on
     its prompt and its x_0, not on what else is drawn.
@@ -139,7 +139,7 @@ def noise_generator(x_0: Tensor) -> torch.Generator:
 def load_sampler(
     model: FlowModelSection, *, prompt_sets: Sequence[Sequence[str]]
 ) -> PipelinePolicy | PipelineSampler:
-    """What draws with ``model``: the policy of its family, or its pipeline's own call.
+    """The one that draws with ``model``: the policy of its family, or its pipeline's own call.
 
     ``prompt_sets`` as for :func:`~adrpo.flow.models.loading.load_policy`. The pipeline of no family
     keeps its text encoders whatever ``model.encoders`` says, and caches no embeddings.

@@ -1,46 +1,27 @@
-"""The policy as the trainers see it: a model behind five verbs.
+"""A model as those who use it see it: one that draws images, and one that can be trained as well.
 
-``encode`` prompts, ``sample`` x_1 from noise, ``velocity`` at (x_t, t), ``decode`` x_1 to images,
-and ``reference``: the same model with its adapter off. What implements them for diffusers'
-pipelines is ``pipeline_policy.py``, with a class for each family in ``families/``.
+Nothing here knows an implementation. ``pipeline_policy.py`` and its families make a policy of a
+pipeline of diffusers; ``pipeline_sampler.py`` draws with any pipeline.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
-from adrpo.flow.models.lora import ADAPTER, WEIGHTS_NAME
-from adrpo.flow.models.pipeline_policy import PipelinePolicy
 
 if TYPE_CHECKING:
     from adrpo.config import SamplingSection
 
-__all__ = [
-    "ADAPTER",
-    "WEIGHTS_NAME",
-    "Conditioning",
-    "FlowPolicy",
-    "PipelinePolicy",
-    "StableDiffusion3Policy",
-]
 
-
-class FlowPolicy(Protocol):
-    """What the trainer needs of a model. Times and velocities are the paper's
-    (flow/path/convention.py)."""
-
-    model_calls: int
-    """Samples x network evaluations so far; guidance counts twice."""
-
-    height: int
-    width: int
-    """Of its images, in pixels."""
+class Draws(Protocol):
+    """A model that draws: prompts to ``encode``, x_1 to ``sample`` from noise, images to
+    ``decode``, and a ``reference``, the same model with its adapter off."""
 
     @property
     def latent_shape(self) -> tuple[int, ...]: ...
@@ -50,21 +31,39 @@ class FlowPolicy(Protocol):
 
     def encode(self, prompts: Sequence[str]) -> Conditioning: ...
 
-    def velocity(
-        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
-    ) -> Tensor: ...
-
     def sample(
         self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
     ) -> Tensor: ...
 
     def decode(self, x_1: Tensor) -> list[Image.Image]: ...
 
+    def reference(self) -> AbstractContextManager[None]: ...
+
+
+@runtime_checkable
+class FlowPolicy(Draws, Protocol):
+    """A model that draws and can be trained: it has a velocity at (x_t, t), and an adapter.
+
+    Times and velocities are the paper's (flow/path/convention.py). ``isinstance`` tells it from
+    a model that only draws.
+    """
+
+    model_calls: int
+    """Number of samples x network evaluations so far; guidance counts twice."""
+
+    height: int
+    """Height of the images in pixels."""
+
+    width: int
+    """Width of the images in pixels."""
+
+    def velocity(
+        self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
+    ) -> Tensor: ...
+
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor: ...
 
     def time_grid(self, steps: int) -> Tensor: ...
-
-    def reference(self) -> Any: ...
 
     def adapter_parameters(self) -> list[nn.Parameter]: ...
 

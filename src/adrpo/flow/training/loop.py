@@ -1,4 +1,4 @@
-"""What every trainer repeats: steps, evaluations, checkpoints, and going on from them."""
+"""The loop that every trainer repeats: steps, evaluations, checkpoints, going on from them."""
 
 import math
 import time
@@ -48,7 +48,7 @@ class TrainingLoop(ABC):
     """
 
     shardable: ClassVar[bool] = False
-    """Whether all processes make the same network calls in a step."""
+    """True where all processes make the same network calls in a step."""
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.config = config
@@ -97,7 +97,7 @@ class TrainingLoop(ABC):
         return self.course.evaluators[0]
 
     def _splits(self) -> dict[str, Sequence[Prompt]]:
-        """What is evaluated: prompts that training never sees, and some that it does."""
+        """Prompts that are evaluated: some that training never sees, and some that it does."""
         seen = self.config.evaluation.seen_prompts
         return evaluated(self.prompts, load_held_out(self.config), seen=seen)
 
@@ -128,7 +128,7 @@ class TrainingLoop(ABC):
         """Make what training needs beside the model; called once for each process."""
 
     def trainer_state(self) -> dict[str, Any]:
-        """What the trainer itself carries from step to step."""
+        """State that the trainer itself carries from step to step."""
         return {}
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:  # noqa: B027, a hook, too
@@ -241,7 +241,7 @@ class TrainingLoop(ABC):
         return time.monotonic() - self._started
 
     def _averaged(self) -> AbstractContextManager[None]:
-        """What is evaluated and kept in the end: the average, where there is one."""
+        """A context with the adapter that is evaluated and kept in the end: the average, if any."""
         return nullcontext() if self.average is None else self.average.active()
 
     def _restore(self, opened: Session) -> int:

@@ -18,7 +18,7 @@ from adrpo.config import DpoSection, SamplingSection
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
 from adrpo.errors import AdrpoError
-from adrpo.flow.models.protocol import FlowPolicy
+from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.base import RewardTerm
 from adrpo.rewards.scoring import score
@@ -45,7 +45,7 @@ class Pair:
 
 def draw_pairs(
     folder: Path,
-    policy: FlowPolicy,
+    policy: Draws,
     reward: Sequence[RewardTerm],
     prompts: Sequence[Prompt],
     settings: DpoSection,

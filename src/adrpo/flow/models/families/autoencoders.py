@@ -1,4 +1,4 @@
-"""How several families use diffusers' AutoencoderKL."""
+"""The use of diffusers' AutoencoderKL that several families share."""
 
 from typing import Any
 
