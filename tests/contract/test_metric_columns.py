@@ -34,8 +34,8 @@ SHORT = {
 RARE = {
     # Without a prompt of two right images, it has no value.
     ("evaluations", "clip_diversity_right"),
-    # Not yet an image's.
-    ("evaluations", "reward"),
+    # Of a step whose reward raised.
+    ("metrics", "reward_error"),
 }
 """Columns that a run of one step may lack."""
 
