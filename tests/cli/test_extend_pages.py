@@ -1,0 +1,28 @@
+"""The pages of docs/extend do what they say: each is carried out in a copy of the checkout."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.extended_house import ROOT, carry_out, copy_house
+
+pytestmark = pytest.mark.slow
+
+PAGES = ROOT / "docs" / "extend"
+
+
+def last_row(run: Path, file: str = "metrics.jsonl") -> dict[str, object]:
+    return json.loads((run / file).read_text(encoding="utf-8").splitlines()[-1])
+
+
+def test_add_a_reward(tmp_path: Path):
+    house = copy_house(tmp_path)
+    carry_out(PAGES / "add-a-reward.md", house)
+    runs = house / "runs"
+    assert {"reward_warmth_mean", "reward_Near_mean"} <= last_row(runs / "warm").keys()
+    assert "jpeg_size" in last_row(runs / "warm", "evaluations.jsonl")
+    assert "reward_brevity_mean" in last_row(runs / "brief")
+    assert "reward_contrast_mean" in last_row(runs / "contrast")
+    page = (house / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    assert "| [`contrast`](../../src/adrpo/rewards/contrast.py) |" in page
