@@ -51,7 +51,7 @@ def load_recipe(
     file = find_recipe(path)
     origins: dict[Location, str] = {}
     layers = _layers(file, ())
-    found = _form_of(layers)
+    found: Any = _form_of(layers)
     if form not in (None, found):
         raise AdrpoError(
             f"{file}: expected a configuration of the domain {domain_of(form)}, received one of "

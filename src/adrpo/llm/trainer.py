@@ -341,9 +341,9 @@ class ADRPOTrainer(GRPOTrainer):
             return
         # TRL's sampler draws an order for each epoch from its own generator, which is in no
         # checkpoint: a later epoch would see the first one's order again. Streams have none.
-        sampler: Any = self._sampler
-        for _ in range(int(self.state.epoch or 0) if sampler is not None else 0):
-            next(iter(sampler), None)
+        if self._sampler is not None:
+            for _ in range(int(self.state.epoch or 0)):
+                next(iter(self._sampler), None)
         # A checkpoint of stock GRPO has no such file: beta_0 then starts at beta.
         if (path := Path(checkpoint) / STATE_FILE).exists():
             self._controller.load(json.loads(path.read_text(encoding="utf-8")))

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
-from adrpo.cli.doctor import UNFETCHED, Findings, check_recipe
+from adrpo.cli.doctor import check_recipe
 from adrpo.config import AdapterSection, FlowConfig, FlowModelSection, load_flow_config
 from adrpo.errors import AdrpoError
+from adrpo.flow.domain import UNFETCHED
 from adrpo.flow.memory.advice import SCORERS, memory_lines
 from adrpo.flow.memory.architectures import (
     PUBLISHED,
@@ -33,6 +34,7 @@ from adrpo.flow.memory.estimate import (
 )
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.runs.findings import Findings
 from support.tiny_pipelines import FAMILIES
 
 NAMES = ["embedded", *(name for name in FAMILIES if name != "lumina 2")]

@@ -1,6 +1,5 @@
 """doctor's estimate of a language model's memory against torch's own count, and its words."""
 
-import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,25 +21,16 @@ from transformers import (
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import add_fused_lm_head
 
-from adrpo.config import LanguageConfig, load_recipe
-from adrpo.llm.evaluator import LanguageEvaluator
-from adrpo.llm.memory.advice import (
-    ASSUMED_PROMPT,
-    TOKENS_PER_BATCH,
-    longest_prompt,
-    memory_lines,
-)
-from adrpo.llm.memory.architecture import Architecture, find_architecture, read_architecture
+from adrpo.config import LanguageConfig
+from adrpo.llm.drawing import CompletionDrawing
+from adrpo.llm.memory.architecture import Architecture, find_architecture
 from adrpo.llm.memory.estimate import (
     TILE_TOKENS,
     TILE_VOCABULARY,
     Lengths,
-    cheaper,
     estimate,
     kept_bytes,
 )
-from adrpo.memory import Estimate
-from adrpo.rewards.reward_model import RewardModel
 from support.tiny_language_model import save_tiny_model
 from support.tiny_language_trainers import LANGUAGE_MARKS, build
 
@@ -281,8 +271,8 @@ def test_the_head_takes_a_tile_and_its_gradient(
 
 
 def test_an_evaluation_has_all_logits_and_three_of_their_size(case: Case, live_bytes: Any):
-    evaluator = LanguageEvaluator.__new__(LanguageEvaluator)
-    evaluator.config = case.config
+    drawing = CompletionDrawing.__new__(CompletionDrawing)
+    drawing.config = case.config
 
     class Outputs:
         """A model whose logits are float32, as accelerate makes those of autocast."""
@@ -296,9 +286,7 @@ def test_an_evaluation_has_all_logits_and_three_of_their_size(case: Case, live_b
     @torch.no_grad()
     def evaluation() -> None:
         inputs = rows()
-        evaluator._logps(
-            Outputs(), inputs["input_ids"], inputs["attention_mask"], LENGTHS.completion
-        )
+        drawing._logps(Outputs(), inputs["input_ids"], inputs["attention_mask"], LENGTHS.completion)
 
     most = peaks(case, live_bytes, {"evaluation": evaluation})["evaluation"]
     # 25 logits for 24 tokens.
@@ -338,83 +326,3 @@ def test_what_lies_there_is_what_the_trainer_made(adapted: bool, dtype: str, tmp
     assert found["weights"] == weights - adapter
     assert found["reference"] == reference
     assert found["gradient and optimizer"] == adapter + gradient + moments
-
-
-def test_the_embedded_reward_model_is_counted():
-    from adrpo.embedded.weights import weights_path
-    from adrpo.flow.memory.architectures import count_parameters
-
-    folder = weights_path("language_reward")
-    architecture = read_architecture(str(folder), scores=True)
-    assert architecture is not None
-    assert architecture.parameters == count_parameters(folder)
-
-
-def test_a_reward_model_is_estimated_with_its_own_defaults():
-    signature = inspect.signature(RewardModel)
-    assert signature.parameters["tokens_per_batch"].default == TOKENS_PER_BATCH
-    assert signature.parameters["dtype"].default == "bfloat16"
-
-
-def embedded(**sections: dict[str, Any]) -> LanguageConfig:
-    config = load_recipe("llm/reward-model")
-    assert isinstance(config, LanguageConfig)
-    for name, section in sections.items():
-        changed = getattr(config, name).model_copy(update=section)
-        config = config.model_copy(update={name: changed})
-    return config
-
-
-def test_the_longest_prompt_is_measured_as_it_is_trained_on():
-    config = embedded()
-    # One token a character.
-    assert longest_prompt(config, ["1 + 2 =", "1 + 22 ="]) == len("1 + 22 =")
-    assert longest_prompt(config, []) is None
-    lines = memory_lines(config, [], None)
-    assert f"for prompts of {ASSUMED_PROMPT} tokens (assumed) and 8 more" in lines
-    lines = memory_lines(config, ["1 + 22 ="], None)
-    assert "for prompts of 8 tokens (the longest here) and 8 more" in lines
-
-
-def test_a_model_that_is_not_here_is_said_to_be_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    lines = memory_lines(embedded(model={"pretrained": "someone/else"}), [], None)
-    assert lines == [
-        "unknown: the config.json of someone/else is not on this machine; the first run fetches "
-        "it, or: hf download someone/else config.json"
-    ]
-    config = embedded()
-    unknown = config.reward[0].model_copy(update={"options": {"model": "someone/scorer"}})
-    lines = memory_lines(config.model_copy(update={"reward": (unknown,)}), [], None)
-    assert "not counted, of unknown size: reward_model someone/scorer" in lines
-    on_cpu = unknown.model_copy(update={"options": {"model": "someone/scorer", "device": "cpu"}})
-    lines = memory_lines(config.model_copy(update={"reward": (on_cpu,)}), [], None)
-    assert not any("not counted" in line for line in lines)
-
-
-def test_each_advice_is_accepted_and_needs_less():
-    """Of a model of Qwen2-0.5B's shape at the paper's settings, without what they save already."""
-    settings = ["model.pretrained=embedded", "model.gradient_checkpointing=false"]
-    settings += ["model.autocast=null", "evaluation.batch_size=256"]
-    config = load_recipe("llm/qwen2-0.5b", settings)
-    assert isinstance(config, LanguageConfig)
-    architecture = find_architecture(config.model)
-    assert architecture is not None
-    lengths = Lengths(prompt=256, completion=256)
-
-    def total(changed: LanguageConfig) -> Estimate:
-        return estimate(architecture, changed, lengths)
-
-    before = total(config)
-    changes = cheaper(config)
-    assert len(changes) == 5
-    for change, changed in changes:
-        after = total(changed)
-        assert load_recipe("llm/qwen2-0.5b", [*settings, change.strip("'")]) == changed
-        parts = [*before.working.items(), *before.resident.items()]
-        lower = {**after.working, **after.resident}
-        assert any(lower[part] < size for part, size in parts), change
-    lines = memory_lines(config, [], 1.2e9)
-    assert "does not fit" in lines[0] and lines[-1].startswith("first set ")
