@@ -176,7 +176,10 @@ def test_a_run_goes_on_after_a_step_without_any_score_and_resumes(tmp_path: Path
     [
         (broken, "broken: RuntimeError: the judge is away"),
         (one_short, "reward 'one_short': expected 8 values, one per sample, received 7"),
-        (narrow, "reward 'narrow': expected a function that takes the keywords prompts, images, "),
+        (
+            narrow,
+            "received one that does not (got an unexpected keyword argument 'category'); end ",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_reward_is_one_line_before_the_first_update(
