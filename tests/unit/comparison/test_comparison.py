@@ -20,7 +20,6 @@ from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
 from adrpo.comparison.plan import Entry, check_evaluated_alike
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.best_of_n import read_best_of_n
 from adrpo.flow.facts import FACTS as FLOW
 from adrpo.llm.facts import FACTS as LANGUAGE
 from adrpo.runs.facts import Facts
@@ -214,28 +213,6 @@ def test_names_arrive_as_text(tmp_path: Path) -> None:
     page = Page(plan.folder / "comparison.html")
     assert page.text.count(hostile) >= 5
     assert all((attrs["src"] or "").startswith("data:") for attrs in page.all("img"))
-
-
-def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
-    assert read_best_of_n(tmp_path) is None
-    path = tmp_path / "best-of-n.json"
-    path.write_text('{"n": [1, 4], "gold_accuracy": [[[0], [1]], [[1], [null]]]}')
-    found = read_best_of_n(tmp_path)
-    assert found is not None
-    assert found.kl == pytest.approx([0, np.log(4) - 0.75])
-    assert [interval.mean for interval in found.metrics["gold_accuracy"]] == [0.5, 1]
-    path.write_text('{"k": []}')
-    with pytest.raises(AdrpoError, match="best-of-n"):
-        read_best_of_n(tmp_path)
-
-
-def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:
-    table = {"n": [1, 4], "kl": [[[0], [0]], [[0.5], [0.7]]], "reward": [[[0], [1]], [[1], [1]]]}
-    (tmp_path / "best-of-n.json").write_text(json.dumps(table))
-    found = read_best_of_n(tmp_path)
-    assert found is not None
-    assert found.kl == pytest.approx([0, 0.6])
-    assert set(found.metrics) == {"reward"}
 
 
 def test_proxy_and_gold_stand_over_the_root_of_the_kl(

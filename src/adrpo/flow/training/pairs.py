@@ -85,14 +85,11 @@ def draw_pairs(
             result = score(reward, images=images, **columns_of(repeated))
         errors |= result.errors
         totals = result.total.view(len(chunk), each)
-        for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True)):
-            line = {"prompt": prompt.text}
-            for name, row in _best_and_worst(values).items():
-                line[name] = f"{start + place:06d}-{name}.png"
-                images[place * each + row].save(folder / line[name])
-            if len(line) == 1:
-                continue
-            lines[start + place] = json.dumps(line, ensure_ascii=False) + "\n"
+        for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True), start):
+            drawn = images[(place - start) * each :][:each]
+            pair = {name: drawn[row] for name, row in _best_and_worst(values).items()}
+            if pair:
+                lines[place] = _kept(folder, place, prompt.text, pair)
     for others, other_errors in processes.gather((lines, errors)):
         lines |= others
         errors = other_errors | errors
@@ -106,6 +103,15 @@ def draw_pairs(
         listing = "".join(lines[place] for place in sorted(lines))
         write_durably(folder / LISTING, listing.encode())
     processes.wait()
+
+
+def _kept(folder: Path, place: int, prompt: str, pair: dict[str, Image.Image]) -> str:
+    """The line of the listing for a ``pair``, whose images are written."""
+    line = {"prompt": prompt}
+    for name, image in pair.items():
+        line[name] = f"{place:06d}-{name}.png"
+        image.save(folder / line[name])
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def _best_and_worst(values: torch.Tensor) -> dict[str, int]:
