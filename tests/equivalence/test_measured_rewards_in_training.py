@@ -20,6 +20,7 @@ from adrpo.flow.drawing import DrawnImages
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.report import write_report
+from adrpo.rewards import RewardTerm
 from adrpo.rewards.file_size import JpegSize
 from adrpo.rewards.image import ClipNovelty
 from adrpo.rewards.loading import build_measured
@@ -164,3 +165,11 @@ def test_a_reward_that_raises_for_all_images_stops_the_run(policy: StableDiffusi
         r"judge: RuntimeError: the judge is away; mend",
     ):
         unscored(policy, away).measure()
+
+    # One that is trained on, too: its columns would be gone without a word.
+    prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
+    trained = image_evaluator(
+        config().evaluation, policy, prompts, [RewardTerm("judge", 1.0, away)]
+    )
+    with pytest.raises(AdrpoError, match="reward: expected judge to score at least one of 4"):
+        trained.measure()

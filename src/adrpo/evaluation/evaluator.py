@@ -127,8 +127,8 @@ class Evaluator(Generic[Drawn]):
     def measure(self, *, before_training: bool = False) -> Measured:
         """Draw from the model as it is now, and measure.
 
-        Raises AdrpoError where one of ``others`` raised and has a value for no sample at all, and
-        ``before_training`` where the reward has none, whether or not it raised.
+        Raises AdrpoError where a reward, trained on or only measured, raised and has a value for no
+        sample at all; and ``before_training`` where the reward has none, whether or not it raised.
         """
         with preserved_generators():
             drawn = self.drawing.draw()
@@ -136,9 +136,9 @@ class Evaluator(Generic[Drawn]):
             parts = self.processes.gather((own, raised, self.drawing.shown(drawn)))
         values = {name: np.concatenate([part[name] for part, _, _ in parts]) for name in own}
         errors = {name: error for _, own, _ in reversed(parts) for name, error in own.items()}
-        self._refuse_broken(values, errors)
         if before_training:
             require_scores(values, self.reward, errors)
+        self._refuse_broken(values, errors)
         shown = {place: sample for _, _, part in parts for place, sample in part.items()}
         return Measured(values=values, shown=shown)
 
@@ -201,10 +201,11 @@ class Evaluator(Generic[Drawn]):
         return values, result.errors
 
     def _refuse_broken(self, values: Values, errors: Mapping[str, str]) -> None:
-        for name in (term.name for term in self.others if term.name in errors):
+        trained = [term.name for term in self.reward]
+        for name in errors:
             if not np.isfinite(values[name]).any():
+                key = "reward" if name in trained else "evaluation.rewards"
                 raise AdrpoError(
-                    f"evaluation.rewards: expected {name} to score at least one of "
-                    f"{values[name].size} samples; received no score, and {errors[name]}; mend the "
-                    f"reward, or leave it out"
+                    f"{key}: expected {name} to score at least one of {values[name].size} samples; "
+                    f"received no score, and {errors[name]}; mend the reward, or leave it out"
                 )
