@@ -1,6 +1,7 @@
 """Evaluating and sampling a language model again, from what its run left."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from adrpo.cli.app import app
 from adrpo.cli.domains import door_of
-from adrpo.config import config_to_yaml, load_recipe
+from adrpo.config import LanguageConfig, config_to_yaml, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.llm.run import LanguageRun
@@ -131,18 +132,24 @@ def test_the_command_line_tells_a_language_model_from_others(
 def test_a_run_is_evaluated_on_the_prompts_of_another_file(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All of them, not a share, and by their own columns."""
+    """All of them, not a share, and by their own columns; what was trained on may be gone."""
+    config = resolve(run).config
     monkeypatch.chdir(tmp_path)
-    lines = [json.dumps({"prompt": f"{x} {y}", "category": x}) for x, y in ("ab", "bc", "ca")]
-    (tmp_path / "other.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    app(["evaluate", str(run), "--prompts", "other.jsonl"], standalone_mode=False)
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    written = (moved / "config.yaml").read_text(encoding="utf-8")
+    (moved / "config.yaml").write_text(
+        written.replace(config.prompts.source, "gone.jsonl"), encoding="utf-8"
+    )
+    table = "prompt,category\nd e f,d\na b,a\nc a,c\n"
+    (tmp_path / "other.csv").write_text(table, encoding="utf-8")
+    app(["evaluate", "moved", "--prompts", "other.csv"], standalone_mode=False)
     capsys.readouterr()
     again = RunDirectory.open(tmp_path / "runs/evaluation")
     assert [row["prompts"] for row in again.read_evaluations()] == [3, 3]
     listing = json.loads((again.samples / "prompts.json").read_text(encoding="utf-8"))
-    assert listing["categories"] == ["a", "b", "c"]
-    # What was evaluated is what its own configuration says, and nothing that can be trained.
-    config = load_recipe(again.config)
-    with pytest.raises(AdrpoError, match=r"prompts\.held_out_share: expected less than 1"):
-        LanguageRun(config).train(tmp_path / "trained")  # type: ignore[arg-type]
-    assert not (tmp_path / "trained").exists()
+    assert listing["categories"] == ["d", "a", "c"]
+    # What was evaluated is what its own configuration says, beside what had been trained on.
+    prompts = load_recipe(again.config, form=LanguageConfig).prompts
+    assert (prompts.held_out, prompts.held_out_size) == ("other.csv", None)
+    assert prompts.source == "gone.jsonl"

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
-from adrpo.config import load_recipe
+from adrpo.config import LanguageConfig, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.run_prompts import load_held_out
+from adrpo.llm.domain import DOOR
 from adrpo.llm.run import LanguageRun
-from adrpo.llm.run_prompts import load_run_prompts
+from adrpo.llm.run_prompts import load_held_out as load_new
+from adrpo.llm.run_prompts import load_train
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
@@ -127,22 +130,57 @@ class TestLanguage:
                 assert (repr(answer), completion, category) == told[prompt]
 
     def test_texts_beside_conversations_are_refused_in_one_line(self, tmp_path: Path):
-        rows = [{"prompt": "a"}, {"prompt": [{"role": "user", "content": "b"}]}] * 5
-        rows = [{**row, "n": n} for n, row in enumerate(rows)]
+        last = {"role": "user", "content": "b"}
+        chats = [[{"role": "system", "content": str(n)}, last] for n in range(9)]
+        rows = [{"prompt": prompt} for prompt in ("a", *chats)]
         source = write(tmp_path / "mixed.jsonl", "\n".join(map(json.dumps, rows)))
         prompts = {"source": source, "held_out_share": 0.5}
         with pytest.raises(AdrpoError) as caught:
-            load_run_prompts(tiny_language_config(tmp_path, prompts=prompts).prompts)
+            load_train(tiny_language_config(tmp_path, prompts=prompts))
         assert str(caught.value) == (
             f"{source}: expected texts or conversations, received both: the text that begins 'a' "
             "and the conversation that ends with 'b'; write all of them in one form"
         )
 
-    def test_a_source_for_evaluation_is_named_as_in_every_domain(self, tmp_path: Path):
-        from adrpo.llm.run_prompts import load_held_out as load_others
-
-        prompts = tiny_language_config(tmp_path, prompts={"held_out_size": 3}).prompts
+    def test_another_source_is_held_out_whole_by_the_name_it_has_in_every_domain(
+        self, tmp_path: Path
+    ):
         table = write(tmp_path / "p.csv", TABLE)
-        assert [p.columns["weight"] for p in load_others(table, prompts)] == list("1234")
-        assert len(load_others("questions:held_out", prompts)) == 3
-        assert len(load_others("art-style:held_out", prompts)) == 112
+        config = tiny_language_config(
+            tmp_path, prompts={"source": "sums", "train_size": None, "held_out_size": 3}
+        )
+        for source, count in ((table, 4), ("questions:held_out", 3), ("art-style:held_out", 112)):
+            on_others = DOOR.on_prompts(config, source)
+            prompts = on_others.prompts
+            assert prompts.held_out == source
+            assert len(load_new(on_others)) == count
+            assert len(load_train(on_others)) == 400  # all sums, else but for a share of them
+            # A run's config.yaml says what was evaluated.
+            assert (
+                LanguageConfig.model_validate({"prompts": prompts.model_dump()}).prompts == prompts
+            )
+        named = tiny_language_config(
+            tmp_path, prompts={"source": "sums", "held_out": table, "held_out_size": 3}
+        )
+        assert [prompt.columns["weight"] for prompt in load_new(named)] == list("123")
+
+    @pytest.mark.parametrize(
+        ("prompts", "message"),
+        [
+            ({"source": "questions", "held_out": "questions:train"}, "expected a source without"),
+            (
+                {"source": "a.csv", "held_out": "a.csv:held_out"},
+                "expected a source without prompts",
+            ),
+            ({"held_out": "art-stile"}, "did you mean 'art-style'"),
+            ({"source": "sums", "held_out": "scenes:train", "held_out_size": None}, "has no end"),
+        ],
+    )
+    def test_what_can_t_be_held_out_is_refused_before_anything_is_loaded(
+        self, prompts: dict[str, Any], message: str
+    ):
+        with pytest.raises(ValidationError, match=message):
+            LanguageConfig.model_validate({"prompts": prompts})
+        LanguageConfig.model_validate(
+            {"prompts": {"source": "questions", "held_out": "questions:held_out"}}
+        )

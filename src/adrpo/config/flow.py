@@ -28,10 +28,10 @@ from adrpo.config.shared import (
     Configuration,
     EvaluationSection,
     ModelSection,
+    PromptSource,
     TrainingSection,
 )
-from adrpo.data.prompts import check_source, share_prompts
-from adrpo.errors import AdrpoError
+from adrpo.data.prompts import share_prompts
 
 
 class FlowModelSection(ModelSection):
@@ -118,14 +118,14 @@ class FlowModelSection(ModelSection):
 class FlowPromptsSection(Section):
     """Prompts that are trained on, and prompts that are kept for evaluation."""
 
-    train: Text = Field(
+    train: PromptSource = Field(
         default="scenes:train",
         description="scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
         "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl or .csv file, "
         "or a data set (a folder, or its Hub id). Any but scenes: may end in :train or :held_out, "
         "one of two fixed halves (docs/use/prompts.md).",
     )
-    held_out: Text = Field(
+    held_out: PromptSource = Field(
         default="scenes:held_out",
         description="Prompts that training never sees; sources as for train.",
     )
@@ -137,14 +137,6 @@ class FlowPromptsSection(Section):
         default=102,
         description="Prompts that a scenes: set has; a file is taken whole. Ours.",
     )
-
-    @field_validator("train", "held_out")
-    @classmethod
-    def _known_source(cls, value: str) -> str:
-        try:
-            return check_source(value)
-        except AdrpoError as error:
-            raise refusal(str(error)) from None
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:

@@ -32,8 +32,10 @@ from adrpo.config.shared import (
     LayerNames,
     MethodSection,
     ModelSection,
+    PromptSource,
     TrainingSection,
 )
+from adrpo.data.prompts import GENERATED, share_prompts, training_source
 
 
 class LanguageModelSection(ModelSection):
@@ -84,10 +86,15 @@ class LanguagePromptsSection(Section):
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."
     )
+    held_out: PromptSource | None = Field(
+        default=None,
+        description="Prompts that training never sees, from a source of their own, which is "
+        "named as in every domain (docs/use/prompts.md); null: a share of source. Ours.",
+    )
     held_out_share: Share = Field(
         default=0.1,
-        description="Share of the prompts that training never sees; 'questions' has a split of "
-        "its own, by combination. 1: all are held out, and nothing can be trained. Paper: 0.1.",
+        description="Share of the prompts of source that training never sees, with held_out: "
+        "null; 'questions' has a split of its own, by combination. Paper: 0.1.",
     )
     split_seed: NonNegativeCount = Field(default=0, description="Seed of that split.")
     train_size: Count | None = Field(
@@ -107,6 +114,21 @@ class LanguagePromptsSection(Section):
             raise conflict(
                 "train_size: expected train_size and held_out_size with source 'questions', whose "
                 "number has no end; received null"
+            )
+        if self.held_out in GENERATED and self.held_out_size is None:
+            raise conflict(
+                f"held_out_size: expected a number with held_out {self.held_out!r}, which has no "
+                f"end; received null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Self:
+        train = training_source(self.source)
+        if self.held_out is not None and share_prompts(train, self.held_out):
+            raise conflict(
+                "held_out: expected a source without prompts of prompts.source, "
+                f"received {self.held_out!r} beside {self.source!r}"
             )
         return self
 

@@ -78,7 +78,8 @@ def _apply(
     """Set one "section.key=value" in ``data``."""
     where = f"{file}, override {override}"
     key, equals, text = override.partition("=")
-    key = todays_name(domain, key.strip(), where)
+    value = parse_yaml(text, where) if equals else None
+    key = todays_name(domain, key.strip(), value, where)
     *parents, last = key.split(".")
     if not equals or not last:
         raise AdrpoError(f"override {override!r}: expected section.key=value, as training.steps=10")
@@ -92,7 +93,6 @@ def _apply(
             origins[location] = where
         target = target[location[-1]]
     last_step = _step(target, last, location, where)
-    value = parse_yaml(text, where)
     if last != "options" and isinstance(target, dict) and isinstance(target.get(last), dict):
         raise AdrpoError(f"{where}: {key} is a section; override its keys, as {key}.KEY=VALUE")
     if last == METHOD and isinstance(target, dict) and value != target.get(METHOD):

@@ -18,11 +18,25 @@ from adrpo.config.fields import (
     Switch,
     Text,
     conflict,
+    refusal,
     refuse_empty,
 )
 from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_measured_rewards
+from adrpo.data.prompts import check_source
+from adrpo.errors import AdrpoError
 
 LayerNames = Annotated[tuple[Text, ...], AfterValidator(refuse_empty)]
+
+
+def _known_source(value: str) -> str:
+    try:
+        return check_source(value)
+    except AdrpoError as error:
+        raise refusal(str(error)) from None
+
+
+PromptSource = Annotated[Text, AfterValidator(_known_source)]
+"""The name of a source of prompts, which means the same in every domain."""
 
 
 class ModelSection(Section):

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -11,19 +11,32 @@ from adrpo.config.fields import sections_in
 from adrpo.config.messages import method_of
 from adrpo.errors import AdrpoError
 
-RENAMED: dict[str, dict[str, str]] = {
-    "llm": {"prompts.held_out": "prompts.held_out_share"},
+
+class Renamed(NamedTuple):
+    """Today's dotted name of a key, in the same section, and the types of the values it had.
+
+    By these the old key is told from another one that has its name today.
+    """
+
+    name: str
+    values: tuple[type, ...]
+
+
+RENAMED = {
+    # The old one was a share, today's is a source.
+    "llm": {"prompts.held_out": Renamed("prompts.held_out_share", (int, float))},
 }
-"""Domain -> the old dotted name of a key -> its name today, in the same section."""
+"""Domain -> the old dotted name of a key -> what became of it."""
 
 
-def todays_name(domain: str, key: str, where: str) -> str:
-    """The name of a dotted ``key`` of an override; an old one is told of, and ``where`` it is."""
-    name = RENAMED.get(domain, {}).get(key)
-    if name is None:
+def todays_name(domain: str, key: str, value: Any, where: str) -> str:
+    """The name of the dotted ``key`` of an override with ``value``; an old one is told of, and
+    ``where`` it is."""
+    renamed = RENAMED.get(domain, {}).get(key)
+    if renamed is None or not isinstance(value, renamed.values):
         return key
-    _tell(where, key, name)
-    return name
+    _tell(where, key, renamed.name)
+    return renamed.name
 
 
 def under_todays_names(
@@ -41,10 +54,10 @@ def under_todays_names(
         AdrpoError: a key under its old name and under today's.
     """
     renamed = dict(content)
-    for old, new in RENAMED.get(domain, {}).items():
+    for old, (new, values) in RENAMED.get(domain, {}).items():
         (section, _, before), (_, _, after) = old.rpartition("."), new.rpartition(".")
         keys = renamed.get(section)
-        if not isinstance(keys, Mapping) or before not in keys:
+        if not isinstance(keys, Mapping) or not isinstance(keys.get(before), values):
             continue
         if after in keys:
             raise AdrpoError(

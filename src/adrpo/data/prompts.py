@@ -125,15 +125,13 @@ def load_both(
     Raises:
         AdrpoError: as :func:`load_prompts`, or a share that leaves a part without a prompt.
     """
-    sizes = {"train": train_size, "held_out": held_out_size}
-    if f"{source}:train" in GENERATED:
-        train, held_out = (
-            _generated(f"{source}:{part}", size, seed) for part, size in sizes.items()
-        )
+    if training_source(source) != source:
+        train = _generated(f"{source}:train", train_size, seed)
+        held_out = _generated(f"{source}:held_out", held_out_size, seed)
     elif source in GENERATED:
-        world = source.partition(":")[0]
         raise AdrpoError(
-            f"expected {world!r}, which comes with a held-out part of its own, received {source!r}"
+            f"expected {source.partition(':')[0]!r}, which comes with a held-out part of its own, "
+            f"received {source!r}"
         )
     elif source == SUMS:
         train, held_out = split_sums(share, seed=seed)
@@ -141,6 +139,22 @@ def load_both(
         prompts = load_prompts(source, size=None, seed=seed, column=column)
         train, held_out = hold_out(prompts, share, seed=seed)
     return train[:train_size], held_out[:held_out_size]
+
+
+def training_source(source: str) -> str:
+    """The part to train on of a ``source`` that comes with a held-out part of its own: of
+    "questions" it is "questions:train"; any other ``source`` is trained on as it is."""
+    return f"{source}:train" if f"{source}:train" in GENERATED else source
+
+
+def load_all(
+    source: str, *, size: int | None, seed: int, column: str | None = None
+) -> list[Prompt]:
+    """All that can be trained on of a ``source`` of :func:`load_both`, where what is held out is
+    another one; arguments and errors as of :func:`load_prompts`."""
+    if source == SUMS:
+        return [prompt for part in split_sums(0.5, seed=seed) for prompt in part]
+    return load_prompts(training_source(source), size=size, seed=seed, column=column)
 
 
 def _generated(source: str, size: int | None, seed: int) -> list[Prompt]:

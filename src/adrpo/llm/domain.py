@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.config import LanguageConfig
 from adrpo.data import Prompt
 from adrpo.data.base import Content
+from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.llm.facts import FACTS
@@ -41,7 +42,9 @@ class LanguageDoor:
             yield subject
 
     def on_prompts(self, config: LanguageConfig, source: str) -> LanguageConfig:
-        section = config.prompts.model_copy(update={"source": source, "held_out_share": 1.0})
+        # As in every domain: a file or a data set is taken whole.
+        size = config.prompts.held_out_size if source in GENERATED else None
+        section = config.prompts.model_copy(update={"held_out": source, "held_out_size": size})
         return config.model_copy(update={"prompts": section})
 
     def sample(
@@ -86,7 +89,7 @@ class LanguageDoor:
     def check(self, findings: Findings, config: LanguageConfig) -> None:
         from adrpo.llm.memory.advice import memory_lines
         from adrpo.llm.pretrained import PACKAGE, model_source, training_device
-        from adrpo.llm.run_prompts import load_run_prompts
+        from adrpo.llm.run_prompts import load_held_out, load_train
 
         if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
             check_model(findings, "model", config.model.pretrained)
@@ -97,12 +100,12 @@ class LanguageDoor:
                 findings.bad("model", str(error))
         prompts: list[Any] = []
         try:
-            train, held_out = load_run_prompts(config.prompts)
+            train, held_out = load_train(config), load_held_out(config)
         except AdrpoError as error:
             findings.bad("prompts", str(error))
         else:
-            source = config.prompts.source
-            findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {source}")
+            sources = " and ".join(filter(None, (config.prompts.source, config.prompts.held_out)))
+            findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {sources}")
             prompts = [prompt.content for prompt in (*train, *held_out)]
         device = training_device(config.model)
         check_device(findings, device)

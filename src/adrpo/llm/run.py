@@ -2,8 +2,9 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
 
 from adrpo.config import LanguageConfig, config_to_yaml
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course
 from adrpo.evaluation.early_stopping import EarlyStopping
@@ -21,7 +23,7 @@ from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
 from adrpo.llm.recorder import Recorder
-from adrpo.llm.run_prompts import load_run_prompts, training_set, with_columns
+from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward, without_warnings_of_none
 from adrpo.rewards.loading import build_measured, training_reward
@@ -45,12 +47,17 @@ class LanguageRun:
     def __init__(self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None) -> None:
         self.config = config
         self.source = model_source(config.model)
-        self.prompts, self.held_out = load_run_prompts(config.prompts)
+        self.held_out = load_held_out(config)
         device = training_device(config.model)
         self.terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
         )
         self.others = build_measured(config.evaluation.rewards, device)
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The prompts that are trained on; what only measures a model does not look at them."""
+        return load_train(self.config)
 
     def train(
         self,
@@ -69,12 +76,6 @@ class LanguageRun:
         a model that can't be loaded, a ``base`` that measured something else, or a loss that is
         not finite.
         """
-        if not self.prompts:
-            raise AdrpoError(
-                f"prompts.held_out_share: expected less than 1 to train; received "
-                f"{self.config.prompts.held_out_share}, with which all of "
-                f"{self.config.prompts.source} is held out; lower it"
-            )
         settings = self.config.model_dump(mode="json")
         with session(
             output_dir, config_to_yaml(self.config), settings, resume=resume, facts=FACTS
@@ -95,7 +96,7 @@ class LanguageRun:
         # Before the model is made: an adapter's first weights are drawn from torch's generator.
         seed_everything(self.config.training.seed)
         reward = TrainingReward(self.terms)
-        trainer = self._trainer(run, reward)
+        trainer = self._trainer(run, reward, self.prompts)
         rows = run.read_metrics()
         before = rows[-1]["wall_seconds"] if rows else 0.0
         course = self._course(trainer)
@@ -118,7 +119,7 @@ class LanguageRun:
         """The untrained model, to be measured; TRL's own files are gone at the end."""
         with tempfile.TemporaryDirectory() as folder:
             run = RunDirectory(Path(folder))
-            trainer = self._trainer(run, TrainingReward(self.terms))
+            trainer = self._trainer(run, TrainingReward(self.terms), self.held_out)
             yield LanguageSubject(self.config, trainer, self._evaluator(trainer))
 
     def _course(self, trainer: ADRPOTrainer) -> Course:
@@ -136,7 +137,9 @@ class LanguageRun:
             seed=self.config.evaluation.seed,
         )
 
-    def _trainer(self, run: RunDirectory, reward: TrainingReward) -> ADRPOTrainer:
+    def _trainer(
+        self, run: RunDirectory, reward: TrainingReward, prompts: Sequence[Prompt]
+    ) -> ADRPOTrainer:
         source, options = self.source, tokenizer_options(self.config.model)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
@@ -145,9 +148,9 @@ class LanguageRun:
         try:
             trainer = ADRPOTrainer(
                 model=source,
-                reward_funcs=with_columns(reward, self.prompts),
+                reward_funcs=with_columns(reward, prompts),
                 args=trainer_arguments(self.config, run),
-                train_dataset=training_set(self.prompts or self.held_out),
+                train_dataset=training_set(prompts),
                 processing_class=tokenizer,
                 peft_config=lora(self.config.adapter),
             )

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adrpo.config import LanguagePromptsSection
+from adrpo.config import LanguageConfig, LanguagePromptsSection
 from adrpo.data.base import Prompt, columns_of
-from adrpo.data.prompts import load_both, load_prompts
+from adrpo.data.prompts import load_all, load_both, load_prompts
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
@@ -15,18 +15,40 @@ PLACE = "place"
 """The one column beside the prompts in what TRL trains on: where a prompt stands among them."""
 
 
-def load_run_prompts(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:
-    """Prompts to train on and prompts that training never sees, in a fixed order.
-
-    Where all of the source is held out (``held_out_share`` 1), as for an evaluation on other
-    prompts, there is nothing to train on.
+def load_train(config: LanguageConfig) -> list[Prompt]:
+    """The prompts that are trained on, in a fixed order.
 
     Raises AdrpoError for a source that can't be read, that is too small to hold anything out, or
     that mixes texts and conversations.
     """
-    if prompts.held_out_share == 1:
-        return [], load_held_out(prompts.source, prompts)
-    train, held_out = load_both(
+    prompts = config.prompts
+    if prompts.held_out is None:
+        return _checked(_both(prompts)[0], prompts.source)
+    found = load_all(
+        prompts.source, size=prompts.train_size, seed=prompts.split_seed, column=prompts.column
+    )
+    return _checked(found[: prompts.train_size], prompts.source)
+
+
+def load_held_out(config: LanguageConfig) -> list[Prompt]:
+    """The prompts that training never sees; errors as of :func:`load_train`.
+
+    What is trained on is not looked at where they have a source of their own.
+    """
+    prompts = config.prompts
+    if prompts.held_out is None:
+        return _checked(_both(prompts)[1], prompts.source)
+    found = load_prompts(
+        prompts.held_out,
+        size=prompts.held_out_size,
+        seed=prompts.split_seed,
+        column=prompts.column,
+    )
+    return _checked(found[: prompts.held_out_size], prompts.held_out)
+
+
+def _both(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:
+    return load_both(
         prompts.source,
         share=prompts.held_out_share,
         seed=prompts.split_seed,
@@ -34,26 +56,10 @@ def load_run_prompts(prompts: LanguagePromptsSection) -> tuple[list[Prompt], lis
         held_out_size=prompts.held_out_size,
         column=prompts.column,
     )
-    _check_form([*train, *held_out], prompts.source)
-    return train, held_out
 
 
-def load_held_out(source: str, prompts: LanguagePromptsSection) -> list[Prompt]:
-    """All prompts of another ``source``, to evaluate a run on that has ``prompts``.
-
-    The source is named as :func:`~adrpo.data.load_prompts` says, in every domain; of
-    "questions:held_out" and its like ``prompts.held_out_size`` are taken. Errors as of
-    :func:`load_run_prompts`.
-    """
-    found = load_prompts(
-        source, size=prompts.held_out_size, seed=prompts.split_seed, column=prompts.column
-    )
-    _check_form(found, source)
-    return found
-
-
-def _check_form(prompts: Sequence[Prompt], source: str) -> None:
-    """Refuse a source of both forms: TRL reads the form of a batch from its first prompt."""
+def _checked(prompts: list[Prompt], source: str) -> list[Prompt]:
+    """``prompts``, all in one form: TRL reads the form of a batch from its first prompt."""
     forms = {isinstance(prompt.content, str): prompt for prompt in prompts}
     if len(forms) > 1:
         raise AdrpoError(
@@ -61,6 +67,7 @@ def _check_form(prompts: Sequence[Prompt], source: str) -> None:
             f"{forms[True].text[:40]!r} and the conversation that ends with "
             f"{forms[False].text[:40]!r}; write all of them in one form"
         )
+    return prompts
 
 
 def training_set(prompts: Sequence[Prompt]) -> "Dataset":

@@ -104,9 +104,11 @@ from support.refused_configurations import of_domain, refusal, write
         ),
         (
             "prompts: {train: 'scenes:trian'}",
-            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, drawbench-style, "
-            "art-style, drawbench:PATH, geneval:PATH, partiprompts:PATH, pickapic:PATH or the "
-            "path of a .txt or .jsonl file, received 'scenes:trian'; did you mean 'scenes:train'?",
+            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, questions:train, "
+            "questions:held_out, drawbench-style, art-style, drawbench:PATH, geneval:PATH, "
+            "partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .csv file, or a data "
+            "set (a folder or 'owner/name' on the Hub), received 'scenes:trian'; did you mean "
+            "'scenes:train'?",
         ),
         (
             "prompts: {train: my.txt, held_out: my.txt}",

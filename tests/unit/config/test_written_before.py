@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from adrpo.comparison.plan import Plan, check_folder, record
 from adrpo.config import LanguageConfig, form_of, load_recipe, resolve_settings
@@ -20,7 +21,7 @@ from support.refused_configurations import refusal, write
 # As the version before the keys were shared wrote them, resolved, into a run's config.yaml.
 WRITTEN = Path(__file__).parents[2] / "support" / "written_before"
 NAMES = ("flow-demo", "llm-embedded")
-RENAMED_KEYS = [(domain, old, new) for domain, keys in RENAMED.items() for old, new in keys.items()]
+RENAMED_KEYS = [(domain, old) for domain, keys in RENAMED.items() for old in keys]
 
 
 def text_of(name: str) -> str:
@@ -37,7 +38,9 @@ def load_quietly(path: Path, *overrides: str) -> dict[str, Any]:
 def values_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys under today's names."""
     names = RENAMED.get(settings["domain"], {})
-    return {names.get(key, key): value for key, value in flatten(settings).items()}
+    return {
+        names[key].name if key in names else key: value for key, value in flatten(settings).items()
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,12 +135,17 @@ def test_dotted_keys_unfold_to_what_they_were(name: str):
     assert unflatten(flatten(settings)) == settings
 
 
-@pytest.mark.parametrize(("domain", "old", "new"), RENAMED_KEYS)
-def test_a_renamed_key_exists_under_its_new_name_alone(domain: str, old: str, new: str):
+@pytest.mark.parametrize(("domain", "old"), RENAMED_KEYS)
+def test_a_renamed_key_exists_under_its_new_name_alone(domain: str, old: str):
+    """What has its old name today, if anything, takes no value that it had."""
+    new, values = RENAMED[domain][old]
     keys = flatten(form_of(domain)().model_dump(mode="json"))
-    assert new in keys
-    assert old not in keys
+    assert isinstance(keys[new], values)
     assert old.rpartition(".")[0] == new.rpartition(".")[0]
+    section, _, key = old.rpartition(".")
+    for kind in values:
+        with pytest.raises(ValidationError, match=rf"{section}\.{key}"):
+            form_of(domain).model_validate({section: {key: kind(1)}})
 
 
 def test_an_old_name_in_a_file_is_read_and_told_once(tmp_path: Path):
@@ -155,6 +163,14 @@ def test_an_old_name_in_an_override_is_read_and_told(tmp_path: Path):
     with pytest.warns(FutureWarning, match="override prompts.held_out=0.3: prompts.held_out is"):
         config = load_recipe(path, ["prompts.held_out=0.3"], form=LanguageConfig)
     assert config.prompts.held_out_share == 0.3
+
+
+def test_a_text_under_a_share_s_old_name_is_today_s_source(tmp_path: Path):
+    path = write(tmp_path, "domain: llm\nprompts: {source: sums, held_out: art-style}")
+    config = load_recipe(path, form=LanguageConfig)
+    assert (config.prompts.held_out, config.prompts.held_out_share) == ("art-style", 0.1)
+    config = load_recipe(path, ["prompts.held_out=null"], form=LanguageConfig)
+    assert config.prompts.held_out is None
 
 
 def test_an_old_name_in_what_is_extended_gives_way_to_the_new(tmp_path: Path):
