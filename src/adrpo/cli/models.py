@@ -1,7 +1,7 @@
 """``adrpo sample`` and ``adrpo evaluate``: what a trained or pretrained model draws."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -121,6 +121,7 @@ def evaluate(
 ) -> None:
     """Measure a model on a set of prompts, with 95 % intervals."""
     from adrpo.evaluation.targets import evaluate_target
+    from adrpo.report.result import metric_lines
 
     silence_loading()
     counts = given(
@@ -187,19 +188,3 @@ def _resolve(
         prompts=prompts,
         lora=lora,
     )
-
-
-def metric_lines(row: dict[str, Any]) -> list[str]:
-    """One line for each metric of an evaluation row, with its change where the row has one."""
-    names = [name for name in row if f"{name}_low" in row and not name.endswith("_change")]
-    width = max(map(len, names), default=0)
-    lines = []
-    for name in names:
-        change = f"{name}_change"
-        against = f"  change against the base {_interval(row, change)}" if change in row else ""
-        lines.append(f"{name:<{width}}  {_interval(row, name)}{against}")
-    return lines
-
-
-def _interval(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:.4g} [{row[f'{name}_low']:.4g}, {row[f'{name}_high']:.4g}]"

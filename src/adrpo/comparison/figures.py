@@ -243,7 +243,7 @@ def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:
     return Drawing(
         path,
         "Best of n",
-        "Black: the base's best of n images by the training reward, with 95 % intervals over "
+        "Black: the base's best of n samples by the training reward, with 95 % intervals over "
         "prompts. Dashed: the trained methods, whose KL is not known, so only heights compare.",
         f"Best-of-n frontier of {', '.join(_labels(metrics))}.",
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adrpo.metrics import UNSEEN
 from adrpo.report.numbers import Printed
-from adrpo.report.summary import metric_table, size
+from adrpo.report.summary import Row, metric_table, size
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import read_facts
 
@@ -33,6 +33,21 @@ def result_lines(run: Path) -> list[str]:
         if row.change is not None and row.verb in ("rose", "fell"):
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
+    return lines
+
+
+def metric_lines(row: Row) -> list[str]:
+    """One line for each metric of an evaluation, with its change and verdict where it has them."""
+    table = metric_table([row], row["split"])
+    assert table is not None, "a row is of its own split"
+    rows = [*table.metrics, *(row for part in table.categories for row in part.rows)]
+    width = max((len(row.key) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        change = ""
+        if row.change is not None:
+            change = f"  change against the base {_text(row.change)} {row.verb}".rstrip()
+        lines.append(f"{row.key:<{width}}  {_text(row.final or row.base)}{change}")
     return lines
 
 

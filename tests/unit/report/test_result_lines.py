@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adrpo.errors import AdrpoError
-from adrpo.report.result import result_lines
+from adrpo.report.result import metric_lines, result_lines
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import Facts, write_facts
 
@@ -67,6 +67,25 @@ def test_the_samples_have_their_domains_word(run: RunDirectory) -> None:
     write_facts(run, Facts(domain="flow", samples="pictures"))
     run.append_evaluation(row(0, "unseen", 0.5))
     assert "40 pictures" in result_lines(run.path)[0]
+
+
+def test_an_evaluation_alone_has_the_same_digits_and_verdicts() -> None:
+    found = row(8, "unseen", 0.51234, change=0.21234)
+    found |= {
+        key.replace("gold_accuracy", "gold_accuracy_color"): value - 0.2
+        for key, value in found.items()
+        if key.startswith("gold_accuracy")
+    }
+    found |= {"clip_score": 4e-7, "clip_score_low": 4e-7, "clip_score_high": 4e-7}
+    found |= {f"clip_score_change{end}": 4e-7 for end in ("", "_low", "_high")}
+    assert metric_lines(found) == [
+        "gold_accuracy        0.51 [0.41, 0.61]  change against the base +0.21 [+0.11, +0.31] rose",
+        "clip_score           0.000 [0.000, 0.000]  "
+        "change against the base 0.000 [0.000, 0.000] unchanged",
+        "gold_accuracy_color  0.31 [0.21, 0.41]  "
+        "change against the base +0.01 [−0.09, +0.11] unchanged",
+    ]
+    assert metric_lines(row(0, "seen", 0.5)) == ["gold_accuracy  0.50 [0.40, 0.60]"]
 
 
 def test_only_the_base_was_measured(run: RunDirectory) -> None:
