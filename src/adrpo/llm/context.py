@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
 
 
@@ -22,7 +23,7 @@ def check_context(
     """
     for ids, prompt in zip(prompt_ids, prompts, strict=True):
         if len(ids) >= context:
-            start = str(prompt if isinstance(prompt, str) else prompt[-1]["content"])[:60]
+            start = text_of(prompt)[:60]
             raise AdrpoError(
                 f"prompts: expected fewer tokens than the model's context of {context}, received "
                 f"{len(ids)} for the prompt that begins {start!r}; shorten it or filter it out"
