@@ -26,3 +26,14 @@ def test_add_a_reward(tmp_path: Path):
     assert "reward_contrast_mean" in last_row(runs / "contrast")
     page = (house / "docs/reference/metrics.md").read_text(encoding="utf-8")
     assert "| [`contrast`](../../src/adrpo/rewards/contrast.py) |" in page
+
+
+def test_add_a_method(tmp_path: Path):
+    house = copy_house(tmp_path)
+    carry_out(PAGES / "add-a-method.md", house)
+    row = last_row(house / "runs" / "rwr")
+    # K softmax has mean 1 over a group, and beta 0 needs no reference.
+    assert row["weight_mean"] == pytest.approx(1, abs=1e-6)
+    assert row["reference_rows"] == 0
+    page = (house / "docs/reference/settings.md").read_text(encoding="utf-8")
+    assert "RWR: w |v - u_t|^2, w a softmax over the group" in page

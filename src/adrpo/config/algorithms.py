@@ -4,7 +4,7 @@ A method says what the two terms of the loss are weighed by (:mod:`adrpo.flow.me
 loss of its own. "Paper" is arXiv 2510.18053; "ours" marks what a source leaves open.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -34,7 +34,14 @@ def check_clip(clip: tuple[float, float]) -> None:
         )
 
 
-class Anchored(MethodSection):
+class Weighed(MethodSection):
+    """Base of the methods that weigh the terms of one loss, which ``FlowTrainer`` trains."""
+
+    weighed_by: ClassVar[str]
+    """Class of :mod:`adrpo.flow.methods` that weighs the samples, as "module:class"."""
+
+
+class Anchored(Weighed):
     """Keys that the methods with a divergence term share: the model behind v_ref."""
 
     anchor: Literal["base", "ema"] = Field(
@@ -71,6 +78,7 @@ class Penalized(Anchored):
 class AdrpoSection(Penalized):
     """ADRPO: A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
 
+    weighed_by = "adrpo:Adrpo"
     method: Literal["adrpo"] = Field(default="adrpo", description="Which method this is.")
     allow_negative_beta: Switch = Field(
         default=False,
@@ -103,12 +111,14 @@ class AdrpoSection(Penalized):
 class FixedBetaSection(Penalized):
     """Fixed beta, the ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (paper, eq. 2)."""
 
+    weighed_by = "adrpo:FixedBeta"
     method: Literal["fixed_beta"] = Field(description="Which method this is.")
 
 
 class OrwCfmW2Section(Anchored):
     """ORW-CFM-W2: w |v - u_t|^2 + beta_0 |v - v_ref|^2 (Fan et al., arXiv 2502.06061)."""
 
+    weighed_by = "orw_cfm_w2:OrwCfmW2"
     method: Literal["orw_cfm_w2"] = Field(description="Which method this is.")
     beta_0: PositiveNumber = Field(
         default=1.0, description="Coefficient of the W2 term. Paper: that of ADRPO, 1."
@@ -125,16 +135,18 @@ class OrwCfmW2Section(Anchored):
     )
 
 
-class RaftSection(MethodSection):
+class RaftSection(Weighed):
     """RAFT: |v - u_t|^2 on the best samples of each group (Dong et al., arXiv 2304.06767)."""
 
+    weighed_by = "raft:Raft"
     method: Literal["raft"] = Field(description="Which method this is.")
     best: Count = Field(default=1, description="Samples of a group that are kept. RAFT: 1.")
 
 
-class AwmSection(MethodSection):
+class AwmSection(Weighed):
     """Advantage-weighted matching, A |v - u_t|^2, no anchor (Xue et al., arXiv 2509.25050)."""
 
+    weighed_by = "awm:Awm"
     method: Literal["awm"] = Field(description="Which method this is.")
     advantage_clip: tuple[Number, Number] = Field(
         default=(-5.0, 5.0),
@@ -151,6 +163,7 @@ class AwmSection(MethodSection):
 class DiffusionNftSection(Anchored):
     """DiffusionNFT: a positive and a negative implicit policy (Zheng et al., arXiv 2509.16117)."""
 
+    weighed_by = "diffusion_nft:DiffusionNft"
     method: Literal["diffusion_nft"] = Field(description="Which method this is.")
     beta_0: PositiveNumber = Field(
         default=1.0, description="Strength beta of the implicit policies. NFT: 1 (0.1 for OCR)."

@@ -1,43 +1,26 @@
 """The methods of online, anchored regression: one small file each, one trainer for all."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, get_args
+import importlib
+from collections.abc import Iterable
+from typing import get_args
 
-from adrpo.config import (
-    AdrpoSection,
-    AwmSection,
-    DiffusionNftSection,
-    FixedBetaSection,
-    OrwCfmW2Section,
-    RaftSection,
-)
-from adrpo.config.algorithms import MethodSection
+from adrpo.config.algorithms import AlgorithmSection, Weighed
+from adrpo.config.fields import sections_in
+from adrpo.config.shared import MethodSection
 from adrpo.errors import AdrpoError
-from adrpo.flow.methods.adrpo import Adrpo, FixedBeta
-from adrpo.flow.methods.awm import Awm
 from adrpo.flow.methods.base import Method, Rows, Weights
-from adrpo.flow.methods.diffusion_nft import DiffusionNft
-from adrpo.flow.methods.orw_cfm_w2 import OrwCfmW2
-from adrpo.flow.methods.raft import Raft
-
-METHODS: dict[type[MethodSection], Callable[[Any], Method]] = {
-    AdrpoSection: Adrpo,
-    FixedBetaSection: FixedBeta,
-    OrwCfmW2Section: OrwCfmW2,
-    RaftSection: Raft,
-    AwmSection: Awm,
-    DiffusionNftSection: DiffusionNft,
-}
 
 
-def build_method(settings: Any) -> Method:
+def build_method(settings: MethodSection) -> Method:
     """The method of a configuration's section ``algorithm``.
 
     Raises AdrpoError for a method that is no anchored regression.
     """
-    if type(settings) not in METHODS:
-        raise another_method(settings, METHODS)
-    return METHODS[type(settings)](settings)
+    if not isinstance(settings, Weighed):
+        forms = sections_in(AlgorithmSection)
+        raise another_method(settings, [form for form in forms if issubclass(form, Weighed)])
+    module, _, name = settings.weighed_by.partition(":")
+    return getattr(importlib.import_module(f"adrpo.flow.methods.{module}"), name)(settings)
 
 
 def another_method(received: MethodSection, expected: Iterable[type[MethodSection]]) -> AdrpoError:
@@ -49,4 +32,4 @@ def another_method(received: MethodSection, expected: Iterable[type[MethodSectio
     )
 
 
-__all__ = ["METHODS", "Method", "Rows", "Weights", "another_method", "build_method"]
+__all__ = ["Method", "Rows", "Weights", "another_method", "build_method"]
