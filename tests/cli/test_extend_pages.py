@@ -37,3 +37,14 @@ def test_add_a_method(tmp_path: Path):
     assert row["reference_rows"] == 0
     page = (house / "docs/reference/settings.md").read_text(encoding="utf-8")
     assert "RWR: w |v - u_t|^2, w a softmax over the group" in page
+
+
+def test_add_a_metric(tmp_path: Path):
+    house = copy_house(tmp_path)
+    carry_out(PAGES / "add-a-metric.md", house)
+    row = last_row(house / "runs" / "chroma", "evaluations.jsonl")
+    assert {"chroma", "chroma_low", "chroma_change_high"} <= row.keys()
+    report = (house / "runs" / "chroma" / "report.html").read_text(encoding="utf-8")
+    assert "levels; 0 for grey" in report
+    page = (house / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    assert "| [`chroma`](../../src/adrpo/evaluation/image_statistics.py) |" in page

@@ -4,6 +4,8 @@ A policy that exploits a reward model often empties its images, or covers them w
 before a score falls. Neither statistic says what is good: compare them with the base's.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -37,3 +39,10 @@ def color_entropy(image: Image.Image) -> float:
     share = np.bincount(index.ravel()) / index.size
     share = share[share > 0]
     return float(abs((share * np.log2(share)).sum()))
+
+
+STATISTICS: dict[str, Callable[[Image.Image], float]] = {
+    "edge_density": edge_density,
+    "color_entropy": color_entropy,
+}
+"""Metric -> what an evaluation computes of each image."""

@@ -16,7 +16,7 @@ from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
-from adrpo.evaluation.image_statistics import color_entropy, edge_density
+from adrpo.evaluation.image_statistics import STATISTICS
 from adrpo.evaluation.values import Values, spread
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
@@ -105,8 +105,8 @@ class ImageDrawing:
         if isinstance(self.policy, FlowPolicy):
             both = self._against_the_base(self.policy, drawn.x_1)
             flat["divergence"], flat["velocity_norm_ratio"] = both
-        flat["edge_density"] = [edge_density(image) for image in drawn.images]
-        flat["color_entropy"] = [color_entropy(image) for image in drawn.images]
+        for name, statistic in STATISTICS.items():
+            flat[name] = [statistic(image) for image in drawn.images]
         shape = (len(own), each)
         values: Values = {
             name: np.asarray(column, dtype=np.float64).reshape(shape)
