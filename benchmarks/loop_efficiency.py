@@ -29,7 +29,9 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     batch = config.training.prompts_per_step * config.training.samples_per_prompt
     path_rows = batch * config.training.timesteps_per_sample
     micro = config.training.micro_batch_size
-    conditioning = trainer.conditioning.select(torch.arange(path_rows) % len(trainer.prompts))
+    conditioning = trainer.prompts.conditioning.select(
+        torch.arange(path_rows) % len(trainer.prompts)
+    )
     latents = initial_noise(path_rows, trainer.policy.latent_shape, 0, "benchmark")
     latents = latents.to(device, pipeline.transformer.dtype)
     timestep = torch.full((path_rows,), 500.0, device=device)

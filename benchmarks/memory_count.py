@@ -29,6 +29,7 @@ from torch.utils._pytree import tree_map_only
 
 from adrpo.config import FlowConfig, load_flow_config
 from adrpo.core import flow_objective
+from adrpo.data import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.architectures import Architecture, find_architecture
 from adrpo.flow.memory.estimate import estimate, images_at_a_time, rows_at_a_time
@@ -89,10 +90,10 @@ def fake_policy(
         with mode:
             return real_parts(*sizes)
 
-    prompts = ["a prompt"] * rows
+    prompts = {"rows": [Prompt("a prompt")] * rows}
     with mock.patch.object(random_weights, "random_parts", fake_parts):
-        policy = random_weights.random_policy(architecture, config.model, prompt_sets=[prompts])
-    encoded = policy.encode(prompts)
+        policy, sets = random_weights.random_policy(architecture, config.model, prompts)
+    encoded = sets["rows"].conditioning
     # PEFT moves an adapter to its layer's device, where it is already, which fake tensors refuse.
     with mode, mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):
         policy.add_adapter(config.adapter)

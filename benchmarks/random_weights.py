@@ -1,6 +1,6 @@
 """Published models at their sizes with random weights and embeddings, and without text encoders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +9,14 @@ import diffusers
 import torch
 
 from adrpo.config import FlowModelSection
+from adrpo.data import Prompt
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.memory.estimate import CLIP_TOKENS
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
 from adrpo.flow.models.loading import SUPPORTED, as_policy, resolve_device, switch_on
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.prompt_set import PromptSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +98,13 @@ def random_pipeline(architecture: Architecture, transformer: Any, vae: Any) -> A
 
 
 def random_embeddings(
-    architecture: Architecture, transformer: Any, prompt_sets: Sequence[Sequence[str]]
+    architecture: Architecture, transformer: Any, prompts: Iterable[Sequence[Prompt]]
 ) -> Embeddings:
-    """Embeddings of ``prompt_sets``, and of no prompt, in the transformer's type."""
+    """Embeddings of sets of ``prompts``, and of no prompt, in the transformer's type."""
     family, policy = FAMILIES[architecture.family], SUPPORTED[architecture.family]
     embeddings = Embeddings(keep=True)
-    for prompts in (None, *prompt_sets):
-        rows = 1 if prompts is None else len(prompts)
+    for texts in (None, *([prompt.text for prompt in chosen] for chosen in prompts)):
+        rows = 1 if texts is None else len(texts)
         sizes = (family.ahead + policy.tokens, transformer.config.joint_attention_dim)
         conditioning = Conditioning(
             context=torch.randn(rows, *sizes).to(transformer.dtype),
@@ -110,24 +112,25 @@ def random_embeddings(
                 transformer.dtype
             ),
         )
-        embeddings.add(prompts, conditioning)
+        embeddings.add(texts, conditioning)
     return embeddings
 
 
 def random_policy(
     architecture: Architecture,
     model: FlowModelSection,
+    prompts: Mapping[str, Sequence[Prompt]],
     *,
-    prompt_sets: Sequence[Sequence[str]],
     engine: None = None,
-) -> PipelinePolicy:
-    """The policy that ``load_policy`` makes of the published weights, here of random ones."""
+) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
+    """The policy and prompts of ``load_with_prompts``, of random weights in the published sizes."""
     assert engine is None, "one process measures one device"
     torch.manual_seed(0)
     device = resolve_device(model.device)
     with device:
         transformer, vae = random_parts(architecture, getattr(torch, model.dtype))
     pipeline = random_pipeline(architecture, transformer, vae)
-    embeddings = random_embeddings(architecture, transformer, prompt_sets)
+    embeddings = random_embeddings(architecture, transformer, prompts.values())
     switch_on(pipeline, model, device)
-    return as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)
+    policy = as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)
+    return policy, {name: PromptSet.encoded(policy, chosen) for name, chosen in prompts.items()}

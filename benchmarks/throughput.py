@@ -65,7 +65,7 @@ def build_trainer(model: str, config: FlowConfig) -> FlowTrainer:
         return FlowTrainer(config)
     # The loop loads its model from files, which random weights have none of.
     loader = partial(random_policy, PUBLISHED[SD3])
-    with mock.patch("adrpo.flow.training.loop.load_policy", loader):
+    with mock.patch("adrpo.flow.training.loop.load_with_prompts", loader):
         return FlowTrainer(config)
 
 
@@ -84,7 +84,7 @@ def flops_of_a_row(trainer: FlowTrainer) -> dict[str, int]:
     transformer = policy.pipeline.transformer
     x_t = initial_noise(1, policy.latent_shape, 0, "flops").to(device)
     t = torch.full((1,), 0.5, device=device)
-    one = trainer.conditioning.select(torch.tensor([0]))
+    one = trainer.prompts.conditioning.select(torch.tensor([0]))
 
     def forward() -> torch.Tensor:
         return policy.velocity(x_t, t, one)

@@ -8,14 +8,20 @@ import torch
 from transformers import PreTrainedModel
 
 from adrpo.config import AdapterSection, FlowModelSection
+from adrpo.data import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
-from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.loading import load_policy, load_with_prompts
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from support.tiny_pipelines import FAMILIES
 from support.tiny_runs import adapter_bytes, darkness, metrics_without_timings, perturb, tiny_config
 
-SETS = [["a cat", "two blue birds on a wire"], ["a red cube"]]
+SETS = {
+    "first": [Prompt("a cat"), Prompt("two blue birds on a wire")],
+    "second": [Prompt("a red cube")],
+}
+TEXTS = [[prompt.text for prompt in prompts] for prompts in SETS.values()]
 SUPPORTED = [name for name in FAMILIES if name != "lumina 2"]
 
 
@@ -44,53 +50,60 @@ def encoders_refuse_to_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", refuse)
 
 
-def guided(policy: PipelinePolicy, prompts: list[str]) -> torch.Tensor:
+def guided(policy: PipelinePolicy, conditioning: Conditioning) -> torch.Tensor:
     """The velocity with guidance, which reads the prompts and what stands for none."""
     generator = torch.Generator().manual_seed(0)
-    x_t = torch.randn((len(prompts), *policy.latent_shape), generator=generator)
-    t = torch.linspace(0.2, 0.8, len(prompts))
-    return policy.velocity(x_t, t, policy.encode(prompts), guidance_scale=3.0).detach()
+    x_t = torch.randn((len(conditioning), *policy.latent_shape), generator=generator)
+    t = torch.linspace(0.2, 0.8, len(conditioning))
+    return policy.velocity(x_t, t, conditioning, guidance_scale=3.0).detach()
 
 
 def test_released_and_cached_encoders_give_the_same_velocities(
     model: FlowModelSection, tmp_path: Path, request: pytest.FixtureRequest
 ):
     resident = load_policy(model)
-    expected = [guided(resident, prompts) for prompts in SETS]
+    expected = [guided(resident, resident.encode(texts)) for texts in TEXTS]
     assert resident.encoders
     cache = str(tmp_path / "cache")
-    for changes in ({"encoders": "released"}, {"embedding_cache": cache}):
-        policy = load_policy(model.model_copy(update=changes), prompt_sets=SETS)
-        for prompts, velocity in zip(SETS, expected, strict=True):
-            assert torch.equal(guided(policy, prompts), velocity), changes
+
+    def velocities(**changes: str) -> tuple[PipelinePolicy, list[torch.Tensor]]:
+        policy, sets = load_with_prompts(model.model_copy(update=changes), SETS)
+        assert {name: list(found) for name, found in sets.items()} == SETS
+        return policy, [guided(policy, found.conditioning) for found in sets.values()]
+
+    for changes in ({}, {"encoders": "released"}, {"embedding_cache": cache}):
+        policy, found = velocities(**changes)
+        assert all(map(torch.equal, found, expected)), changes
         assert bool(policy.encoders) == ("encoders" not in changes)
     # Warm: the encoders are not even read.
     request.getfixturevalue("encoders_refuse_to_load")
-    changes = {"encoders": "released", "embedding_cache": cache}
-    policy = load_policy(model.model_copy(update=changes), prompt_sets=SETS)
-    for prompts, velocity in zip(SETS, expected, strict=True):
-        assert torch.equal(guided(policy, prompts), velocity)
+    _, found = velocities(encoders="released", embedding_cache=cache)
+    assert all(map(torch.equal, found, expected))
 
 
 def test_without_encoders_prompts_come_from_the_sets_or_are_refused(model: FlowModelSection):
-    released = load_policy(model.model_copy(update={"encoders": "released"}), prompt_sets=SETS)
-    mixed = [SETS[1][0], SETS[0][0]]
+    released, _ = load_with_prompts(model.model_copy(update={"encoders": "released"}), SETS)
+    mixed = [TEXTS[1][0], TEXTS[0][0]]
     resident = load_policy(model)
     # The encoders saw other batches: float32 rounds the last bits of values up to 5 differently.
     torch.testing.assert_close(
-        guided(released, mixed), guided(resident, mixed), rtol=0.0, atol=1e-4
+        guided(released, released.encode(mixed)),
+        guided(resident, resident.encode(mixed)),
+        rtol=0.0,
+        atol=1e-4,
     )
     with pytest.raises(AdrpoError, match=r"a green dog.*model\.encoders=resident"):
         released.encode(["a green dog"])
 
 
 def test_encoding_in_chunks_is_encoding_all(model: FlowModelSection):
-    prompts = [*SETS[0], *SETS[1]]
+    texts = [*TEXTS[0], *TEXTS[1]]
     chunked = load_policy(model.model_copy(update={"encoder_batch_size": 2}))
     sizes = []
     encode = chunked._encode
     chunked._encode = lambda chunk: sizes.append(len(chunk)) or encode(chunk)  # type: ignore[method-assign]
-    ours, theirs = guided(chunked, prompts), guided(load_policy(model), prompts)
+    whole = load_policy(model)
+    ours, theirs = guided(chunked, chunked.encode(texts)), guided(whole, whole.encode(texts))
     assert sizes == [2, 1]
     # As above.
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-4)
@@ -150,10 +163,11 @@ def test_pairs_of_dpo_are_drawn_and_trained_on_without_encoders(tmp_path: Path):
 
 def test_an_adapter_is_saved_and_loaded_without_encoders(tmp_path: Path):
     model = FlowModelSection(encoders="released", device="cpu")
-    policy = load_policy(model, prompt_sets=SETS)
+    policy, sets = load_with_prompts(model, SETS)
     policy.add_adapter(AdapterSection(rank=2, alpha=2.0))
     perturb(policy)  # type: ignore[arg-type]
     policy.save_adapter(tmp_path)
-    again = load_policy(model, prompt_sets=SETS)
+    again, _ = load_with_prompts(model, SETS)
     again.load_adapter(tmp_path)
-    assert torch.equal(guided(again, SETS[0]), guided(policy, SETS[0]))
+    first = sets["first"].conditioning
+    assert torch.equal(guided(again, first), guided(policy, first))

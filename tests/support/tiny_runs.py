@@ -15,6 +15,7 @@ from adrpo.data import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.rewards import RewardTerm
 
 TIMINGS = ("seconds", "samples_per_second")
@@ -59,7 +60,7 @@ def image_evaluator(
     others: Sequence[RewardTerm] = (),
 ) -> Evaluator[DrawnImages]:
     """The evaluator of a policy, as training makes it."""
-    drawing = ImageDrawing(settings, policy, prompts)
+    drawing = ImageDrawing(settings, policy, PromptSet.encoded(policy, prompts))
     return Evaluator(drawing, reward, others=others, seed=settings.seed)
 
 

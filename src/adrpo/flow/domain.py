@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
 from adrpo.flow.run_prompts import load_held_out, load_texts
+from adrpo.metrics import UNSEEN
 from adrpo.runs.findings import Findings, check_device, check_memory, check_model, check_setting
 
 if TYPE_CHECKING:
@@ -43,13 +45,11 @@ class FlowSubject:
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.rewards.loading import build_measured, build_reward
 
-        settings, prompts = config.evaluation, load_held_out(config)
-        texts = [prompt.text for prompt in prompts]
-        self.model: PipelinePolicy | PipelineSampler = load_sampler(
-            config.model, prompt_sets=[texts]
-        )
+        settings = config.evaluation
+        self.model: PipelinePolicy | PipelineSampler
+        self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
-            ImageDrawing(settings, self.model, prompts),
+            ImageDrawing(settings, self.model, sets[UNSEEN]),
             build_reward(config.reward, self.model.device),
             others=build_measured(settings.rewards, self.model.device),
             seed=settings.seed,
@@ -96,22 +96,24 @@ class FlowDoor:
         from adrpo.flow.path.draws import initial_noise
 
         source, settings = config.prompts.held_out, config.evaluation
-        texts = prompts or [p.text for p in load_texts(source, size=size, seed=seed)[:size]]
+        chosen = [Prompt(text) for text in prompts]
+        chosen = chosen or load_texts(source, size=size, seed=seed)[:size]
         at_once = settings.batch_size
-        batches = [texts[start : start + at_once] for start in range(0, len(texts), at_once)]
-        model = load_sampler(config.model, prompt_sets=batches)
+        starts = range(0, len(chosen), at_once)
+        batches = {str(start): chosen[start : start + at_once] for start in starts}
+        model, sets = load_sampler(config.model, batches)
         if final is not None:
             model.load_adapter(final)
-        x_0 = initial_noise(len(texts), model.latent_shape, seed, "sample")
+        x_0 = initial_noise(len(chosen), model.latent_shape, seed, "sample")
         output_dir.mkdir(parents=True, exist_ok=True)
         drawn = 0
-        for batch, noise in zip(batches, x_0.split(at_once), strict=True):
-            x_1 = model.sample(noise, model.encode(batch), settings.sampling)
-            for text, image in zip(batch, model.decode(x_1), strict=True):
+        for batch, noise in zip(sets.values(), x_0.split(at_once), strict=True):
+            x_1 = model.sample(noise, batch.conditioning, settings.sampling)
+            for prompt, image in zip(batch, model.decode(x_1), strict=True):
                 file = output_dir / f"{drawn:03d}.png"
                 image.save(file)
                 drawn += 1
-                yield f"{file}  {text}"
+                yield f"{file}  {prompt.text}"
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from functools import partial

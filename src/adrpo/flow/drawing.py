@@ -18,6 +18,7 @@ from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import STATISTICS
 from adrpo.evaluation.values import Values, spread
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
@@ -52,7 +53,7 @@ class ImageDrawing:
         self,
         settings: FlowEvaluationSection,
         policy: Draws,
-        prompts: Sequence[Prompt],
+        prompts: PromptSet,
         *,
         split: str = UNSEEN,
         processes: Processes = ALONE,
@@ -67,7 +68,6 @@ class ImageDrawing:
         self.rows = self.share.times(self.samples_per_prompt)
         every = torch.arange(len(prompts)).repeat_interleave(self.samples_per_prompt)
         self.index = self.rows.of(every)
-        self.conditioning = policy.encode([prompt.text for prompt in prompts])
         self.clip = ClipScore(settings.clip, policy.device)
         # The gold scorer reads scenes only; other prompts have no gold.
         self.has_gold = all(_is_scene(prompt) for prompt in prompts)
@@ -82,7 +82,7 @@ class ImageDrawing:
         x_0 = self.rows.of(x_0)
         images, latents = [], []
         for rows in torch.arange(len(x_0)).split(settings.batch_size):
-            conditioning = self.conditioning.select(self.index[rows])
+            conditioning = self.prompts.conditioning.select(self.index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
             images += self.policy.decode(x_1)
             latents.append(x_1)
@@ -175,7 +175,8 @@ class ImageDrawing:
         path = sample_path(x_1, generator(settings.seed, "divergence"), share=self.rows)
         divergences, ratios = [], []
         for rows in torch.arange(len(x_1)).split(settings.batch_size):
-            arguments = (path.x_t[rows], path.t[rows], self.conditioning.select(self.index[rows]))
+            conditioning = self.prompts.conditioning.select(self.index[rows])
+            arguments = (path.x_t[rows], path.t[rows], conditioning)
             v = policy.velocity(*arguments)
             with policy.reference():
                 v_ref = policy.velocity(*arguments)

@@ -1,11 +1,13 @@
-"""The conditioning record."""
+"""The records of what a model reads: of prompts alone, and of a set of prompts."""
 
 import copy
 
 import pytest
 import torch
 
+from adrpo.data import Prompt
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.prompt_set import PromptSet
 
 
 def record(rows: int, tokens: int) -> Conditioning:
@@ -57,3 +59,13 @@ def test_it_is_frozen_and_names_what_it_holds():
 def test_tensors_of_other_numbers_of_rows_are_refused(tensors: dict[str, torch.Tensor]):
     with pytest.raises(ValueError, match="one number of rows"):
         Conditioning(**tensors)
+
+
+def test_a_prompt_set_has_a_row_for_each_prompt() -> None:
+    prompts = [Prompt("a cat"), Prompt("a dog"), Prompt("a cat")]
+    rows = Conditioning(pooled=torch.arange(6.0).view(3, 2))
+    found = PromptSet(prompts, rows)
+    assert list(found) == prompts and found[1] == prompts[1] and list(found[1:]) == prompts[1:]
+    assert torch.equal(found.conditioning.pooled, rows.pooled)
+    with pytest.raises(ValueError, match="a row for each of 2 prompts, received 3"):
+        PromptSet(prompts[:2], rows)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from adrpo.config import FlowModelSection
+from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
@@ -19,6 +20,7 @@ from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
 from adrpo.runs.processes import Engine
 
@@ -113,29 +115,40 @@ def load_pipeline(
     )
 
 
-def load_policy(
-    model: FlowModelSection,
-    *,
-    prompt_sets: Sequence[Sequence[str]] | None = None,
-    engine: Engine | None = None,
-) -> PipelinePolicy:
-    """The policy of ``model``, without an adapter.
-
-    ``prompt_sets`` are all that will be encoded, set by set as ``encode`` will be asked for them.
-    With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
-    the device, and the encoders are gone afterwards; where ``model.embedding_cache`` has them all,
-    the encoders aren't loaded. Without ``prompt_sets`` the encoders stay. With an ``engine`` all
-    processes call this together, and each keeps a shard of the transformer.
+def load_policy(model: FlowModelSection, *, engine: Engine | None = None) -> PipelinePolicy:
+    """The policy of ``model``, without an adapter and with its text encoders; with an ``engine``
+    all processes call this together, and each keeps a shard of the transformer.
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
     meets quantised or compiled weights, or ZeRO-3 no gradient checkpointing.
     """
+    return _load(model, None, engine)[0]
+
+
+def load_with_prompts(
+    model: FlowModelSection,
+    prompts: Mapping[str, Sequence[Prompt]],
+    *,
+    engine: Engine | None = None,
+) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
+    """The policy of ``model`` as ``load_policy`` loads it, and the sets of ``prompts``, encoded.
+
+    With ``model.encoders`` "released" they are encoded before anything but the text encoders is on
+    the device, and the encoders are gone afterwards: what isn't in a set can't be encoded any more.
+    Where ``model.embedding_cache`` has all sets, the encoders aren't loaded.
+    """
+    return _load(model, prompts, engine)
+
+
+def _load(
+    model: FlowModelSection, prompts: Mapping[str, Sequence[Prompt]] | None, engine: Engine | None
+) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
     if engine is not None:
         _check_shards(model, engine)
     source = source_of(model)
-    release = model.encoders == "released" and prompt_sets is not None
-    wanted = list(prompt_sets or ())
+    release = model.encoders == "released" and prompts is not None
+    wanted = prompts or {}
     device = resolve_device(model.device)
     with naming_the_model(model.pretrained):
         folder, parts = locate(source)
@@ -147,7 +160,7 @@ def load_policy(
         embedded = model.pretrained == "embedded"
         tokens = model.max_sequence_length or (1 if embedded else family.tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
-        warm = release and _has_all(embeddings, wanted, family)
+        warm = release and _has_all(embeddings, wanted.values(), family)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
     for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
         part.to(device)
@@ -161,16 +174,15 @@ def load_policy(
         embeddings=embeddings,
         device=device if release or engine else None,  # the transformer is not there yet
     )
+    sets = {name: PromptSet.encoded(policy, chosen) for name, chosen in wanted.items()}
     if release:
-        for prompts in wanted:
-            policy.encode(prompts)
         policy.release_encoders()
         for part in _movable(pipeline, engine):
             part.to(device)
     if engine is not None:
         policy.shard(engine)
     switch_on(pipeline, model, device)
-    return policy
+    return policy, sets
 
 
 def switch_on(pipeline: Any, model: FlowModelSection, device: torch.device) -> None:
@@ -249,9 +261,10 @@ def _embeddings(
 
 
 def _has_all(
-    embeddings: Embeddings, wanted: Sequence[Sequence[str]], family: type[PipelinePolicy]
+    embeddings: Embeddings, wanted: Iterable[Sequence[Prompt]], family: type[PipelinePolicy]
 ) -> bool:
-    needed = [*wanted, *(() if family.distilled else (None,))]
+    texts = [[prompt.text for prompt in prompts] for prompts in wanted]
+    needed = [*texts, *(() if family.distilled else (None,))]
     # A list: each file that is damaged says so.
     return all([embeddings.find(prompts) is not None for prompts in needed])
 

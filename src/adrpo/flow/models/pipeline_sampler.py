@@ -5,7 +5,7 @@ by its own call alone, so that it needs no velocity, and can't be trained.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from adrpo.config import FlowModelSection
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import (
@@ -23,13 +24,14 @@ from adrpo.flow.models.loading import (
     SUPPORTED,
     decode_in_parts,
     load_pipeline,
-    load_policy,
+    load_with_prompts,
     locate,
     naming_the_model,
     resolve_device,
     source_of,
 )
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.runs.seeding import generator
 
 if TYPE_CHECKING:
@@ -137,12 +139,13 @@ def noise_generator(x_0: Tensor) -> torch.Generator:
 
 
 def load_sampler(
-    model: FlowModelSection, *, prompt_sets: Sequence[Sequence[str]]
-) -> PipelinePolicy | PipelineSampler:
-    """The one that draws with ``model``: the policy of its family, or its pipeline's own call.
+    model: FlowModelSection, prompts: Mapping[str, Sequence[Prompt]]
+) -> tuple[PipelinePolicy | PipelineSampler, dict[str, PromptSet]]:
+    """The one that draws with ``model``: the policy of its family, or its pipeline's own call;
+    and the sets of ``prompts``, encoded (:func:`~adrpo.flow.models.loading.load_with_prompts`).
 
-    ``prompt_sets`` as for :func:`~adrpo.flow.models.loading.load_policy`. The pipeline of no family
-    keeps its text encoders whatever ``model.encoders`` says, and caches no embeddings.
+    The pipeline of no family keeps its text encoders whatever ``model.encoders`` says, and caches
+    no embeddings.
 
     Raises AdrpoError where the folder is no pipeline, or one that draws no images from prompts.
     """
@@ -150,7 +153,7 @@ def load_sampler(
     with naming_the_model(model.pretrained):
         _, parts = locate(source)
     if parts.get("_class_name") in SUPPORTED:
-        return load_policy(model, prompt_sets=prompt_sets)
+        return load_with_prompts(model, prompts)
     settings = {key: getattr(model, key) for key in OPTIONAL}
     arguments = {key: value for key, value in settings.items() if value is not None}
     # Before the weights are fetched.
@@ -160,7 +163,8 @@ def load_sampler(
     pipeline.to(resolve_device(model.device))
     pipeline.set_progress_bar_config(disable=True)
     decode_in_parts(pipeline, model)
-    return PipelineSampler(pipeline, **arguments)
+    sampler = PipelineSampler(pipeline, **arguments)
+    return sampler, {name: PromptSet.encoded(sampler, chosen) for name, chosen in prompts.items()}
 
 
 def _pipeline_class(name: Any, where: str) -> type:

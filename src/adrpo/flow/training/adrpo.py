@@ -69,7 +69,7 @@ class FlowTrainer(OnlineLoop):
         sample = own(torch.arange(len(groups))).repeat_interleave(points)
         batch = Batch(
             path=path,
-            conditioning=self.conditioning.select(prompt_index[sample]),
+            conditioning=self.prompts.conditioning.select(prompt_index[sample]),
             weights=weights.select(sample).to(self.device),
         )
         losses = accumulate_gradient(
@@ -103,7 +103,7 @@ class FlowTrainer(OnlineLoop):
         x_0 = self.rollout_noise(step)
         parts, images = [], []
         for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
-            conditioning = self.conditioning.select(prompt_index[rows])
+            conditioning = self.prompts.conditioning.select(prompt_index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
             self.check_samples(x_1)
             images += self.policy.decode(x_1)

@@ -9,16 +9,20 @@ from torch import Tensor
 from adrpo.config import DpoSection, FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.core.preferences import flow_dpo_objective
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.flow.path.draws import prompt_order
 from adrpo.flow.path.path_samples import PathSamples, sample_times
 from adrpo.flow.training.loop import TrainingLoop
-from adrpo.flow.training.pairs import check_images, draw_pairs, load_latents, read_pairs
+from adrpo.flow.training.pairs import check_images, draw_pairs, load_latents, prompts_of, read_pairs
 from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.seeding import generator
+
+PAIRS = "pairs"
+"""Name of the prompts of pairs that are named, among the sets that are encoded."""
 
 
 class DPOTrainer(TrainingLoop):
@@ -32,18 +36,14 @@ class DPOTrainer(TrainingLoop):
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.settings = section_of(config, DpoSection)
-        super().__init__(config, reward=reward)
+        # Anyone's pairs: their prompts need not be prompts of training.
+        folder = self.settings.pairs
+        named = {} if folder is None else {PAIRS: prompts_of(read_pairs(Path(folder)))}
+        super().__init__(config, reward=reward, further=named)
         training = config.training
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
         points = self.pairs_per_step * training.timesteps_per_sample
         self.share = self.processes.share(points, "points of the pairs of a step")
-
-    def prompt_sets(self) -> list[list[str]]:
-        """The sets of any run, and the prompts of the pairs that are named."""
-        if self.settings.pairs is None:
-            return super().prompt_sets()
-        pairs = read_pairs(Path(self.settings.pairs))
-        return [*super().prompt_sets(), list(dict.fromkeys(pair.prompt for pair in pairs))]
 
     def prepare(self, run: RunDirectory) -> None:
         """Draw the pairs where none are named, and read them."""
@@ -63,9 +63,10 @@ class DPOTrainer(TrainingLoop):
         pairs = read_pairs(folder)
         # All of them in each process: an error in one alone would leave the others waiting.
         check_images(pairs, self.policy)
-        texts = list(dict.fromkeys(pair.prompt for pair in pairs))
-        self.pair_conditioning = self.policy.encode(texts)
-        self.pair_prompt = torch.tensor([texts.index(pair.prompt) for pair in pairs])
+        prompts = self.sets.get(PAIRS) or PromptSet.encoded(self.policy, prompts_of(pairs))
+        self.pair_conditioning = prompts.conditioning
+        place = {prompt.text: row for row, prompt in enumerate(prompts)}
+        self.pair_prompt = torch.tensor([place[pair.prompt] for pair in pairs])
         own = self.processes.share(len(pairs), "pairs")
         self.chosen, self.rejected = (
             self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)

@@ -106,7 +106,7 @@ class FlowGRPOTrainer(OnlineLoop):
         )[:, self.share.start : self.share.stop]
         parts, images = [], []
         for rows in torch.arange(len(prompt_index)).split(training.micro_batch_size):
-            conditioning = self.conditioning.select(prompt_index[rows])
+            conditioning = self.prompts.conditioning.select(prompt_index[rows])
 
             def velocity(x: Tensor, t: Tensor, conditioning: Any = conditioning) -> Tensor:
                 guidance = self.config.sampling.guidance_scale
@@ -174,7 +174,7 @@ class FlowGRPOTrainer(OnlineLoop):
         return self.policy.velocity(
             steps.x[rows],
             steps.t[rows],
-            self.conditioning.select(steps.prompt[rows.cpu()]),
+            self.prompts.conditioning.select(steps.prompt[rows.cpu()]),
             guidance_scale=self.config.training.guidance_scale,
         )
 

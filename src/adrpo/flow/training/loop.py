@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.facts import FACTS
-from adrpo.flow.models.loading import load_policy
+from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, StepFailed
@@ -34,6 +34,9 @@ from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 from adrpo.runs.session import Session, session
 
+TRAIN = "train"
+"""Name of the prompts that are trained on, among the sets that are encoded."""
+
 
 class TrainingLoop(ABC):
     """A policy with an adapter, its optimizer, and the run directory they fill.
@@ -45,18 +48,23 @@ class TrainingLoop(ABC):
     Args:
         config: the resolved configuration.
         reward: a callable that replaces the configuration's reward.
+        further: sets of prompts that the trainer itself needs encoded, by their names.
     """
 
     shardable: ClassVar[bool] = False
     """True where all processes make the same network calls in a step."""
 
-    def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
+    def __init__(
+        self,
+        config: FlowConfig,
+        *,
+        reward: Reward | None = None,
+        further: Mapping[str, Sequence[Prompt]] | None = None,
+    ) -> None:
         self.config = config
         self._started = time.monotonic()
         training = config.training
         self.processes = join_processes(config.model.device)
-        self.prompts = load_train(config)
-        self.splits = self._splits()
         engine = self.processes.engine
         if engine is not None and not self.shardable:
             raise AdrpoError(
@@ -64,7 +72,14 @@ class TrainingLoop(ABC):
                 f"which {engine} needs; received {config.algorithm.method}; use "
                 f"recipes/accelerate/ddp.yaml"
             )
-        self.policy = load_policy(config.model, prompt_sets=self.prompt_sets(), engine=engine)
+        train = load_train(config)
+        seen = config.evaluation.seen_prompts
+        splits = evaluated(train, load_held_out(config), seen=seen)
+        self.policy, self.sets = load_with_prompts(
+            config.model, {TRAIN: train, **splits, **(further or {})}, engine=engine
+        )
+        self.prompts = self.sets[TRAIN]
+        self.splits = {split: self.sets[split] for split in splits}
         self.device = self.policy.device
         self.reward = training_reward(
             config.reward,
@@ -80,7 +95,6 @@ class TrainingLoop(ABC):
             if training.ema_decay is None
             else EmaAnchor(self.policy, training.ema_decay, warm_up=True)
         )
-        self.conditioning = self.policy.encode([prompt.text for prompt in self.prompts])
         self.optimizer = build_optimizer(self.policy.adapter_parameters(), training)
         self.schedule = build_schedule(self.optimizer, training)
         self.course = Course(
@@ -95,17 +109,6 @@ class TrainingLoop(ABC):
     def evaluator(self) -> Evaluator[DrawnImages]:
         """The evaluator of the prompts that training never sees."""
         return self.course.evaluators[0]
-
-    def _splits(self) -> dict[str, Sequence[Prompt]]:
-        """Prompts that are evaluated: some that training never sees, and some that it does."""
-        seen = self.config.evaluation.seen_prompts
-        return evaluated(self.prompts, load_held_out(self.config), seen=seen)
-
-    def prompt_sets(self) -> list[list[str]]:
-        """All that the policy will be asked to encode, set by set."""
-        return [
-            [prompt.text for prompt in chosen] for chosen in (self.prompts, *self.splits.values())
-        ]
 
     def _evaluators(self) -> list[Evaluator[DrawnImages]]:
         settings = self.config.evaluation

@@ -160,6 +160,11 @@ def _pair(line: str, folder: Path, where: str) -> Pair:
     return Pair(prompt=str(prompt), chosen=files[0], rejected=files[1])
 
 
+def prompts_of(pairs: Sequence[Pair]) -> list[Prompt]:
+    """The prompts of ``pairs``, each once, in their order."""
+    return [Prompt(text) for text in dict.fromkeys(pair.prompt for pair in pairs)]
+
+
 def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:
     """Raise AdrpoError unless all images have the size that ``policy`` draws.
 
