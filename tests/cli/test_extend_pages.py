@@ -1,6 +1,7 @@
 """The pages of docs/extend do what they say: each is carried out in a copy of the checkout."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,10 @@ def test_add_a_metric(tmp_path: Path):
     assert "levels; 0 for grey" in report
     page = (house / "docs/reference/metrics.md").read_text(encoding="utf-8")
     assert "| [`chroma`](../../src/adrpo/evaluation/image_statistics.py) |" in page
+
+
+def test_add_a_model(tmp_path: Path):
+    said = carry_out(PAGES / "add-a-model.md", copy_house(tmp_path))
+    passed = re.search(r"(\d+) passed, \d+ deselected", said)
+    # Each test of a family, some of them at two scales or sizes.
+    assert passed is not None and int(passed[1]) > 15 and "skipped" not in said

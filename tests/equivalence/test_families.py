@@ -31,17 +31,6 @@ SEED = 7
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def example() -> Iterator[None]:
-    """The family of docs/extend/add-a-model.md, as it stands there, among the supported ones."""
-    page = (Path(__file__).parents[2] / "docs/extend/add-a-model.md").read_text(encoding="utf-8")
-    module: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0], module)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SUPPORTED, "Lumina2Pipeline", module["Lumina2Policy"])
-        yield
-
-
 @pytest.fixture(params=list(FAMILIES), scope="module")
 def name(request: pytest.FixtureRequest) -> str:
     return request.param

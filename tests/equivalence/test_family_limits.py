@@ -95,7 +95,7 @@ def test_a_hub_model_of_another_class_is_refused_before_its_weights_are_fetched(
         load_policy(FlowModelSection(pretrained="owner/model"))
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "lumina 2"])
+@pytest.mark.parametrize("name", list(FAMILIES))
 def test_sizes_that_the_model_cannot_draw_are_refused(name: str):
     family = FAMILIES[name]
     with pytest.raises(AdrpoError, match=r"model\.width: expected a multiple of \d+ pixels"):

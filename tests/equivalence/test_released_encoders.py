@@ -22,7 +22,7 @@ SETS = {
     "second": [Prompt("a red cube")],
 }
 TEXTS = [[prompt.text for prompt in prompts] for prompts in SETS.values()]
-SUPPORTED = [name for name in FAMILIES if name != "lumina 2"]
+SUPPORTED = list(FAMILIES)
 
 
 @pytest.fixture(scope="module", params=SUPPORTED)

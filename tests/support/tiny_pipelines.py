@@ -349,6 +349,4 @@ FAMILIES = {
         tokens=240,
     ),
     "z-image": Family(z_image, lambda scale, count: {"guidance_scale": scale - 1}, tokens=64),
-    # Not supported: the example of docs/extend/add-a-model.md. Its system prompt has 150 letters.
-    "lumina 2": Family(lumina_2, plain, height=32, width=48, tokens=240),
 }

@@ -35,9 +35,9 @@ from adrpo.flow.memory.estimate import (
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.runs.findings import Findings
-from support.tiny_pipelines import FAMILIES
+from support.tiny_pipelines import FAMILIES, lumina_2
 
-NAMES = ["embedded", *(name for name in FAMILIES if name != "lumina 2")]
+NAMES = ["embedded", *FAMILIES]
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
 RANK = 2
 
@@ -61,7 +61,10 @@ def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if name != "embedded":
         family = FAMILIES[name]
         folder = tmp_path_factory.mktemp("pipeline")
-        family.build().save_pretrained(folder)
+        pipeline = family.build()
+        if type(pipeline).__name__ not in STACKS:
+            pytest.skip(f"nothing says yet what {type(pipeline).__name__} keeps of a block")
+        pipeline.save_pretrained(folder)
         model |= {"pretrained": str(folder), "max_sequence_length": family.tokens}
         model |= {"height": family.height, "width": family.width}
     config = FlowConfig(
@@ -327,7 +330,7 @@ def test_a_family_whose_blocks_are_not_counted_has_no_estimate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """What doctor says after docs/extend/add-a-model.md, whose example this is."""
-    FAMILIES["lumina 2"].build().save_pretrained(tmp_path / "model")
+    lumina_2().save_pretrained(tmp_path / "model")
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(f"model: {{pretrained: {tmp_path / 'model'}}}", encoding="utf-8")
     findings = Findings()
