@@ -127,7 +127,8 @@ def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: 
     config = tiny_language_config(material)
     language_run = LanguageRun(config)
     directory = RunDirectory.create(tmp_path / "run", config_to_yaml(config))
-    trainer = language_run._trainer(directory, TrainingReward(language_run.terms))
+    reward = TrainingReward(language_run.terms)
+    trainer = language_run._trainer(directory, reward, language_run.prompts)
     with torch.no_grad():  # so that policy and reference differ
         for parameter in trainer.model.parameters():
             parameter.mul_(1.1)

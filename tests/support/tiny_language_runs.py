@@ -57,7 +57,7 @@ def base_evaluator(config: LanguageConfig, folder: Path) -> Evaluator[Any]:
     """The evaluator of the untrained model, as training makes it; TRL's own files go to
     ``folder``."""
     run = LanguageRun(config)
-    trainer = run._trainer(RunDirectory(folder), TrainingReward(run.terms))
+    trainer = run._trainer(RunDirectory(folder), TrainingReward(run.terms), run.prompts)
     return run._evaluator(trainer)
 
 
