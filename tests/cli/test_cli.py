@@ -176,7 +176,7 @@ def test_ctrl_c_names_a_command_that_resumes(
     calls: list[tuple[int, Path, bool]] = []
 
     def interrupted(
-        self: FlowTrainer, output_dir: Path, *, resume: bool = False, progress: bool = True
+        self: FlowTrainer, output_dir: Path, *, resume: bool = False, **_: object
     ) -> Path:
         calls.append((self.config.training.steps, output_dir, resume))
         if not resume:

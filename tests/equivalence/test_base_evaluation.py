@@ -1,5 +1,6 @@
 """A run that takes the evaluation of its base from another one is the run that measured it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -73,20 +74,40 @@ def test_a_run_without_an_evaluation_is_refused(measured: Path, tmp_path: Path):
         trainer.train(tmp_path / "run", progress=False, base=empty.path)
 
 
-def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(tmp_path: Path):
-    for name, reward in (("one", "clip_score"), ("two", "clip_score"), ("other", "jpeg_size")):
-        (tmp_path / f"{name}.yaml").write_text(
-            f"extends: flow/demo\nreward: [{{name: {reward}}}]\n", encoding="utf-8"
-        )
-    recipes = [str(tmp_path / f"{name}.yaml") for name in ("one", "two", "other")]
-    plan = Plan.resolve(tmp_path / "compare", recipes, [], 2, None)
+@pytest.mark.parametrize(
+    ("recipe", "rewards", "differs"),
+    [
+        ("flow/demo", ("clip_score", "jpeg_size"), {}),
+        # Of language models the draws count, too.
+        ("llm/embedded", ("question_answer", "length"), {"generation": {"temperature": 0.5}}),
+    ],
+)
+def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(
+    tmp_path: Path, recipe: str, rewards: tuple[str, str], differs: dict[str, Any]
+):
+    own, another = rewards
+    given = {
+        "one": {"reward": [{"name": own}]},
+        "two": {"reward": [{"name": own}]},
+        "other": {"reward": [{"name": another}]},
+    }
+    if differs:
+        given["otherwise"] = given["one"] | differs
+    for name, content in given.items():
+        content = {"extends": recipe} | content
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
+    plan = Plan.resolve(
+        tmp_path / "compare", [str(tmp_path / f"{name}.yaml") for name in given], [], 2, None
+    )
     record(plan)
-    one, two, other, *next_seed = jobs_of(plan)
-    assert not any(job.starts_as(one) for job in (two, other, *next_seed))
+    jobs = {(job.method.name, job.seed): job for job in jobs_of(plan)}
+    one = jobs.pop(("one", 0))
+    assert not any(job.starts_as(one) for job in jobs.values())
     one.folder.mkdir()
     (one.folder / "samples" / "base").mkdir(parents=True)
     (one.folder / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
-    assert [job.starts_as(one) for job in (two, other, *next_seed)] == [True, *[False] * 4]
+    assert [key for key, job in jobs.items() if job.starts_as(one)] == [("two", 0)]
+    two = jobs["two", 0]
     assert two.command(["adrpo"], [], one)[-2:] == ["--base", str(one.folder)]
     two.folder.mkdir()
     (two.folder / "config.yaml").touch()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from adrpo.config import LanguageConfig
+from adrpo.config import LanguageConfig, load_recipe
+from adrpo.errors import AdrpoError
 from adrpo.llm.run import LanguageRun
 from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
@@ -43,6 +44,15 @@ def weights(run: Path) -> bytes:
     return (run / "final/model.safetensors").read_bytes()
 
 
+def files(run: Path) -> dict[str, bytes]:
+    """Everything that a run has written, but for transformers' arguments, which name its folder."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in run.rglob("*")
+        if path.is_file() and path.name != "training_args.bin"
+    }
+
+
 @pytest.fixture(scope="module")
 def whole(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(config(material, 5), tmp_path_factory.mktemp("whole") / "run")
@@ -67,3 +77,57 @@ def test_prompts_come_in_their_order_in_every_epoch(
         shutil.rmtree(run / f"checkpoints/checkpoint-{later}")
     train(config(material, 5), run, resume=True)
     assert_same(run, whole)
+
+
+def test_a_finished_run_stays_as_it_is(material: Path, whole: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = files(run)
+    train(config(material, 5), run, resume=True)
+    assert files(run) == before
+
+
+def test_what_a_finished_run_lacks_is_written(material: Path, whole: Path, tmp_path: Path):
+    """As after a kill while the model was saved: no step is trained again, or beyond the last."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = files(run)
+    shutil.rmtree(run / "final")
+    train(config(material, 5), run, resume=True)
+    assert files(run) == before
+
+
+def test_a_run_at_a_constant_rate_is_extended(material: Path, whole: Path, tmp_path: Path):
+    """Three steps and then two more, across the end of an epoch, are five."""
+    run = train(config(material, 3), tmp_path / "run")
+    train(config(material, 5), run, resume=True)
+    assert metrics_without_timings(run) == metrics_without_timings(whole)
+    assert weights(run) == weights(whole)
+    # Training from its configuration repeats the run, as of any other.
+    assert load_recipe(run / "config.yaml") == config(material, 5)
+    with pytest.raises(AdrpoError, match=r"training\.steps of at least 5, .* received 3"):
+        train(config(material, 3), run, resume=True)
+
+
+def test_a_run_with_a_falling_rate_is_not_extended(material: Path, tmp_path: Path):
+    falling = {"learning_rate_schedule": "cosine"}
+    run = train(config(material, 2, training=falling | {"steps": 2}), tmp_path / "run")
+    before = files(run)
+    with pytest.raises(AdrpoError, match=r"training\.steps=2.*3"):
+        train(config(material, 3, training=falling | {"steps": 3}), run, resume=True)
+    assert files(run) == before
+
+
+def test_a_resumed_run_is_saved_as_often_as_it_is_asked_for(
+    material: Path, whole: Path, tmp_path: Path
+):
+    """How often may change; the checkpoint that it goes on from remembers another number."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "final")
+    for later in range(2, 6):
+        shutil.rmtree(run / f"checkpoints/checkpoint-{later}")
+    train(config(material, 5, checkpoint={"every": 3}), run, resume=True)
+    names = {path.name for path in (run / "checkpoints").iterdir() if path.is_dir()}
+    assert names == {"checkpoint-1", "checkpoint-3", "checkpoint-5"}
+    assert weights(run) == weights(whole)

@@ -143,11 +143,54 @@ def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
         FlowTrainer(two).train(extended, resume=True, progress=False)
 
 
+def files(run: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()
+    }
+
+
+def test_a_finished_run_stays_as_it_is(recipe: Path, undisturbed: Path, tmp_path: Path):
+    """Whether or not its checkpoints are still there, from which it would be trained again."""
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    before = files(run)
+    trainer = FlowTrainer(load_flow_config(recipe))
+    trainer.train(run, resume=True, progress=False)
+    assert files(run) == before
+    shutil.rmtree(run / "checkpoints")
+    trainer.train(run, resume=True, progress=False)
+    assert files(run) == {name: text for name, text in before.items() if "checkpoints" not in name}
+
+
+def test_a_run_that_stopped_early_stays_as_it_is(tmp_path: Path):
+    """Its last checkpoint is older than its last step."""
+    settings = tiny_config(
+        training={"steps": 8, "learning_rate": 0.5},
+        evaluation={"every": 1, "early_stopping": "clip_score", "patience": 2},
+        checkpoint={"every": 20},
+    )
+    run = FlowTrainer(settings).train(tmp_path / "run", progress=False)
+    assert 2 <= rows(run) < 8
+    before = files(run)
+    FlowTrainer(settings).train(run, resume=True, progress=False)
+    assert files(run) == before
+
+
+def test_what_a_finished_run_lacks_is_written(recipe: Path, undisturbed: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    before = files(run)
+    shutil.rmtree(run / "final")
+    FlowTrainer(load_flow_config(recipe)).train(run, resume=True, progress=False)
+    assert files(run) == before
+
+
 def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Neither where there was none yet, nor where a finished run is resumed once more."""
+    """Neither where there was none yet, nor the one of fewer steps where a run is extended."""
     settings = tiny_config(training={"steps": 1}, evaluation={"every": 1})
+    longer = tiny_config(training={"steps": 2}, evaluation={"every": 1})
     run = tmp_path / "run"
 
     def killed(policy: PipelinePolicy, folder: Path) -> None:
@@ -155,7 +198,7 @@ def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(
         (folder / "pytorch_lora_weights.safetensors").write_bytes(b"a part")
         raise KeyboardInterrupt
 
-    def resume() -> None:
+    def resume(settings: FlowConfig) -> None:
         FlowTrainer(settings).train(run, resume=True, progress=False)
 
     with monkeypatch.context() as patch:
@@ -163,13 +206,13 @@ def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(
         with pytest.raises(KeyboardInterrupt):
             FlowTrainer(settings).train(run, progress=False)
         assert not (run / "final").exists()
-    resume()
+    resume(settings)
     good = adapter_bytes(run)
     with monkeypatch.context() as patch:
         patch.setattr(PipelinePolicy, "save_adapter", killed)
         with pytest.raises(KeyboardInterrupt):
-            resume()
-        assert adapter_bytes(run) == good
-    resume()
-    assert adapter_bytes(run) == good
+            resume(longer)
+        assert not (run / "final").exists()
+    resume(longer)
+    assert adapter_bytes(run) != good
     assert {path.name for path in run.iterdir() if "final" in path.name} == {"final"}

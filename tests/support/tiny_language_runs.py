@@ -21,6 +21,11 @@ def share_of_a(prompts: list[str], completions: list[str], **columns: Any) -> li
     return [completion.split().count("a") / 8 for completion in completions]
 
 
+def near_a_fifth(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
+    """1 where a fifth of eight words is an a: it rises with the share, and falls again."""
+    return [1 - abs(share - 0.2) for share in share_of_a(prompts, completions, **columns)]
+
+
 def write_material(folder: Path) -> Path:
     """A model, and a file of 120 prompts of three letters with their first as the category."""
     save_tiny_model(folder / "model")
@@ -58,7 +63,7 @@ def base_evaluator(config: LanguageConfig, folder: Path) -> Evaluator[Any]:
     ``folder``."""
     run = LanguageRun(config)
     trainer = run._trainer(RunDirectory(folder), TrainingReward(run.terms), run.prompts)
-    return run._evaluator(trainer)
+    return run._evaluators(trainer)[0]
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

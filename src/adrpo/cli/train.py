@@ -109,15 +109,10 @@ def _run_name(recipe: str) -> str:
 def _together(config: "Configuration") -> "Iterator[Processes]":
     """The processes that a launcher started for this command: an error of one ends all of them,
     and the main one tells it."""
-    from adrpo.runs.processes import ALONE, join_processes, launched_processes, launched_rank
+    from adrpo.runs.processes import ALONE, join_processes, launched_rank
 
     processes = ALONE
     try:
-        if config.domain == "llm" and launched_processes() > 1:
-            raise AdrpoError(
-                f"domain llm: expected one process; received {launched_processes()}; use "
-                f"adrpo.llm.ADRPOTrainer in a script of your own, as any TRL trainer"
-            )
         processes = join_processes(config.model.device)
         with processes.failing_together():
             yield processes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adrpo.comparison.plan import Entry, Plan
-from adrpo.runs.base_evaluation import can_be_adopted
+from adrpo.runs.base_evaluation import can_be_adopted, where_bases_differ
 from adrpo.runs.directory import RunDirectory
 
 PROGRAM = (sys.executable, "-m", "adrpo")
@@ -29,6 +29,8 @@ class Job:
     method: Entry
     seed: int
     folder: Path
+    machine_keys: tuple[str, ...]
+    """Keys of the domain that touch speed and memory only."""
 
     @property
     def log(self) -> Path:
@@ -46,12 +48,11 @@ class Job:
         return [*program, *arguments, *resume, *evaluated]
 
     def starts_as(self, other: "Job") -> bool:
-        """True where this job can take over the evaluation of the base that ``other`` has made: the
-        two have one reward and one seed, and a comparison shares all else that decides it."""
+        """True where this job can take over the evaluation of the base that ``other`` has made."""
         ours, theirs = self.method.settings, other.method.settings
         return (
-            ours.get("reward") == theirs.get("reward")
-            and self.seed == other.seed
+            self.seed == other.seed
+            and where_bases_differ(ours, theirs, self.machine_keys) is None
             and other.steps_done() > 0
             and can_be_adopted(other.folder)
         )
@@ -83,7 +84,7 @@ class Failure:
 def jobs_of(plan: Plan) -> list[Job]:
     """Every run of the comparison, seed after seed, so that an early look has all methods."""
     return [
-        Job(method, seed, plan.run_folder(method, seed))
+        Job(method, seed, plan.run_folder(method, seed), plan.machine_keys)
         for seed in plan.seeds
         for method in plan.methods
     ]

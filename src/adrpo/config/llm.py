@@ -209,16 +209,3 @@ class LanguageConfig(Configuration):
     training: LanguageTrainingSection = LanguageTrainingSection()
     evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
     generation: GenerationSection = GenerationSection()
-
-    @model_validator(mode="after")
-    def _offered_soon(self) -> Self:
-        for key in ("seen_prompts", "early_stopping", "patience"):
-            default = EvaluationSection.model_fields[key].default
-            received = getattr(self.evaluation, key)
-            if received != default:
-                wanted = "null" if default is None else default
-                raise conflict(
-                    f"evaluation.{key}: expected {wanted} in the domain llm, which has no other "
-                    f"yet; received {received!r}"
-                )
-        return self

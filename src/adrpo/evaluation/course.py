@@ -1,16 +1,29 @@
 """The evaluations of a run: its base's, those of its steps, and the best of them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
+from adrpo.runs.base_evaluation import adopt_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.session import Session
+
+
+def is_complete(opened: Session, steps: int, stopping: EarlyStopping) -> bool:
+    """True where a run of ``steps`` steps has nothing left to do: it made them all, or
+    ``stopping`` ended it, and has its ``final/``; the same on all processes."""
+
+    def decide() -> bool:
+        rows = opened.run.read_metrics()
+        made = rows[-1]["step"] if rows else 0
+        return opened.run.final.is_dir() and (made >= steps or stopping.reached(opened.run))
+
+    return opened.processes.from_main(decide)
 
 
 class Course:
@@ -38,16 +51,6 @@ class Course:
         self.processes = processes
         self._save = save
         self._kept = kept
-
-    def check_base(
-        self, base: str | Path, settings: Mapping[str, Any], machine_keys: Collection[str]
-    ) -> None:
-        """Raise AdrpoError where the run ``base`` has not evaluated its base as this one will.
-
-        ``machine_keys`` are those of the domain, in which the two may differ.
-        """
-        splits = [evaluator.split for evaluator in self.evaluators]
-        check_base_evaluation(RunDirectory.open(base), settings, splits, machine_keys)
 
     def begin(self, run: RunDirectory, base: str | Path | None = None) -> None:
         """Evaluate the untrained model, or take over that evaluation from the run ``base``."""

@@ -1,4 +1,4 @@
-"""Stopping when a held-out metric no longer rises, with the best adapter kept."""
+"""Stopping when a held-out metric no longer rises, with the best weights kept."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,9 @@ class EarlyStopping:
 
     It keeps nothing itself, so that resuming changes nothing.
 
-    Off unless ``evaluation.early_stopping`` names a metric.
+    Args:
+        metric: of the held-out prompts, ``evaluation.early_stopping``; None never stops.
+        patience: evaluations without a new best value that end the run.
     """
 
     def __init__(self, metric: str | None, patience: int = 1) -> None:
@@ -29,7 +31,7 @@ class EarlyStopping:
         if not self.active:
             return False
         values = self._values(run)
-        return len(values) - 1 - _best(values) >= self.patience
+        return bool(values) and len(values) - 1 - _best(values) >= self.patience
 
     def improved(self, run: RunDirectory) -> bool:
         """True where the last evaluation is the best so far; of equal ones the first is."""
@@ -39,17 +41,17 @@ class EarlyStopping:
         return _best(values) == len(values) - 1
 
     def folder(self, run: RunDirectory) -> Path:
-        """Folder of the best evaluation's adapter until the run ends."""
+        """Folder of the best evaluation's weights until the run ends."""
         return run.path / "best"
 
     def keep_best(self, run: RunDirectory) -> None:
-        """Put the best adapter into ``final/``."""
+        """Put the best weights into ``final/``."""
         with replace_folder(run.final) as partial:
             shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
         evaluations = run.read_evaluations("unseen")
-        if self.metric not in evaluations[0]:
+        if evaluations and self.metric not in evaluations[0]:
             names = [name for name in evaluations[0] if f"{name}_low" in evaluations[0]]
             raise AdrpoError(
                 f"evaluation.early_stopping: expected one of {', '.join(names)}; "

@@ -4,8 +4,15 @@ from typing import Any
 
 import torch
 
-from adrpo.config import LanguageAdapterSection, LanguageConfig, LanguageModelSection
+from adrpo.config import (
+    LanguageAdapterSection,
+    LanguageAlgorithmSection,
+    LanguageConfig,
+    LanguageModelSection,
+    LanguageTrainingSection,
+)
 from adrpo.config.llm_options import COEFFICIENTS
+from adrpo.errors import AdrpoError
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.pretrained import loading_options
 from adrpo.runs.directory import RunDirectory
@@ -14,38 +21,35 @@ SCHEDULES = {"constant": "constant_with_warmup"}
 """``training.learning_rate_schedule`` -> its name in transformers, where that is another."""
 
 
-def trainer_arguments(config: LanguageConfig, run: RunDirectory) -> ADRPOConfig:
-    """The arguments of the run; its checkpoints go to ``checkpoints/checkpoint-N``."""
-    training, algorithm = config.training, config.algorithm
-    batch = training.prompts_per_step * training.samples_per_prompt
-    micro = min(training.micro_batch_size, batch)
+def trainer_arguments(
+    config: LanguageConfig, run: RunDirectory, *, processes: int = 1
+) -> ADRPOConfig:
+    """The arguments of the run; its checkpoints go to ``checkpoints/checkpoint-N``.
+
+    Each of several ``processes`` has an equal part of a step's completions.
+
+    Raises AdrpoError where there are no equal parts.
+    """
+    training = config.training
+    own = completions_of_a_process(training, processes)
+    micro = min(training.micro_batch_size, own)
+    # Without a GPU processes talk by Gloo, which transformers has for the CPU only.
+    on_cpu = processes > 1 and not torch.cuda.is_available()
     return ADRPOConfig(
         output_dir=str(run.checkpoints),
         model_init_kwargs=_initialization(config.model),
         bf16=config.model.autocast == "bfloat16",
         fp16=False,
         gradient_checkpointing=config.model.gradient_checkpointing,
-        use_cpu=config.model.device == "cpu",
+        use_cpu=on_cpu or config.model.device == "cpu",
         dataloader_pin_memory=torch.cuda.is_available(),
         chat_template_kwargs=dict(config.model.chat_template_kwargs) or None,
-        # The algorithm.
-        beta=algorithm.beta_0,
-        coefficient=COEFFICIENTS[algorithm.method],
-        advantage_clip=algorithm.advantage_clip,
-        clip_policy_advantage=algorithm.clip_policy_advantage,
-        negative_coefficient=algorithm.negative_coefficient,
-        kl_estimator=algorithm.kl_estimator,
-        log_ratio_bound=algorithm.log_ratio_bound,
-        kl_on_degenerate_groups=algorithm.kl_on_degenerate_groups,
-        target_kl=algorithm.target_kl,
-        scale_rewards=algorithm.advantage_scale,
-        loss_type=algorithm.loss_type,
-        use_bias_correction_kl=algorithm.bias_correction,
+        **_algorithm(config.algorithm),
         # One batch of completions a step, in parts of equal size.
         max_steps=training.steps,
         num_generations=training.samples_per_prompt,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=batch // micro,
+        gradient_accumulation_steps=own // micro,
         max_completion_length=config.generation.max_completion_length,
         temperature=config.generation.temperature,
         top_p=config.generation.top_p,
@@ -70,6 +74,43 @@ def trainer_arguments(config: LanguageConfig, run: RunDirectory) -> ADRPOConfig:
         disable_tqdm=True,
         log_level="error",
     )
+
+
+def _algorithm(algorithm: LanguageAlgorithmSection) -> dict[str, Any]:
+    return {
+        "beta": algorithm.beta_0,
+        "coefficient": COEFFICIENTS[algorithm.method],
+        "advantage_clip": algorithm.advantage_clip,
+        "clip_policy_advantage": algorithm.clip_policy_advantage,
+        "negative_coefficient": algorithm.negative_coefficient,
+        "kl_estimator": algorithm.kl_estimator,
+        "log_ratio_bound": algorithm.log_ratio_bound,
+        "kl_on_degenerate_groups": algorithm.kl_on_degenerate_groups,
+        "target_kl": algorithm.target_kl,
+        "scale_rewards": algorithm.advantage_scale,
+        "loss_type": algorithm.loss_type,
+        "use_bias_correction_kl": algorithm.bias_correction,
+    }
+
+
+def completions_of_a_process(training: LanguageTrainingSection, processes: int) -> int:
+    """Completions of a step that one of ``processes`` has.
+
+    Raises AdrpoError where there are no equal parts.
+    """
+    batch = training.prompts_per_step * training.samples_per_prompt
+    own, rest = divmod(batch, processes)
+    if rest:
+        raise AdrpoError(
+            f"training.prompts_per_step x samples_per_prompt: expected a multiple of {processes}, "
+            f"the number of processes; received {batch}"
+        )
+    if own % min(training.micro_batch_size, own):
+        raise AdrpoError(
+            f"training.micro_batch_size: expected a divisor of {own}, the completions that each of "
+            f"{processes} processes has of a step; received {training.micro_batch_size}"
+        )
+    return own
 
 
 def _initialization(model: LanguageModelSection) -> dict[str, Any]:

@@ -81,22 +81,25 @@ class CompletionDrawing:
         # The unseen split keeps the stream's first name: its draws are those of earlier runs.
         stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
+        own, at_once = self.share.times(self.samples_per_prompt), settings.batch_size
+        # A batch has one stream of random numbers: those in which the share has a part are drawn
+        # whole.
+        first = own.start // at_once * at_once
         parts: list[Completions] = []
         # As in training, also before accelerate prepares the model, and for a reference of our own.
         with preserved_generators(), trainer.accelerator.autocast():
-            for start in range(0, len(prompts), settings.batch_size):
+            for start in range(first, own.stop, at_once):
                 numbers = generator(settings.seed, *stream, start, *again)
                 torch.manual_seed(numbers.initial_seed())
-                parts.append(self._draw(model, prompts[start : start + settings.batch_size]))
+                parts.append(self._draw(model, prompts[start : start + at_once]))
         model.train(training)
-        # A batch may tear the completions of a prompt: all are drawn, and the share is taken.
-        own = self.share.times(self.samples_per_prompt)
+        kept = slice(own.start - first, own.stop - first)
         return Completions(
-            texts=list(own.of([text for part in parts for text in part.texts])),
-            ids=list(own.of([ids for part in parts for ids in part.ids])),
-            length=own.of(torch.cat([part.length for part in parts])),
-            entropy=own.of(torch.cat([part.entropy for part in parts])),
-            kl=own.of(torch.cat([part.kl for part in parts])),
+            texts=[text for part in parts for text in part.texts][kept],
+            ids=[ids for part in parts for ids in part.ids][kept],
+            length=torch.cat([part.length for part in parts])[kept],
+            entropy=torch.cat([part.entropy for part in parts])[kept],
+            kl=torch.cat([part.kl for part in parts])[kept],
         )
 
     def _draw(self, model: Any, prompts: list[Any]) -> Completions:

@@ -77,6 +77,8 @@ class Recorder(TrainerCallback):
         control: TrainerControl,
         **_: Any,
     ) -> None:
+        # A checkpoint remembers how often its run was saved; this call may have another number.
+        state.save_steps = int(args.save_steps)
         if state.global_step == 0:
             self.bar.say("evaluate")
             self.course.begin(self.run, self.base)
@@ -105,12 +107,15 @@ class Recorder(TrainerCallback):
                 f"gradient norm {norm}; lower training.learning_rate and train into another "
                 f"--output-dir, or mend another cause and go on with {last}"
             )
-        self.run.append_metrics(row)
+        if self.course.processes.is_main:
+            self.run.append_metrics(row)
         self.bar.update(row)
         if step % self.config.evaluation.every == 0 or step == self.config.training.steps:
             self.bar.say("evaluate")
             self.course.evaluate(self.run, step)
             self.bar.say("train   ")
+            if self.course.ended(self.run):
+                control.should_training_stop = True
 
     def row(self, step: int, logs: Mapping[str, Any], result: RewardResult) -> dict[str, Any]:
         """The step's row of metrics.jsonl; TRL logs None for a mean of nothing."""

@@ -14,11 +14,12 @@ from transformers.trainer_callback import PrinterCallback
 
 from adrpo.config import LanguageConfig, config_to_yaml
 from adrpo.data.base import Prompt
+from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.course import Course
+from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.llm.arguments import lora, trainer_arguments
+from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
@@ -26,8 +27,11 @@ from adrpo.llm.recorder import Recorder
 from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward, without_warnings_of_none
+from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
+from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
 from adrpo.runs.session import Session, session
@@ -47,6 +51,7 @@ class LanguageRun:
     def __init__(self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None) -> None:
         self.config = config
         self.source = model_source(config.model)
+        self.processes = join_processes(config.model.device)
         self.held_out = load_held_out(config)
         device = training_device(config.model)
         self.terms = training_reward(
@@ -69,20 +74,45 @@ class LanguageRun:
     ) -> Path:
         """Run the configured steps into ``output_dir`` and return its path.
 
-        With ``resume`` the run that lies there goes on from its last complete checkpoint.
-        ``base`` is a run whose evaluation of the untrained model is taken over.
+        With ``resume`` the run that lies there goes on from its last complete checkpoint, and ends
+        with the same metrics and the same weights as if it had never stopped. ``base`` is a run
+        whose evaluation of the untrained model is taken over.
 
         Raises AdrpoError for a folder that holds another run or that another process works in,
         a model that can't be loaded, a ``base`` that measured something else, or a loss that is
         not finite.
         """
+        self._check_processes()
         settings = self.config.model_dump(mode="json")
+        if base is not None:
+            check_base_evaluation(
+                RunDirectory.open(base), settings, list(self._splits()), FACTS.machine_keys
+            )
         with session(
-            output_dir, config_to_yaml(self.config), settings, resume=resume, facts=FACTS
+            output_dir,
+            config_to_yaml(self.config),
+            settings,
+            resume=resume,
+            facts=FACTS,
+            processes=self.processes,
         ) as opened:
-            checkpoint = self._go_back(opened) if resume else None
-            self._train(opened.run, checkpoint, progress, base)
+            if not (resume and is_complete(opened, self.config.training.steps, self._stopping())):
+                checkpoint = self._go_back(opened) if resume else None
+                self._train(opened.run, checkpoint, progress, base)
         return opened.run.path
+
+    def _check_processes(self) -> None:
+        """Raise AdrpoError where the processes can't share the work, before anything is written."""
+        engine = self.processes.engine
+        if engine is not None:
+            raise AdrpoError(
+                f"accelerate launch: expected data parallelism for domain llm, whose evaluations "
+                f"draw another number of tokens in each process; received {engine}; use "
+                f"recipes/accelerate/ddp.yaml, or adrpo.llm.ADRPOTrainer in a script of your own"
+            )
+        completions_of_a_process(self.config.training, self.processes.count)
+        for split, prompts in self._splits().items():
+            self.processes.share(len(prompts), f"prompts that are evaluated ({split})")
 
     def _go_back(self, opened: Session) -> Path | None:
         """The checkpoint to go on from, with the rows after it dropped."""
@@ -95,23 +125,26 @@ class LanguageRun:
     ) -> None:
         # Before the model is made: an adapter's first weights are drawn from torch's generator.
         seed_everything(self.config.training.seed)
-        reward = TrainingReward(self.terms)
+        reward = TrainingReward(self.terms, processes=self.processes)
         trainer = self._trainer(run, reward, self.prompts)
-        rows = run.read_metrics()
-        before = rows[-1]["wall_seconds"] if rows else 0.0
         course = self._course(trainer)
-        if base is not None:
-            course.check_base(base, self.config.model_dump(mode="json"), FACTS.machine_keys)
-        steps = self.config.training.steps
-        with (
-            without_warnings_of_none(),
-            TrainingProgress(steps, completed=len(rows), enabled=progress) as bar,
-        ):
-            recorder = Recorder(
-                self.config, run, reward, course, bar, seconds_before=before, base=base
-            )
-            trainer.add_callback(recorder)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        steps, done = self.config.training.steps, _step(checkpoint) if checkpoint else 0
+        if checkpoint is not None and (done >= steps or course.ended(run)):
+            # Nothing is left but final/, and transformers would make one step more.
+            take_weights(trainer, self.config, checkpoint)
+        else:
+            rows = run.read_metrics()
+            before = rows[-1]["wall_seconds"] if rows else 0.0
+            shown = progress and self.processes.is_main
+            with (
+                without_warnings_of_none(),
+                TrainingProgress(steps, completed=done, enabled=shown) as bar,
+            ):
+                recorder = Recorder(
+                    self.config, run, reward, course, bar, seconds_before=before, base=base
+                )
+                trainer.add_callback(recorder)
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         course.finish(run)
 
     @contextmanager
@@ -120,21 +153,47 @@ class LanguageRun:
         with tempfile.TemporaryDirectory() as folder:
             run = RunDirectory(Path(folder))
             trainer = self._trainer(run, TrainingReward(self.terms), self.held_out)
-            yield LanguageSubject(self.config, trainer, self._evaluator(trainer))
+            evaluator = self._evaluator(trainer, self._reference(trainer), UNSEEN, self.held_out)
+            yield LanguageSubject(self.config, trainer, evaluator)
 
     def _course(self, trainer: ADRPOTrainer) -> Course:
         return Course(
-            [self._evaluator(trainer)],
-            EarlyStopping(None),
+            self._evaluators(trainer),
+            self._stopping(),
             lambda folder: trainer.save_model(str(folder)),
+            processes=self.processes,
         )
 
-    def _evaluator(self, trainer: ADRPOTrainer) -> Evaluator[Completions]:
+    def _stopping(self) -> EarlyStopping:
+        settings = self.config.evaluation
+        return EarlyStopping(settings.early_stopping, settings.patience)
+
+    def _splits(self) -> dict[str, Sequence[Prompt]]:
+        return evaluated(self.prompts, self.held_out, seen=self.config.evaluation.seen_prompts)
+
+    def _evaluators(self, trainer: ADRPOTrainer) -> list[Evaluator[Completions]]:
+        reference = self._reference(trainer)
+        return [
+            self._evaluator(trainer, reference, split, prompts, self.processes)
+            for split, prompts in self._splits().items()
+        ]
+
+    def _evaluator(
+        self,
+        trainer: ADRPOTrainer,
+        reference: nn.Module | None,
+        split: str,
+        prompts: Sequence[Prompt],
+        processes: Processes = ALONE,
+    ) -> Evaluator[Completions]:
         return Evaluator(
-            CompletionDrawing(self.config, trainer, self._reference(trainer), self.held_out),
+            CompletionDrawing(
+                self.config, trainer, reference, prompts, split=split, processes=processes
+            ),
             self.terms,
             others=self.others,
             seed=self.config.evaluation.seed,
+            processes=processes,
         )
 
     def _trainer(
@@ -149,7 +208,7 @@ class LanguageRun:
             trainer = ADRPOTrainer(
                 model=source,
                 reward_funcs=with_columns(reward, prompts),
-                args=trainer_arguments(self.config, run),
+                args=trainer_arguments(self.config, run, processes=self.processes.count),
                 train_dataset=training_set(prompts),
                 processing_class=tokenizer,
                 peft_config=lora(self.config.adapter),
@@ -192,22 +251,30 @@ class LanguageSubject:
 
         Raises AdrpoError where they are not those of the configuration's model.
         """
-        model: Any = self.trainer.accelerator.unwrap_model(self.trainer.model)
-        try:
-            if self.config.adapter is None:
-                dtype = self.config.model.dtype
-                trained = AutoModelForCausalLM.from_pretrained(final, dtype=dtype)
-                model.load_state_dict(trained.state_dict())
-                return
-            from peft import load_peft_weights, set_peft_model_state_dict
+        take_weights(self.trainer, self.config, final)
 
-            set_peft_model_state_dict(model, load_peft_weights(str(final)))
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise AdrpoError(
-                f"{final}: expected the weights that this run's training left, received others or "
-                f"none: {reason}"
-            ) from error
+
+def take_weights(trainer: ADRPOTrainer, config: LanguageConfig, folder: Path) -> None:
+    """Give the model of ``trainer`` the weights that training left in ``folder``, which is a run's
+    ``final/`` or a checkpoint.
+
+    Raises AdrpoError where they are not those of the configuration's model.
+    """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    try:
+        if config.adapter is None:
+            trained = AutoModelForCausalLM.from_pretrained(folder, dtype=config.model.dtype)
+            model.load_state_dict(trained.state_dict())
+            return
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        set_peft_model_state_dict(model, load_peft_weights(str(folder)))
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdrpoError(
+            f"{folder}: expected the weights that this run's training left, received others or "
+            f"none: {reason}"
+        ) from error
 
 
 def latest_complete(checkpoints: Path) -> Path | None:

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from accelerate.utils import gather_object
-
 from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.rewards.scoring import joined, score, takes
+from adrpo.runs.processes import ALONE, Processes
 
 
 class TrainingReward:
@@ -27,13 +26,16 @@ class TrainingReward:
 
     Args:
         terms: the reward.
+        processes: that train together; an error of a term in one of them is met by all, and
+            ``result`` joins their scores.
     """
 
     __name__ = "reward"
     """By which TRL names it."""
 
-    def __init__(self, terms: Sequence[RewardTerm]) -> None:
+    def __init__(self, terms: Sequence[RewardTerm], *, processes: Processes = ALONE) -> None:
         self.terms = terms
+        self.processes = processes
         self._last: RewardResult | None = None
 
     def __call__(
@@ -44,14 +46,15 @@ class TrainingReward:
         samples = {name: column for name, column in columns.items() if isinstance(column, list)}
         told = {name: value for name, value in columns.items() if name not in samples}
         terms = [_told(term, told) for term in self.terms]
-        self._last = score(terms, prompts=prompts, completions=completions, **samples)
+        with self.processes.failing_together():
+            self._last = score(terms, prompts=prompts, completions=completions, **samples)
         values = self._last.total.tolist()
         return [None if math.isnan(value) else value for value in values]
 
     def result(self) -> RewardResult:
         """The scores of the last batch, of all processes."""
         assert self._last is not None, "TRL has not asked for the step's rewards"
-        return joined(gather_object([self._last]))
+        return joined(self.processes.gather(self._last))
 
 
 def _told(term: RewardTerm, told: dict[str, Any]) -> RewardTerm:

@@ -13,7 +13,7 @@ from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.resuming import flatten, settings_of
 
-DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward")
+DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward", "generation.")
 """Keys and sections on which the evaluation of the untrained model depends."""
 
 SEED_KEY = "training.seed"
@@ -35,13 +35,12 @@ def check_base_evaluation(
         machine_keys: keys in which the two may differ, since they touch speed and memory only.
     """
     theirs, ours = settings_of(other), flatten(settings)
-    seen = (SEED_KEY,) if ours.get("evaluation.seen_prompts") else ()
-    for key in sorted((theirs.keys() | ours.keys()) - set(machine_keys)):
-        if key.startswith((*DECISIVE, *seen)) and theirs.get(key) != ours.get(key):
-            raise AdrpoError(
-                f"--base: expected a run whose base is evaluated as this one's; {other.path} has "
-                f"{key}={theirs.get(key)!r}, but this call has {ours.get(key)!r}"
-            )
+    key = where_bases_differ(ours, theirs, machine_keys)
+    if key is not None:
+        raise AdrpoError(
+            f"--base: expected a run whose base is evaluated as this one's; {other.path} has "
+            f"{key}={theirs.get(key)!r}, but this call has {ours.get(key)!r}"
+        )
     missing = set(splits) - {row["split"] for row in _of_the_base(other)}
     if missing:
         raise AdrpoError(
@@ -50,15 +49,33 @@ def check_base_evaluation(
         )
 
 
+def where_bases_differ(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], machine_keys: Collection[str]
+) -> str | None:
+    """The first dotted key by which two configurations evaluate their untrained models otherwise;
+    None where they don't. They may differ in ``machine_keys``."""
+    seen = (SEED_KEY,) if ours.get("evaluation.seen_prompts") else ()
+    differing = (
+        key
+        for key in sorted((theirs.keys() | ours.keys()) - set(machine_keys))
+        if key.startswith((*DECISIVE, *seen)) and theirs.get(key) != ours.get(key)
+    )
+    return next(differing, None)
+
+
 def can_be_adopted(folder: Path) -> bool:
     """True where the run in ``folder`` has what ``adopt_base_evaluation`` copies."""
-    return (folder / "samples" / "base").is_dir()
+    return any((folder / "samples").glob("base*"))
 
 
 def adopt_base_evaluation(run: RunDirectory, other: RunDirectory) -> None:
-    """Copy the rows, values and pictures of step 0 from ``other`` into ``run``, which has none."""
-    for part in ("base", "step-000000"):
-        shutil.copytree(other.samples / part, run.samples / part, dirs_exist_ok=True)
+    """Copy the rows, values and samples of step 0 from ``other`` into ``run``, which has none."""
+    run.samples.mkdir(exist_ok=True)
+    for part in (*other.samples.glob("base*"), other.samples / "step-000000"):
+        if part.is_dir():
+            shutil.copytree(part, run.samples / part.name, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(part, run.samples / part.name)
     shutil.copyfile(other.samples / "prompts.json", run.samples / "prompts.json")
     for row in _of_the_base(other):
         run.append_evaluation(row)

@@ -39,6 +39,16 @@ def replace_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove the folder ``path``, if it is there; a kill leaves it whole or not at all."""
+    if path.exists():
+        doomed = path.with_name(f".{path.name}.replaced")
+        shutil.rmtree(doomed, ignore_errors=True)
+        os.replace(path, doomed)
+        sync_folder(path.parent)
+        shutil.rmtree(doomed)
+
+
 def _sync_content(folder: Path) -> None:
     """Wait until all that is in ``folder`` is on disk."""
     for entry in folder.rglob("*"):

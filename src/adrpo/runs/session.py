@@ -10,7 +10,7 @@ import yaml
 
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import write_durably
+from adrpo.runs.durable import remove_folder, write_durably
 from adrpo.runs.facts import Facts, write_facts
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
@@ -45,10 +45,12 @@ class Session:
 
     def go_back(self, step: int) -> None:
         """Drop the rows of steps after ``step`` (-1: all of them), and keep this call's settings,
-        whose steps may be more than the run began with."""
+        whose steps may be more than the run began with: the weights in ``final/`` are then not
+        those of its end, and are dropped, too."""
         if self.processes.is_main:
-            self.run.truncate_after(step)
             write_durably(self.run.config, self.config_yaml.encode())
+            remove_folder(self.run.final)
+            self.run.truncate_after(step)
 
 
 @contextmanager

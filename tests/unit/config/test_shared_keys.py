@@ -69,14 +69,6 @@ def test_a_measured_reward_is_not_weighed(tmp_path, domain: str, reward: str) ->
     assert line.startswith("recipe.yaml: evaluation.rewards.0.weight: expected a reward without")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("seen_prompts", 3), ("early_stopping", "reward"), ("patience", 4)]
-)
-def test_a_key_without_effect_is_refused(tmp_path, key: str, value: object) -> None:
-    line = refusal(write(tmp_path, f"domain: llm\nevaluation: {{{key}: {value}}}"))
-    assert line.startswith(f"recipe.yaml: evaluation.{key}: expected ")
-
-
 def test_the_page_of_settings_has_the_default_of_the_place() -> None:
     """evaluation.sampling has other defaults than sampling, of the same class."""
     _, _, nested = keys_page().partition("### `evaluation.sampling`\n")

@@ -14,7 +14,7 @@ from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.data.base import Prompt
 from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.course import Course
+from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
@@ -27,6 +27,7 @@ from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
+from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import join_processes
@@ -97,9 +98,11 @@ class TrainingLoop(ABC):
         )
         self.optimizer = build_optimizer(self.policy.adapter_parameters(), training)
         self.schedule = build_schedule(self.optimizer, training)
+        settings = config.evaluation
+        self.stopping = EarlyStopping(settings.early_stopping, settings.patience)
         self.course = Course(
             self._evaluators(),
-            EarlyStopping(config.evaluation.early_stopping, config.evaluation.patience),
+            self.stopping,
             self.policy.save_adapter,
             processes=self.processes,
             kept=self._averaged,
@@ -158,7 +161,9 @@ class TrainingLoop(ABC):
         self._started = time.monotonic()
         settings = self.config.model_dump(mode="json")
         if base is not None:
-            self.course.check_base(base, settings, FACTS.machine_keys)
+            check_base_evaluation(
+                RunDirectory.open(base), settings, list(self.splits), FACTS.machine_keys
+            )
         with session(
             output_dir,
             config_to_yaml(self.config),
@@ -167,8 +172,9 @@ class TrainingLoop(ABC):
             facts=FACTS,
             processes=self.processes,
         ) as opened:
-            done = self._restore(opened) if resume else -1
-            self._run_steps(opened.run, done, progress, base)
+            if not (resume and is_complete(opened, self.config.training.steps, self.stopping)):
+                done = self._restore(opened) if resume else -1
+                self._run_steps(opened.run, done, progress, base)
         return opened.run.path
 
     def _run_steps(
