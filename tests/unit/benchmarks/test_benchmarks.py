@@ -64,46 +64,6 @@ def test_the_frontier_tells_in_how_many_resamples_a_gain_is_in_reach():
     assert f"reached in {100 * shares[-1]:.0f} % of the resamples" in cell(weak["+0.15"])
 
 
-def test_a_prompt_without_a_value_on_one_side_is_left_out_of_both():
-    from improvement import estimates
-
-    before = {"clip_diversity_right": np.array([[20.0, np.nan, 10.0, 40.0]])}
-    after = {"clip_diversity_right": np.array([[10.0, 5.0, 5.0, np.nan]])}
-    found = estimates(before, after, ["a"] * 4, list(before))
-    (base, kept) = (found[part]["clip_diversity_right"] for part in ("base", "kept"))
-    assert base["prompts"] == kept["prompts"] == 2
-    assert base["mean"] == 15 and kept["mean"] == pytest.approx(0.5)
-
-
-def test_a_prompt_that_all_seeds_share_counts_once():
-    """Three seeds that say the same tell of the prompts what one of them tells, and no more."""
-    from improvement import estimates
-
-    rng = np.random.default_rng(0)
-    names = ["a", "b", "c"] * 10
-    values = {
-        name: [rng.normal(30, 5, size=shape).clip(1) for _ in range(2)]
-        for name, shape in {"gold_accuracy": (30, 4), "clip_diversity": (30,)}.items()
-    }
-    one, three = (
-        estimates(
-            *({name: np.stack([pair[side]] * seeds) for name, pair in values.items()}
-              for side in (0, 1)),
-            names,
-            list(values),
-        )
-        for seeds in (1, 3)
-    )  # fmt: skip
-    for part in ("base", "tuned", "change", "kept"):
-        for name, estimate in one[part].items():
-            # The mean of three equal numbers may differ from them in the last bit.
-            ends = [estimate[end] for end in ("mean", "low", "high")]
-            assert [three[part][name][end] for end in ("mean", "low", "high")] == pytest.approx(
-                ends, rel=1e-12
-            )
-            assert estimate["low"] < estimate["mean"] < estimate["high"]
-
-
 def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
     from embedded_quality import fit_logistic
 
