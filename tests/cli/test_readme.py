@@ -50,11 +50,6 @@ def test_what_is_resumed_is_what_was_started():
     assert started
 
 
-def test_the_table_of_the_readme_is_the_measured_one():
-    table = Path("benchmarks/results/improvement/table.md").read_text(encoding="utf-8")
-    assert table.strip() in README
-
-
 def test_the_comparison_of_the_methods_is_the_measured_one():
     table = Path("benchmarks/results/table1/table-unseen.md").read_text(encoding="utf-8")
     page = Path("docs/results/text-to-image.md").read_text(encoding="utf-8")
