@@ -57,6 +57,43 @@ def sample_completions(
     return [(prompt, completion) for prompt, _, completion in pairs]
 
 
+def test_an_adapter_is_measured_over_its_base(material: Path, tmp_path: Path) -> None:
+    """Beside a recipe without an adapter, whose model it is an adapter of."""
+    trained = tiny_language_config(material, adapter=LORA)
+    run = LanguageRun(trained).train(tmp_path / "run", progress=False)
+    recipe = tmp_path / "base.yaml"
+    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
+    model, final = str(material / "model"), run / "final"
+    target = Target.resolve(model, door_of, recipe=str(recipe), lora=final)
+    row = evaluate_target(target, tmp_path / "evaluation")
+    own = RunDirectory.open(run).read_evaluations("unseen")[-1]
+    assert own["kl"] > 0
+    assert row | {"step": own["step"]} == own | {"target": model}
+    asked = sample_completions(target, [], size=3, seed=0)
+    assert asked == sample_completions(resolve(run), [], size=3, seed=0)
+    target = Target.resolve(model, door_of, recipe=str(recipe), lora=tmp_path)
+    with pytest.raises(AdrpoError, match="expected the weights"):
+        evaluate_target(target, tmp_path / "none")
+
+
+def test_a_run_that_kept_an_earlier_step_is_asked_as_that_step(run: Path, tmp_path: Path) -> None:
+    """Of step 0 it kept the base, which is then all that is measured."""
+    assert resolve(run).step == 4
+    stopped = tmp_path / "stopped"
+    shutil.copytree(run, stopped)
+    config: Any = load_recipe(run / "config.yaml")
+    settings = config.evaluation.model_copy(update={"early_stopping": "reward"})
+    changed = config.model_copy(update={"evaluation": settings})
+    (stopped / "config.yaml").write_text(config_to_yaml(changed), encoding="utf-8")
+    rows = RunDirectory.open(run).read_evaluations("unseen")
+    for best in (2, 0):
+        given = [row | {"reward": float(row["step"] == best)} for row in rows]
+        lines = "".join(json.dumps(row) + "\n" for row in given)
+        (stopped / "evaluations.jsonl").write_text(lines, encoding="utf-8")
+        target = resolve(stopped)
+        assert (target.step, target.final) == (best, stopped / "final" if best else None)
+
+
 def test_the_evaluation_of_a_run_is_its_own_last_one(run: Path, tmp_path: Path) -> None:
     row = evaluate_target(resolve(run), tmp_path / "again")
     base, last = (RunDirectory.open(run).read_evaluations()[i] for i in (0, -1))

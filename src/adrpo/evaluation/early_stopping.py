@@ -1,9 +1,11 @@
 """Stopping when a held-out metric no longer rises, with the best weights kept."""
 
+import math
 import shutil
 from pathlib import Path
 
 from adrpo.errors import AdrpoError
+from adrpo.metrics import UNSEEN
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 
@@ -40,6 +42,15 @@ class EarlyStopping:
         values = self._values(run)
         return _best(values) == len(values) - 1
 
+    def kept_step(self, run: RunDirectory) -> int | None:
+        """The step whose weights ``final/`` has: the best evaluation's, or else the last one; None
+        where the run's files no longer tell."""
+        if self.active:
+            rows = run.read_evaluations(UNSEEN)
+            return rows[_best(self._values(run))]["step"] if rows else None
+        rows = run.read_metrics()
+        return rows[-1]["step"] if rows else None
+
     def folder(self, run: RunDirectory) -> Path:
         """Folder of the best evaluation's weights until the run ends."""
         return run.path / "best"
@@ -50,14 +61,16 @@ class EarlyStopping:
             shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
-        evaluations = run.read_evaluations("unseen")
+        evaluations = run.read_evaluations(UNSEEN)
         if evaluations and self.metric not in evaluations[0]:
             names = [name for name in evaluations[0] if f"{name}_low" in evaluations[0]]
             raise AdrpoError(
                 f"evaluation.early_stopping: expected one of {', '.join(names)}; "
                 f"received {self.metric!r}"
             )
-        return [row[self.metric] for row in evaluations]
+        # None: no sample had a value.
+        values = [row[self.metric] for row in evaluations]
+        return [-math.inf if value is None else value for value in values]
 
 
 def _best(values: list[float]) -> int:

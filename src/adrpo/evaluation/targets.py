@@ -8,6 +8,7 @@ from typing import Any
 from adrpo.config import config_to_yaml, default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
+from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
 
@@ -54,14 +55,16 @@ class Target:
                     f"expected --recipe and --lora beside a model only; {name} is a run, which has "
                     f"settings and weights of its own; leave them out"
                 )
-            final = run / "final"
+            final: Path | None = run / "final"
             if not final.is_dir():
                 raise AdrpoError(
                     f"expected a finished run with {final}; {name} has none yet; finish it with "
                     f"--resume"
                 )
             config = load_recipe(run / "config.yaml", overrides)
-            step = config.training.steps
+            step = _kept_step(run)
+            # Early stopping may have kept the base, which is measured as such.
+            final = final if step else None
         else:
             if lora is not None and not lora.is_dir():
                 raise AdrpoError(f"--lora: expected the folder of a LoRA adapter; received {lora}")
@@ -71,6 +74,14 @@ class Target:
         if prompts is not None:
             config = door.on_prompts(config, prompts)
         return cls(name=name, door=door, config=config, final=final, step=step)
+
+
+def _kept_step(run: Path) -> int:
+    """The step at which training left what it kept in ``final/``."""
+    own = load_recipe(run / "config.yaml")
+    stopping = EarlyStopping(own.evaluation.early_stopping, own.evaluation.patience)
+    found = stopping.kept_step(RunDirectory.open(run))
+    return own.training.steps if found is None else found
 
 
 def _around(

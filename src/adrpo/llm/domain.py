@@ -23,7 +23,7 @@ class LanguageDoor:
 
     packages: tuple[str, ...] = ("trl", "datasets")
     extra = "llm"
-    options = frozenset[str]()
+    options = frozenset({"--lora"})
     facts = FACTS
     own_keys: tuple[str, ...] = ()
 

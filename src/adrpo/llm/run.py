@@ -255,13 +255,18 @@ class LanguageSubject:
 
 
 def take_weights(trainer: ADRPOTrainer, config: LanguageConfig, folder: Path) -> None:
-    """Give the model of ``trainer`` the weights that training left in ``folder``, which is a run's
-    ``final/`` or a checkpoint.
+    """Give the model of ``trainer`` the weights in ``folder``, which is a run's ``final/``, a
+    checkpoint, or the folder of an adapter that PEFT loads over the configuration's model.
 
     Raises AdrpoError where they are not those of the configuration's model.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     try:
+        if config.adapter is None and (folder / "adapter_config.json").is_file():
+            from peft import PeftModel
+
+            trainer.model = PeftModel.from_pretrained(model, str(folder)).eval()
+            return
         if config.adapter is None:
             trained = AutoModelForCausalLM.from_pretrained(folder, dtype=config.model.dtype)
             model.load_state_dict(trained.state_dict())

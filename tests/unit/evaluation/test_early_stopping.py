@@ -46,6 +46,23 @@ def test_it_is_off_unless_a_metric_is_named(tmp_path: Path):
     assert not stopping.reached(run) and not stopping.improved(run)
 
 
+def test_an_evaluation_without_a_value_is_never_the_best(tmp_path: Path):
+    run = run_with(tmp_path, [1.0, float("nan"), 2.0, float("nan")])
+    assert not EarlyStopping("score", 2).reached(run)
+    assert EarlyStopping("score", 1).reached(run)
+
+
+def test_what_is_kept_is_of_the_best_step_or_of_the_last(tmp_path: Path):
+    run = run_with(tmp_path, [1.0, 3.0, 2.0])
+    for step in (1, 2):
+        run.append_metrics({"step": step})
+    assert EarlyStopping("score", 2).kept_step(run) == 1
+    assert EarlyStopping(None).kept_step(run) == 2
+    run.metrics.unlink()
+    run.evaluations.unlink()
+    assert EarlyStopping(None).kept_step(run) is EarlyStopping("score", 2).kept_step(run) is None
+
+
 def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path):
     stopping = EarlyStopping("gold")
     with pytest.raises(AdrpoError, match=r"early_stopping: expected one of score; received 'gold'"):
