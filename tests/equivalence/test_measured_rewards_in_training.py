@@ -33,7 +33,7 @@ from support.tiny_runs import (
 )
 
 MEASURED: list[dict[str, Any]] = [
-    {"name": "jpeg_size", "weight": -2.0, "logistic": {"location": 1.0, "scale": 0.1}},
+    {"name": "jpeg_size"},
     {"name": "support.tiny_runs:moody"},
     # Compares the images of a prompt.
     {"name": "clip_novelty", "options": {"model": "embedded-evaluation"}},
@@ -100,7 +100,7 @@ def test_the_values_are_what_the_rewards_return(policy: StableDiffusion3Policy):
     texts = [prompt.text for prompt in prompts for _ in range(2)]
     novelty = ClipNovelty("embedded-evaluation")
     for name, reward in (("jpeg_size", JpegSize()), ("clip_novelty", novelty)):
-        # Neither weighed nor squashed; float32, as all rewards.
+        # In float32, as all rewards.
         expected = np.array(reward(texts, images), dtype=np.float32).reshape(2, 2)
         np.testing.assert_array_equal(values[name], expected)
     # All images of a prompt are compared, by the CLIP of clip_diversity: 100 (1 - cos), of which
@@ -123,7 +123,7 @@ def test_evaluate_measures_a_finished_run_by_them(runs: tuple[Path, Path], tmp_p
 
 def test_the_report_shows_them(runs: tuple[Path, Path], tmp_path: Path):
     page = write_report(runs[1]).read_text(encoding="utf-8")
-    assert "jpeg size" in page and "moody" in page
+    assert "JPEG size" in page and "moody" in page
 
 
 def unscored(policy: StableDiffusion3Policy, function: Any) -> Evaluator[DrawnImages]:
