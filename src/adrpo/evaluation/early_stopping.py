@@ -61,6 +61,7 @@ class EarlyStopping:
             shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
+        assert self.metric is not None, "asked only where it is active"
         evaluations = run.read_evaluations(UNSEEN)
         if evaluations and self.metric not in evaluations[0]:
             names = [name for name in evaluations[0] if f"{name}_low" in evaluations[0]]

@@ -36,9 +36,9 @@ def result_lines(run: Path) -> list[str]:
     return lines
 
 
-def metric_lines(row: Row) -> list[str]:
+def metric_lines(evaluation: Row) -> list[str]:
     """One line for each metric of an evaluation, with its change and verdict where it has them."""
-    table = metric_table([row], row["split"])
+    table = metric_table([evaluation], evaluation["split"])
     assert table is not None, "a row is of its own split"
     rows = [*table.metrics, *(row for part in table.categories for row in part.rows)]
     width = max((len(row.key) for row in rows), default=0)

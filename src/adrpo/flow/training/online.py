@@ -64,7 +64,7 @@ class OnlineLoop(TrainingLoop):
     def scored(self, images: list[Any], prompt_index: Tensor) -> RewardResult:
         """The reward of each sample of the step, of which this process has ``images``;
         StepFailed where none has one because a reward raised."""
-        chosen = [self.prompts[i] for i in prompt_index]
+        chosen = [self.prompts[place] for place in prompt_index.tolist()]
         result = score_together(self.processes, self.reward, images, chosen)
         if (failure := broken(result)) is not None:
             raise StepFailed(failure)
