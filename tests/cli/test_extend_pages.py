@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support.extended_house import ROOT, carry_out, copy_house
@@ -56,3 +57,24 @@ def test_add_a_model(tmp_path: Path):
     passed = re.search(r"(\d+) passed, \d+ deselected", said)
     # Each test of a family, some of them at two scales or sizes.
     assert passed is not None and int(passed[1]) > 15 and "skipped" not in said
+
+
+def test_add_a_domain(tmp_path: Path):
+    house = copy_house(tmp_path)
+    said = carry_out(PAGES / "add-a-domain.md", house)
+    runs = house / "runs"
+    rows = (runs / "coin" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    # Extended by ten steps; the reward, the share of heads, is 1/2 for the reference.
+    assert [json.loads(row)["step"] for row in rows] == list(range(1, 31))
+    row = last_row(runs / "coin", "evaluations.jsonl")
+    assert row["keywords"] > 0.6 and row["keywords_change_low"] > 0 and row["kl"] > 0.01
+    # The same weights, prompts and numbers once more.
+    again = last_row(runs / "measured", "evaluations.jsonl")
+    assert [again[name] for name in ("keywords", "kl")] == [
+        row[name] for name in ("keywords", "kl")
+    ]
+    assert "Held-out completions" in (runs / "coin" / "report.html").read_text(encoding="utf-8")
+    best = json.loads((runs / "compared" / "best-of-n.json").read_text(encoding="utf-8"))
+    # Of four tosses of a fair coin all are tails once in 16 times: at 168 places 3 standard errors.
+    assert np.mean(best["keywords"]) == pytest.approx(15 / 16, abs=0.057)
+    assert "| coin/heads |" in said and "heads or tails?\n    " in said

@@ -194,7 +194,9 @@ def _kept(split: SplitAnalysis) -> dict[str, Any]:
     ]
     return {
         "columns": _labels(metrics),
-        "rows": list(zip(split.kept, zip(*columns, strict=True), strict=True)),
+        "rows": [
+            (name, [column[place] for column in columns]) for place, name in enumerate(split.kept)
+        ],
     }
 
 

@@ -64,7 +64,8 @@ def _candidates(name: str, file: File, domain: str = "") -> list[Metric]:
     return [
         metric
         for metric in METRICS
-        if (metric.name, metric.file) == (name, file) and domain in ("", *metric.domains)
+        if (metric.name, metric.file) == (name, file)
+        and (domain == "" or metric.written_by(domain))
     ]
 
 

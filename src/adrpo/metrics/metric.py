@@ -26,8 +26,9 @@ for the judge, other ``reward``s, what a reward is paid with (``diversity`` that
 FLOW, LLM = "flow", "llm"
 IMAGES = (FLOW,)
 LANGUAGE = (LLM,)
-ALL = (FLOW, LLM)
-"""Domains that write a number. A domain that stands on another one is added beside it here."""
+ALL: tuple[str, ...] = ()
+"""Domains that write a number; ``ALL`` stands for every one, whichever there are. A domain that
+stands on another one is added beside it here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,10 @@ class Metric:
     """Word for the metric where a reward is weighed against it; empty where none is."""
     reference_point: float | None = None
     """Beginning of a hypervolume's axis, for a price of which the base has exactly 0."""
+
+    def written_by(self, domain: str) -> bool:
+        """True where a run of ``domain`` may have it."""
+        return self.domains == ALL or domain in self.domains
 
     @property
     def in_sentence(self) -> str:

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from adrpo.config import DOMAINS
 from support.refused_configurations import of_domain, refusal, write
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("domain: lmm", "recipe.yaml: domain: expected flow or llm, received 'lmm'"),
+        (
+            "domain: lmm",
+            f"recipe.yaml: domain: expected {' or '.join(DOMAINS)}, received 'lmm'",
+        ),
         (
             "algorithm: {method: rafft}",
             "recipe.yaml: algorithm.method: expected the name of a method, received 'rafft'; "

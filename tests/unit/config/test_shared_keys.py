@@ -41,14 +41,22 @@ def leaves(form: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     return found
 
 
-@pytest.mark.parametrize(("one", "other"), list(combinations(DOMAINS, 2)))
-def test_a_shared_key_is_described_once(one: str, other: str) -> None:
+def described_apart(one: str, other: str) -> set[str]:
+    """Keys of both domains whose words differ."""
     ours, theirs = leaves(form_of(one)), leaves(form_of(other))
     shared = ours.keys() & theirs.keys()
-    assert len(shared) > 30
-    apart = {key for key in shared if ours[key].description != theirs[key].description}
-    apart.add("domain")
-    assert apart == DESCRIBED_APART
+    assert len(shared) > 20
+    return {"domain"} | {k for k in shared if ours[k].description != theirs[k].description}
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(DOMAINS, 2)))
+def test_a_shared_key_is_described_once(one: str, other: str) -> None:
+    assert described_apart(one, other) <= DESCRIBED_APART
+
+
+def test_no_key_is_described_apart_in_vain() -> None:
+    pairs = combinations(DOMAINS, 2)
+    assert DESCRIBED_APART == {key for pair in pairs for key in described_apart(*pair)}
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from adrpo.comparison.plan import Plan, check_folder, record
-from adrpo.config import LanguageConfig, form_of, load_recipe, resolve_settings
+from adrpo.config import DOMAINS, LanguageConfig, form_of, load_recipe, resolve_settings
 from adrpo.config.written import RENAMED
 from adrpo.errors import AdrpoError
 from adrpo.runs.base_evaluation import check_base_evaluation
@@ -98,7 +98,8 @@ def test_resolving_knows_methods_lists_and_free_keys():
 
 
 def test_an_unknown_domain_is_refused():
-    with pytest.raises(AdrpoError, match=r"run: domain: expected flow or llm, received 'video'"):
+    known = " or ".join(DOMAINS)
+    with pytest.raises(AdrpoError, match=f"run: domain: expected {known}, received 'video'"):
         resolve_settings({"domain": "video"}, "run")
 
 

@@ -1,0 +1,49 @@
+"""A comparison of a domain that measures little: rewards, perhaps a price, and nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adrpo.comparison import collect, figures, write_results
+from adrpo.comparison import page as page_module
+from support.fabricated_comparison import fabricate_comparison
+from support.strict_page import Page
+
+PLACES = ("step", "split")
+
+
+@pytest.mark.parametrize("price", [(), ("divergence",)], ids=["no price", "a price"])
+def test_runs_without_a_diversity_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, price: tuple[str, ...]
+) -> None:
+    plan = fabricate_comparison(
+        tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, prompts=8, seen=False
+    )
+    for method in plan.methods:
+        for seed in plan.seeds:
+            keep_only(plan.run_folder(method, seed), ("clip_score", *price))
+    monkeypatch.setattr(figures, "save", lambda figure, path: None)
+    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
+    page = Page(write_results(collect(plan), "adrpo compare"))
+    tables = [attrs.get("data-table") for attrs in page.all("table")]
+    assert "results-unseen" in tables and "kept-unseen" not in tables
+    assert ("trade-unseen-1" in tables) == bool(price)
+
+
+def keep_only(run: Path, kept: tuple[str, ...]) -> None:
+    """Leave a made-up run these metrics, and the sum of its one reward."""
+    rows = []
+    for line in (run / "evaluations.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        file = run / f"samples/step-{row['step']:06d}/values.json"
+        table = json.loads(file.read_text(encoding="utf-8"))
+        measured = {name: table[name] for name in kept} | {"reward": table["clip_score"]}
+        file.write_text(json.dumps(measured), encoding="utf-8")
+        row = {name: row[name] for name in PLACES}
+        for name, column in measured.items():
+            mean = float(np.mean(column))
+            row |= {name: mean, f"{name}_low": mean - 1, f"{name}_high": mean + 1}
+        rows.append(json.dumps(row) + "\n")
+    (run / "evaluations.jsonl").write_text("".join(rows), encoding="utf-8")
