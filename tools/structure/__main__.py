@@ -57,7 +57,9 @@ def count() -> dict[str, Any]:
             "places": by_kind(before),
         },
         "after": {
-            "commit": git("rev-parse", "HEAD").decode().strip(),
+            "commit": git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+            .decode()
+            .strip(),
             "files": {kind: needed(kind, ROOT) for kind in PARTS},
             "places": by_kind(places(ROOT / "src" / "adrpo")),
         },
@@ -73,7 +75,7 @@ def by_kind(found: list[Place]) -> dict[str, list[str]]:
 
 def to_markdown(counted: dict[str, Any]) -> str:
     before, after = counted["before"], counted["after"]
-    lines = [f"| | {before['commit']} | {after['commit'][:7]} |", "|---|---|---|"]
+    lines = [f"| | at {before['commit']} | now |", "|---|---|---|"]
     for kind, files in before["files"].items():
         own = "its package and " if kind == "domain" else ""
         now = len(after["files"][kind])

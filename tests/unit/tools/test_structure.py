@@ -1,11 +1,17 @@
 """The counts of how far a change reaches, on sources and pages that are known."""
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tools.structure.__main__ import to_markdown
 from tools.structure.branches import places
-from tools.structure.pages import apply, read_page, touched
+from tools.structure.pages import PAGES, apply, needed, read_page, touched
+
+ROOT = Path(__file__).parents[3]
+RESULTS = ROOT / "benchmarks" / "results" / "structure"
 
 SOURCE = """
 from adrpo.config import FlowConfig
@@ -104,3 +110,26 @@ def test_a_diff_without_one_file_is_refused(tmp_path: Path):
     page.write_text("```diff\n+one line\n```\n")
     with pytest.raises(ValueError, match="a diff of one file"):
         read_page(page)
+
+
+def test_a_change_reaches_no_further_than_it_may():
+    """What a stranger edits by hand to add a part, and where the house asks for a domain."""
+    assert {kind: len(needed(kind, ROOT)) for kind in PAGES} == {
+        "method": 4,
+        "family": 3,
+        "reward": 3,
+        "metric": 2,
+        "domain": 2,
+    }
+    asked = places(ROOT / "src" / "adrpo")
+    assert len([place for place in asked if place.kind != "import"]) <= 3, asked
+    assert [place for place in asked if place.kind == "import"] == []
+
+
+def test_the_committed_table_promises_no_more_than_holds_today():
+    counted = json.loads((RESULTS / "summary.json").read_text(encoding="utf-8"))
+    assert to_markdown(counted) == (RESULTS / "table.md").read_text(encoding="utf-8")
+    after = {kind: len(files) for kind, files in counted["after"]["files"].items()}
+    assert after == {kind: len(needed(kind, ROOT)) for kind in PAGES}
+    now = Counter(place.kind for place in places(ROOT / "src" / "adrpo"))
+    assert now <= Counter({kind: len(found) for kind, found in counted["after"]["places"].items()})
