@@ -1,7 +1,7 @@
 """The door of a domain: all that the commands ask of it.
 
 A domain is a package with one module ``domain.py`` that has a ``DOOR``. Commands find the door by
-the configuration's ``domain`` (adrpo/cli/domains.py lists the doors) and ask it; none of them asks
+the configuration's ``domain`` (adrpo/config/domains.py lists them) and ask it; none of them asks
 which domain it is.
 """
 
