@@ -6,7 +6,6 @@ a step makes of given completions, and the evaluations.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -205,7 +204,8 @@ def test_unequal_parts_are_refused_before_anything_is_written(
 
 
 def test_shards_are_refused_in_one_line(material: Path, tmp_path: Path):
-    result = launch("fsdp2.yaml", *train(material / "tiny.yaml", tmp_path / "run"), **os.environ)
+    recipe = write(material, "shards")
+    result = launch("fsdp2.yaml", *train(recipe, tmp_path / "run"))
     assert result.returncode != 0 and not (tmp_path / "run").exists()
     told = [line for line in result.stderr.splitlines() if line.startswith("adrpo: error")]
     assert len(told) == 1 and "recipes/accelerate/ddp.yaml" in told[0]
