@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 
 import adrpo
+import adrpo.cli.train
 import adrpo.llm
 from adrpo.cli.doctor import Findings, check_recipe
 from adrpo.config import load_flow_config, recipe_names
@@ -115,6 +117,31 @@ def test_mistakes_name_what_was_received(
     assert command(*arguments) == 2
     assert named in error_line(command)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("default::adrpo.errors.AdrpoWarning")
+def test_a_note_is_one_line_without_its_place_in_the_code(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("domain: llm\nprompts: {source: sums, held_out: 0.3}\n", encoding="utf-8")
+    assert command("train", "old.yaml", "--dry-run") == 0
+    assert command.err == (
+        "adrpo: note: old.yaml: prompts.held_out is called prompts.held_out_share now; it is read "
+        "as that\n"
+    )
+    assert yaml.safe_load(command.out)["prompts"]["held_out_share"] == 0.3
+
+
+@pytest.mark.filterwarnings("default:of a library")
+def test_a_library_s_warning_stays_as_it_is(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(*_: object) -> None:
+        warnings.warn("of a library", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(adrpo.cli.train, "_print_config", warn)
+    with pytest.warns(UserWarning, match="of a library"):
+        command("demo", "--dry-run")
+    assert "note" not in command.err
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["nonsense"], ["demo", "--outputdir", "x"]])

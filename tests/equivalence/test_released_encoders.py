@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from adrpo.config import AdapterSection, FlowModelSection
 from adrpo.data import Prompt
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import load_policy, load_with_prompts
@@ -139,7 +139,7 @@ def test_a_run_is_the_same_whatever_happens_to_the_encoders(
     files = sorted((tmp_path / "cache").iterdir())
     assert len(files) == 4
     files[0].write_bytes(files[0].read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="is damaged"):
+    with pytest.warns(AdrpoWarning, match="is damaged"):
         assert run("damaged", encoders="released", embedding_cache=cache) == expected
     assert sorted((tmp_path / "cache").iterdir()) == files
 

@@ -8,12 +8,16 @@ transformers.
 import logging
 import os
 import sys
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from adrpo import AdrpoError, __version__
 from adrpo.cli import compare, doctor, models, recipes, report, train
+from adrpo.errors import AdrpoWarning
 
 app = typer.Typer(
     name="adrpo",
@@ -59,6 +63,22 @@ def _is_no_bad_advice(record: logging.LogRecord) -> bool:
     return "requires torchvision" not in record.getMessage()
 
 
+@contextmanager
+def _notes_in_one_line() -> Iterator[None]:
+    """adrpo's own warnings as lines for the user; those of libraries stay as Python prints them."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, AdrpoWarning):
+                print(f"adrpo: note: {' '.join(str(message).split())}", file=sys.stderr)
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
+
+
 def main() -> None:
     """Run the command line.
 
@@ -67,7 +87,8 @@ def main() -> None:
     """
     logging.getLogger("transformers.utils.import_utils").addFilter(_is_no_bad_advice)
     try:
-        app()
+        with _notes_in_one_line():
+            app()
     except AdrpoError as error:
         line = " ".join(str(error).split())
         print(f"adrpo: error: {line}", file=sys.stderr)

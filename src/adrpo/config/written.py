@@ -9,7 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from adrpo.config.fields import sections_in
 from adrpo.config.messages import method_of
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 
 
 class Renamed(NamedTuple):
@@ -97,5 +97,5 @@ def _completed_value(forms: list[type[BaseModel]], value: Any) -> Any:
 def _tell(where: str, old: str, new: str) -> None:
     # Python prints the same words once only.
     warnings.warn(
-        f"{where}: {old} is called {new} now; it is read as that", FutureWarning, stacklevel=3
+        f"{where}: {old} is called {new} now; it is read as that", AdrpoWarning, stacklevel=3
     )

@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.llm.coefficient import degenerate_rows, kl_coefficient
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.context import bytes_of, check_context
@@ -360,6 +360,7 @@ def _warn_about(args: ADRPOConfig) -> None:
             f"advantage_clip {args.advantage_clip} above beta_0 = {args.beta} makes the KL "
             "coefficients of the best samples negative: the loss rewards their distance from the "
             f"reference, which {bound} bounds. Watch adrpo/frac_negative_coef and adrpo/kl_pos.",
+            AdrpoWarning,
             stacklevel=3,
         )
     if args.kl_estimator == "k1" and not args.use_bias_correction_kl and args.beta > 0:
@@ -367,5 +368,6 @@ def _warn_about(args: ADRPOConfig) -> None:
             "kl_estimator 'k1' without use_bias_correction_kl has a gradient of mean 0 at a "
             "constant coefficient: it penalises nothing. Set use_bias_correction_kl=True, or use "
             "'k2' or 'k3'.",
+            AdrpoWarning,
             stacklevel=3,
         )

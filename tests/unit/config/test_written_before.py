@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from adrpo.comparison.plan import Plan, check_folder, record
 from adrpo.config import DOMAINS, LanguageConfig, form_of, load_recipe, resolve_settings
 from adrpo.config.written import RENAMED
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.resuming import check_same_run, flatten, unflatten
@@ -31,7 +31,7 @@ def text_of(name: str) -> str:
 def load_quietly(path: Path, *overrides: str) -> dict[str, Any]:
     """The resolved configuration as JSON values, whichever names of keys the file has."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", AdrpoWarning)
         return load_recipe(path, overrides).model_dump(mode="json")
 
 
@@ -114,7 +114,7 @@ def test_the_base_of_such_a_run_can_be_taken_over(tmp_path: Path):
 
 def test_a_comparison_of_such_runs_goes_on(tmp_path: Path):
     path = write(tmp_path, text_of("llm-embedded"), "mine.yaml")
-    with pytest.warns(FutureWarning, match="held_out_share"):
+    with pytest.warns(AdrpoWarning, match="held_out_share"):
         plan = Plan.resolve(tmp_path / "folder", [str(path)], [], 1, None)
     record(plan)
     found = json.loads((plan.folder / "comparison.json").read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ def test_a_renamed_key_exists_under_its_new_name_alone(domain: str, old: str):
 
 def test_an_old_name_in_a_file_is_read_and_told_once(tmp_path: Path):
     path = write(tmp_path, "domain: llm\nprompts: {source: sums, held_out: 0.3}")
-    with pytest.warns(FutureWarning) as told:
+    with pytest.warns(AdrpoWarning) as told:
         config = load_recipe(path, form=LanguageConfig)
     assert [str(warning.message) for warning in told] == [
         f"{path}: prompts.held_out is called prompts.held_out_share now; it is read as that"
@@ -161,7 +161,7 @@ def test_an_old_name_in_a_file_is_read_and_told_once(tmp_path: Path):
 
 def test_an_old_name_in_an_override_is_read_and_told(tmp_path: Path):
     path = write(tmp_path, "domain: llm\nprompts: {source: sums}")
-    with pytest.warns(FutureWarning, match="override prompts.held_out=0.3: prompts.held_out is"):
+    with pytest.warns(AdrpoWarning, match="override prompts.held_out=0.3: prompts.held_out is"):
         config = load_recipe(path, ["prompts.held_out=0.3"], form=LanguageConfig)
     assert config.prompts.held_out_share == 0.3
 
@@ -177,7 +177,7 @@ def test_a_text_under_a_share_s_old_name_is_today_s_source(tmp_path: Path):
 def test_an_old_name_in_what_is_extended_gives_way_to_the_new(tmp_path: Path):
     write(tmp_path, "domain: llm\nprompts: {source: sums, held_out: 0.3}", "base.yaml")
     path = write(tmp_path, "extends: base.yaml\nprompts: {held_out_share: 0.4}")
-    with pytest.warns(FutureWarning, match="base.yaml"):
+    with pytest.warns(AdrpoWarning, match="base.yaml"):
         assert load_recipe(path, form=LanguageConfig).prompts.held_out_share == 0.4
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import (
     HASHED_BYTES,
@@ -78,7 +78,7 @@ def test_a_damaged_file_counts_as_none_and_says_so(tmp_path: Path, damage: str):
         store.store(PROMPTS[::-1], record())
         content = bytearray(store.path(PROMPTS[::-1]).read_bytes())
     path.write_bytes(content)
-    with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
+    with pytest.warns(AdrpoWarning, match=f"{path.name} is damaged"):
         assert store.load(PROMPTS) is None
     store.store(PROMPTS, record())
     assert_equal(store.load(PROMPTS), record())

@@ -16,6 +16,7 @@ from trl import GRPOConfig
 import adrpo.llm
 from adrpo import AdrpoError, token_kl
 from adrpo.core.controller import controlled
+from adrpo.errors import AdrpoWarning
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
 from support.tiny_language_model import CONTEXT, tiny_tokenizer
 from support.tiny_language_trainers import (
@@ -84,7 +85,7 @@ def test_the_command_line_form_knows_every_option() -> None:
 
 def test_negative_coefficients_are_warned_about(model: str, tmp_path: Path) -> None:
     options = {"advantage_clip": 0.08, "negative_coefficient": "allow"}
-    with pytest.warns(UserWarning, match=r"advantage_clip 0\.08 above beta_0 = 0\.04"):
+    with pytest.warns(AdrpoWarning, match=r"advantage_clip 0\.08 above beta_0 = 0\.04"):
         trainer = build(model, tmp_path, **options)
     assert scored(trainer)["kl_coefficient"].min() < 0
     assert trainer._metrics["train"]["adrpo/frac_negative_coef"][-1] > 0
@@ -94,7 +95,7 @@ def test_negative_coefficients_are_warned_about(model: str, tmp_path: Path) -> N
 
 
 def test_an_estimator_without_gradient_is_warned_about(model: str, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="penalises nothing"):
+    with pytest.warns(AdrpoWarning, match="penalises nothing"):
         build(model, tmp_path, kl_estimator="k1", use_bias_correction_kl=False)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.runs.durable import sync_file, sync_folder
 
@@ -181,6 +181,7 @@ def _key(prompts: Prompts) -> tuple[str, ...] | None:
 def _damaged(path: Path, reason: str) -> None:
     warnings.warn(
         f"{path} is damaged ({reason}): its prompts are encoded again, and the file is replaced",
+        AdrpoWarning,
         stacklevel=4,
     )
 
