@@ -124,3 +124,25 @@ def test_a_reward_is_given_the_drawn_tokens(
     drawn = drawing.draw()
     evaluator.values(drawn)
     assert received == drawn.ids
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_that_trains_does_so_again_after_a_drawing_that_failed(
+    evaluator: Evaluator[Any], monkeypatch: pytest.MonkeyPatch, training: bool
+) -> None:
+    drawing: Any = evaluator.drawing
+    model = drawing.trainer.accelerator.unwrap_model(drawing.trainer.model)
+    modes: list[bool] = []
+
+    def fail(**_: Any) -> None:
+        modes.append(model.training)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model, "generate", fail)
+    before = model.training
+    model.train(training)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        drawing.draw()
+    assert modes == [False]
+    assert model.training is training
+    model.train(before)

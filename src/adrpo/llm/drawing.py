@@ -75,8 +75,6 @@ class CompletionDrawing:
         """Completions drawn as in training; see ``Drawing.draw``."""
         settings, trainer = self.config.evaluation, self.trainer
         model = trainer.accelerator.unwrap_model(trainer.model)
-        training = model.training
-        model.eval()
         prompts = [prompt.content for prompt in self.repeated]
         # The unseen split keeps the stream's first name: its draws are those of earlier runs.
         stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
@@ -87,12 +85,11 @@ class CompletionDrawing:
         first = own.start // at_once * at_once
         parts: list[Completions] = []
         # As in training, also before accelerate prepares the model, and for a reference of our own.
-        with preserved_generators(), trainer.accelerator.autocast():
+        with preserved_generators(), _evaluating(model), trainer.accelerator.autocast():
             for start in range(first, own.stop, at_once):
                 numbers = generator(settings.seed, *stream, start, *again)
                 torch.manual_seed(numbers.initial_seed())
                 parts.append(self._draw(model, prompts[start : start + at_once]))
-        model.train(training)
         kept = slice(own.start - first, own.stop - first)
         return Completions(
             texts=[text for part in parts for text in part.texts][kept],
@@ -225,6 +222,17 @@ class CompletionDrawing:
 
     def _shown_prompts(self) -> list[int]:
         return spread(self.categories, self.config.evaluation.shown_prompts)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """``model`` without dropout, and as it was afterwards, whatever happens meanwhile."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 def until_end(completion: Tensor, ends: Sequence[int]) -> Tensor:
