@@ -32,7 +32,12 @@ from adrpo.core import flow_objective
 from adrpo.data import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.architectures import Architecture, find_architecture
-from adrpo.flow.memory.estimate import estimate, images_at_a_time, rows_at_a_time
+from adrpo.flow.memory.estimate import (
+    estimate,
+    images_at_a_time,
+    most_guided,
+    rows_at_a_time,
+)
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.optimizers import build_optimizer
@@ -137,7 +142,7 @@ def count(config: FlowConfig, architecture: Architecture) -> dict[str, int]:
         @torch.inference_mode()
         def sample() -> Tensor:
             times = torch.full((images,), 0.5)
-            scale = config.evaluation.sampling.guidance_scale
+            scale = most_guided(config)
             return x_0 + policy.velocity(x_0, times, of_images, guidance_scale=scale)
 
         @torch.inference_mode()

@@ -16,8 +16,8 @@ from support.tiny_runs import darkness, image_evaluator, tiny_config
 @pytest.fixture
 def evaluator(policy: StableDiffusion3Policy) -> Evaluator[DrawnImages]:
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
-    settings = tiny_config(evaluation={"samples_per_prompt": 3}).evaluation
-    return image_evaluator(settings, policy, prompts, [RewardTerm("darkness", 1.0, darkness)])
+    config = tiny_config(evaluation={"samples_per_prompt": 3})
+    return image_evaluator(config, policy, prompts, [RewardTerm("darkness", 1.0, darkness)])
 
 
 def test_the_best_of_one_is_the_evaluation_itself(evaluator: Evaluator[DrawnImages]):
@@ -49,9 +49,9 @@ def test_an_unscored_image_loses(policy: StableDiffusion3Policy):
         return [None] * len(values) if len(calls) == 1 else values
 
     prompts = [Prompt("a red circle", "color")]
-    settings = tiny_config(evaluation={"samples_per_prompt": 2}).evaluation
+    config = tiny_config(evaluation={"samples_per_prompt": 2})
     terms = [RewardTerm("darkness", 1.0, first_unscored)]
-    judged = image_evaluator(settings, policy, prompts, terms)
+    judged = image_evaluator(config, policy, prompts, terms)
     other = darkness([], judged.drawing.draw(1).images)
     ((_, values),) = best_of_n(judged, [2])
     assert np.array_equal(values["darkness"][0], np.float32(other))

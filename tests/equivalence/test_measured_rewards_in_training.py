@@ -91,10 +91,9 @@ def test_every_column_of_an_evaluation_is_refused_as_a_name(runs: tuple[Path, Pa
 
 def test_the_values_are_what_the_rewards_return(policy: StableDiffusion3Policy):
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
-    settings = config(*MEASURED).evaluation
-    evaluator = image_evaluator(
-        settings, policy, prompts, others=build_measured(settings.rewards, "cpu")
-    )
+    own = config(*MEASURED)
+    rewards = build_measured(own.evaluation.rewards, "cpu")
+    evaluator = image_evaluator(own, policy, prompts, others=rewards)
     drawn = evaluator.drawing.draw()
     images, values = drawn.images, evaluator.values(drawn)
     texts = [prompt.text for prompt in prompts for _ in range(2)]
@@ -130,7 +129,7 @@ def unscored(policy: StableDiffusion3Policy, function: Any) -> Evaluator[DrawnIm
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
     (term,) = build_measured(config({"name": "jpeg_size"}).evaluation.rewards, "cpu")
     others = [type(term)("judge", 1.0, function)]
-    return image_evaluator(config().evaluation, policy, prompts, others=others)
+    return image_evaluator(config(), policy, prompts, others=others)
 
 
 def test_a_prompt_with_an_unscored_image_has_no_value(
@@ -168,8 +167,6 @@ def test_a_reward_that_raises_for_all_images_stops_the_run(policy: StableDiffusi
 
     # One that is trained on, too: its columns would be gone without a word.
     prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
-    trained = image_evaluator(
-        config().evaluation, policy, prompts, [RewardTerm("judge", 1.0, away)]
-    )
+    trained = image_evaluator(config(), policy, prompts, [RewardTerm("judge", 1.0, away)])
     with pytest.raises(AdrpoError, match="reward: expected judge to score at least one of 4"):
         trained.measure()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from adrpo.config import FlowConfig, FlowEvaluationSection
+from adrpo.config import FlowConfig
 from adrpo.data import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
@@ -53,15 +53,15 @@ def perturb(policy: StableDiffusion3Policy, seed: int = 1) -> None:
 
 
 def image_evaluator(
-    settings: FlowEvaluationSection,
+    config: FlowConfig,
     policy: StableDiffusion3Policy,
     prompts: Sequence[Prompt],
     reward: Sequence[RewardTerm] = (),
     others: Sequence[RewardTerm] = (),
 ) -> Evaluator[DrawnImages]:
     """The evaluator of a policy, as training makes it."""
-    drawing = ImageDrawing(settings, policy, PromptSet.encoded(policy, prompts))
-    return Evaluator(drawing, reward, others=others, seed=settings.seed)
+    drawing = ImageDrawing(config, policy, PromptSet.encoded(policy, prompts))
+    return Evaluator(drawing, reward, others=others, seed=config.evaluation.seed)
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

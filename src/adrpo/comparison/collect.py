@@ -82,7 +82,8 @@ class Results:
     others: dict[str, Values]
     """Models that nothing here trained: metric -> [1, prompts, K] of the unseen prompts."""
     not_compared: list[str]
-    """Rewards that the methods measure by other models under one name; no split has them."""
+    """Metrics that the methods measure otherwise under one name: rewards by other models,
+    velocities at another guidance. No split has them."""
 
     @property
     def splits(self) -> list[str]:
@@ -232,8 +233,8 @@ def _terms(settings: Flat) -> dict[str, Any]:
 
 
 def _leave_out_unlike(methods: Sequence[MethodResults]) -> list[str]:
-    """Take the rewards whose options are not those of all ``methods``, and with them the total, out
-    of all splits; their names."""
+    """Take out of all splits what ``methods`` measure otherwise under one name, and tell it:
+    rewards of other options, and with them the total, and what is measured at other settings."""
     found: dict[str, list[Any]] = {}
     for method in methods:
         for name, (reward, options, _) in _terms(method.settings).items():
@@ -242,6 +243,10 @@ def _leave_out_unlike(methods: Sequence[MethodResults]) -> list[str]:
     parts = [part for method in methods for part in method.splits.values()]
     if unlike:
         unlike.append(TOTAL)
+    for metric in EVALUATIONS:
+        key = metric.measured_at
+        if key and len({method.settings.get(key) for method in methods}) > 1:
+            unlike.append(metric.name)
     left_out = [name for name in unlike if any(name in part.final for part in parts)]
     for part in parts:
         for values in (part.curves, part.base, part.final):

@@ -49,7 +49,7 @@ class FlowSubject:
         self.model: PipelinePolicy | PipelineSampler
         self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
-            ImageDrawing(settings, self.model, sets[UNSEEN]),
+            ImageDrawing(config, self.model, sets[UNSEEN]),
             build_reward(config.reward, self.model.device),
             others=build_measured(settings.rewards, self.model.device),
             seed=settings.seed,

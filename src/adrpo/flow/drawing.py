@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from adrpo.config import FlowEvaluationSection
+from adrpo.config import FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.data.base import Prompt, columns_of
 from adrpo.embedded.gold import gold_scores
@@ -44,21 +44,24 @@ class ImageDrawing:
     """Draws the images of one ``split`` and measures them; an
     :class:`~adrpo.evaluation.evaluator.Drawing`.
 
-    A pipeline that is no policy has no velocity, and so no ``divergence``. The initial noise of
-    image k of prompt p is the same at every evaluation of every run with the same
-    ``evaluation.seed``.
+    A pipeline that is no policy has no velocity, and so no ``divergence``. Images are drawn with
+    the guidance of ``evaluation.sampling``; the velocity is measured as it is trained, at
+    ``training.guidance_scale``. The initial noise of image k of prompt p is the same at every
+    evaluation of every run with the same ``evaluation.seed``.
     """
 
     def __init__(
         self,
-        settings: FlowEvaluationSection,
+        config: FlowConfig,
         policy: Draws,
         prompts: PromptSet,
         *,
         split: str = UNSEEN,
         processes: Processes = ALONE,
     ) -> None:
+        settings = config.evaluation
         self.settings = settings
+        self.trained_guidance = config.training.guidance_scale
         self.policy = policy
         self.prompts = prompts
         self.split = split
@@ -170,16 +173,16 @@ class ImageDrawing:
     @torch.no_grad()
     def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:
         """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
-        policy's own x_1; v_ref is the frozen base's."""
+        policy's own x_1, both with the guidance of training; v_ref is the frozen base's."""
         settings = self.settings
         path = sample_path(x_1, generator(settings.seed, "divergence"), share=self.rows)
         divergences, ratios = [], []
         for rows in torch.arange(len(x_1)).split(settings.batch_size):
             conditioning = self.prompts.conditioning.select(self.index[rows])
             arguments = (path.x_t[rows], path.t[rows], conditioning)
-            v = policy.velocity(*arguments)
+            v = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
             with policy.reference():
-                v_ref = policy.velocity(*arguments)
+                v_ref = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
             divergences.append(velocity_divergence(v, v_ref))
             ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
         return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()

@@ -137,7 +137,8 @@ _LAST = (
         label="Divergence",
         meaning=(
             "mean of |v - v_ref|² at one uniform t per image, on the path to the policy's own "
-            "samples; v_ref is the frozen base's, whatever the anchor"
+            "samples, policy and base both at `training.guidance_scale`, whatever the images are "
+            "drawn with; v_ref is the frozen base's, whatever the anchor"
         ),
         unit=">= 0",
         role="price",
@@ -147,6 +148,7 @@ _LAST = (
         sentence="the divergence",
         formula=EQUATIONS,
         against_base=True,
+        measured_at="training.guidance_scale",
         traded="divergence",
         # About 5 % of |u_t|² for latents of unit variance.
         reference_point=0.1,
@@ -154,13 +156,14 @@ _LAST = (
     _metric(
         name="velocity_norm_ratio",
         label="Norm ratio",
-        meaning="mean of |v| / |v_ref| at the same points; 1 for the base",
+        meaning="mean of |v| / |v_ref| at the same points and guidance; 1 for the base",
         unit="> 0",
         role="diagnostic",
         better="neither",
         domains=IMAGES,
         note="mean |v| / |v_ref|; 1 for the reference",
         against_base=True,
+        measured_at="training.guidance_scale",
     ),
     _metric(
         name="edge_density",

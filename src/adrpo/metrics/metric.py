@@ -65,6 +65,9 @@ class Metric:
     """True where an evaluation writes it for each category, too: ``<name>_<category>``."""
     against_base: bool = False
     """True of a distance from the model's own base, which means nothing beside another base."""
+    measured_at: str = ""
+    """Key of the configuration at whose value it is measured; methods of different values are not
+    compared by it."""
     traded: str = ""
     """Word for the metric where a reward is weighed against it; empty where none is."""
     reference_point: float | None = None

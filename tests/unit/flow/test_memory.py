@@ -239,6 +239,17 @@ def test_each_advice_needs_less_or_is_not_given_first():
     assert "fits" in memory_lines(smaller, 200, 80e9)[0]
 
 
+@pytest.mark.parametrize("key", ["sampling", "evaluation.sampling", "training"])
+def test_guidance_anywhere_doubles_the_rows_without_a_gradient(key: str):
+    """Images are drawn with the first two, and what is trained is measured with the third."""
+
+    def sampling(scale: float) -> float:
+        config = load_flow_config("flow/adrpo", [f"{key}.guidance_scale={scale}"])
+        return estimate(PUBLISHED[SD3], config).working["sampling"]
+
+    assert sampling(2.0) == 2 * sampling(1.0)
+
+
 def test_without_a_gpu_a_card_is_named():
     lines = memory_lines(load_flow_config("flow/sd3-medium-adrpo"), 200, None)
     assert "no GPU here: it needs a card of 12 GB" in lines[0]

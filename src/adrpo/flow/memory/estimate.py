@@ -263,6 +263,12 @@ def images_at_a_time(config: "FlowConfig") -> int:
     return max(images, PAIRS_BATCH) if config.algorithm.method == "dpo" else images
 
 
+def most_guided(config: "FlowConfig") -> float:
+    """The greatest guidance that an image is drawn or, in an evaluation, measured with."""
+    parts = (config.sampling, config.evaluation.sampling, config.training)
+    return max(part.guidance_scale for part in parts)
+
+
 def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, float]:
     model, training = config.model, config.training
     size = BYTES[model.dtype]
@@ -278,7 +284,6 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         rank=config.adapter.rank,
         checkpointing=model.gradient_checkpointing,
     )
-    most_guided = max(config.sampling.guidance_scale, config.evaluation.sampling.guidance_scale)
     height, width = tile_height, tile_width = _size(architecture, config)
     if model.vae_tiling:
         tile = architecture.vae.get("sample_size") or 256
@@ -289,7 +294,10 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         * _doubled(architecture, training.guidance_scale)
         * (kept + at_work.backward * one_width)
         + (size * BLOCK_WEIGHTS * architecture.width**2 if model.quantization else 0),
-        "sampling": images * _doubled(architecture, most_guided) * at_work.forward * one_width,
+        "sampling": images
+        * _doubled(architecture, most_guided(config))
+        * at_work.forward
+        * one_width,
         "decoding": (1 if model.vae_slicing else images) * maps
         + images * 3 * height * width * size,
     }

@@ -117,7 +117,9 @@ class TrainingLoop(ABC):
         settings = self.config.evaluation
         return [
             Evaluator(
-                ImageDrawing(settings, self.policy, chosen, split=split, processes=self.processes),
+                ImageDrawing(
+                    self.config, self.policy, chosen, split=split, processes=self.processes
+                ),
                 self.reward,
                 others=self.others,
                 seed=settings.seed,
