@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from adrpo.config.fields import Number, PositiveNumber, Section, Text, conflict, refuse_empty
-from adrpo.metrics import MEASURED, PLACES, category, names, without_ending
+from adrpo.metrics import MEASURED, PLACES, TOTAL, category, names, without_ending
 
 RESERVED = frozenset(names((*MEASURED, *PLACES)))
 """Columns that an evaluation fills whichever rewards it measures."""
@@ -85,26 +85,56 @@ def taken_name(measured: Sequence[RewardTermSection], trained: Collection[str]) 
         measured: the rewards that are only measured.
         trained: names under which the values of the training reward's terms are written.
     """
-    for place, name in enumerate(written_names(term.name for term in measured)):
+    written = written_names(term.name for term in measured)
+    for place, name in enumerate(written):
         if name in trained:
-            owner = "a term of the training reward, which evaluations measure anyway"
-        elif without_ending(name) in RESERVED or category(without_ending(name)) is not None:
-            owner = "a metric of every evaluation"
+            owner = "those of a term of the training reward, which evaluations measure anyway"
         else:
-            continue
-        return (
-            f"evaluation.rewards.{place}.name: expected a reward whose values have a name of "
-            f"their own, received {measured[place].name!r}, whose values would be {name!r} like "
-            f"those of {owner}; leave it out, or name it as 'package.module:callable' with "
-            f"another last part"
-        )
+            owner = _owner(name, {*written, *trained})
+        if owner is not None:
+            key = f"evaluation.rewards.{place}.name"
+            return f"{_taken(key, measured[place], name, owner)}; leave it out, or {_RENAME}"
     return None
 
 
-def check_measured_rewards(
-    measured: Sequence[RewardTermSection], reward: Sequence[RewardTermSection]
-) -> None:
-    """Raise ``conflict`` where values of ``evaluation.rewards`` would lie on others."""
-    wrong = taken_name(measured, written_names(term.name for term in reward))
+def taken_name_of_trained(reward: Sequence[RewardTermSection]) -> str | None:
+    """The first name of the training reward's terms that is taken, as an error; None where none is.
+
+    A term that is the whole sum, as it is, may be called "reward" like the sum.
+    """
+    written = written_names(term.name for term in reward)
+    is_sum = len(reward) == 1 and reward[0].weight == 1 and reward[0].logistic is None
+    for place, name in enumerate(written):
+        owner = _owner(name, written)
+        if owner is not None and not (is_sum and name == TOTAL):
+            return f"{_taken(f'reward.{place}.name', reward[place], name, owner)}; {_RENAME}"
+    return None
+
+
+_RENAME = "name it as 'package.module:callable' with another last part"
+
+
+def _owner(name: str, rewards: Collection[str]) -> str | None:
+    """The numbers that lie in an evaluation's column ``name`` already, whichever reward has that
+    name; None where none do."""
+    own = without_ending(name)
+    if own in RESERVED or category(own) is not None:
+        return "those of a metric of every evaluation"
+    if own != name and own in rewards:
+        return f"the interval or the change of the reward {own!r}"
+    return None
+
+
+def _taken(key: str, term: RewardTermSection, name: str, owner: str) -> str:
+    return (
+        f"{key}: expected a reward whose values have a name of their own, received {term.name!r}, "
+        f"whose values would be {name!r} like {owner}"
+    )
+
+
+def check_names(measured: Sequence[RewardTermSection], reward: Sequence[RewardTermSection]) -> None:
+    """Raise ``conflict`` where an evaluation's values of a reward would lie on others."""
+    trained = written_names(term.name for term in reward)
+    wrong = taken_name_of_trained(reward) or taken_name(measured, trained)
     if wrong is not None:
         raise conflict(wrong)

@@ -21,9 +21,10 @@ from adrpo.config.fields import (
     refusal,
     refuse_empty,
 )
-from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_measured_rewards
+from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_names
 from adrpo.data.prompts import check_source
 from adrpo.errors import AdrpoError
+from adrpo.metrics import describe, without_ending
 
 LayerNames = Annotated[tuple[Text, ...], AfterValidator(refuse_empty)]
 
@@ -127,13 +128,31 @@ class EvaluationSection(Section):
     )
     early_stopping: Text | None = Field(
         default=None,
-        description="Metric of held-out prompts that must go on rising; null never stops. Ours.",
+        description="Metric of held-out prompts that must go on getting better; null never stops. "
+        "Ours.",
     )
     patience: Count = Field(
         default=2, description="Evaluations without a new best value that stop the run. Ours."
     )
     batch_size: Count = Field(default=64, description="Samples in memory at once. Ours.")
     seed: NonNegativeCount = Field(default=1234, description="Seed of its random streams. Ours.")
+
+    @model_validator(mode="after")
+    def _stops_by_what_gets_better(self) -> Self:
+        if self.early_stopping is None:
+            return self
+        watched = describe(without_ending(self.early_stopping))
+        if watched.better == "neither" or watched.against_base:
+            reason = (
+                "of which neither more nor less is better"
+                if watched.better == "neither"
+                else "of which the untrained model has the least"
+            )
+            raise conflict(
+                f"early_stopping: expected a metric that training may improve, received "
+                f"{self.early_stopping!r}, {reason}; name a reward or a judge, or null"
+            )
+        return self
 
 
 class CheckpointSection(Section):
@@ -161,6 +180,6 @@ class Configuration(Section):
     checkpoint: CheckpointSection = CheckpointSection()
 
     @model_validator(mode="after")
-    def _measured_rewards_have_names(self) -> Self:
-        check_measured_rewards(self.evaluation.rewards, self.reward)
+    def _rewards_have_names(self) -> Self:
+        check_names(self.evaluation.rewards, self.reward)
         return self

@@ -1,11 +1,11 @@
-"""Stopping when a held-out metric no longer rises, with the best weights kept."""
+"""Stopping when a held-out metric no longer gets better, with the best weights kept."""
 
 import math
 import shutil
 from pathlib import Path
 
 from adrpo.errors import AdrpoError
-from adrpo.metrics import UNSEEN
+from adrpo.metrics import UNSEEN, describe, without_ending
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 
@@ -29,7 +29,8 @@ class EarlyStopping:
         return self.metric is not None
 
     def reached(self, run: RunDirectory) -> bool:
-        """True where the last ``patience`` evaluations all stayed below the best before them."""
+        """True where none of the last ``patience`` evaluations is better than the best before
+        them."""
         if not self.active:
             return False
         values = self._values(run)
@@ -61,6 +62,7 @@ class EarlyStopping:
             shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
+        """The metric of each evaluation, turned where less of it is better."""
         assert self.metric is not None, "asked only where it is active"
         evaluations = run.read_evaluations(UNSEEN)
         if evaluations and self.metric not in evaluations[0]:
@@ -69,9 +71,10 @@ class EarlyStopping:
                 f"evaluation.early_stopping: expected one of {', '.join(names)}; "
                 f"received {self.metric!r}"
             )
+        sign = -1.0 if describe(without_ending(self.metric)).better == "lower" else 1.0
         # None: no sample had a value.
         values = [row[self.metric] for row in evaluations]
-        return [-math.inf if value is None else value for value in values]
+        return [-math.inf if value is None else sign * value for value in values]
 
 
 def _best(values: list[float]) -> int:

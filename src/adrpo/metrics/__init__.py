@@ -55,7 +55,7 @@ def describe(name: str, file: File = "evaluations", domain: str = "") -> Metric:
         domains=(),
         meaning="",
         role="reward",
-        better="higher",
+        better="higher" if of_category is None else of_category[0].better,
         label=(name if of_category is None else of_category[1]).replace("_", " "),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from adrpo.config import RewardTermSection, written_names
-from adrpo.config.rewards import taken_name
+from adrpo.config.rewards import taken_name, taken_name_of_trained
 from adrpo.errors import AdrpoError
 from adrpo.rewards.base import Logistic, RewardTerm
 
@@ -94,13 +94,13 @@ def training_reward(
     user's own in their place, logged under its name.
 
     Raises:
-        AdrpoError: as :func:`build_reward`, and where a ``measured`` reward has the callable's
-            name.
+        AdrpoError: as :func:`build_reward`, and where a ``measured`` reward or a metric of every
+            evaluation has the callable's name.
     """
     if replacement is None:
         return build_reward(terms, device)
     name = getattr(replacement, "__name__", "reward")
-    wrong = taken_name(measured, [name])
+    wrong = taken_name_of_trained([RewardTermSection(name=name)]) or taken_name(measured, [name])
     if wrong is not None:
         raise AdrpoError(wrong)
     return [RewardTerm(name, 1.0, replacement)]

@@ -4,18 +4,19 @@ from pathlib import Path
 
 import pytest
 
+from adrpo.config import default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs import RunDirectory
 
 
-def run_with(folder: Path, values: list[float]) -> RunDirectory:
+def run_with(folder: Path, values: list[float], name: str = "score") -> RunDirectory:
     run = RunDirectory.create(folder / "run", "domain: flow\n")
     for step, value in enumerate(values):
-        row = {"step": step, "split": "unseen", "score": value, "score_low": value}
+        row = {"step": step, "split": "unseen", name: value, f"{name}_low": value}
         run.append_evaluation(row)
         # The other split must not count.
-        run.append_evaluation(row | {"split": "seen", "score": 100.0 + step})
+        run.append_evaluation(row | {"split": "seen", name: 100.0 + step})
     return run
 
 
@@ -37,6 +38,45 @@ def test_two_evaluations_below_the_best_stop_a_run(
     stopping = EarlyStopping("score", 2)
     run = run_with(tmp_path, values)
     assert (stopping.reached(run), stopping.improved(run)) == (reached, improved)
+
+
+def test_of_what_less_is_better_the_least_is_kept(tmp_path: Path):
+    run = run_with(tmp_path, [3.0, 1.0, 2.0, 2.5], "divergence")
+    stopping = EarlyStopping("divergence", 2)
+    assert stopping.kept_step(run) == 1
+    assert stopping.reached(run) and not stopping.improved(run)
+
+
+@pytest.mark.parametrize("domain", ["flow", "llm"])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("edge_density", "neither more nor less is better"),
+        ("velocity_norm_ratio", "neither more nor less is better"),
+        ("completion_length", "neither more nor less is better"),
+        ("samples", "neither more nor less is better"),
+        ("kl", "the untrained model has the least"),
+        ("divergence", "the untrained model has the least"),
+        ("divergence_low", "the untrained model has the least"),
+    ],
+)
+def test_what_training_cannot_improve_is_refused_before_anything_is_loaded(
+    tmp_path: Path, domain: str, name: str, reason: str
+):
+    path = tmp_path / "recipe.yaml"
+    reward = "reward: [{name: jpeg_size}]"
+    path.write_text(f"domain: {domain}\n{reward}\nevaluation: {{early_stopping: {name}}}\n")
+    with pytest.raises(AdrpoError) as caught:
+        load_recipe(path)
+    assert str(caught.value) == (
+        f"{path}: evaluation.early_stopping: expected a metric that training may improve, received "
+        f"{name!r}, of which {reason}; name a reward or a judge, or null"
+    )
+
+
+@pytest.mark.parametrize("name", ["gold_accuracy", "gold_accuracy_color", "reward", "my_own"])
+def test_what_may_get_better_is_taken(name: str):
+    assert default_config([f"evaluation.early_stopping={name}"]).evaluation.early_stopping == name
 
 
 def test_it_is_off_unless_a_metric_is_named(tmp_path: Path):

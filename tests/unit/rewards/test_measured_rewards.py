@@ -23,7 +23,7 @@ from adrpo.cli.doctor import Findings, check_recipe
 from adrpo.comparison import Plan, collect, write_results
 from adrpo.comparison.analysis import analyse
 from adrpo.config import FlowConfig, config_to_yaml, load_flow_config, load_recipe, recipe_names
-from adrpo.config.rewards import RESERVED, written_names
+from adrpo.config.rewards import RESERVED, RewardTermSection, check_names, written_names
 from adrpo.errors import AdrpoError
 from adrpo.flow.memory.advice import FROM_WEIGHTS, SCORERS, estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
@@ -72,6 +72,49 @@ def test_a_metric_of_every_evaluation_is_not_written_over(tmp_path: Path, domain
     line = refusal(tmp_path, domain, "{name: jpeg_size}", f"{{name: 'judges:{name}'}}")
     assert f"received 'judges:{name}', whose values would be {name!r}" in line
     assert "like those of a metric of every evaluation" in line
+
+
+@pytest.mark.parametrize("domain", ["flow", "llm"])
+@pytest.mark.parametrize(
+    ("reward", "name"),
+    [
+        *((f"{{name: 'my:{name}'}}", name) for name in sorted(RESERVED - {"reward"})),
+        ("{name: 'my:kl_low'}", "kl_low"),
+        ("{name: 'my:gold_accuracy_color'}", "gold_accuracy_color"),
+        # The sum, which is something else than this term.
+        ("{name: 'my:reward', weight: 2}", "reward"),
+        ("{name: 'my:reward', logistic: {location: 0, scale: 1}}", "reward"),
+    ],
+)
+def test_a_term_of_the_training_reward_does_not_write_over_a_metric(
+    tmp_path: Path, domain: str, reward: str, name: str
+):
+    line = refusal(tmp_path, domain, f"{{name: jpeg_size}}, {reward}", "")
+    assert line.startswith("recipe.yaml: reward.1.name: expected a reward whose values have a name")
+    assert f"received 'my:{name}', whose values would be {name!r} like those of a metric" in line
+    line = refusal(tmp_path, domain, reward, "")
+    assert line.startswith("recipe.yaml: reward.0.name: expected a reward whose values have a name")
+
+
+def test_one_reward_does_not_write_over_the_interval_of_another(tmp_path: Path):
+    both = "{name: 'my:score'}, {name: 'my:score_low'}"
+    line = refusal(tmp_path, "flow", both, "")
+    assert "would be 'score_low' like the interval or the change of the reward 'score'" in line
+    assert line.startswith("recipe.yaml: reward.1.name")
+    line = refusal(tmp_path, "flow", "{name: 'my:score'}", "{name: 'my:score_change'}")
+    assert line.startswith("recipe.yaml: evaluation.rewards.0.name")
+
+
+def test_a_reward_that_is_the_sum_may_be_called_so():
+    check_names([], [RewardTermSection(name="my:reward")])
+
+
+def test_a_callable_that_is_called_as_a_metric_is_refused():
+    def divergence(prompts: list[str], images: list[Any], **_: Any) -> list[float | None]:
+        return [0.0] * len(images)
+
+    with pytest.raises(AdrpoError, match=r"reward\.0\.name: .*'divergence'"):
+        FlowTrainer(FlowConfig(), reward=divergence)
 
 
 @pytest.mark.parametrize("name", recipe_names())
