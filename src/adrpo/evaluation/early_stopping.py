@@ -1,13 +1,13 @@
 """Stopping when a held-out metric no longer gets better, with the best weights kept."""
 
-import math
 import shutil
 from pathlib import Path
 
 from adrpo.errors import AdrpoError
-from adrpo.metrics import UNSEEN, describe, without_ending
+from adrpo.metrics import UNSEEN
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
+from adrpo.runs.kept_weights import best_place, watched_values
 
 
 class EarlyStopping:
@@ -34,23 +34,14 @@ class EarlyStopping:
         if not self.active:
             return False
         values = self._values(run)
-        return bool(values) and len(values) - 1 - _best(values) >= self.patience
+        return bool(values) and len(values) - 1 - best_place(values) >= self.patience
 
     def improved(self, run: RunDirectory) -> bool:
         """True where the last evaluation is the best so far; of equal ones the first is."""
         if not self.active:
             return False
         values = self._values(run)
-        return _best(values) == len(values) - 1
-
-    def kept_step(self, run: RunDirectory) -> int | None:
-        """The step whose weights ``final/`` has: the best evaluation's, or else the last one; None
-        where the run's files no longer tell."""
-        if self.active:
-            rows = run.read_evaluations(UNSEEN)
-            return rows[_best(self._values(run))]["step"] if rows else None
-        rows = run.read_metrics()
-        return rows[-1]["step"] if rows else None
+        return best_place(values) == len(values) - 1
 
     def folder(self, run: RunDirectory) -> Path:
         """Folder of the best evaluation's weights until the run ends."""
@@ -71,12 +62,4 @@ class EarlyStopping:
                 f"evaluation.early_stopping: expected one of {', '.join(names)}; "
                 f"received {self.metric!r}"
             )
-        sign = -1.0 if describe(without_ending(self.metric)).better == "lower" else 1.0
-        # None: no sample had a value.
-        values = [row[self.metric] for row in evaluations]
-        return [-math.inf if value is None else sign * value for value in values]
-
-
-def _best(values: list[float]) -> int:
-    """Index of the first of the greatest values."""
-    return max(range(len(values)), key=values.__getitem__)
+        return watched_values(evaluations, self.metric)

@@ -8,9 +8,9 @@ from typing import Any
 from adrpo.config import config_to_yaml, default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
-from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
+from adrpo.runs.kept_weights import kept_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,7 @@ class Target:
 def _kept_step(run: Path) -> int:
     """The step at which training left what it kept in ``final/``."""
     own = load_recipe(run / "config.yaml")
-    stopping = EarlyStopping(own.evaluation.early_stopping, own.evaluation.patience)
-    found = stopping.kept_step(RunDirectory.open(run))
+    found = kept_step(RunDirectory.open(run), own.evaluation.early_stopping)
     return own.training.steps if found is None else found
 
 

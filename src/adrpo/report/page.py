@@ -11,6 +11,7 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
+from adrpo.report.kept import kept_weights
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
@@ -57,7 +58,9 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
             f"expected a mapping of settings; received {type(config).__name__} in "
             f"{run.path / 'config.yaml'}; restore the file from the run's recipe"
         )
-    tables = [table for split in SPLITS if (table := metric_table(evaluations, split))]
+    kept = kept_weights(run, config)
+    step = kept.step or None if kept else None
+    tables = [table for split in SPLITS if (table := metric_table(evaluations, split, step))]
     prompts = read_prompts(run.samples)
     beta_0 = finite(config.get("algorithm"), "beta_0")
     held_out = held_out_pictures(run.samples, prompts["held_out"])
@@ -70,7 +73,9 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
         "facts": _facts(config, metrics),
-        "progress": _progress(config, metrics),
+        "notices": [*_progress(run, config, metrics), *([kept.sentence] if kept else [])],
+        # Samples are shown of the last evaluation.
+        "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
         "tables": tables,
         "held_out": held_out[:SHOWN_PROMPTS],
         "held_out_more": held_out[SHOWN_PROMPTS:],
@@ -109,13 +114,17 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     return facts
 
 
-def _progress(config: Row, metrics: Sequence[Row]) -> str:
-    """Progress of an unfinished run; empty for a finished one."""
+def _progress(run: RunDirectory, config: Row, metrics: Sequence[Row]) -> list[str]:
+    """Progress of a run that has not made all steps; nothing of one that has."""
     planned = finite(config.get("training"), "steps")
     done = metrics[-1]["step"]
     if planned is None or done >= planned:
-        return ""
-    return f"The run has done {fixed(done, 0)} of {fixed(planned, 0)} steps."
+        return []
+    steps = f"{fixed(done, 0)} of {fixed(planned, 0)} steps"
+    stops = (config.get("evaluation") or {}).get("early_stopping") is not None
+    if stops and run.final.is_dir():
+        return [f"Early stopping ended the run after {steps}."]
+    return [f"The run has done {steps}."]
 
 
 def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:

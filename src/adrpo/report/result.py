@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import yaml
+
 from adrpo.metrics import UNSEEN
+from adrpo.report.kept import kept_weights
 from adrpo.report.numbers import Printed
 from adrpo.report.summary import Row, metric_table, size
 from adrpo.runs import RunDirectory
@@ -10,14 +13,17 @@ from adrpo.runs.facts import read_facts
 
 
 def result_lines(run: Path) -> list[str]:
-    """Base, latest evaluation and verdict of each metric on the unseen prompts.
+    """Base, latest evaluation (that of ``final/`` where early stopping kept an earlier one) and
+    verdict of each metric on the unseen prompts.
 
     A verdict (rose, fell, unchanged) is that of the paired change's 95 % interval as it is printed:
     "unchanged" means that the interval holds 0. Raises AdrpoError where ``run`` is no run
     directory.
     """
     directory = RunDirectory.open(run)
-    table = metric_table(directory.read_evaluations(), UNSEEN)
+    kept = kept_weights(directory, yaml.safe_load(directory.read_config_yaml()))
+    step = kept.step or None if kept else None
+    table = metric_table(directory.read_evaluations(), UNSEEN, step)
     if table is None:
         return ["No evaluation on unseen prompts has been written yet."]
     rows = table.metrics
@@ -33,7 +39,7 @@ def result_lines(run: Path) -> list[str]:
         if row.change is not None and row.verb in ("rose", "fell"):
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
-    return lines
+    return [*lines, kept.sentence] if kept else lines
 
 
 def metric_lines(evaluation: Row) -> list[str]:

@@ -67,11 +67,14 @@ def finite(row: Row | None, key: str) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def metric_table(evaluations: Sequence[Row], split: str) -> MetricTable | None:
-    """Base, latest evaluation and paired change of one split; None where it has no rows."""
+def metric_table(
+    evaluations: Sequence[Row], split: str, step: int | None = None
+) -> MetricTable | None:
+    """Base, latest evaluation (or that of ``step``) and paired change of one split; None where it
+    has no rows."""
     rows = [row for row in evaluations if row.get("split") == split]
     base = next((row for row in rows if row.get("step") == 0), None)
-    tuned = [row for row in rows if row.get("step") != 0]
+    tuned = [row for row in rows if row.get("step") != 0 and step in (None, row.get("step"))]
     final = max(tuned, key=lambda row: row["step"]) if tuned else None
     if base is None and final is None:
         return None

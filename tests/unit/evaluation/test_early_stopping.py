@@ -8,6 +8,7 @@ from adrpo.config import default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs import RunDirectory
+from adrpo.runs.kept_weights import kept_step
 
 
 def run_with(folder: Path, values: list[float], name: str = "score") -> RunDirectory:
@@ -43,7 +44,7 @@ def test_two_evaluations_below_the_best_stop_a_run(
 def test_of_what_less_is_better_the_least_is_kept(tmp_path: Path):
     run = run_with(tmp_path, [3.0, 1.0, 2.0, 2.5], "divergence")
     stopping = EarlyStopping("divergence", 2)
-    assert stopping.kept_step(run) == 1
+    assert kept_step(run, "divergence") == 1
     assert stopping.reached(run) and not stopping.improved(run)
 
 
@@ -96,11 +97,11 @@ def test_what_is_kept_is_of_the_best_step_or_of_the_last(tmp_path: Path):
     run = run_with(tmp_path, [1.0, 3.0, 2.0])
     for step in (1, 2):
         run.append_metrics({"step": step})
-    assert EarlyStopping("score", 2).kept_step(run) == 1
-    assert EarlyStopping(None).kept_step(run) == 2
+    assert kept_step(run, "score") == 1
+    assert kept_step(run, None) == 2
     run.metrics.unlink()
     run.evaluations.unlink()
-    assert EarlyStopping(None).kept_step(run) is EarlyStopping("score", 2).kept_step(run) is None
+    assert kept_step(run, None) is kept_step(run, "score") is None
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones(tmp_path: Path):

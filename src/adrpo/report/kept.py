@@ -1,0 +1,45 @@
+"""The weights that early stopping kept, where they are not those of the last evaluation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adrpo.metrics import UNSEEN, describe
+from adrpo.report.numbers import fixed
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.kept_weights import kept_step
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The steps of a run that early stopping ended, or that ended below its best evaluation."""
+
+    metric: str
+    """The metric that was watched."""
+    step: int
+    """The step whose weights ``final/`` has; 0 for the untrained ones."""
+    last: int
+    """The step of the last evaluation."""
+
+    @property
+    def sentence(self) -> str:
+        """The step that ``final/`` has and why, in one sentence."""
+        name = describe(self.metric).in_sentence
+        last = f"the run went on to step {fixed(self.last, 0)}"
+        if self.step == 0:
+            return f"final/ has the untrained weights: {name} was best before training; {last}."
+        return (
+            f"final/ has the weights of step {fixed(self.step, 0)}, where {name} was best; {last}."
+        )
+
+
+def kept_weights(run: RunDirectory, config: Mapping[str, Any]) -> Kept | None:
+    """What early stopping kept of ``run`` with the settings ``config``; None without it, before
+    ``final/`` is written, and where the last evaluation is the one that was kept."""
+    evaluation = config.get("evaluation")
+    metric = evaluation.get("early_stopping") if isinstance(evaluation, Mapping) else None
+    rows = run.read_evaluations(UNSEEN)
+    if metric is None or not rows or not run.final.is_dir():
+        return None
+    step, last = kept_step(run, str(metric)), rows[-1]["step"]
+    return None if step is None or step == last else Kept(str(metric), step, last)
