@@ -34,8 +34,11 @@ class Kept:
 
 
 def kept_weights(run: RunDirectory, config: Mapping[str, Any]) -> Kept | None:
-    """What early stopping kept of ``run`` with the settings ``config``; None without it, before
-    ``final/`` is written, and where the last evaluation is the one that was kept."""
+    """The weights that early stopping kept of ``run``, whose settings are ``config``.
+
+    None without early stopping, before ``final/`` is written, and where the last evaluation is the
+    one that was kept.
+    """
     evaluation = config.get("evaluation")
     metric = evaluation.get("early_stopping") if isinstance(evaluation, Mapping) else None
     rows = run.read_evaluations(UNSEEN)
