@@ -91,7 +91,7 @@ CONFIGS = {
         "clip_score",
         training={},
         sampling={"steps": 3},
-        algorithm={"method": "flow_grpo", "updates_per_step": 2},
+        algorithm={"method": "flow_grpo", "updates_per_step": 2, "advantage_scale": "global"},
     ),
     "dpo": config(
         "clip_score",

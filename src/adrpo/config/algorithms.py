@@ -19,10 +19,14 @@ from adrpo.config.fields import (
 )
 from adrpo.config.shared import MethodSection
 
-Scale = Literal["none", "group", "batch"]
+Scale = Literal["none", "group", "batch", "global"]
 Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
-SCALE = "Standard deviation that divides the advantages before the clip. Ours."
+DEVIATION = (
+    "Standard deviation that divides A = R - V: the group's, the batch's within groups (batch), or "
+    "that of all its rewards, between groups, too (global)."
+)
+SCALE = f"{DEVIATION} Before the clip. Ours."
 
 
 def check_clip(clip: tuple[float, float]) -> None:
@@ -126,9 +130,7 @@ class OrwCfmW2Section(Anchored):
     temperature: PositiveNumber = Field(
         default=0.5, description="tau of w = exp(tau A). The authors' code: 0.5."
     )
-    advantage_scale: Scale = Field(
-        default="none", description="Standard deviation that divides A = R - V. Ours."
-    )
+    advantage_scale: Scale = Field(default="none", description=f"{DEVIATION} Ours.")
     weight_mean: Literal["free", "one"] = Field(
         default="free",
         description="free: w = exp(tau A); one: divided by its mean over the group. Ours.",
@@ -152,7 +154,7 @@ class AwmSection(Weighed):
         default=(-5.0, 5.0),
         description="[A_min, A_max]; A is then divided by its greater end. AWM: [-5, 5].",
     )
-    advantage_scale: Scale = Field(default="batch", description="AWM: standard deviation.")
+    advantage_scale: Scale = Field(default="global", description=f"{DEVIATION} AWM: global.")
 
     @model_validator(mode="after")
     def _clip_is_ordered(self) -> Self:
@@ -171,7 +173,7 @@ class DiffusionNftSection(Anchored):
     advantage_clip: PositiveNumber = Field(
         default=5.0, description="A is clipped to [-c, c]; r = A / (2 c) + 1/2. NFT: 5."
     )
-    advantage_scale: Scale = Field(default="batch", description="NFT: standard deviation.")
+    advantage_scale: Scale = Field(default="global", description=f"{DEVIATION} NFT: global.")
     adaptive_weighting: Switch = Field(
         default=True,
         description="Divide each term by the size of its error in x_1, held constant. NFT: true.",
@@ -188,7 +190,9 @@ class FlowGrpoSection(MethodSection):
     advantage_clip: PositiveNumber = Field(
         default=5.0, description="A is clipped to [-c, c]. Flow-GRPO: 5."
     )
-    advantage_scale: Scale = Field(default="batch", description="Flow-GRPO: standard deviation.")
+    advantage_scale: Scale = Field(
+        default="global", description=f"{DEVIATION} Flow-GRPO's code: global."
+    )
     clip_range: PositiveNumber = Field(
         default=1e-4,
         description="Bound of |ratio - 1|; log p is a mean over elements. Flow-GRPO: 1e-4.",

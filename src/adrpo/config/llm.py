@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from adrpo.config.fields import (
     Count,
@@ -15,6 +15,7 @@ from adrpo.config.fields import (
     Switch,
     Text,
     conflict,
+    refusal,
     with_default,
 )
 from adrpo.config.llm_options import (
@@ -138,8 +139,11 @@ class LanguageAlgorithmSection(CoefficientSection, MethodSection):
 
     method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(default="adrpo", description=KIND)
     beta_0: NonNegativeNumber = Field(default=0.04, description=BETA_0)
-    advantage_scale: Literal["group", "batch", "none"] = Field(
-        default="group", description="Standard deviation that divides A = R - V. GRPO: group."
+    advantage_scale: Literal["none", "group", "global"] = Field(
+        default="group",
+        description="Standard deviation that divides A = R - V: the group's, or that of all "
+        "rewards of the batch, between groups, too (global, TRL's scale_rewards=batch). "
+        "GRPO: group.",
     )
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"] = (
         Field(default="grpo", description="TRL's form of the policy gradient. Paper: grpo.")
@@ -148,6 +152,16 @@ class LanguageAlgorithmSection(CoefficientSection, MethodSection):
         default=False,
         description="TRL's use_bias_correction_kl, which changes the KL's gradient. Paper: false.",
     )
+
+    @field_validator("advantage_scale", mode="before")
+    @classmethod
+    def _named_as_everywhere(cls, value: object) -> object:
+        if value == "batch":
+            raise refusal(
+                "expected 'none', 'group' or 'global', which is TRL's 'batch': the standard "
+                "deviation of all rewards, and not that within groups; received 'batch'"
+            )
+        return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -1,12 +1,12 @@
 """Advantages: how much better a sample is than the others of its prompt."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-AdvantageScale = Literal["none", "group", "batch"]
+AdvantageScale = Literal["none", "group", "batch", "global"]
 
 
 def clip_advantages(
@@ -38,11 +38,15 @@ def group_advantages(
         none    A_i = R_i - V_g
         group   A_i = (R_i - V_g) / sqrt(mean over the group of (R - V_g)^2)
         batch   A_i = (R_i - V_g) / sqrt(mean over the batch of (R - V_g)^2)
+        global  A_i = (R_i - V_g) / sqrt(mean over the batch of (R - mean of the batch)^2)
 
-    Both scales are population standard deviations (the sum is divided by the number of samples,
-    not by one less), so that the mean square of a scaled group, or batch, is exactly 1. The batch
-    scale pools the spread *within* groups: a constant added to one prompt's rewards changes
-    nothing, at any scale.
+    All scales are population standard deviations (the sum is divided by the number of samples,
+    not by one less), so that the mean square of a scaled group, or batch, is exactly 1. ``batch``
+    pools the spread *within* groups: as at ``none`` and ``group``, a constant added to one
+    prompt's rewards changes nothing. ``global`` is the spread of all rewards, *between* groups,
+    too, as in the code of Flow-GRPO (arXiv 2505.05470), DiffusionNFT and AWM, which is their
+    ``global_std``: the more prompts differ in their rewards, the smaller are its advantages. Its
+    square is that of ``batch`` and the variance of the groups' means together.
 
     A reward that is not finite marks a sample that was not scored: it stays out of every mean and
     standard deviation, and its advantage is 0. A group of one and a group of equal rewards have
@@ -59,29 +63,25 @@ def group_advantages(
         Advantages, detached, in float32 (float64 stays float64).
 
     Raises:
-        ValueError: ``scale`` is none of the three.
+        ValueError: ``scale`` is none of the four.
 
     >>> group_advantages(torch.tensor([3.0, 1.0, 5.0, 5.0]), torch.tensor([0, 0, 1, 1]))
     tensor([ 1., -1.,  0.,  0.])
     """
-    if scale not in ("none", "group", "batch"):
-        raise ValueError(f"expected scale 'none', 'group' or 'batch', received {scale!r}")
+    if scale not in get_args(AdvantageScale):
+        raise ValueError(f"expected scale 'none', 'group', 'batch' or 'global', received {scale!r}")
     resolution = torch.finfo(rewards.dtype).eps
     rewards = rewards.to(torch.promote_types(rewards.dtype, torch.float32))
     scored = rewards.isfinite()
     groups = _group_index(group_ids)
-
-    # Measured from the group's least reward, equal rewards are exactly 0, whatever their
-    # number, and a large common offset costs no precision.
-    least = _group_least(rewards, groups, scored)
-    above = torch.where(scored, rewards - least, 0)
-    advantages = torch.where(scored, above - _group_mean(above, groups, scored), 0)
+    advantages = _above_mean(rewards, groups, scored)
     if scale == "none":
         return advantages
 
     # One group holds the whole batch: its mean is the batch's.
     pool = groups if scale == "group" else torch.zeros_like(groups)
-    deviation = _group_mean(advantages.square(), pool, scored).sqrt()
+    spread = _above_mean(rewards, pool, scored) if scale == "global" else advantages
+    deviation = _group_mean(spread.square(), pool, scored).sqrt()
     magnitude = torch.where(scored, rewards.abs(), 0)
     greatest = torch.zeros_like(rewards).scatter_reduce(0, pool, magnitude, "amax")[pool]
     noise = deviation <= resolution * greatest
@@ -92,6 +92,16 @@ def _group_index(group_ids: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """Any integers -> 0 ... groups - 1."""
     # torch leaves `unique` untyped.
     return torch.unique(group_ids, return_inverse=True)[1]  # pyright: ignore
+
+
+def _above_mean(
+    rewards: Float[Tensor, " batch"], groups: Int[Tensor, " batch"], scored: Bool[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
+    """Rewards less the mean of their group; 0 for a sample that was not scored."""
+    # Measured from the group's least reward, equal rewards are exactly 0, whatever their
+    # number, and a large common offset costs no precision.
+    above = torch.where(scored, rewards - _group_least(rewards, groups, scored), 0)
+    return torch.where(scored, above - _group_mean(above, groups, scored), 0)
 
 
 def _group_least(

@@ -76,6 +76,10 @@ def trainer_arguments(
     )
 
 
+SCALES = {"none": "none", "group": "group", "global": "batch"}
+"""Our name of a standard deviation -> TRL's, whose batch is the spread of all rewards."""
+
+
 def _algorithm(algorithm: LanguageAlgorithmSection) -> dict[str, Any]:
     return {
         "beta": algorithm.beta_0,
@@ -87,7 +91,7 @@ def _algorithm(algorithm: LanguageAlgorithmSection) -> dict[str, Any]:
         "log_ratio_bound": algorithm.log_ratio_bound,
         "kl_on_degenerate_groups": algorithm.kl_on_degenerate_groups,
         "target_kl": algorithm.target_kl,
-        "scale_rewards": algorithm.advantage_scale,
+        "scale_rewards": SCALES[algorithm.advantage_scale],
         "loss_type": algorithm.loss_type,
         "use_bias_correction_kl": algorithm.bias_correction,
     }

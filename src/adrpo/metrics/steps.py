@@ -55,7 +55,7 @@ STEPS = (
     _column(
         "advantage_std",
         "standard deviation of A = R - V after `advantage_scale` and before the clip; so 1 with "
-        "`batch`",
+        "`batch`, and less with `global`",
         "the reward's, or none where scaled",
         domains=IMAGES,
         formula=EQUATIONS,

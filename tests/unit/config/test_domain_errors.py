@@ -95,8 +95,8 @@ from support.refused_configurations import of_domain, refusal, write
         ),
         (
             "algorithm: {advantage_scale: std}",
-            "recipe.yaml: algorithm.advantage_scale: expected 'none', 'group' or 'batch', "
-            "received 'std'",
+            "recipe.yaml: algorithm.advantage_scale: expected 'none', 'group', 'batch' or "
+            "'global', received 'std'",
         ),
         (
             "sampling: {guidance_scale: 0.5}",
@@ -167,6 +167,12 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
             "algorithm: {method: rafft}",
             "recipe.yaml: algorithm.method: expected 'adrpo', 'sign_gated' or 'fixed_beta', "
             "received 'rafft'",
+        ),
+        (
+            "algorithm: {advantage_scale: batch}",
+            "recipe.yaml: algorithm.advantage_scale: expected 'none', 'group' or 'global', which "
+            "is TRL's 'batch': the standard deviation of all rewards, and not that within groups; "
+            "received 'batch'",
         ),
         (
             "algorithm: {kl_estimator: k4}",

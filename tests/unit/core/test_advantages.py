@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adrpo import clip_advantages, group_advantages
+from adrpo.config.algorithms import Scale
 from adrpo.core.advantages import AdvantageScale
 
 SCALES: tuple[AdvantageScale, ...] = get_args(AdvantageScale)
@@ -36,6 +37,10 @@ def test_by_hand() -> None:
     )
     # pooled: sqrt((1 + 0 + 9 + 9 + 1) / 5) = 2.
     assert group_advantages(values, groups, scale="batch").tolist() == [-0.5, 0, -1.5, 1.5, 0.5]
+    # around the batch's mean, 3.2: 2.2^2 + 1.2^2 + 1.2^2 + 4.8^2 + 0.2^2 = 30.8, of five.
+    expected = torch.tensor([-1, 0, -3, 3, 1]) / math.sqrt(30.8 / 5)
+    received = group_advantages(values, groups, scale="global")
+    torch.testing.assert_close(received, expected, rtol=1e-6, atol=0)
 
 
 @scales
@@ -47,13 +52,46 @@ def test_group_means_are_zero(scale: AdvantageScale) -> None:
     assert advantages.abs().min() > 0
 
 
-@scales
+@pytest.mark.parametrize("scale", [scale for scale in SCALES if scale != "global"])
 def test_a_constant_added_to_one_group_changes_nothing(scale: AdvantageScale) -> None:
     base = group_advantages(rewards(), GROUPS, scale=scale)
     shift = torch.where(GROUPS == 4, 700.0, torch.where(GROUPS == 0, -30.0, 0.0))
     shifted = group_advantages(rewards() + shift, GROUPS, scale=scale)
     # The shifted rewards themselves are rounded at 1e-13.
     torch.testing.assert_close(shifted, base, rtol=0, atol=1e-12)
+
+
+def test_the_global_scale_is_the_deviation_of_all_rewards() -> None:
+    """torch's own, of whatever the group: the formula of Flow-GRPO's code but for its epsilon."""
+    values = rewards()
+    means = torch.stack([values[GROUPS == group].mean() for group in GROUPS])
+    expected = (values - means) / values.std(correction=0)
+    received = group_advantages(values, GROUPS, scale="global")
+    # float64 rounding.
+    torch.testing.assert_close(received, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("shift", [-9.0, 0.5, 40.0])
+def test_differences_between_groups_shrink_global_advantages_alone(shift: float) -> None:
+    """Variances add up: of all rewards it is the pooled one within groups, which a constant added
+    to one group leaves alone, and the one of the groups' means."""
+    values = rewards() + torch.where(GROUPS == 4, shift, 0.0)
+    within = group_advantages(values, GROUPS, scale="batch")
+    pooled = group_advantages(values, GROUPS).square().mean()
+    means = torch.stack([values[GROUPS == group].mean() for group in GROUPS])
+    factor = (pooled / (pooled + means.var(correction=0))).sqrt()
+    assert factor < 0.99
+    received = group_advantages(values, GROUPS, scale="global")
+    # float64 rounding.
+    torch.testing.assert_close(received, factor * within, rtol=1e-12, atol=0)
+
+
+def test_of_one_group_all_scales_are_one() -> None:
+    one = torch.zeros_like(GROUPS)
+    expected = group_advantages(rewards(), one, scale="group")
+    for scale in ("batch", "global"):
+        # The same numbers in the same order.
+        assert torch.equal(group_advantages(rewards(), one, scale=scale), expected)
 
 
 @pytest.mark.parametrize("scale", ["group", "batch"])
@@ -104,7 +142,7 @@ def test_rounding_noise_is_not_scaled_up() -> None:
     one = torch.tensor(27.3)
     next_to_it = torch.nextafter(one, torch.tensor(100.0))
     values = torch.stack([one, next_to_it, one, one])
-    for scale in ("group", "batch"):
+    for scale in ("group", "batch", "global"):
         advantages = group_advantages(values, torch.zeros(4, dtype=torch.int64), scale=scale)
         assert advantages.tolist() == [0, 0, 0, 0]
 
@@ -130,6 +168,10 @@ def test_a_batch_without_any_reward_is_all_zero(scale: AdvantageScale) -> None:
     values = torch.full((4,), math.nan)
     advantages = group_advantages(values, torch.tensor([0, 0, 1, 1]), scale=scale)
     assert advantages.tolist() == [0, 0, 0, 0]
+
+
+def test_a_configuration_knows_the_same_scales() -> None:
+    assert get_args(Scale) == SCALES
 
 
 def test_low_precision_rewards_are_averaged_in_float32() -> None:

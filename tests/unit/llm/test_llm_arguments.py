@@ -29,6 +29,8 @@ CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("algorithm.kl_on_degenerate_groups", False, {"kl_on_degenerate_groups": False}),
     ("algorithm.target_kl", 0.5, {"target_kl": 0.5}),
     ("algorithm.advantage_scale", "none", {"scale_rewards": "none"}),
+    # TRL's deviation over the batch has the differences between prompts in it.
+    ("algorithm.advantage_scale", "global", {"scale_rewards": "batch"}),
     ("algorithm.loss_type", "dr_grpo", {"loss_type": "dr_grpo"}),
     ("algorithm.bias_correction", True, {"use_bias_correction_kl": True}),
     ("generation.max_completion_length", 11, {"max_completion_length": 11}),
