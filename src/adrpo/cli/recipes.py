@@ -21,12 +21,12 @@ def list_recipes(context: typer.Context) -> None:
     """List the recipes; show or copy one; list their keys."""
     if context.invoked_subcommand is not None:
         return
-    from adrpo.config import find_recipe, load_recipe, recipe_names
+    from adrpo.config import load_recipe, recipe_names
 
     names = recipe_names()
     width = max(map(len, names), default=0)
     for name in names:
-        typer.echo(f"{name:<{width}}  {load_recipe(find_recipe(name)).description}")
+        typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Rows of data sets that the package ``datasets`` reads: from a folder or the Hugging Face Hub."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def read_dataset(
         loaded = _saved_split(loaded, source, split)
     for number, row in enumerate(loaded):
         yield f"{source}, row {number}", row
+
+
+def has_cached(name: str) -> bool:
+    """True where a cache on this machine has something of the Hub's data set ``name``, the Hub's
+    own or that of the package ``datasets``, which may not be installed."""
+    from huggingface_hub import constants
+
+    hub = Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}"
+    prepared = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME) / "datasets"
+    return hub.is_dir() or (Path(prepared) / name.replace("/", "___")).is_dir()
 
 
 def _saved_split(loaded: Any, source: str, split: str) -> Any:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adrpo.data.base import Prompt
-from adrpo.data.published import PUBLISHED, check_published, read_published
-from adrpo.data.rows import FILES, read_prompts
+from adrpo.data.huggingface import has_cached
+from adrpo.data.published import HUB, PUBLISHED, check_published, read_published
+from adrpo.data.rows import FILES, is_hub_id, read_prompts
 from adrpo.data.shipped import SHIPPED
 from adrpo.data.splits import HALVES, half, hold_out
 from adrpo.data.sums import split_sums
@@ -185,6 +186,23 @@ def check_source(source: str) -> str:
             f"received {source!r}{_hint(source)}"
         )
     return source
+
+
+def is_unfetched(source: str) -> bool:
+    """True where ``source`` is a file or a data set of the Hub that no cache on this machine has;
+    nothing is asked of the Hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if source in GENERATED or source == SUMS:
+        return False
+    kind, place, _ = _parse(source)
+    file = PUBLISHED[kind].hub if kind in PUBLISHED and place == HUB else None
+    if file is not None:
+        found = try_to_load_from_cache(
+            file.repository, file.name, repo_type="dataset", revision=file.revision
+        )
+        return not isinstance(found, str)
+    return not kind and is_hub_id(place) and not has_cached(place)
 
 
 def _is_own(place: str) -> bool:

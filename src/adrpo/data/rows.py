@@ -120,6 +120,15 @@ def _content(value: Any, where: str) -> Content:
     return [{key: part for key, part in message.items() if part is not None} for message in value]
 
 
+def is_hub_id(source: str) -> bool:
+    """True where ``source`` has the form of a data set's id on the Hub, and nothing of that name
+    lies here."""
+    path = Path(source)
+    if path.suffix in FILES or path.exists():
+        return False
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+
+
 def _located_rows(
     source: str, split: str, config: str | None, revision: str | None
 ) -> Iterable[tuple[str, Mapping[str, Any]]]:
@@ -131,7 +140,7 @@ def _located_rows(
                 f"{source}: a file has no split {split!r}; name the file of that split"
             )
         return FILES[path.suffix](path)
-    if path.is_file() or not (path.is_dir() or re.fullmatch(r"[\w.-]+/[\w.-]+", source)):
+    if not (path.is_dir() or is_hub_id(source)):
         raise AdrpoError(
             f"expected a {', '.join(FILES)} file, a folder, or the id of a data set on the Hub "
             f"('owner/name'), received {source!r}"

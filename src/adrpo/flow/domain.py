@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
 from adrpo.data.base import Prompt
+from adrpo.data.prompts import is_unfetched
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
 from adrpo.flow.run_prompts import load_held_out, load_texts
 from adrpo.metrics import UNSEEN
-from adrpo.runs.findings import Findings, check_device, check_memory, check_model, check_setting
+from adrpo.runs.findings import (
+    Findings,
+    check_device,
+    check_memory,
+    check_model,
+    check_setting,
+    note_unfetched,
+)
 
 if TYPE_CHECKING:
     from adrpo.flow.drawing import DrawnImages
@@ -149,13 +157,9 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
     }
     total = config.evaluation.seen_prompts
     for name, (source, size, seed) in sets.items():
-        if _is_unfetched(source):
+        if is_unfetched(source):
             total += UNFETCHED
-            findings.note(
-                f"prompts.{name}",
-                f"{source} is not on this machine: the first run fetches it from the Hugging Face "
-                f"Hub",
-            )
+            note_unfetched(findings, f"prompts.{name}", source)
             continue
         try:
             count = len(load_texts(source, size=size, seed=seed))
@@ -165,22 +169,6 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
             total += count
             findings.ok(f"prompts.{name}", f"{count} from {source}")
     return total
-
-
-def _is_unfetched(source: str) -> bool:
-    """True where ``source`` is a file of the Hub that its cache does not have."""
-    from huggingface_hub import try_to_load_from_cache
-
-    from adrpo.data.published import HUB, PUBLISHED
-
-    name, _, place = source.partition(":")
-    file = PUBLISHED[name].hub if name in PUBLISHED else None
-    if file is None or place.partition(":")[0] != HUB:
-        return False
-    found = try_to_load_from_cache(
-        file.repository, file.name, repo_type="dataset", revision=file.revision
-    )
-    return not isinstance(found, str)
 
 
 DOOR: Door = FlowDoor()

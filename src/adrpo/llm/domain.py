@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 from adrpo.config import LanguageConfig
 from adrpo.data import Prompt
 from adrpo.data.base import Content
-from adrpo.data.prompts import GENERATED
+from adrpo.data.prompts import GENERATED, is_unfetched
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.llm.facts import FACTS
-from adrpo.runs.findings import Findings, check_device, check_memory, check_model
+from adrpo.runs.findings import (
+    Findings,
+    check_device,
+    check_memory,
+    check_model,
+    note_unfetched,
+)
 
 if TYPE_CHECKING:
     from adrpo.llm.run import LanguageRun, LanguageSubject
@@ -89,7 +95,6 @@ class LanguageDoor:
     def check(self, findings: Findings, config: LanguageConfig) -> None:
         from adrpo.llm.memory.advice import memory_lines
         from adrpo.llm.pretrained import PACKAGE, model_source, training_device
-        from adrpo.llm.run_prompts import load_held_out, load_train
 
         if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
             check_model(findings, "model", config.model.pretrained)
@@ -98,21 +103,32 @@ class LanguageDoor:
                 findings.ok("model", f"folder {model_source(config.model)}")
             except AdrpoError as error:
                 findings.bad("model", str(error))
-        prompts: list[Any] = []
-        try:
-            train, held_out = load_train(config), load_held_out(config)
-        except AdrpoError as error:
-            findings.bad("prompts", str(error))
-        else:
-            sources = " and ".join(filter(None, (config.prompts.source, config.prompts.held_out)))
-            findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {sources}")
-            prompts = [prompt.content for prompt in (*train, *held_out)]
+        prompts = _check_prompts(findings, config)
         device = training_device(config.model)
         check_device(findings, device)
         try:
             check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
         except AdrpoError as error:  # the model, of which its own line tells
             findings.note("memory", f"no estimate: {error}")
+
+
+def _check_prompts(findings: Findings, config: LanguageConfig) -> list[Content]:
+    """All prompts of a run; none where they can't be read, or where some are to be fetched."""
+    from adrpo.llm.run_prompts import load_held_out, load_train
+
+    sources = [name for name in (config.prompts.source, config.prompts.held_out) if name]
+    if unfetched := [source for source in sources if is_unfetched(source)]:
+        for source in unfetched:
+            note_unfetched(findings, "prompts", source)
+        return []
+    try:
+        train, held_out = load_train(config), load_held_out(config)
+    except AdrpoError as error:
+        findings.bad("prompts", str(error))
+        return []
+    named = " and ".join(sources)
+    findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {named}")
+    return [prompt.content for prompt in (*train, *held_out)]
 
 
 def _load_language_model() -> object:

@@ -48,6 +48,14 @@ def check_model(
     return True
 
 
+def note_unfetched(findings: Findings, what: str, source: str) -> None:
+    """Say that the prompts of ``source`` are on the Hub, and not looked at before a run."""
+    findings.note(
+        what,
+        f"{source} is not on this machine: the first run fetches it from the Hugging Face Hub",
+    )
+
+
 def _is_cached(model: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
