@@ -2,8 +2,8 @@
 
 ``python benchmarks/comparison_tables.py keep FOLDER benchmarks/results/NAME`` copies tables,
 figures and summary of a comparison's ``FOLDER``, and packs into ``runs.tar.xz`` what its runs say:
-all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.json`` and
-``best-of-n.json``, ``adrpo compare ... --summary-only`` draws all of it again.
+all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.json``,
+``best-of-n.json`` and ``guidance.json``, ``adrpo compare ... --summary-only`` draws it again.
 
 ``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
 budgets as docs/results/text-to-image.md has them.
@@ -28,7 +28,7 @@ NOT_KEPT = b"The adapter is not kept in this archive.\n"
 
 def keep(folder: Path, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    known = ("comparison.json", "best-of-n.json", "summary.json")
+    known = ("comparison.json", "best-of-n.json", "guidance.json", "summary.json")
     for path in (*folder.iterdir(), *(folder / "figures").glob("*.png")):
         if path.name in known or path.suffix in (".md", ".csv", ".tex", ".png"):
             shutil.copy(path, output / path.name)

@@ -200,19 +200,29 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     assert victim.folder.name in command.err and "Traceback" not in command.err
     assert 0 < victim.steps_done() < victim.method.steps
 
-    assert command(*arguments, "--best-of", "1", "--best-of", "2") == 0, command.out + command.err
+    arguments += ["--best-of", "1", "--best-of", "2", "--guidance", "1", "--guidance", "2"]
+    assert command(*arguments) == 0, command.out + command.err
     assert "| flow/demo | " in command.out and "comparison.html" in command.out
     ours = json.loads(Path("runs/compare/summary.json").read_text())
     del ours["command"], ours["environment"]
+    for file in ("best-of-n.json", "guidance.json"):
+        shutil.copy(plan.folder / file, whole.folder / file)
     # The same machine, threads and draws: bit for bit, as resuming promises.
     assert ours == json.loads(json.dumps(to_json(analyse(collect(whole)))))
 
-    # The best of one is the base itself; this process may have other threads than the run had.
+    # The best of one and guidance 1 are the base itself; this process may have other threads than
+    # the run had.
     best = json.loads(Path("runs/compare/best-of-n.json").read_text())
     base = json.loads((victim.folder / "samples/step-000000/values.json").read_text())
     assert best["n"] == [1, 2]
     np.testing.assert_allclose(best["clip_score"][0], base["clip_score"], rtol=0, atol=1e-3)
     assert best["clip_score"][1] != best["clip_score"][0]
+    guided = json.loads(Path("runs/compare/guidance.json").read_text())
+    assert guided["guidance"] == [1, 2]
+    for name in ("clip_score", "clip_diversity", "divergence"):
+        np.testing.assert_allclose(guided[name][0], base[name], rtol=0, atol=1e-3)
+    assert np.mean(guided["divergence"][1]) > 1e-3
+    assert "| base, guidance 2 | " in command.out and "| best of 2 by chance | " in command.out
 
 
 def kill_after_a_step(start: Callable[..., Any]) -> Callable[..., Any]:

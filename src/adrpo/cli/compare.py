@@ -1,10 +1,11 @@
 """``adrpo compare``: methods x seeds, and what their results say."""
 
+import math
 import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from adrpo.errors import AdrpoError
 if TYPE_CHECKING:
     from adrpo.comparison import Plan
     from adrpo.comparison.schedule import Failure
+    from adrpo.evaluation.door import Guides
 
 
 Recipes = Annotated[
@@ -40,7 +42,16 @@ Threads = Annotated[
 BestOf = Annotated[
     list[int] | None,
     typer.Option(
-        "--best-of", min=1, metavar="N", help="Measure the best of N samples of the base, too."
+        "--best-of",
+        min=1,
+        metavar="N",
+        help="Measure the best of N samples of the base, too; repeatable.",
+    ),
+]
+Guidance = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--guidance", min=1, metavar="W", help="Measure the base with guidance W, too; repeatable."
     ),
 ]
 Beside = Annotated[
@@ -64,11 +75,13 @@ def compare(
     parallel: Parallel = 1,
     threads: Threads = None,
     best_of: BestOf = None,
+    guidance: Guidance = None,
     beside: Beside = None,
     summary_only: SummaryOnly = False,
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, check_folder, collect, write_results
+    from adrpo.comparison.reference_lines import check_measured
     from adrpo.config import names_and_overrides
 
     names, overrides = names_and_overrides(recipes, expected="recipes", most=None)
@@ -80,14 +93,20 @@ def compare(
             f"does not exist; leave --summary-only out to train"
         )
     check_folder(plan)
-    if not summary_only:
-        _complete(plan, parallel=parallel, threads=threads, best_of=best_of or [])
+    sizes, scales = best_of or [], guidance or []
+    if summary_only:
+        check_measured(output_dir, sizes, scales)
+    else:
+        _check_guidance(plan, scales)
+        _complete(plan, sizes, scales, parallel=parallel, threads=threads)
     page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
 
 
-def _complete(plan: "Plan", *, parallel: int, threads: int | None, best_of: list[int]) -> None:
+def _complete(
+    plan: "Plan", sizes: list[int], scales: list[float], *, parallel: int, threads: int | None
+) -> None:
     """Train and measure what the comparison's folder lacks, alone in it."""
     from adrpo.comparison import record
     from adrpo.runs import available_cores
@@ -98,23 +117,64 @@ def _complete(plan: "Plan", *, parallel: int, threads: int | None, best_of: list
         record(plan)
         share = max(1, available_cores() // parallel)
         _train(plan, parallel=parallel, threads=threads or share)
-        if best_of:
-            _select(plan, best_of)
+        _measure_base(plan, sizes, scales)
 
 
-def _select(plan: "Plan", sizes: list[int]) -> None:
-    """Best of n under the reference's own reward and evaluation, where it is not measured yet."""
+def _check_guidance(plan: "Plan", scales: list[float]) -> None:
+    """Raise AdrpoError, before anything is trained or written, for a scale that the base can't be
+    drawn with."""
+    from adrpo.evaluation.guidance import FILE, missing_scales
+
+    for scale in scales:
+        if not math.isfinite(scale):
+            raise AdrpoError(f"--guidance: expected a number of 1 or more; received {scale}")
+    if missing_scales(plan.folder / FILE, scales):
+        config = _base_of(plan)
+        _guiding(config).check_guidance(config)
+
+
+def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
+    """Best of n and guidance under the reference's own reward and evaluation, where they are not
+    measured yet."""
     from adrpo.cli.quiet import silence_loading
-    from adrpo.config import load_recipe
-    from adrpo.evaluation.best_of_n import FILE, write_best_of_n
+    from adrpo.evaluation import best_of_n, guidance
 
-    if (plan.folder / FILE).exists():
+    selected, guided = (plan.folder / module.FILE for module in (best_of_n, guidance))
+    sizes = best_of_n.missing_sizes(selected, sizes)
+    scales = guidance.missing_scales(guided, scales)
+    if not sizes and not scales:
         return
     silence_loading()
+    config = _base_of(plan)
+    if sizes:
+        with door_of(config).subject(config) as subject:
+            best_of_n.complete_best_of_n(selected, subject.evaluator, sizes)
+    if scales:
+        guidance.complete_guidance(guided, _guiding(config), config, scales)
+
+
+def _base_of(plan: "Plan") -> Any:
+    """The configuration of the reference, whose base is that of all methods."""
+    from adrpo.config import load_recipe
+
     (recipe,) = (method.recipe for method in plan.methods if method.name == plan.reference)
-    config = load_recipe(recipe, plan.overrides)
-    with door_of(config).subject(config) as subject:
-        write_best_of_n(plan.folder / FILE, subject.evaluator, sizes)
+    return load_recipe(recipe, plan.overrides)
+
+
+def _guiding(config: Any) -> "Guides":
+    """The door of the configuration's domain, as one that guides.
+
+    Raises AdrpoError where nothing of the domain is guided.
+    """
+    from adrpo.evaluation.door import Guides
+
+    door = door_of(config)
+    if not isinstance(door, Guides):
+        raise AdrpoError(
+            f"--guidance: expected a model with classifier-free guidance; received one of the "
+            f"domain {config.domain}, which has none; leave --guidance out"
+        )
+    return door
 
 
 def _train(plan: "Plan", *, parallel: int, threads: int) -> None:

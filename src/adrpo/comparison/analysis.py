@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from adrpo.comparison.collect import Array, MethodResults, Results, Values, reward_names
+from adrpo.comparison.reference_lines import ReferenceLine
 from adrpo.comparison.trade_offs import SEED, TradeOff, trade_offs
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.across_seeds import (
@@ -75,6 +76,9 @@ class Analysis:
     """Names of the rewards' terms, which are metrics of the evaluation too."""
     not_compared: list[str]
     """Rewards that the methods measure with different options."""
+    lines: list[ReferenceLine]
+    """The untrained base over guidance and best of n; their rows are ``others`` of the unseen
+    split."""
     splits: list[SplitAnalysis]
 
 
@@ -107,6 +111,7 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
         primary,
         trained_on,
         results.not_compared,
+        results.lines,
         [
             _analyse_split(results, split, primary, trained_on, resamples)
             for split in results.splits
@@ -214,6 +219,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "primary_metric": analysis.primary,
         "trained_on": analysis.trained_on,
         "not_compared": analysis.not_compared,
+        "lines": {line.name: line.points for line in analysis.lines},
         "splits": {split.split: _split_to_json(split) for split in analysis.splits},
     }
 

@@ -12,6 +12,9 @@ from matplotlib.lines import Line2D
 DPI = 150
 
 BASE_COLOR = "#1b1c1e"
+NOTE_COLOR = "#62656b"
+"""Color of what is written at a point."""
+
 COLORS = ("#2b5fc9", "#c96a12", "#16877a", "#8a63c9", "#b8336a", "#7d7a1e",
           "#3a9bd9", "#8c4a2f", "#5b6470", "#4d9e3f")  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
@@ -24,8 +27,8 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": "#e9e9e4",
-    "xtick.color": "#62656b",
-    "ytick.color": "#62656b",
+    "xtick.color": NOTE_COLOR,
+    "ytick.color": NOTE_COLOR,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "lines.linewidth": 1.6,
@@ -59,20 +62,29 @@ def grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figur
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def legend(figure: Figure, styles: dict[str, tuple[str, str]], *, base: bool = False) -> None:
-    """A legend above the panels; ``base`` adds the untrained model's point."""
+def legend(
+    figure: Figure,
+    styles: dict[str, tuple[str, str]],
+    *,
+    base: bool = False,
+    lines: Sequence[Line2D] = (),
+) -> None:
+    """A legend above the panels; ``base`` adds the untrained model's point, ``lines`` more."""
     handles = [
         Line2D([], [], color=color, marker=marker or None, ls="-" if marker else "--", label=name)
         for name, (color, marker) in styles.items()
     ]
     if base:
         handles.insert(0, Line2D([], [], color=BASE_COLOR, marker="P", ls="", label="base"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=_columns(styles), frameon=False)
+    handles[base:base] = lines
+    columns = _columns(len(styles) + len(lines))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
 
 
-def _columns(names: Sequence[str] | dict[str, Any]) -> int:
-    """Entries of a legend's row: all of a few methods, half of many."""
-    return len(names) + 1 if len(names) <= 4 else -(-(len(names) + 1) // 2)
+def _columns(entries: int) -> int:
+    """Entries of a legend's row beside the base: all of a few, half or a third of many."""
+    rows = 1 if entries <= 4 else 2 if entries <= 8 else 3
+    return -(-(entries + 1) // rows)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -16,6 +16,7 @@ from adrpo.comparison.plan import (
     settings_that_differ,
     without_seed,
 )
+from adrpo.comparison.reference_lines import BASE, ReferenceLine, read_lines
 from adrpo.comparison.schedule import jobs_of
 from adrpo.config import written_names
 from adrpo.errors import AdrpoError
@@ -30,9 +31,6 @@ Values = dict[str, Array]
 LISTED = ("held_out", "categories")
 """Keys of samples/prompts.json that tell of the unseen prompts."""
 
-BASE = "base"
-"""Name of the untrained model's row."""
-
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
 MEASURED_ALIKE = ("prompts.", "evaluation.clip", "evaluation.samples_per_prompt")
@@ -41,6 +39,9 @@ drawn, by ``evaluation.sampling``, is the model's own affair."""
 
 TRAINED_ON = "prompts.train"
 """Beginning of the keys that say what is trained on, which an evaluation does not depend on."""
+
+OWN_GUIDANCE = ("evaluation.sampling.guidance_scale", "training.guidance_scale")
+"""Keys of the guidance that the base's own row is drawn with, and that its velocity has."""
 
 AGAINST_ITS_BASE = frozenset(metric.name for metric in EVALUATIONS if metric.against_base)
 """Metrics against a model's own base, which is not the comparison's."""
@@ -80,7 +81,9 @@ class Results:
     seeds: list[int]
     methods: dict[str, MethodResults]
     others: dict[str, Values]
-    """Models that nothing here trained: metric -> [1, prompts, K] of the unseen prompts."""
+    """Rows of what nothing here trained, the base's reference lines first: metric -> [1, prompts,
+    K] of the unseen prompts."""
+    lines: list[ReferenceLine]
     not_compared: list[str]
     """Metrics that the methods measure otherwise under one name: rewards by other models,
     velocities at another guidance. No split has them."""
@@ -125,7 +128,14 @@ def collect(plan: Plan, beside: Sequence[Path] = ()) -> Results:
     _check_same_prompts([folder for method in methods.values() for folder in method.folders])
     not_compared = _leave_out_unlike(list(methods.values()))
     others = _others(beside, methods, plan.reference)
-    return Results(plan, seeds, methods, others, not_compared)
+    rows, lines = _lines(methods[plan.reference], plan.folder)
+    twice = next((name for name in rows if name in (*methods, *others)), None)
+    if twice is not None:
+        raise AdrpoError(
+            f"compare: expected rows of different names; received {twice!r} beside the row of the "
+            f"untrained base that has this name; rename the recipe or the folder"
+        )
+    return Results(plan, seeds, methods, rows | others, lines, not_compared)
 
 
 def read_listing(folder: Path) -> dict[str, Any]:
@@ -194,6 +204,16 @@ def _others(
         values = _stack([_read_values(run, rows[-1]["step"], UNSEEN)])
         found[name] = {key: table for key, table in values.items() if key not in AGAINST_ITS_BASE}
     return found
+
+
+def _lines(reference: MethodResults, folder: Path) -> tuple[dict[str, Values], list[ReferenceLine]]:
+    """Rows and lines of the base of the comparison in ``folder``."""
+    split = reference.splits.get(UNSEEN)
+    if split is None:
+        return {}, []
+    drawn, measured = (reference.settings.get(key) for key in OWN_GUIDANCE)
+    own = drawn if drawn == measured else None
+    return read_lines(folder, own, len(split.categories))
 
 
 def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:

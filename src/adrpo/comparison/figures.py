@@ -19,6 +19,7 @@ from adrpo.comparison.analysis import PRIMARY, Analysis
 from adrpo.comparison.canvas import (
     BASE_COLOR,
     DPI,
+    NOTE_COLOR,
     STYLE,
     Drawing,
     grid,
@@ -27,11 +28,17 @@ from adrpo.comparison.canvas import (
     styles_of,
 )
 from adrpo.comparison.collect import Array, Results
+from adrpo.comparison.line_drawing import draw_lines, line_handles, line_note, lines_of
 from adrpo.comparison.picture_sheet import draw_pictures
 from adrpo.comparison.trade_offs import DIVERSITIES, PRICES
 from adrpo.evaluation.across_seeds import standard_error
 from adrpo.evaluation.best_of_n import BestOfN
 from adrpo.metrics import SAMPLE_KL, TOTAL, describe
+
+TRAJECTORIES = (
+    "Means over seeds at each evaluation, from transparent (early) to a star (final, ± standard "
+    "error); small dots are the final policies of single seeds."
+)
 
 
 def draw_all(
@@ -43,6 +50,7 @@ def draw_all(
     for split in results.splits:
         drawings += [
             _trajectories(results, analysis, split, folder / f"trajectories-{split}.png"),
+            _fronts(results, analysis, split, folder / f"fronts-{split}.png"),
             _learning_curves(results, analysis, split, folder / f"curves-{split}.png"),
         ]
     over_kl = _rewards_over_kl(results, analysis, best_of_n, folder / "rewards-over-kl.png")
@@ -72,11 +80,46 @@ def _shared_curves(results: Results, split: str) -> set[str]:
 
 
 def _trajectories(results: Results, analysis: Analysis, split: str, path: Path) -> Drawing | None:
+    prices = _panels(results, analysis, split, path, whole=False)
+    if not prices:
+        return None
+    lines = f" {line_note(analysis)} It may leave a panel." if lines_of(analysis, split) else ""
+    return Drawing(
+        path,
+        f"Trajectories, {split} prompts",
+        f"{TRAJECTORIES} Up is more reward; right is more diversity or entropy on the left panels, "
+        f"more divergence on the right ones.{lines}",
+        f"Reward against {' and '.join(_labels(prices))} for {len(results.methods)} methods.",
+    )
+
+
+def _fronts(results: Results, analysis: Analysis, split: str, path: Path) -> Drawing | None:
+    """The trajectories once more, at the scale of the lines."""
+    if not lines_of(analysis, split):
+        return None
+    prices = _panels(results, analysis, split, path, whole=True)
+    if not prices:
+        return None
+    return Drawing(
+        path,
+        f"Methods and the untrained base, {split} prompts",
+        f"The trajectories with all of the lines, divergences on the scale of their root. "
+        f"{line_note(analysis)}",
+        f"Reward against {' and '.join(_labels(prices))} for {len(results.methods)} methods, the "
+        "guided base and best of n.",
+    )
+
+
+def _panels(
+    results: Results, analysis: Analysis, split: str, path: Path, *, whole: bool
+) -> list[str]:
+    """Draw a panel for each reward and price, and return the prices; ``whole`` shows all of the
+    reference lines, otherwise the panels end where the methods do."""
     rewards = _rewards(results, analysis, split)
     known = _shared_curves(results, split)
     prices = [price for price in (*DIVERSITIES, *PRICES) if price in known]
     if not rewards or not prices:
-        return None
+        return []
     styles = styles_of(list(results.methods), results.plan.reference)
     with mpl.rc_context(STYLE):
         figure, axes = grid(len(rewards), len(prices), width=4.9, height=3.7)
@@ -87,18 +130,27 @@ def _trajectories(results: Results, analysis: Analysis, split: str, path: Path) 
                     curves = method.splits[split].curves
                     _trajectory(panel, curves[price], curves[reward], *styles[name])
                 _base_point(panel, results, split, price, reward)
+                limits = panel.axis()
+                draw_lines(panel, analysis, split, price, reward)
+                if not whole:
+                    panel.axis(limits)
+                elif price in PRICES:
+                    panel.set_xscale("function", functions=(_signed_root, _signed_square))
+                    panel.xaxis.set_major_locator(MaxNLocator(4))
                 panel.set_xlabel(describe(price).label)
                 panel.set_ylabel(describe(reward).label)
-        legend(figure, styles, base=True)
+        legend(figure, styles, base=True, lines=line_handles(lines_of(analysis, split)))
         save(figure, path)
-    return Drawing(
-        path,
-        f"Trajectories, {split} prompts",
-        "Means over seeds at each evaluation, from transparent (early) to a star (final, ± "
-        "standard error); small dots are the final policies of single seeds. Up is more reward; "
-        "right is more diversity or entropy on the left panels, more divergence on the right ones.",
-        f"Reward against {' and '.join(_labels(prices))} for {len(results.methods)} methods.",
-    )
+    return prices
+
+
+def _signed_root(x: Array) -> Array:
+    """The root, and its mirror image left of 0, where a panel's margin lies."""
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def _signed_square(x: Array) -> Array:
+    return np.sign(x) * np.square(x)
 
 
 def _trajectory(panel: Axes, price: Array, reward: Array, color: str, marker: str) -> None:
@@ -215,7 +267,7 @@ def _frontier(
     panel.plot(x, means, "o-", color=BASE_COLOR, ms=4)
     for n, place, mean in zip(best.n, x, means, strict=True):
         panel.annotate(f"n={n}", (place, mean), textcoords="offset points", xytext=(4, -10),
-                       fontsize=7.5, color="#62656b")  # fmt: skip
+                       fontsize=7.5, color=NOTE_COLOR)  # fmt: skip
 
 
 def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:

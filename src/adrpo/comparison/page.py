@@ -15,10 +15,11 @@ from adrpo.comparison.analysis import (
     to_json,
 )
 from adrpo.comparison.canvas import Drawing
-from adrpo.comparison.collect import BASE, Results, read_listing
+from adrpo.comparison.collect import Results, read_listing
 from adrpo.comparison.figures import draw_all
 from adrpo.comparison.picture_sheet import PICTURED_PROMPTS
 from adrpo.comparison.plan import settings_that_differ
+from adrpo.comparison.reference_lines import BASE
 from adrpo.comparison.tables import (
     Cell,
     Column,

@@ -234,7 +234,7 @@ def legend(table: ResultsTable) -> str:
         default=0,
     )
     alone = [name for name in table.rows if name in table.unranked]
-    note = f" Not trained here, so over prompts and samples alone: {', '.join(alone)}."
+    note = f" Not trained here, so over prompts and samples alone: {'; '.join(alone)}."
     return (
         f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
         f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after "

@@ -3,10 +3,10 @@
 Of n samples of the base that of highest reward is kept: the frontier to beat, beside which the
 rewards of trained models stand (Gao et al., arXiv 2210.10760). Its divergence from the base is
 known, KL = log n - (n - 1) / n nats for a reward without ties (an upper bound with them; Beirami et
-al., arXiv 2401.01879), and it costs n times the sampling.
+al., arXiv 2401.01879), and it costs n times the sampling. One of the same n by chance is the
+control: it draws as much and selects nothing, so that it differs from the base by noise alone.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from adrpo.errors import AdrpoError
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.pareto import best_of_n_kl, selection_kl
 from adrpo.evaluation.statistics import Interval, bootstrap_mean
-from adrpo.evaluation.values import Values, plain
-from adrpo.runs.durable import write_durably
+from adrpo.evaluation.sweeps import Sweep, read_sweeps, write_sweeps
+from adrpo.runs.seeding import generator
 
 Drawn = TypeVar("Drawn")
 
 FILE = "best-of-n.json"
 """The file in which a comparison keeps its best of n."""
+
+SETTING = "n"
+
+BY_CHANCE = "by_chance"
+"""The key of the file under which the samples that chance chose have tables of their own."""
 
 KL = "kl"
 """The metric of a sample's KL to the base, in whose place that of the selection comes."""
@@ -44,20 +48,35 @@ class BestOfN:
     """Metric -> mean and 95 % interval for each n."""
 
 
-def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> list[tuple[int, Values]]:
-    """The metrics of the best of n samples in every place, for each n of ``sizes``, increasing.
+@dataclass(frozen=True)
+class Selections:
+    """Metrics of the chosen one of n samples in every place, for each n."""
+
+    by_reward: Sweep
+    """n -> metrics of the sample of highest reward."""
+    by_chance: Sweep
+    """n -> metrics of a sample that is any of the n with the same probability."""
+
+
+def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> Selections:
+    """The metrics of one of n samples in every place, the best and any, for each n of ``sizes``.
 
     Sample k of prompt p at n = 1 is that of the evaluation itself; a greater n adds samples and
     never takes one away, so the kept rewards rise with n. Unscored samples lose against any other.
     Ties keep the earlier sample; where a sample's KL is a metric, "kl" [prompts, 1] is that of the
     selection, in which they are counted (:func:`~adrpo.evaluation.pareto.selection_kl`), since a
     small language model says the same thing often.
+
+    Chance chooses from the same samples, by random numbers of its own: the (m + 1)-th sample takes
+    the place of the one that was kept with probability 1 / (m + 1), so that each of n is kept with
+    1 / n. Its "kl" is the evaluation's.
     """
     drawing = evaluator.drawing
-    kept = drawing.draw()
+    kept = any_ = drawing.draw()
     rewards = [_comparable(evaluator.score(kept).total)]
     best = rewards[0]
-    found: list[tuple[int, Values]] = []
+    numbers = generator(SEED, "best of n", "by chance")
+    found = Selections({}, {})
     for n in sorted(sizes):
         while len(rewards) < n:
             others = drawing.draw(len(rewards))
@@ -65,47 +84,54 @@ def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> list[tuple[i
             theirs = rewards[-1] > best
             kept = drawing.choose(theirs, kept, others)
             best = torch.maximum(best, rewards[-1])
-        found.append((n, evaluator.values(kept)))
+            chosen = torch.rand(len(best), generator=numbers) < 1 / len(rewards)
+            any_ = drawing.choose(chosen.to(best.device), any_, others)
+        found.by_reward[n] = evaluator.values(kept)
+        found.by_chance[n] = evaluator.values(any_)
     of_prompts = torch.stack(rewards).view(len(rewards), len(drawing.share), -1).transpose(0, 1)
-    for n, values in found:
+    for n, values in found.by_reward.items():
         if KL in values:
-            values[KL] = selection_kl(of_prompts.flatten(1).double().numpy(), n)[:, None]
+            pool = of_prompts.flatten(1).double().numpy()
+            values[KL] = selection_kl(pool, int(n))[:, None]
     return found
 
 
-def write_best_of_n(path: Path, evaluator: Evaluator[Any], sizes: Sequence[int]) -> None:
-    """Measure the best of n of ``evaluator``'s model, and write ``path``: "n" and, for each metric,
-    one table [prompts][samples] for each n, as JSON."""
-    found = best_of_n(evaluator, sizes)
-    tables: dict[str, Any] = {"n": [n for n, _ in found]}
-    for name in found[0][1]:
-        tables[name] = [plain(values[name]) for _, values in found]
-    write_durably(path, (json.dumps(tables) + "\n").encode())
+def missing_sizes(path: Path, sizes: Sequence[int]) -> list[int]:
+    """The ``sizes`` that the file ``path`` lacks, by the reward or by chance."""
+    known = read_selections(path)
+    return sorted(set(sizes) - (known.by_reward.keys() & known.by_chance.keys()))
+
+
+def complete_best_of_n(path: Path, evaluator: Evaluator[Any], sizes: Sequence[int]) -> None:
+    """Measure what the file ``path`` lacks of ``sizes`` on ``evaluator``'s model, and add it; what
+    the file has stays as it is."""
+    known = read_selections(path)
+    found = best_of_n(evaluator, missing_sizes(path, sizes))
+    chance = {BY_CHANCE: found.by_chance | known.by_chance}
+    write_sweeps(path, SETTING, found.by_reward | known.by_reward, **chance)
+
+
+def read_selections(path: Path) -> Selections:
+    """Every value that ``path`` holds; none where there is no file, and none by chance where it was
+    not measured.
+
+    Raises AdrpoError where the file holds something else.
+    """
+    return Selections(*read_sweeps(path, SETTING, BY_CHANCE))
 
 
 def read_best_of_n(folder: Path) -> BestOfN | None:
     """The best of n that lies in a comparison's folder; None where there is none.
 
-    The file maps "n" to a list, and each metric to one table [prompts][selected samples] for each
-    n; "kl", where there is one, is the selection's. A prompt without a value (null) leaves that
-    metric; a metric without any prompt is left out.
+    "kl", where there is one, is the selection's. A prompt without a value (null) leaves that
+    metric; a metric without any prompt at some n is left out.
     """
-    path = folder / FILE
-    if not path.exists():
+    found = read_selections(folder / FILE).by_reward
+    if not found:
         return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        counts = [int(n) for n in found["n"]]
-        intervals = {
-            name: [_interval(table) for table in tables]
-            for name, tables in found.items()
-            if name != "n" and isinstance(tables, list) and len(tables) == len(counts)
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise AdrpoError(
-            f"{path}: expected 'n' and, for each metric, a table [prompts][samples] for each n; "
-            f"received {type(error).__name__}: {error}; remove the file to compare without it"
-        ) from None
+    counts = [int(n) for n in found]
+    names = [name for name in found[counts[0]] if all(name in of for of in found.values())]
+    intervals = {name: [_interval(found[n][name]) for n in counts] for name in names}
     # A metric that no prompt has at some n has no line: diversity of right images, without any.
     metrics = {
         name: [interval for interval in row if interval is not None]
@@ -118,7 +144,7 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
     return BestOfN(counts, [interval.mean for interval in measured], metrics)
 
 
-def _interval(table: list[list[float | None]]) -> Interval | None:
+def _interval(table: Any) -> Interval | None:
     values = np.asarray(table, dtype=np.float64)
     values = values.reshape(len(values), -1)
     values = values[np.isfinite(values).all(axis=1)]

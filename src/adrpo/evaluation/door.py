@@ -8,7 +8,7 @@ which domain it is.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.runs.facts import Facts
@@ -96,4 +96,21 @@ class Door(Protocol):
 
     def check(self, findings: Findings, config: Any) -> None:
         """Say what ``config`` needs, without loading its model."""
+        ...
+
+
+@runtime_checkable
+class Guides(Protocol):
+    """A door whose models may have classifier-free guidance, beside ``Door``; ``isinstance`` tells
+    it from one that has nothing of the kind."""
+
+    def check_guidance(self, config: Any) -> None:
+        """Raise AdrpoError, before anything is loaded, where the model of ``config`` has none."""
+        ...
+
+    def guided(
+        self, config: Any, scales: Sequence[float]
+    ) -> Iterator[tuple[float, Evaluator[Any]]]:
+        """Each of ``scales`` with an evaluator of the untrained model of ``config`` under it, on
+        the held-out prompts; raises as ``check_guidance`` does."""
         ...

@@ -53,15 +53,29 @@ class FlowSubject:
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.rewards.loading import build_measured, build_reward
 
+        self.config = config
         settings = config.evaluation
         self.model: PipelinePolicy | PipelineSampler
         self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
+        self.prompts = sets[UNSEEN]
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
-            ImageDrawing(config, self.model, sets[UNSEEN]),
+            ImageDrawing(config, self.model, self.prompts),
             build_reward(config.reward, self.model.device),
             others=build_measured(settings.rewards, self.model.device),
             seed=settings.seed,
         )
+
+    def guided(self, scale: float) -> "Evaluator[DrawnImages]":
+        """The evaluator under classifier-free guidance of ``scale``, with the same prompts, noises
+        and rewards."""
+        from adrpo.flow.drawing import ImageDrawing
+
+        own, evaluation = self.evaluator, self.config.evaluation
+        sampling = evaluation.sampling.model_copy(update={"guidance_scale": scale})
+        section = evaluation.model_copy(update={"sampling": sampling})
+        config = self.config.model_copy(update={"evaluation": section})
+        drawing = ImageDrawing(config, self.model, self.prompts, guided=scale)
+        return Evaluator(drawing, own.reward, others=own.others, seed=own.seed)
 
     def take(self, final: Path) -> None:
         self.model.load_adapter(final)
@@ -84,6 +98,25 @@ class FlowDoor:
     @contextmanager
     def subject(self, config: FlowConfig) -> Iterator[FlowSubject]:
         yield FlowSubject(config)
+
+    def check_guidance(self, config: FlowConfig) -> None:
+        from adrpo.flow.models.loading import family_of
+
+        family = family_of(config.model)
+        if family is not None and family.distilled:
+            raise AdrpoError(
+                f"--guidance: expected a model with classifier-free guidance; received "
+                f"{config.model.pretrained}, whose guidance is distilled into the network; leave "
+                f"--guidance out"
+            )
+
+    def guided(
+        self, config: FlowConfig, scales: Sequence[float]
+    ) -> "Iterator[tuple[float, Evaluator[DrawnImages]]]":
+        self.check_guidance(config)
+        subject = FlowSubject(config)
+        for scale in scales:
+            yield scale, subject.guided(scale)
 
     def on_prompts(self, config: FlowConfig, source: str) -> FlowConfig:
         section = config.prompts.model_copy(update={"held_out": source})

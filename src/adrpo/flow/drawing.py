@@ -46,8 +46,10 @@ class ImageDrawing:
 
     A pipeline that is no policy has no velocity, and so no ``divergence``. Images are drawn with
     the guidance of ``evaluation.sampling``; the velocity is measured as it is trained, at
-    ``training.guidance_scale``. The initial noise of image k of prompt p is the same at every
-    evaluation of every run with the same ``evaluation.seed``.
+    ``training.guidance_scale``. ``guided``, another scale, is that of the policy's velocity alone:
+    its divergence is then that of the guided field from the trained one. The initial
+    noise of image k of prompt p is the same at every evaluation of every run with the same
+    ``evaluation.seed``.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class ImageDrawing:
         *,
         split: str = UNSEEN,
         processes: Processes = ALONE,
+        guided: float | None = None,
     ) -> None:
         settings = config.evaluation
         self.settings = settings
         self.trained_guidance = config.training.guidance_scale
+        self.field_guidance = self.trained_guidance if guided is None else guided
         self.policy = policy
         self.prompts = prompts
         self.split = split
@@ -180,7 +184,7 @@ class ImageDrawing:
         for rows in torch.arange(len(x_1)).split(settings.batch_size):
             conditioning = self.prompts.conditioning.select(self.index[rows])
             arguments = (path.x_t[rows], path.t[rows], conditioning)
-            v = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
+            v = policy.velocity(*arguments, guidance_scale=self.field_guidance)
             with policy.reference():
                 v_ref = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
             divergences.append(velocity_divergence(v, v_ref))

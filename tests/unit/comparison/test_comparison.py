@@ -35,7 +35,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="module")
 def page(plan: Plan) -> Page:
-    best = {"n": [1, 4], "gold_accuracy": [[[0], [1]], [[1], [1]]]}
+    best = {"n": [1, 4], "gold_accuracy": [[[0], [1]] * 12, [[1], [1]] * 12]}
     (plan.folder / "best-of-n.json").write_text(json.dumps(best), encoding="utf-8")
     return Page(write_results(collect(plan), "adrpo compare"))
 
@@ -183,16 +183,16 @@ def test_the_page_is_self_contained_and_prompts_are_text(plan: Plan, page: Page)
 
 def test_the_page_holds_figures_and_pictures_of_every_method(plan: Plan, page: Page) -> None:
     embedded = [(attrs["alt"] or "", (attrs["src"] or "")[22:]) for attrs in page.all("img")]
-    # 6 prompts, 4 pictures of each, of the base and three methods; 5 figures.
-    assert len(embedded) == 6 * 4 * 4 + 5
+    # 6 prompts, 4 pictures of each, of the base and three methods; 6 figures.
+    assert len(embedded) == 6 * 4 * 4 + 6
     data = {base64.b64decode(source) for _, source in embedded}
     for method in plan.methods:
         folder = plan.run_folder(method, 0) / "samples" / "final"
         assert all(file.read_bytes() in data for file in folder.glob("*.png"))
     drawn = {path.name for path in (plan.folder / "figures").iterdir()}
     assert drawn == {
-        "trajectories-unseen.png", "trajectories-seen.png", "curves-unseen.png",
-        "curves-seen.png", "best-of-n.png", "pictures.png",
+        "trajectories-unseen.png", "trajectories-seen.png", "fronts-unseen.png",
+        "curves-unseen.png", "curves-seen.png", "best-of-n.png", "pictures.png",
     }  # fmt: skip
 
 
@@ -223,7 +223,8 @@ def test_proxy_and_gold_stand_over_the_root_of_the_kl(
     for method in plan.methods:
         for seed in plan.seeds:
             add_kl_and_reward(plan.run_folder(method, seed), seed)
-    best = {"n": [1, 4], "kl": [[[0]], [[0.81]]], "reward": [[[5]], [[9]]]}
+    kl, reward = ([[[value]] * 24 for value in pair] for pair in ((0, 0.81), (5, 9)))
+    best = {"n": [1, 4], "kl": kl, "reward": reward}
     (plan.folder / "best-of-n.json").write_text(json.dumps(best))
     drawn = {}
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.setdefault(path.name, figure))

@@ -54,7 +54,7 @@ def test_another_model_is_a_row_of_its_own(plan: Plan) -> None:
     table = (plan.folder / "table-unseen.md").read_text()
     lines = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")]
     assert lines == ["", "---", "base", "other-model", "ours", "fixed"]
-    assert "prompts and samples alone: base, other-model" in table
+    assert "prompts and samples alone: base; other-model" in table
 
     values = json.loads((folder / "samples/step-000000/values.json").read_text())
     cells = csv.DictReader(io.StringIO((plan.folder / "table-unseen.csv").read_text()))

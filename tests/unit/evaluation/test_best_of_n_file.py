@@ -1,13 +1,19 @@
-"""The file of best of n: its KL by the formula, or as it was measured."""
+"""The file of best of n: its KL by the formula, or as it was measured; and the choice by chance."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.best_of_n import read_best_of_n
+from adrpo.evaluation.best_of_n import best_of_n, read_best_of_n
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.evaluation.sweeps import read_sweeps, write_sweeps
+from adrpo.rewards import RewardTerm
+from adrpo.runs.processes import ALONE
 
 
 def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
@@ -18,9 +24,77 @@ def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
     assert found is not None
     assert found.kl == pytest.approx([0, np.log(4) - 0.75])
     assert [interval.mean for interval in found.metrics["gold_accuracy"]] == [0.5, 1]
-    path.write_text('{"k": []}')
-    with pytest.raises(AdrpoError, match="best-of-n"):
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"k": []}',
+        '{"n": [1, 4], "gold_accuracy": [[[0], [1]]]}',
+        '{"n": [1], "gold_accuracy": [[[0], ["one"]]]}',
+        '{"n": ["one"], "gold_accuracy": [[[0]]]}',
+        '{"n": [1], "by_chance": [1]}',
+        "[]",
+        "{",
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "best-of-n.json").write_text(text)
+    with pytest.raises(AdrpoError, match=r"best-of-n.*expected 'n' and, for each metric"):
         read_best_of_n(tmp_path)
+
+
+def test_sweeps_are_written_as_they_are_read(tmp_path: Path) -> None:
+    """A prompt without a value, a metric that one value lacks, and a file without the second."""
+    path = tmp_path / "guidance.json"
+    first = {
+        2.0: {"a": np.array([[1.5, np.nan]]), "b": np.array([3.0])},
+        1.25: {"a": np.ones((1, 2))},
+    }
+    other = {1.0: {"a": np.zeros((1, 1))}}
+    write_sweeps(path, "guidance", first, other=other)
+    assert json.loads(path.read_text())["guidance"] == [1.25, 2.0]
+    read, second, none = read_sweeps(path, "guidance", "other", "none")
+    assert list(read) == [1.25, 2.0] and none == {}
+    for expected, received in ((first, read), (other, second)):
+        assert expected.keys() == received.keys()
+        for place, values in expected.items():
+            assert values.keys() == received[place].keys()
+            for name, table in values.items():
+                assert np.array_equal(table, received[place][name], equal_nan=True)
+
+
+class Numbers:
+    """A drawing of one number for each of many places."""
+
+    split, samples_per_prompt, categories = "unseen", 1, [""] * 3000
+    share = ALONE.share(3000, "places")
+
+    def draw(self, draw: int = 0) -> torch.Tensor:
+        return torch.full((3000,), float(draw))
+
+    def columns(self, drawn: torch.Tensor) -> dict[str, list[Any]]:
+        return {"prompts": [""] * 3000, "numbers": drawn.tolist()}
+
+    def measure(self, drawn: torch.Tensor) -> dict[str, Any]:
+        return {"kept": drawn.double().numpy()[:, None]}
+
+    def choose(
+        self, theirs: torch.Tensor, drawn: torch.Tensor, others: torch.Tensor
+    ) -> torch.Tensor:
+        return torch.where(theirs, others, drawn)
+
+
+def test_chance_chooses_each_of_n_alike() -> None:
+    """The reward prefers the last draw always; chance keeps each in 1/n of the places."""
+    drawing: Any = Numbers()
+    terms = [RewardTerm("later", 1.0, lambda prompts, numbers, **_: numbers)]
+    found = best_of_n(Evaluator(drawing, terms, seed=0), [2, 5])
+    for n in (2, 5):
+        assert np.all(found.by_reward[n]["kept"] == n - 1)
+        counts = np.bincount(found.by_chance[n]["kept"].astype(int).ravel(), minlength=n)
+        # 3000 places: four standard deviations of a binomial count.
+        assert np.all(np.abs(counts - 3000 / n) < 4 * np.sqrt(3000 / n * (1 - 1 / n)))
 
 
 def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
     return index.parent, json.loads(index.read_text(encoding="utf-8"))
 
 
+def family_of(model: FlowModelSection) -> type[PipelinePolicy] | None:
+    """The policy's class of ``model``, by its index alone; None for a pipeline of no family.
+
+    Raises AdrpoError where there is no such folder or id.
+    """
+    with naming_the_model(model.pretrained):
+        _, parts = locate(source_of(model))
+    return SUPPORTED.get(str(parts.get("_class_name")))
+
+
 def load_pipeline(
     source: str | Path, parts: dict[str, Any], model: FlowModelSection, *, with_encoders: bool
 ) -> Any:
