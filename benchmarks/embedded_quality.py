@@ -28,6 +28,7 @@ from adrpo.embedded.gold import gold_scores, satisfied_share, satisfies
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
     CATEGORIES,
+    Split,
     caption,
     hard_negatives,
     prompt_set,
@@ -71,11 +72,11 @@ def generate(
     per_prompt: int,
     guidance_scale: float = 1.0,
     *,
-    held_out: bool = True,
+    split: Split = "held_out",
     steps: int = 20,
 ) -> tuple[list[Any], np.ndarray]:
     """Images of the base, prompt after prompt, and their gold scores [prompts, per_prompt]."""
-    scenes = prompt_set(prompts, held_out=held_out, seed=99)
+    scenes = prompt_set(prompts, split=split, seed=99)
     texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
     policy = load_policy(FlowModelSection())
     x_0 = initial_noise(len(texts), policy.latent_shape, 99, "quality")
@@ -88,7 +89,7 @@ def generate(
 
 
 def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[Any], np.ndarray]:
-    categories = [scene.category for scene in prompt_set(prompts, held_out=True, seed=99)]
+    categories = [scene.category for scene in prompt_set(prompts, split="held_out", seed=99)]
     images, gold = generate(prompts, per_prompt)
     interval = bootstrap_mean(gold, categories, seed=0)
     _, guided = generate(prompts, 2, guidance_scale=3.0)
@@ -107,7 +108,7 @@ def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[An
 
 def met_shares(images: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     """Shares of the requirements that ``generate``'s images meet, [prompts, per_prompt]."""
-    scenes = prompt_set(shape[0], held_out=True, seed=99)
+    scenes = prompt_set(shape[0], split="held_out", seed=99)
     wanted = [scene for scene in scenes for _ in range(shape[1])]
     pairs = zip(images, wanted, strict=True)
     return np.asarray([satisfied_share(image, scene) for image, scene in pairs]).reshape(shape)
@@ -118,7 +119,7 @@ def clip_quality(
 ) -> dict[str, Any]:
     clip = ClipScore(model)
     rng = np.random.default_rng(3)
-    scenes = [sample_split(rng, held_out=True) for _ in range(300)]
+    scenes = [sample_split(rng, split="held_out") for _ in range(300)]
     seeds = [int(seed) for seed in rng.integers(2**31, size=len(scenes))]
     right = [Image.fromarray(draw(s, n)) for s, n in zip(scenes, seeds, strict=True)]
     spoilt = [Image.fromarray(corrupt(s, n, rng)) for s, n in zip(scenes, seeds, strict=True)]
@@ -129,7 +130,7 @@ def clip_quality(
         beats.append(float(scores[0] > scores[1:].max()))
     margin = np.asarray(clip(texts, right)) - np.asarray(clip(texts, spoilt))  # type: ignore[operator]
     prompts, per_prompt = gold.shape
-    captions = [caption(scene) for scene in prompt_set(prompts, held_out=True, seed=99)]
+    captions = [caption(scene) for scene in prompt_set(prompts, split="held_out", seed=99)]
     scores = np.asarray(clip([c for c in captions for _ in range(per_prompt)], images))
     by_prompt = scores.reshape(gold.shape)
     rows = [
@@ -170,8 +171,8 @@ def fit_logistic(scores: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 def calibration(prompts: int, per_prompt: int) -> dict[str, Any]:
     """The reward's logistic function on the training split, and what it was fitted to."""
-    images, gold = generate(prompts, per_prompt, held_out=False, steps=10)
-    scenes = prompt_set(prompts, held_out=False, seed=99)
+    images, gold = generate(prompts, per_prompt, split="train", steps=10)
+    scenes = prompt_set(prompts, split="train", seed=99)
     texts = [caption(scene) for scene in scenes for _ in range(per_prompt)]
     scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
     location, scale = fit_logistic(scores, gold.ravel())

@@ -128,7 +128,9 @@ def main() -> None:
     arguments = parser.parse_args()
     images, gold = generate(arguments.prompts, arguments.per_prompt)
     distance = distances(images, arguments.prompts)
-    captions = [caption(scene) for scene in prompt_set(arguments.prompts, held_out=True, seed=99)]
+    captions = [
+        caption(scene) for scene in prompt_set(arguments.prompts, split="held_out", seed=99)
+    ]
     texts = [text for text in captions for _ in range(arguments.per_prompt)]
     scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
     settings = load_flow_config("flow/adrpo").reward[0].logistic

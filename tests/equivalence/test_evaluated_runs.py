@@ -1,5 +1,6 @@
 """``adrpo evaluate RUN`` measures the model that training left, and its base."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from adrpo.config import AdapterSection, FlowModelSection
+from adrpo.embedded.scenes import parse_caption, split_of
 from adrpo.evaluation.values import read_values, values_path
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.lora import WEIGHTS_NAME
@@ -56,6 +58,20 @@ def test_a_run_is_measured_again_as_its_training_measured_it(
     assert [base, last] == [row | {"target": str(run.path)} for row in run.read_evaluations()]
     assert base["divergence"] == 0
     assert last["divergence_change"] == last["divergence"] > 0
+
+
+def test_a_run_is_measured_on_prompts_that_no_choice_has_seen(
+    command: Command, tmp_path: Path
+) -> None:
+    run = trained(tmp_path / "run")
+    options = ["--prompts", "scenes:test", "--output-dir", str(tmp_path / "evaluation")]
+    assert command("evaluate", str(run.path), *options) == 0, command.err
+    base, last = RunDirectory.open(tmp_path / "evaluation").read_evaluations()
+    assert base["prompts"] == last["prompts"] == 4 and last["divergence"] > 0
+    for folder, split in ((run.path, "held_out"), (tmp_path / "evaluation", "test")):
+        listing = json.loads((folder / "samples/prompts.json").read_text(encoding="utf-8"))
+        texts = [item["prompt"] for item in listing["held_out"]]
+        assert {split_of(parse_caption(text)) for text in texts} == {split}
 
 
 @pytest.mark.parametrize("form", ["peft", "diffusers"])

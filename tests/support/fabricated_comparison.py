@@ -108,7 +108,7 @@ def _write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _write_pictures(folder: Path, method: str, prompts: int, samples: int) -> None:
-    scenes = prompt_set(6, held_out=True, seed=0)
+    scenes = prompt_set(6, split="held_out", seed=0)
     held_out = [{"prompt": caption(scene), "category": scene.category} for scene in scenes]
     held_out[0]["prompt"] = HOSTILE
     categories = ["even", "odd"] * (prompts // 2)

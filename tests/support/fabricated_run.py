@@ -144,7 +144,7 @@ def _evaluation_rows(
 
 
 def _write_pictures(folder: Path, steps: tuple[int, ...], pictured: int, samples: int) -> None:
-    scenes = prompt_set(pictured, held_out=True, seed=0)
+    scenes = prompt_set(pictured, split="held_out", seed=0)
     held_out = [{"prompt": caption(scene), "category": scene.category} for scene in scenes]
     held_out[0]["prompt"] = HOSTILE
     strip = [caption(scene) for scene in scenes[:6]]

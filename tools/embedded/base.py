@@ -29,9 +29,9 @@ from adrpo.embedded.scenes import (
     Scene,
     caption,
     hard_negatives,
-    is_held_out,
     prompt_set,
     sample_split,
+    split_of,
 )
 from tools.embedded.batches import pictures
 from tools.embedded.optimization import Schedule, optimizers
@@ -129,7 +129,7 @@ class Base(nn.Module):
 
 def _misread(scene: Scene, rng: np.random.Generator) -> Scene:
     """A scene of the training split one attribute away."""
-    near = [other for other in hard_negatives(scene) if not is_held_out(other)]
+    near = [other for other in hard_negatives(scene) if split_of(other) == "train"]
     return near[rng.integers(len(near))]
 
 
@@ -151,7 +151,7 @@ def encode_dataset(
     categories = rng.choice(list(CATEGORY_WEIGHTS), size=size, p=list(CATEGORY_WEIGHTS.values()))
     for start in range(0, size, 250):
         chunk = categories[start : start + 250]
-        scenes = [sample_split(rng, held_out=False, category=str(c)) for c in chunk]
+        scenes = [sample_split(rng, split="train", category=str(c)) for c in chunk]
         with torch.autocast("cpu", torch.bfloat16):
             mean = encode(vae, pictures(scenes, rng, open_styles=SOLID)).mean.float()
         latents.append((mean - vae.config["shift_factor"]) * vae.config["scaling_factor"])
@@ -185,7 +185,7 @@ def gold_accuracy(
     pipeline: StableDiffusion3Pipeline, *, prompts: int, guidance_scale: float, steps: int = 20
 ) -> dict[str, float]:
     """Share of right images on held-out prompts, overall and by category."""
-    scenes = prompt_set(prompts, held_out=True, seed=1)
+    scenes = prompt_set(prompts, split="held_out", seed=1)
     right, seen = Counter[str](), Counter[str]()
     generator = torch.Generator().manual_seed(0)
     for start in range(0, prompts, 60):

@@ -183,7 +183,7 @@ def retrieval(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int) -> dict[str
     """On fresh held-out scenes: share of images whose own caption beats every caption one
     attribute away, and share of captions whose right picture beats a spoilt one."""
     rng = np.random.default_rng(seed)
-    scenes = [sample_split(rng, held_out=True) for _ in range(200)]
+    scenes = [sample_split(rng, split="held_out") for _ in range(200)]
     seeds = [int(s) for s in rng.integers(2**31, size=len(scenes))]
     good = np.stack([draw(scene, s) for scene, s in zip(scenes, seeds, strict=True)])
     bad = np.stack([corrupt(scene, s, rng) for scene, s in zip(scenes, seeds, strict=True)])

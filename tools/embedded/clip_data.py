@@ -27,8 +27,7 @@ class Pool:
 
 def draw_pool(size: int, rng: np.random.Generator, *, held_out_too: bool) -> Pool:
     scenes = [
-        sample_scene(rng) if held_out_too else sample_split(rng, held_out=False)
-        for _ in range(size)
+        sample_scene(rng) if held_out_too else sample_split(rng, split="train") for _ in range(size)
     ]
     seeds = [int(seed) for seed in rng.integers(2**31, size=size)]
 

@@ -40,7 +40,7 @@ def draw_and_judge(folder: Path, output: Path, *, prompts: int, seed: int) -> di
     bfloat16, judge them, and save both."""
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    scenes = [sample_split(rng, held_out=False) for _ in range(prompts)]
+    scenes = [sample_split(rng, split="train") for _ in range(prompts)]
     pipeline = StableDiffusion3Pipeline.from_pretrained(
         folder, text_encoder_3=None, tokenizer_3=None, dtype=torch.bfloat16
     )

@@ -52,7 +52,7 @@ def new_autoencoder() -> AutoencoderKL:
 @torch.inference_mode()
 def measure_latents(vae: AutoencoderKL, rng: np.random.Generator) -> dict[str, float]:
     """Mean and standard deviation of the latents, and the PSNR of reconstructions in dB."""
-    images = pictures([sample_split(rng, held_out=True) for _ in range(256)], rng)
+    images = pictures([sample_split(rng, split="held_out") for _ in range(256)], rng)
     latents = encode(vae, images).mean
     error = (decode(vae, latents) - images).square().mean()
     psnr = 10 * torch.log10(4.0 / error)
@@ -68,7 +68,7 @@ def train(output: Path, *, steps: int, seed: int) -> dict[str, float]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, pct_start=0.05)
     started = time.monotonic()
     for step in range(1, steps + 1):
-        images = pictures([sample_split(rng, held_out=False) for _ in range(BATCH)], rng)
+        images = pictures([sample_split(rng, split="train") for _ in range(BATCH)], rng)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = encode(vae, images)
             reconstruction = decode(vae, posterior.sample()).float()

@@ -35,8 +35,8 @@ Lora = Annotated[
 Prompts = Annotated[
     str | None,
     typer.Option(
-        help="scenes:held_out, drawbench-style, art-style, a .txt, .jsonl or .csv file, a data "
-        "set, or a published one (docs/use/prompts.md).",
+        help="scenes:held_out, scenes:test, drawbench-style, art-style, a .txt, .jsonl or .csv "
+        "file, a data set, or a published one (docs/use/prompts.md).",
         show_default="held-out ones",
     ),
 ]

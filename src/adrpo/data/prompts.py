@@ -14,12 +14,12 @@ from adrpo.data.shipped import SHIPPED
 from adrpo.data.splits import HALVES, half, hold_out
 from adrpo.data.sums import split_sums
 from adrpo.embedded.questions import question_set
-from adrpo.embedded.scenes import caption, prompt_set
+from adrpo.embedded.scenes import Split, caption, prompt_set
 from adrpo.errors import AdrpoError
 
 
-def _scenes(size: int, seed: int, *, held_out: bool) -> list[Prompt]:
-    scenes = prompt_set(size, held_out=held_out, seed=seed)
+def _scenes(size: int, seed: int, *, split: Split) -> list[Prompt]:
+    scenes = prompt_set(size, split=split, seed=seed)
     return [Prompt(caption(scene), scene.category) for scene in scenes]
 
 
@@ -29,8 +29,9 @@ def _questions(size: int, seed: int, *, held_out: bool) -> list[Prompt]:
 
 
 GENERATED: dict[str, Callable[[int, int], list[Prompt]]] = {
-    "scenes:train": partial(_scenes, held_out=False),
-    "scenes:held_out": partial(_scenes, held_out=True),
+    "scenes:train": partial(_scenes, split="train"),
+    "scenes:held_out": partial(_scenes, split="held_out"),
+    "scenes:test": partial(_scenes, split="test"),
     "questions:train": partial(_questions, held_out=False),
     "questions:held_out": partial(_questions, held_out=True),
 }
@@ -56,7 +57,8 @@ def load_prompts(
     Args:
         source: one of
 
-            - "scenes:train", "scenes:held_out": the scenes world; all prompts are different;
+            - "scenes:train", "scenes:held_out", "scenes:test": the scenes world; all prompts are
+              different, and no combination is in two of the three;
             - "questions:train", "questions:held_out": the questions world, with the column
               "answer"; all prompts are different;
             - "drawbench-style", "art-style": sets that ship with the package

@@ -1,4 +1,4 @@
-"""The scenes world: what a caption says, how captions are drawn, and which are held out.
+"""The scenes world: what a caption says, how captions are drawn, and which split has them.
 
 A :class:`Scene` is the meaning of a caption: one to four objects with color, shape and (where
 the caption names it) fill style, a spatial relation of two of them, or a letter or word.
@@ -8,8 +8,11 @@ scenes, :mod:`adrpo.embedded.gold` judges images against them.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
@@ -38,6 +41,19 @@ CATEGORIES = ("color", "style", "counting", "position", "binding", "text")
 Positional, Text, Descriptions (style)."""
 
 HELD_OUT_FRACTION = 0.2
+
+Split = Literal["train", "held_out", "test"]
+
+LOOKED_AT = ((102, 1234), (120, 99), (120, 1))
+"""Size and seed of each held-out prompt set in view of which something was chosen.
+
+They are the evaluations of the recipes (smaller ones of that seed begin alike), the 120 prompts of
+the benchmarks of base and rewards, and those by which the base itself was measured in training.
+"""
+
+TEST_CATEGORIES = ("position", "binding", "text")
+"""Categories with held-out combinations that no set of ``LOOKED_AT`` has. Color and counting have
+none left, and style a single one, which stays with the held-out ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,37 +203,76 @@ def _combination(scene: Scene) -> str:
     return "|".join((*items, str(scene.count), scene.text or ""))
 
 
-def is_held_out(scene: Scene) -> bool:
-    """True where the scene's combination belongs to the held-out split (a fifth of them all).
+def split_of(scene: Scene) -> Split:
+    """The split that has the scene's combination: "train", "held_out" or "test".
 
-    The split is by combination: a held-out pair of objects is never seen in training in any
-    order or relation, a held-out (color, shape, count) never at that count, a held-out word
-    never in that color.
+    The split is by combination: a pair of objects that is kept from training is never seen there
+    in any order or relation, a (color, shape, count) never at that count, a word never in that
+    color. A fifth of all combinations is kept. Choices were made in view of some of these
+    (``LOOKED_AT``), which stay "held_out"; the others, of ``TEST_CATEGORIES``, are "test".
     """
+    if not _is_kept(scene):
+        return "train"
+    fresh = scene.category in TEST_CATEGORIES and _combination(scene) not in _looked_at()
+    return "test" if fresh else "held_out"
+
+
+def _is_kept(scene: Scene) -> bool:
+    """True where training never sees the scene's combination."""
     digest = hashlib.sha256(_combination(scene).encode()).digest()
     return digest[0] < 256 * HELD_OUT_FRACTION
 
 
-def sample_split(rng: np.random.Generator, *, held_out: bool, category: str | None = None) -> Scene:
-    """Draw a scene of one split, by rejection."""
-    while True:
-        scene = sample_scene(rng, category)
-        if is_held_out(scene) == held_out:
-            return scene
+@cache
+def _looked_at() -> frozenset[str]:
+    """The combinations of the sets ``LOOKED_AT``, as they were drawn before there was a test."""
+    sets = (_different_scenes(size, seed, CATEGORIES, _is_kept) for size, seed in LOOKED_AT)
+    return frozenset(_combination(scene) for scenes in sets for scene in scenes)
 
 
-def prompt_set(size: int, *, held_out: bool, seed: int) -> list[Scene]:
+def sample_split(rng: np.random.Generator, *, split: Split, category: str | None = None) -> Scene:
+    """Draw a scene of one split, by rejection.
+
+    Raises ValueError where the split has none of the category.
+    """
+    if split == "test" and category not in (None, *TEST_CATEGORIES):
+        raise ValueError(
+            f"expected a category of the test split, {', '.join(TEST_CATEGORIES)}; received "
+            f"{category!r}"
+        )
+    return _accepted(rng, category, lambda scene: split_of(scene) == split)
+
+
+def prompt_set(size: int, *, split: Split, seed: int) -> list[Scene]:
     """``size`` scenes of one split with different captions, the categories in turn.
 
     A category with few combinations runs dry (nine or so single colored shapes are held out);
-    the others then make up the number.
+    the others then make up the number. The test split has those of ``TEST_CATEGORIES`` alone.
+
+    Raises ValueError where the split has fewer.
     """
+    categories = TEST_CATEGORIES if split == "test" else CATEGORIES
+    return _different_scenes(size, seed, categories, lambda scene: split_of(scene) == split)
+
+
+def _accepted(
+    rng: np.random.Generator, category: str | None, belongs: Callable[[Scene], bool]
+) -> Scene:
+    while True:
+        scene = sample_scene(rng, category)
+        if belongs(scene):
+            return scene
+
+
+def _different_scenes(
+    size: int, seed: int, categories: Sequence[str], belongs: Callable[[Scene], bool]
+) -> list[Scene]:
     rng = np.random.default_rng(seed)
     scenes: dict[str, Scene] = {}
-    open_categories = list(CATEGORIES)
+    open_categories = list(categories)
     while len(scenes) < size and open_categories:
         for category in list(open_categories):
-            new = _unseen_scene(rng, held_out, category, scenes)
+            new = _unseen_scene(rng, belongs, category, scenes)
             if new is None:
                 open_categories.remove(category)
             elif len(scenes) < size:
@@ -228,11 +283,14 @@ def prompt_set(size: int, *, held_out: bool, seed: int) -> list[Scene]:
 
 
 def _unseen_scene(
-    rng: np.random.Generator, held_out: bool, category: str, seen: dict[str, Scene]
+    rng: np.random.Generator,
+    belongs: Callable[[Scene], bool],
+    category: str,
+    seen: dict[str, Scene],
 ) -> Scene | None:
     """A scene whose caption is not in ``seen``; None where 300 draws found none."""
     for _ in range(300):
-        scene = sample_split(rng, held_out=held_out, category=category)
+        scene = _accepted(rng, category, belongs)
         if caption(scene) not in seen:
             return scene
     return None

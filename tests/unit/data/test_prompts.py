@@ -9,7 +9,13 @@ import pytest
 
 from adrpo.data import Prompt, load_prompts
 from adrpo.data.prompts import check_source, share_prompts
-from adrpo.embedded.scenes import CATEGORIES, is_held_out, parse_caption, prompt_set
+from adrpo.embedded.scenes import (
+    CATEGORIES,
+    TEST_CATEGORIES,
+    parse_caption,
+    prompt_set,
+    split_of,
+)
 from adrpo.errors import AdrpoError
 
 
@@ -22,22 +28,23 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("source", "held_out"), [("scenes:train", False), ("scenes:held_out", True)]
+    ("source", "categories"),
+    [("train", CATEGORIES), ("held_out", CATEGORIES), ("test", TEST_CATEGORIES)],
 )
-def test_scenes_are_of_their_split_and_category(source: str, held_out: bool):
+def test_scenes_are_of_their_split_and_category(source: str, categories: tuple[str, ...]):
     # 120 is more than six times the ten held-out captions of one colored shape.
-    prompts = load_prompts(source, size=120, seed=3)
+    prompts = load_prompts(f"scenes:{source}", size=120, seed=3)
     assert len({prompt.text for prompt in prompts}) == 120
     for prompt in prompts:
         scene = parse_caption(prompt.text)
-        assert is_held_out(scene) == held_out
+        assert split_of(scene) == source
         assert scene.category == prompt.category
-    assert Counter(prompt.category for prompt in prompts).keys() == set(CATEGORIES)
+    assert Counter(prompt.category for prompt in prompts).keys() == set(categories)
 
 
 def test_scenes_are_the_embedded_set_and_depend_on_the_seed():
     prompts = load_prompts("scenes:train", size=30, seed=5)
-    scenes = prompt_set(30, held_out=False, seed=5)
+    scenes = prompt_set(30, split="train", seed=5)
     assert [parse_caption(prompt.text) for prompt in prompts] == scenes
     assert prompts == load_prompts("scenes:train", size=30, seed=5)
     assert prompts != load_prompts("scenes:train", size=30, seed=6)
@@ -184,7 +191,8 @@ def test_source_of_no_known_kind(source: str, hint: str):
     with pytest.raises(AdrpoError) as caught:
         load_prompts(source, size=1, seed=0)
     assert str(caught.value) == (
-        "expected scenes:train, scenes:held_out, questions:train, questions:held_out, "
+        "expected scenes:train, scenes:held_out, scenes:test, questions:train, "
+        "questions:held_out, "
         "drawbench-style, art-style, drawbench:PATH, geneval:PATH, partiprompts:PATH, "
         "pickapic:PATH, the path of a .txt, .jsonl, .csv file, or a data set (a folder or "
         f"'owner/name' on the Hub), received {source!r}{hint}"

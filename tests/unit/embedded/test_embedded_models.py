@@ -71,7 +71,7 @@ def test_each_model_has_a_card_that_names_how_it_was_built(name: str):
 def test_every_caption_word_is_one_token(pipeline: StableDiffusion3Pipeline):
     for word in caption_words():
         assert len(pipeline.tokenizer(word).input_ids) == 3, word
-    longest = max((caption(s) for s in prompt_set(600, held_out=False, seed=0)), key=len)
+    longest = max((caption(s) for s in prompt_set(600, split="train", seed=0)), key=len)
     assert len(pipeline.tokenizer(longest).input_ids) <= pipeline.tokenizer.model_max_length
 
 
@@ -90,7 +90,7 @@ def test_the_plain_pipeline_call_draws_the_prompt(pipeline: StableDiffusion3Pipe
 
 
 def rendered(count: int) -> tuple[list[str], list[Image.Image], list[Image.Image]]:
-    scenes = prompt_set(count, held_out=True, seed=4)
+    scenes = prompt_set(count, split="held_out", seed=4)
     rng = np.random.default_rng(4)
     right = [Image.fromarray(draw(scene, index)) for index, scene in enumerate(scenes)]
     spoilt = [Image.fromarray(corrupt(scene, i, rng)) for i, scene in enumerate(scenes)]
@@ -107,7 +107,7 @@ def test_clip_prefers_right_pictures_and_exact_captions(model: str):
     )["evaluation_clip" if "evaluation" in model else "reward_clip"]
     beats = []
     for image, scene in zip(
-        clip.embed_images(right), prompt_set(90, held_out=True, seed=4), strict=True
+        clip.embed_images(right), prompt_set(90, split="held_out", seed=4), strict=True
     ):
         scores = clip.embed_texts([caption(scene), *map(caption, hard_negatives(scene))]) @ image
         beats.append(float(scores[0] > scores[1:].max()))
@@ -117,7 +117,7 @@ def test_clip_prefers_right_pictures_and_exact_captions(model: str):
 
 
 def test_the_base_is_competent_and_imperfect(pipeline: StableDiffusion3Pipeline):
-    scenes = prompt_set(60, held_out=True, seed=6)
+    scenes = prompt_set(60, split="held_out", seed=6)
     images = pipeline(
         [caption(scene) for scene in scenes],
         num_inference_steps=20,

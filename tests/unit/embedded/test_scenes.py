@@ -12,10 +12,10 @@ from adrpo.embedded.scenes import (
     SceneObject,
     caption,
     hard_negatives,
-    is_held_out,
     parse_caption,
     prompt_set,
     sample_scene,
+    split_of,
 )
 
 
@@ -55,38 +55,38 @@ def test_the_split_is_by_combination_whatever_order_and_relation():
         if len(scene.objects) == 2:
             swapped = Scene(category="position", objects=scene.objects[::-1], relation="above")
             plain = Scene(category="binding", objects=scene.objects)
-            assert is_held_out(swapped) == is_held_out(scene) == is_held_out(plain)
+            assert split_of(swapped) == split_of(scene) == split_of(plain)
 
 
-def test_a_fifth_of_the_combinations_is_held_out():
+def test_a_fifth_of_the_combinations_is_kept_from_training():
     distinct = {caption(scene): scene for scene in many(6000)}
-    share = np.mean([is_held_out(scene) for scene in distinct.values()])
+    share = np.mean([split_of(scene) != "train" for scene in distinct.values()])
     # Binomial standard error with over 3,000 combinations is below 0.008; five of them.
     assert abs(share - HELD_OUT_FRACTION) < 0.04
 
 
 def test_prompt_sets_are_distinct_disjoint_and_even_over_categories():
-    train = prompt_set(240, held_out=False, seed=3)
-    held_out = prompt_set(60, held_out=True, seed=3)
+    train = prompt_set(240, split="train", seed=3)
+    held_out = prompt_set(60, split="held_out", seed=3)
     assert len({caption(scene) for scene in train}) == 240
     assert not {caption(scene) for scene in train} & {caption(scene) for scene in held_out}
-    assert all(is_held_out(scene) for scene in held_out)
+    assert all(split_of(scene) == "held_out" for scene in held_out)
     counts = [sum(scene.category == category for scene in held_out) for category in CATEGORIES]
     assert counts[0] >= 6 and max(counts) - min(counts[1:]) <= 1
 
 
 def test_a_category_that_runs_dry_leaves_its_share_to_the_others():
-    scenes = prompt_set(120, held_out=True, seed=1)
+    scenes = prompt_set(120, split="held_out", seed=1)
     colors = {caption(scene) for scene in scenes if scene.category == "color"}
     combinations = {(c, s) for c in COLORS for s in SHAPES}
     objects = [SceneObject(color=c, shape=s) for c, s in combinations]
     all_scenes = [Scene(category="color", objects=(item,)) for item in objects]
-    assert colors == {caption(scene) for scene in all_scenes if is_held_out(scene)}
+    assert colors == {caption(scene) for scene in all_scenes if split_of(scene) == "held_out"}
 
 
 def test_a_prompt_set_repeats_with_its_seed():
-    assert prompt_set(30, held_out=True, seed=5) == prompt_set(30, held_out=True, seed=5)
-    assert prompt_set(30, held_out=True, seed=5) != prompt_set(30, held_out=True, seed=6)
+    assert prompt_set(30, split="held_out", seed=5) == prompt_set(30, split="held_out", seed=5)
+    assert prompt_set(30, split="held_out", seed=5) != prompt_set(30, split="held_out", seed=6)
 
 
 def test_hard_negatives_are_other_captions_of_the_same_kind():
