@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from adrpo.comparison.analysis import Analysis
 from adrpo.comparison.canvas import BASE_COLOR, NOTE_COLOR
+from adrpo.comparison.collect import Array
 from adrpo.comparison.reference_lines import (
     BASE,
     BY_CHANCE,
@@ -16,6 +18,7 @@ from adrpo.comparison.reference_lines import (
     ReferenceLine,
     line_points,
 )
+from adrpo.comparison.trade_offs import PRICES
 from adrpo.metrics import UNSEEN
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -30,6 +33,9 @@ TOLD = {
     BY_REWARD: "the best of n by the reward",
     BY_CHANCE: "one of n by chance",
 }
+
+STEPS = 24
+"""Steps in which a line over a price is drawn from a point to the next."""
 
 UNWRITTEN = (BY_CHANCE,)
 """Lines whose points lie on the base's but for noise: what is written there would hide the rest."""
@@ -52,14 +58,31 @@ def draw_lines(panel: Axes, analysis: Analysis, split: str, price: str, reward: 
         points = line_points(line, means, price, reward)
         if not points:
             continue
-        _, x, y = zip(*points, strict=True)
-        panel.plot(x, y, label=line.name, ms=4, lw=1.2, zorder=3, **STYLES[line.name])
+        _, x, y = (np.array(column) for column in zip(*points, strict=True))
+        if price in PRICES:
+            x, y = _by_the_root(x), _between(y)
+        panel.plot(
+            x, y, label=line.name, ms=4, lw=1.2, zorder=3, markevery=len(x) // (len(points) - 1),
+            **STYLES[line.name],
+        )  # fmt: skip
         for label, at_x, at_y in points:
             if line.name not in UNWRITTEN and line.points[label] != BASE:
                 panel.annotate(
                     label, (at_x, at_y), textcoords="offset points", xytext=(5, 3), fontsize=7.5,
                     color=NOTE_COLOR, annotation_clip=True,
                 )  # fmt: skip
+
+
+def _by_the_root(prices: Array) -> Array:
+    """Places between ``prices`` at equal steps of their root: a divergence is a square, that of
+    guidance (w - 1)² |v_cond - v_uncond|², so that a straight chord would lie below the front."""
+    return np.square(_between(np.sqrt(prices)))
+
+
+def _between(values: Array) -> Array:
+    """``values`` with STEPS equal steps from each to the next."""
+    places = np.linspace(0, len(values) - 1, STEPS * (len(values) - 1) + 1)
+    return np.interp(places, np.arange(len(values)), values)
 
 
 def line_handles(lines: Sequence[ReferenceLine]) -> list[Line2D]:
