@@ -145,6 +145,8 @@ def test_a_prompt_with_an_unscored_image_has_no_value(
     values = read_values(values_path(run, 0))["judge"]
     assert np.isnan(values[0]).all() and (values[1] == 3).all()
     assert (row["judge"], row["judge_low"]) == (3, 3)
+    # Of four images, those of the first prompt.
+    assert row["samples_excluded"] == np.isnan(values).sum() == 2
 
 
 def test_a_reward_that_scores_nothing_is_no_column(policy: StableDiffusion3Policy, tmp_path: Path):

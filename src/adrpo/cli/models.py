@@ -142,7 +142,7 @@ def evaluate(
     )
     folder = free_folder(output_dir)
     row = evaluate_target(found, folder)
-    typer.echo("\n".join(metric_lines(row)))
+    typer.echo("\n".join(metric_lines(row, found.door.facts.samples)))
     typer.echo(f"Evaluation: {folder}")
 
 

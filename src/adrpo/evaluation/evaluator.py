@@ -21,7 +21,7 @@ from adrpo.evaluation.values import (
     values_path,
     write_values,
 )
-from adrpo.metrics import TOTAL, names, with_role
+from adrpo.metrics import EXCLUDED, TOTAL, names, with_role
 from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.rewards.scoring import require_scores, score
 from adrpo.runs.directory import Row, RunDirectory
@@ -170,6 +170,7 @@ class Evaluator(Generic[Drawn]):
             "split": self.split,
             "prompts": prompts,
             "samples": prompts * drawing.samples_per_prompt,
+            EXCLUDED: self._excluded(values),
         }
         return row | summarise(values, drawing.categories, base, seed=self.seed)
 
@@ -199,6 +200,11 @@ class Evaluator(Generic[Drawn]):
         if FIRST in values:
             values = {FIRST: values[FIRST]} | values
         return values, result.errors
+
+    def _excluded(self, values: Values) -> int:
+        """Number of samples that a reward gave no score."""
+        scores = [values[term.name] for term in (*self.reward, *self.others)]
+        return int((~np.isfinite(scores)).any(axis=0).sum()) if scores else 0
 
     def _refuse_broken(self, values: Values, errors: Mapping[str, str]) -> None:
         trained = [term.name for term in self.reward]

@@ -13,7 +13,15 @@ package and the file that computes it. Columns whose names follow from another's
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from adrpo.metrics.evaluations import EVALUATIONS, MEASURED, PLACES, SEEN, SPLITS, UNSEEN
+from adrpo.metrics.evaluations import (
+    EVALUATIONS,
+    EXCLUDED,
+    MEASURED,
+    PLACES,
+    SEEN,
+    SPLITS,
+    UNSEEN,
+)
 from adrpo.metrics.metric import Better, File, Metric, Role
 from adrpo.metrics.rewards import REWARDS
 from adrpo.metrics.steps import STEPS, TERM
@@ -142,6 +150,7 @@ def unlisted(
 __all__ = [
     "CHANGE",
     "EVALUATIONS",
+    "EXCLUDED",
     "INTERVAL",
     "MEASURED",
     "METRICS",

@@ -21,9 +21,12 @@ def _place(name: str, meaning: str) -> Metric:
         domains=ALL,
         meaning=meaning,
         role="place",
-        label=name.capitalize(),
+        label=name.replace("_", " ").capitalize(),
     )
 
+
+EXCLUDED = "samples_excluded"
+"""The column that counts samples without a score, of an evaluation and of a step."""
 
 UNSEEN, SEEN = "unseen", "seen"
 SPLITS = (UNSEEN, SEEN)
@@ -34,6 +37,11 @@ PLACES = (
     _place("split", f'"{UNSEEN}": prompts that training never sees; "{SEEN}": some that it does'),
     _place("prompts", "prompts of the split"),
     _place("samples", "samples of all of them"),
+    _place(
+        EXCLUDED,
+        "samples that a reward, trained on or only measured, gave no score; their prompts are left "
+        "out of that reward",
+    ),
     _place("target", "what `adrpo evaluate` was given, the name of a run or a model"),
 )
 """Columns that say which evaluation a row is of."""

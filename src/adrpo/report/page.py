@@ -15,7 +15,7 @@ from adrpo.report.kept import kept_weights
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
-from adrpo.report.summary import finite, headline, metric_table
+from adrpo.report.summary import finite, headline, metric_table, unscored
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import read_facts
@@ -76,7 +76,7 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "notices": [*_progress(run, config, metrics), *([kept.sentence] if kept else [])],
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
-        "tables": tables,
+        "tables": [(table, unscored(table, facts.samples)) for table in tables],
         "held_out": held_out[:SHOWN_PROMPTS],
         "held_out_more": held_out[SHOWN_PROMPTS:],
         "completions": held_out_completions(run.samples),

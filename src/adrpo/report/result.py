@@ -7,7 +7,7 @@ import yaml
 from adrpo.metrics import UNSEEN
 from adrpo.report.kept import kept_weights
 from adrpo.report.numbers import Printed
-from adrpo.report.summary import Row, metric_table, size
+from adrpo.report.summary import Row, metric_table, size, unscored
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import read_facts
 
@@ -32,18 +32,20 @@ def result_lines(run: Path) -> list[str]:
     over = f"{table.prompts} unseen prompts, {table.samples} {samples}, 95 % intervals"
     if table.final_step is None:
         lines = [f"Base model ({over}):"]
-        return lines + [f"  {row.label:<{width}}  {_text(row.base)}" for row in rows]
+        lines += [f"  {row.label:<{width}}  {_text(row.base)}" for row in rows]
+        return [*lines, *unscored(table, samples)]
     lines = [f"Base model -> after step {table.final_step} ({over}):"]
     for row in rows:
         said = f"  {row.verb}" if row.verb else ""
         if row.change is not None and row.verb in ("rose", "fell"):
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
-    return [*lines, kept.sentence] if kept else lines
+    return [*lines, *unscored(table, samples), *([kept.sentence] if kept else [])]
 
 
-def metric_lines(evaluation: Row) -> list[str]:
-    """One line for each metric of an evaluation, with its change and verdict where it has them."""
+def metric_lines(evaluation: Row, samples: str = "samples") -> list[str]:
+    """One line for each metric of an evaluation, with its change and verdict where it has them, and
+    one on samples without a score, which ``samples`` is the word for."""
     table = metric_table([evaluation], evaluation["split"])
     assert table is not None, "a row is of its own split"
     rows = [*table.metrics, *(row for part in table.categories for row in part.rows)]
@@ -54,7 +56,7 @@ def metric_lines(evaluation: Row) -> list[str]:
         if row.change is not None:
             change = f"  change against the base {_text(row.change)} {row.verb}".rstrip()
         lines.append(f"{row.key:<{width}}  {_text(row.final or row.base)}{change}")
-    return lines
+    return [*lines, *unscored(table, samples)]
 
 
 def _text(number: Printed | None) -> str:

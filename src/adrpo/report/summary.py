@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adrpo.metrics import CHANGE, INTERVAL, Metric, category, describe, names, ordered, with_role
+from adrpo.metrics import (
+    CHANGE,
+    EXCLUDED,
+    INTERVAL,
+    Metric,
+    category,
+    describe,
+    names,
+    ordered,
+    with_role,
+)
 from adrpo.report.numbers import (
     Printed,
     Quantity,
@@ -54,6 +64,8 @@ class MetricTable:
     split: str
     prompts: str
     samples: str
+    excluded: str
+    """Number of samples of the shown evaluations that a reward gave no score; empty without any."""
     final_step: int | None
     metrics: list[MetricRow]
     categories: list[CategoryTable]
@@ -80,6 +92,7 @@ def metric_table(
         return None
     latest = final or base
     found = _measured([row for row in (base, final) if row is not None])
+    unscored = max(finite(row, EXCLUDED) or 0 for row in (base, final))
     by_metric: dict[Metric, list[MetricRow]] = {}
     for key in sorted(found):
         of_category = category(key)
@@ -89,10 +102,24 @@ def metric_table(
         split=split,
         prompts=_count(latest, "prompts"),
         samples=_count(latest, "samples"),
+        excluded=fixed(unscored, 0) if unscored else "",
         final_step=final["step"] if final else None,
         metrics=[_metric_row(key, base, final) for key in ordered(found) if not category(key)],
         categories=[CategoryTable(metric.label, rows) for metric, rows in by_metric.items()],
     )
+
+
+def unscored(table: MetricTable, samples: str) -> list[str]:
+    """A sentence on samples without a score, which ``samples`` is the word for; none without any.
+
+    Of two evaluations that are compared it tells of the one with more of them.
+    """
+    if not table.excluded:
+        return []
+    return [
+        f"A reward gave no score to {table.excluded} of {table.samples} {samples}; their prompts "
+        f"are left out of it."
+    ]
 
 
 def headline(table: MetricTable | None) -> list[tuple[str, bool]]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from adrpo.config import DpoSection, SamplingSection
 from adrpo.data import Prompt
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.training.dpo import DPOTrainer
 from adrpo.flow.training.pairs import Pair, check_images, draw_pairs, load_latents, read_pairs
 from adrpo.rewards import RewardTerm
@@ -77,11 +77,27 @@ def test_an_unscored_image_is_in_no_pair_and_equal_rewards_make_none(tmp_path: P
         values[0] = None  # of the first prompt
         return [1.0 if p == "prompt 1" else v for p, v in zip(prompts, values, strict=True)]
 
-    policy = draw(tmp_path / "pairs", picky, prompts=3)
+    told = "^pairs: 1 of 9 images have no score and are in no pair$"
+    with pytest.warns(AdrpoWarning, match=told):
+        policy = draw(tmp_path / "pairs", picky, prompts=3)
     pairs = read_pairs(tmp_path / "pairs")
     assert [pair.prompt for pair in pairs] == ["prompt 0", "prompt 2"]
     assert shade(Image.open(pairs[0].chosen)) == max(policy.shades[1:3])
     assert shade(Image.open(pairs[0].rejected)) == min(policy.shades[1:3])
+
+
+def test_the_error_of_a_reward_that_left_images_out_is_told(tmp_path: Path):
+    def fussy(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
+        if "prompt 1" in prompts:
+            raise RuntimeError("no such prompt")
+        return [shade(image) for image in images]
+
+    told = (
+        r"^pairs: 3 of 6 images have no score and are in no pair \(reward: RuntimeError: no such "
+        r"prompt\)$"
+    )
+    with pytest.warns(AdrpoWarning, match=told):
+        draw(tmp_path / "pairs", fussy, prompts=2)
 
 
 def test_pairs_that_are_there_are_not_drawn_again(tmp_path: Path):

@@ -88,6 +88,19 @@ def test_an_evaluation_alone_has_the_same_digits_and_verdicts() -> None:
     assert metric_lines(row(0, "seen", 0.5)) == ["gold_accuracy  0.50 [0.40, 0.60]"]
 
 
+def test_samples_without_a_score_are_told(run: RunDirectory) -> None:
+    write_facts(run, Facts(domain="flow", samples="pictures"))
+    told = "A reward gave no score to 7 of 40 pictures; their prompts are left out of it."
+    run.append_evaluation(row(0, "unseen", 0.5) | {"samples_excluded": 7})
+    assert result_lines(run.path)[-1] == told
+    # The base lacks some, and the prompts of both are compared.
+    run.append_evaluation(row(5, "unseen", 0.6, change=0.1) | {"samples_excluded": 0})
+    assert result_lines(run.path)[-1] == told
+    found = row(5, "unseen", 0.6, change=0.1)
+    assert metric_lines(found | {"samples_excluded": 7}, "pictures")[-1] == told
+    assert metric_lines(found | {"samples_excluded": 0}) == metric_lines(found)
+
+
 def test_only_the_base_was_measured(run: RunDirectory) -> None:
     run.append_evaluation(row(0, "unseen", 0.5))
     head, line = result_lines(run.path)

@@ -6,6 +6,7 @@ anyone's pairs of this form can be trained on.
 """
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from PIL import Image
 from adrpo.config import DpoSection, SamplingSection
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.base import RewardTerm
@@ -56,7 +57,7 @@ def draw_pairs(
 ) -> None:
     """Fill ``folder``: for each prompt the frozen base draws ``pairs_samples`` images, and the one
     of highest and the one of lowest reward make a pair. A prompt whose images all score the same,
-    or of which fewer than two are scored, gets none.
+    or of which fewer than two are scored, gets none; images without a score are warned of.
 
     A folder that has its listing stays as it is: the listing is written last. Several
     ``processes`` take turns at the prompts, and write into one folder that all of them see. The
@@ -70,10 +71,9 @@ def draw_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     each = settings.pairs_samples
     lines: dict[int, str] = {}
-    errors: dict[str, str] = {}
+    errors, excluded = dict[str, str](), 0
     at_once = max(BATCH // each, 1)
-    starts = range(0, len(prompts), at_once)
-    for start in starts[processes.rank :: processes.count]:
+    for start in range(0, len(prompts), at_once)[processes.rank :: processes.count]:
         chunk = prompts[start : start + at_once]
         repeated = [prompt for prompt in chunk for _ in range(each)]
         texts = [prompt.text for prompt in repeated]
@@ -84,25 +84,35 @@ def draw_pairs(
             seed_everything(generator(seed, "rewards of pairs", start).initial_seed())
             result = score(reward, images=images, **columns_of(repeated))
         errors |= result.errors
+        excluded += int((~result.total.isfinite()).sum())
         totals = result.total.view(len(chunk), each)
         for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True), start):
             drawn = images[(place - start) * each :][:each]
-            pair = {name: drawn[row] for name, row in _best_and_worst(values).items()}
-            if pair:
+            if pair := {name: drawn[row] for name, row in _best_and_worst(values).items()}:
                 lines[place] = _kept(folder, place, prompt.text, pair)
-    for others, other_errors in processes.gather((lines, errors)):
-        lines |= others
-        errors = other_errors | errors
+    parts = processes.gather((lines, errors, excluded))
+    for others, other_errors, _ in parts:
+        lines, errors = lines | others, other_errors | errors
+    raised = f" ({', '.join(errors.values())})" if errors else ""
     if not lines:
-        raised = f" ({', '.join(errors.values())})" if errors else ""
         raise AdrpoError(
             f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
             f"gave equal rewards, or fewer than two scored images{raised}; choose another reward"
         )
     if processes.is_main:
+        _tell(sum(part[-1] for part in parts), len(prompts) * each, raised)
         listing = "".join(lines[place] for place in sorted(lines))
         write_durably(folder / LISTING, listing.encode())
     processes.wait()
+
+
+def _tell(excluded: int, images: int, raised: str) -> None:
+    if excluded:
+        warnings.warn(
+            f"pairs: {excluded} of {images} images have no score and are in no pair{raised}",
+            AdrpoWarning,
+            stacklevel=3,
+        )
 
 
 def _kept(folder: Path, place: int, prompt: str, pair: dict[str, Image.Image]) -> str:
