@@ -35,7 +35,7 @@ from adrpo.embedded.scenes import (
     sample_scene,
     sample_split,
 )
-from adrpo.evaluation import bootstrap_mean
+from adrpo.evaluation import mean_over_seeds
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.image import ClipScore
@@ -91,7 +91,7 @@ def generate(
 def base_quality(prompts: int, per_prompt: int) -> tuple[dict[str, Any], list[Any], np.ndarray]:
     categories = [scene.category for scene in prompt_set(prompts, split="held_out", seed=99)]
     images, gold = generate(prompts, per_prompt)
-    interval = bootstrap_mean(gold, categories, seed=0)
+    interval = mean_over_seeds(gold[None], categories)
     _, guided = generate(prompts, 2, guidance_scale=3.0)
     result: dict[str, Any] = {
         "images": gold.size,

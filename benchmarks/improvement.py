@@ -16,7 +16,7 @@ Written to benchmarks/results/improvement/:
 ``python benchmarks/improvement.py --redraw`` trains nothing and makes summary and table again from
 ``runs.tar.xz``.
 
-The intervals are those of a comparison (:mod:`adrpo.evaluation.across_seeds`): of 95 %, over seeds,
+The intervals are those of a comparison (:mod:`adrpo.evaluation.intervals`): of 95 %, over seeds,
 prompts and images, where a prompt that all seeds were evaluated on counts once. Guidance has no
 seeds, so its row speaks for prompts and images alone.
 """
@@ -41,8 +41,8 @@ from adrpo.comparison import Plan, jobs_of, run_jobs
 from adrpo.comparison.collect import read_method
 from adrpo.comparison.schedule import PROGRAM
 from adrpo.config import find_recipe, load_flow_config
-from adrpo.evaluation.across_seeds import (
-    SeedEstimate,
+from adrpo.evaluation.intervals import (
+    Estimate,
     complete_prompts,
     mean_over_seeds,
     paired_difference,
@@ -60,7 +60,6 @@ OF_THE_FIELD = ("divergence",)
 
 DIVERSITIES = ("clip_diversity", "clip_diversity_l2", "clip_diversity_right")
 METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", *DIVERSITIES, "divergence")
-SEED = 0
 
 
 def plan_of(folder: Path, recipe: str, seeds: Sequence[int]) -> Plan:
@@ -99,7 +98,7 @@ def estimates(
     """
     found: dict[str, dict[str, Any]] = {"base": {}, "tuned": {}, "change": {}, "kept": {}}
 
-    def tell(part: str, metric: str, estimate: SeedEstimate, names: Sequence[str]) -> None:
+    def tell(part: str, metric: str, estimate: Estimate, names: Sequence[str]) -> None:
         found[part][metric] = {"prompts": len(names), **estimate.to_json()}
 
     for metric in metrics:
@@ -108,11 +107,11 @@ def estimates(
             continue
         (before, after), names = complete
         # The base is not trained: one seed holds all there is to know of it.
-        tell("base", metric, mean_over_seeds(before[:1], names, seed=SEED), names)
-        tell("tuned", metric, mean_over_seeds(after, names, seed=SEED), names)
-        tell("change", metric, paired_difference(after, before, names, seed=SEED), names)
+        tell("base", metric, mean_over_seeds(before[:1], names), names)
+        tell("tuned", metric, mean_over_seeds(after, names), names)
+        tell("change", metric, paired_difference(after, before, names), names)
         if metric in DIVERSITIES:
-            tell("kept", metric, paired_ratio(before, after, names, seed=SEED), names)
+            tell("kept", metric, paired_ratio(before, after, names), names)
     return found
 
 

@@ -39,7 +39,7 @@ from adrpo.core import (
     velocity_divergence,
 )
 from adrpo.core.advantages import AdvantageScale
-from adrpo.evaluation.across_seeds import over_seeds
+from adrpo.evaluation.intervals import over_seeds
 from adrpo.flow.path.mixture import (
     adrpo_minimiser,
     path_velocity,
@@ -321,7 +321,7 @@ def summarise(runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
         if None in by_seed:
             summary[metric] = {"mean": None, "low": None, "high": None, "seeds": by_seed}
             continue
-        estimate = over_seeds(by_seed, seed=0)
+        estimate = over_seeds(by_seed)
         summary[metric] = {
             "mean": estimate.mean,
             "low": estimate.low,

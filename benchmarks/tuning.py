@@ -35,9 +35,6 @@ SETTINGS = (
 )
 """Overrides of all trials."""
 
-RESAMPLES = 200
-"""Only means are read off."""
-
 
 def write_recipes(folder: Path, trials: dict[str, list[dict[str, Any]]]) -> list[Path]:
     """One recipe file for each trial, "<method>-<number>.yaml"."""
@@ -119,7 +116,7 @@ def main() -> None:
     )
     if failures:
         sys.exit("\n".join(f"{failure.job.folder.name}: {failure.reason}" for failure in failures))
-    splits = analyse(collect(plan), resamples=RESAMPLES).splits
+    splits = analyse(collect(plan)).splits
     (split,) = (split for split in splits if split.split == "seen")
     rows = rows_of(trials, split)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import CATEGORIES, caption, prompt_set
-from adrpo.evaluation import bootstrap_change, bootstrap_mean
+from adrpo.evaluation import Estimate, mean_over_seeds, paired_difference
 
 HOSTILE = """a <script>document.title = 'broken'</script> "square" & 'circle'"""
 """A prompt that must arrive in the page as text."""
@@ -106,7 +106,7 @@ def _metrics_row(step: int, rng: np.random.Generator) -> dict[str, Any]:
 def _evaluation_rows(
     steps: tuple[int, ...], prompts: int, samples: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Rows whose intervals are real bootstrap intervals of made-up values [prompts, samples]."""
+    """Rows whose intervals are real intervals of made-up values [prompts, samples]."""
     categories = [CATEGORIES[index % len(CATEGORIES)] for index in range(prompts)]
     per_category = {name: np.array([c == name for c in categories]) for name in CATEGORIES}
     rows = []
@@ -131,16 +131,18 @@ def _evaluation_rows(
                 groups[f"gold_accuracy_{name}"] = (values["gold_accuracy"], chosen)
             for key, (table, chosen) in groups.items():
                 kept = [c for c, k in zip(categories, chosen, strict=True) if k]
-                mean = bootstrap_mean(table[chosen], kept, resamples=300, seed=1)
-                row |= dict(zip((key, f"{key}_low", f"{key}_high"), mean, strict=True))
+                row |= _columns(key, mean_over_seeds(table[chosen][None], kept))
                 if step == 0:
                     base[key] = table[chosen]
                     continue
-                change = bootstrap_change(base[key], table[chosen], kept, resamples=300, seed=1)
-                names = (f"{key}_change", f"{key}_change_low", f"{key}_change_high")
-                row |= dict(zip(names, change, strict=True))
+                change = paired_difference(table[chosen][None], base[key][None], kept)
+                row |= _columns(f"{key}_change", change)
             rows.append(row)
     return sorted(rows, key=lambda row: row["step"])
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _write_pictures(folder: Path, steps: tuple[int, ...], pictured: int, samples: int) -> None:

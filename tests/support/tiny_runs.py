@@ -61,7 +61,7 @@ def image_evaluator(
 ) -> Evaluator[DrawnImages]:
     """The evaluator of a policy, as training makes it."""
     drawing = ImageDrawing(config, policy, PromptSet.encoded(policy, prompts))
-    return Evaluator(drawing, reward, others=others, seed=config.evaluation.seed)
+    return Evaluator(drawing, reward, others=others)
 
 
 def metrics_without_timings(run: Path) -> list[dict[str, Any]]:

@@ -34,6 +34,16 @@ Reference = Annotated[
     str | None,
     typer.Option(help="The method that the others are compared with.", show_default="the first"),
 ]
+Declared = Annotated[
+    str | None,
+    typer.Option(
+        "--primary",
+        metavar="METRIC=METHOD",
+        help="The one comparison that is tested by itself: METHOD against the reference in METRIC; "
+        "declared before the first run, and kept.",
+        show_default="the first judge, of the first other method",
+    ),
+]
 Parallel = Annotated[int, typer.Option(min=1, help="Trainings at a time.")]
 Threads = Annotated[
     int | None,
@@ -72,6 +82,7 @@ def compare(
     settings: Set = None,
     output_dir: Folder = Path("runs/compare"),
     reference: Reference = None,
+    primary: Declared = None,
     parallel: Parallel = 1,
     threads: Threads = None,
     best_of: BestOf = None,
@@ -86,13 +97,14 @@ def compare(
 
     names, overrides = names_and_overrides(recipes, expected="recipes", most=None)
     overrides += settings or []
-    plan = Plan.resolve(output_dir, names, overrides, seeds, reference, all_facts())
+    plan = Plan.resolve(output_dir, names, overrides, seeds, reference, all_facts(), primary)
     if summary_only and not output_dir.is_dir():
         raise AdrpoError(
             f"--summary-only: expected the folder of a comparison; received {output_dir}, which "
             f"does not exist; leave --summary-only out to train"
         )
     check_folder(plan)
+    typer.echo(plan.primary.sentence(plan.reference))
     sizes, scales = best_of or [], guidance or []
     if summary_only:
         check_measured(output_dir, sizes, scales)

@@ -1,35 +1,37 @@
 """The numbers of a comparison: means, paired differences, kept diversity, trade-offs.
 
-The primary metric is declared before any result: the first judge among the metrics that the runs
-have (gold accuracy, the score of the CLIP that training never sees), otherwise the first reward
-that is evaluated and not trained on. Only where there is none of them is it the reward itself.
-Differences to the reference method are tested in two families, the primary metric over the other
-methods and all other metrics over the other methods, each with Holm's correction. Splits are kept
-apart.
+The primary metric is declared before any run (:mod:`adrpo.comparison.primary`), or by a rule: the
+first judge among the metrics that the runs have (gold accuracy, the score of the CLIP that training
+never sees), otherwise the first reward that is evaluated and not trained on. Only where there is
+none of them is it the reward itself. The declared pair of methods in the primary metric on the
+unseen prompts is tested alone. All other differences to the reference method on a split are one
+family, with Holm's correction.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from adrpo.comparison.collect import Array, MethodResults, Results, Values, reward_names
+from adrpo.comparison.collect import Array, MethodResults, Results, Values
+from adrpo.comparison.equal_price import AtEqualPrice
+from adrpo.comparison.plan import reward_names
+from adrpo.comparison.primary import JUDGES
 from adrpo.comparison.reference_lines import ReferenceLine
-from adrpo.comparison.trade_offs import SEED, TradeOff, trade_offs
+from adrpo.comparison.trade_offs import TradeOff, trade_offs
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.across_seeds import (
-    RESAMPLES,
-    SeedEstimate,
+from adrpo.evaluation.intervals import (
+    Estimate,
     complete_prompts,
     holm,
     mean_over_seeds,
     paired_difference,
     paired_ratio,
+    pooled_categories,
 )
 from adrpo.metrics import EVALUATIONS, TOTAL, UNSEEN, names, with_role
-
-PRIMARY = names(with_role("judge"))
 
 DESCRIPTIVE = frozenset(metric.name for metric in EVALUATIONS if metric.better == "neither")
 """Metrics of which neither more nor less is better: in summary.json, but neither tested nor in the
@@ -38,7 +40,7 @@ tables."""
 DIVERSITIES = frozenset(names(with_role("diversity")))
 """Metrics of which the kept share of the base's is told."""
 
-Estimates = dict[str, dict[str, SeedEstimate]]
+Estimates = dict[str, dict[str, Estimate]]
 """Method -> metric -> estimate."""
 
 
@@ -50,7 +52,7 @@ class SplitAnalysis:
     prompts: int
     images: int
     metrics: list[str]
-    base: dict[str, SeedEstimate]
+    base: dict[str, Estimate]
     others: Estimates
     """Means of the models beside the methods: one seed, so prompts and images alone."""
     final: Estimates
@@ -61,7 +63,12 @@ class SplitAnalysis:
     difference: Estimates
     """Paired, to the reference method; without the reference."""
     p_holm: dict[str, dict[str, float]]
-    """Adjusted p-values of the differences, without those of DESCRIPTIVE metrics."""
+    """Adjusted p-values of the differences, without those of DESCRIPTIVE metrics; that of the
+    primary comparison is its own."""
+    family: int
+    """Number of differences that Holm's correction is for."""
+    pooled: list[str]
+    """Categories that are too small for a stratum of their own."""
     trade_offs: list[TradeOff]
 
 
@@ -72,6 +79,8 @@ class Analysis:
     reference: str
     seeds: list[int]
     primary: str
+    primary_method: str | None
+    """Method of the primary comparison; None where none was declared before the runs."""
     trained_on: list[str]
     """Names of the rewards' terms, which are metrics of the evaluation too."""
     not_compared: list[str]
@@ -82,7 +91,7 @@ class Analysis:
     splits: list[SplitAnalysis]
 
 
-def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
+def analyse(results: Results) -> Analysis:
     """All statistics of the finished runs.
 
     Raises AdrpoError where no metric is known to every method.
@@ -98,7 +107,10 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
     first = results.splits[0]
     shared = _shared_metrics(results, first)
     reference = results.methods[results.plan.reference].settings
-    wanted = [*PRIMARY, *reward_names(reference, "evaluation.rewards"), TOTAL]
+    declared = results.plan.primary
+    wanted = [*JUDGES, *reward_names(reference, "evaluation.rewards"), TOTAL]
+    if declared.metric is not None:
+        wanted = [declared.metric]
     primary = next((metric for metric in wanted if metric in shared), None)
     if primary is None:
         raise AdrpoError(
@@ -109,13 +121,11 @@ def analyse(results: Results, *, resamples: int = RESAMPLES) -> Analysis:
         results.plan.reference,
         results.seeds,
         primary,
+        declared.method if declared.declared else None,
         trained_on,
         results.not_compared,
         results.lines,
-        [
-            _analyse_split(results, split, primary, trained_on, resamples)
-            for split in results.splits
-        ],
+        [_analyse_split(results, split, primary, trained_on) for split in results.splits],
     )
 
 
@@ -130,14 +140,14 @@ def _shared_metrics(results: Results, split: str) -> list[str]:
 
 
 def _analyse_split(
-    results: Results, split: str, primary: str, trained_on: list[str], resamples: int
+    results: Results, split: str, primary: str, trained_on: list[str]
 ) -> SplitAnalysis:
     parts = {name: method.splits[split] for name, method in results.methods.items()}
     reference = parts[results.plan.reference]
     categories = reference.categories
     metrics = _shared_metrics(results, split)
 
-    def each(statistic: Callable[..., SeedEstimate], tables: Callable[..., Sequence[Array]],
+    def each(statistic: Callable[..., Estimate], tables: Callable[..., Sequence[Array]],
              chosen: Sequence[str], methods: Sequence[str]) -> Estimates:  # fmt: skip
         found: Estimates = {}
         for name in methods:
@@ -146,7 +156,7 @@ def _analyse_split(
                 kept = complete_prompts(tables(parts[name], metric), categories)
                 if kept is not None:
                     arrays, strata = kept
-                    found[name][metric] = statistic(*arrays, strata, resamples=resamples, seed=SEED)
+                    found[name][metric] = statistic(*arrays, strata)
         return found
 
     methods = list(parts)
@@ -158,6 +168,9 @@ def _analyse_split(
         metrics,
         others,
     )
+    declared = results.plan.primary
+    alone = (declared.method, primary) if declared.declared and split == UNSEEN else None
+    p_holm, family = _adjusted(difference, alone)
     return SplitAnalysis(
         split=split,
         prompts=len(categories),
@@ -167,7 +180,7 @@ def _analyse_split(
         base=each(
             mean_over_seeds, lambda part, metric: (part.base[metric][:1],), metrics, methods[:1]
         )[methods[0]],
-        others=_others(results.others if split == UNSEEN else {}, metrics, categories, resamples),
+        others=_others(results.others if split == UNSEEN else {}, metrics, categories),
         final=each(mean_over_seeds, lambda part, m: (part.final[m],), metrics, methods),
         change=each(
             paired_difference, lambda part, m: (part.final[m], part.base[m]), metrics, methods
@@ -176,13 +189,15 @@ def _analyse_split(
             paired_ratio, lambda part, m: (part.base[m], part.final[m]), diversities, methods
         ),
         difference=difference,
-        p_holm=_adjusted(difference, primary),
-        trade_offs=trade_offs(results, split, primary, trained_on, resamples),
+        p_holm=p_holm,
+        family=family,
+        pooled=pooled_categories(categories),
+        trade_offs=trade_offs(results, split, primary, trained_on),
     )
 
 
 def _others(
-    others: Mapping[str, Values], metrics: Sequence[str], categories: Sequence[str], resamples: int
+    others: Mapping[str, Values], metrics: Sequence[str], categories: Sequence[str]
 ) -> Estimates:
     """Means of the ``metrics`` that each of the models has."""
     found: Estimates = {}
@@ -192,23 +207,28 @@ def _others(
             kept = complete_prompts([values[metric]], categories)
             if kept is not None:
                 (table,), strata = kept
-                found[name][metric] = mean_over_seeds(table, strata, resamples=resamples, seed=SEED)
+                found[name][metric] = mean_over_seeds(table, strata)
     return found
 
 
-def _adjusted(difference: Estimates, primary: str) -> dict[str, dict[str, float]]:
-    """Holm-adjusted p-values, the primary metric and the others as two families."""
+def _adjusted(
+    difference: Estimates, alone: tuple[str | None, str] | None
+) -> tuple[dict[str, dict[str, float]], int]:
+    """Holm-adjusted p-values of all but the difference that is tested ``alone``, a method and a
+    metric, and the number that they are adjusted for."""
     found: dict[str, dict[str, float]] = {name: {} for name in difference}
-    for belongs in (lambda metric: metric == primary, lambda metric: metric != primary):
-        family = [
-            (name, metric, estimate.p_value)
-            for name, row in difference.items()
-            for metric, estimate in row.items()
-            if belongs(metric) and metric not in DESCRIPTIVE and estimate.p_value is not None
-        ]
-        for (name, metric, _), p in zip(family, holm([p for *_, p in family]), strict=True):
-            found[name][metric] = p
-    return found
+    family: list[tuple[str, str, float]] = []
+    for name, row in difference.items():
+        for metric, estimate in row.items():
+            if metric in DESCRIPTIVE or math.isnan(estimate.p_value):
+                continue
+            if (name, metric) == alone:
+                found[name][metric] = estimate.p_value
+            else:
+                family.append((name, metric, estimate.p_value))
+    for (name, metric, _), p in zip(family, holm([p for *_, p in family]), strict=True):
+        found[name][metric] = p
+    return found, len(family)
 
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
@@ -217,6 +237,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "reference": analysis.reference,
         "seeds": analysis.seeds,
         "primary_metric": analysis.primary,
+        "primary_method": analysis.primary_method,
         "trained_on": analysis.trained_on,
         "not_compared": analysis.not_compared,
         "lines": {line.name: line.points for line in analysis.lines},
@@ -231,13 +252,18 @@ def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
             for name, row in estimates.items()
         }
 
-    difference = table(split.difference)
-    for name, row in difference.items():
-        for metric, entry in row.items():
-            entry["p_holm"] = split.p_holm[name].get(metric)
+    difference = {
+        name: {
+            metric: value.to_json(tested=True) | {"p_holm": split.p_holm[name].get(metric)}
+            for metric, value in row.items()
+        }
+        for name, row in split.difference.items()
+    }
     return {
         "prompts": split.prompts,
         "images": split.images,
+        "pooled_categories": split.pooled,
+        "family": split.family,
         "base": table({"base": split.base})["base"],
         "others": table(split.others),
         "methods": table(split.final),
@@ -249,25 +275,34 @@ def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
 
 
 def _trade_off_to_json(trade_off: TradeOff) -> dict[str, Any]:
-    def row(estimates: dict[str, SeedEstimate]) -> dict[str, Any]:
-        return {name: value.to_json() for name, value in estimates.items()}
+    def row(estimates: dict[str, Estimate], *, tested: bool = False) -> dict[str, Any]:
+        return {name: value.to_json(tested=tested) for name, value in estimates.items()}
 
     return {
         "reward": trade_off.reward,
         "price": trade_off.price,
         "reference_point": list(trade_off.reference_point),
         "hypervolume": row(trade_off.hypervolume),
-        "hypervolume_difference": row(trade_off.difference),
+        "hypervolume_difference": row(trade_off.difference, tested=True),
         "reward_at": [
             {
                 "price": matched.price,
-                "level": matched.level,
                 "label": matched.label,
-                "methods": row(matched.estimates)
-                | {name: {"mean": None, "reason": why} for name, why in matched.reasons.items()},
+                "methods": {name: _at_to_json(at) for name, at in matched.methods.items()}
+                | {name: {"reason": why} for name, why in matched.reasons.items()},
             }
             for matched in trade_off.matched
         ],
+    }
+
+
+def _at_to_json(at: AtEqualPrice) -> dict[str, Any]:
+    return {
+        "level": at.level,
+        "method": at.ours.to_json(),
+        "reference": at.theirs.to_json(),
+        "difference": at.difference.to_json(tested=True),
+        "seeds_short": {"method": at.short[0], "reference": at.short[1]},
     }
 
 

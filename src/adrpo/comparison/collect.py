@@ -13,12 +13,12 @@ from adrpo.comparison.plan import (
     Flat,
     Plan,
     check_evaluated_alike,
+    reward_names,
     settings_that_differ,
     without_seed,
 )
 from adrpo.comparison.reference_lines import BASE, ReferenceLine, read_lines
 from adrpo.comparison.schedule import jobs_of
-from adrpo.config import written_names
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import values_path
 from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, category
@@ -55,6 +55,8 @@ class SplitResults:
     """Steps of the evaluations; 0 is the base."""
     curves: dict[str, Array]
     """Metric -> its mean [seeds, evaluations]."""
+    by_prompt: dict[str, Array]
+    """Metric -> the means over images [seeds, evaluations, prompts]."""
     base: Values
     """Metric -> [seeds, prompts, K], or [seeds, prompts] for a metric of a prompt."""
     final: Values
@@ -176,12 +178,18 @@ def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> S
         key: np.array([[_number(part.get(step, {}), key) for step in steps] for part in by_step])
         for key in metrics
     }
-    base = _stack([_read_values(run, 0, split) for run in runs])
-    final = _stack([_read_values(run, steps[-1], split) for run in runs])
+    at_steps = [_stack([_read_values(run, step, split) for run in runs]) for step in steps]
+    base, final = at_steps[0], at_steps[-1]
     prompts = next(iter(final.values())).shape[1]
-    return SplitResults(
-        steps, curves, base, final, _categories(read_listing(runs[0].path), split, prompts)
-    )
+    by_prompt = {
+        name: np.stack(
+            [table[name].reshape(len(runs), prompts, -1).mean(axis=2) for table in at_steps], axis=1
+        )
+        for name in final
+        if all(name in table for table in at_steps)
+    }
+    categories = _categories(read_listing(runs[0].path), split, prompts)
+    return SplitResults(steps, curves, by_prompt, base, final, categories)
 
 
 def _others(
@@ -238,11 +246,6 @@ def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
         )
 
 
-def reward_names(settings: Flat, key: str) -> list[str]:
-    """Metrics of the rewards under ``key``: those trained on, or those that are only measured."""
-    return written_names(str(term["name"]) for term in settings.get(key, []))
-
-
 def _terms(settings: Flat) -> dict[str, Any]:
     """Name -> what decides the values, of the rewards, trained on or not."""
     return {
@@ -269,7 +272,7 @@ def _leave_out_unlike(methods: Sequence[MethodResults]) -> list[str]:
             unlike.append(metric.name)
     left_out = [name for name in unlike if any(name in part.final for part in parts)]
     for part in parts:
-        for values in (part.curves, part.base, part.final):
+        for values in (part.curves, part.by_prompt, part.base, part.final):
             for name in left_out:
                 values.pop(name, None)
     return left_out

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from adrpo.comparison.analysis import PRIMARY, Analysis
+from adrpo.comparison.analysis import Analysis
 from adrpo.comparison.canvas import (
     BASE_COLOR,
     DPI,
@@ -30,9 +30,10 @@ from adrpo.comparison.canvas import (
 from adrpo.comparison.collect import Array, Results
 from adrpo.comparison.line_drawing import draw_lines, line_handles, line_note, lines_of
 from adrpo.comparison.picture_sheet import draw_pictures
+from adrpo.comparison.primary import JUDGES
 from adrpo.comparison.trade_offs import DIVERSITIES, PRICES
-from adrpo.evaluation.across_seeds import standard_error
 from adrpo.evaluation.best_of_n import BestOfN
+from adrpo.evaluation.intervals import standard_error
 from adrpo.metrics import SAMPLE_KL, TOTAL, describe
 
 TRAJECTORIES = (
@@ -175,7 +176,7 @@ def _base_point(panel: Axes, results: Results, split: str, price: str, reward: s
 def _learning_curves(
     results: Results, analysis: Analysis, split: str, path: Path
 ) -> Drawing | None:
-    wanted = [*_rewards(results, analysis, split), *PRIMARY, *DIVERSITIES, *PRICES]
+    wanted = [*_rewards(results, analysis, split), *JUDGES, *DIVERSITIES, *PRICES]
     known = _shared_curves(results, split)
     metrics = [metric for metric in dict.fromkeys(wanted) if metric in known]
     if not metrics:
@@ -261,7 +262,7 @@ def _frontier(
     panel: Axes, best: BestOfN, x: Array, metric: str, location: float = 0.0, scale: float = 1.0
 ) -> None:
     """Best of n of a metric, in black, as (value - location) / scale at ``x``."""
-    table = np.array([tuple(interval) for interval in best.metrics[metric]])
+    table = np.array([(one.mean, one.low, one.high) for one in best.metrics[metric]])
     means, lows, highs = ((table - location) / scale).T
     panel.fill_between(x, lows, highs, color=BASE_COLOR, alpha=0.12, lw=0)
     panel.plot(x, means, "o-", color=BASE_COLOR, ms=4)

@@ -24,15 +24,16 @@ from adrpo.comparison.tables import (
     Cell,
     Column,
     ResultsTable,
+    legend,
     printed_column,
     quantity,
     to_csv,
     to_latex,
     to_markdown,
 )
-from adrpo.comparison.trade_offs import TradeOff
+from adrpo.comparison.trade_offs import Matched, TradeOff
 from adrpo.evaluation.best_of_n import read_best_of_n
-from adrpo.metrics import TOTAL, describe, ordered
+from adrpo.metrics import TOTAL, UNSEEN, describe, ordered
 from adrpo.report.numbers import decimals, fixed, printed
 from adrpo.report.pictures import held_out_pictures
 from adrpo.report.render import render
@@ -89,7 +90,12 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
             for metric in judged
             if metric in estimates
         }
-    return ResultsTable(columns, rows, analysis.reference, untrained)
+    primary = None
+    if analysis.primary_method is not None and split.split == UNSEEN:
+        primary = (analysis.primary_method, analysis.primary)
+    return ResultsTable(
+        columns, rows, analysis.reference, untrained, split.family, primary, split.pooled
+    )
 
 
 def headline(analysis: Analysis) -> list[tuple[str, bool]]:
@@ -116,6 +122,30 @@ def headline(analysis: Analysis) -> list[tuple[str, bool]]:
     return [*parts, (".", False)]
 
 
+def primary_result(analysis: Analysis) -> list[tuple[str, bool]]:
+    """The primary comparison in one sentence, as (text, whether it is an interval); empty where
+    none was declared before the runs."""
+    split, method = analysis.splits[0], analysis.primary_method
+    if method is None:
+        return []
+    table = results_table(analysis, split)
+    column = next(column for column in table.columns if column.key == analysis.primary)
+    found = table.difference(method, column)
+    if found is None:
+        return []
+    told = {
+        "": f"not told apart; of {found.detectable} this design would have told 80 in 100",
+        "lower": "lower",
+        "higher": "higher",
+    }[found.side]
+    return [
+        (f"Declared before the runs: {method} − {analysis.reference} in "
+         f"{describe(analysis.primary).in_sentence} is {found.value} ", False),
+        (found.interval, True),
+        (f", p {found.p}: {told}.", False),
+    ]  # fmt: skip
+
+
 def _write(path: Path, text: str) -> None:
     write_durably(path, text.encode())
 
@@ -126,6 +156,8 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "maker": "adrpo compare",
         "name": plan.folder.resolve().name,
         "headline": headline(analysis),
+        "primary_result": primary_result(analysis),
+        "declared": plan.primary.declared,
         "facts": _facts(results, analysis),
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
         "not_compared": _labels(analysis.not_compared),
@@ -176,6 +208,7 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
         "prompts": split.prompts,
         "images": split.images,
         "columns": table.columns,
+        "legend": legend(table),
         "rows": [
             (name, [table.cell(name, column) for column in table.columns]) for name in table.rows
         ],
@@ -203,29 +236,42 @@ def _kept(split: SplitAnalysis) -> dict[str, Any]:
 
 def _trade_off(trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
     names = list(split.final)
-    columns = [printed_column([trade_off.hypervolume[name] for name in names])]
-    reasons: list[dict[str, str]] = [{}]
-    for matched in trade_off.matched:
-        columns.append(printed_column([matched.estimates.get(name) for name in names]))
-        reasons.append(matched.reasons)
-    rows = [
-        (
-            name,
-            [
-                {"text": column[place], "reason": why.get(name, "")}
-                for column, why in zip(columns, reasons, strict=True)
-            ],
-        )
-        for place, name in enumerate(names)
-    ]
+    areas = printed_column([trade_off.hypervolume[name] for name in names])
+    columns = [_at_level(matched, names) for matched in trade_off.matched]
     x, y = (f"{value:.4g}".replace("-", "−") for value in trade_off.reference_point)
     return {
         "reward": describe(trade_off.reward).label,
         "price": describe(trade_off.price).in_sentence,
         "reference_point": f"({x}, {y})",
-        "levels": [(matched.label, f"{matched.level:.4g}") for matched in trade_off.matched],
-        "rows": rows,
+        "levels": [matched.label for matched in trade_off.matched],
+        "rows": [
+            (name, areas[place], [column[place] for column in columns])
+            for place, name in enumerate(names)
+        ],
     }
+
+
+def _at_level(matched: Matched, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Cells of one level: the paired difference, and under it what it is the difference of."""
+    found = [matched.methods.get(name) for name in names]
+    known = [at for at in found if at is not None]
+    differences = printed_column([None if at is None else at.difference for at in found])
+    places = decimals(quantity(side) for at in known for side in (at.ours, at.theirs))
+    cells: list[dict[str, Any]] = []
+    for name, at, difference in zip(names, found, differences, strict=True):
+        if at is None:
+            cells.append({"text": None, "notes": [matched.reasons.get(name, "–")]})
+            continue
+        sides = " against ".join(fixed(side.mean, places) for side in (at.ours, at.theirs))
+        notes = [f"{sides} at {at.level:.3g}"]
+        if any(at.short):
+            seeds = len(at.ours.by_seed)
+            notes.append(
+                f"{at.short[0]} and {at.short[1]} of {seeds} seeds end before it and count with "
+                f"their last evaluation"
+            )
+        cells.append({"text": difference, "notes": notes})
+    return cells
 
 
 def _pictures(results: Results) -> list[tuple[str, str, list[list[Any]]]]:

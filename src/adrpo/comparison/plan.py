@@ -7,11 +7,12 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adrpo.config import load_recipe, resolve_settings
+from adrpo.comparison.primary import Primary
+from adrpo.config import load_recipe, resolve_settings, written_names
 from adrpo.errors import AdrpoError
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import Facts
@@ -51,6 +52,7 @@ class Plan:
     overrides: tuple[str, ...]
     seeds: tuple[int, ...]
     reference: str
+    primary: Primary
     machine_keys: tuple[str, ...] = Facts.machine_keys
     """Keys in which methods that are evaluated alike may differ."""
 
@@ -66,12 +68,15 @@ class Plan:
         seeds: int,
         reference: str | None,
         facts: Iterable[Facts] = (),
+        primary: str | None = None,
     ) -> "Plan":
-        """Check the recipes and what they share; ``reference`` defaults to the first, and ``facts``
-        are those of the domains.
+        """Check the recipes and what they share; ``reference`` defaults to the first, ``facts``
+        are those of the domains, and ``primary`` is METRIC=METHOD.
 
-        Raises AdrpoError for a recipe that does not load, two of one name, an override of the
-        seed, an unknown reference, recipes that are not evaluated alike, or early stopping.
+        What a comparison in ``folder`` has declared as primary stays so. Raises AdrpoError for a
+        recipe that does not load, two of one name, an override of the seed, an unknown reference,
+        another primary comparison than the declared one, recipes that are not evaluated alike, or
+        early stopping.
         """
         if any(override.partition("=")[0].strip() == SEED_KEY for override in overrides):
             raise AdrpoError(
@@ -102,7 +107,42 @@ class Plan:
                 f"compare: expected evaluation.early_stopping=null, since runs of one comparison "
                 f"have one length; received {stopping!r}; add --set evaluation.early_stopping=null"
             )
-        return cls(folder, methods, tuple(overrides), tuple(range(seeds)), chosen, own.machine_keys)
+        return cls(
+            folder,
+            methods,
+            tuple(overrides),
+            tuple(range(seeds)),
+            chosen,
+            _primary(folder, primary, methods, chosen),
+            own.machine_keys,
+        )
+
+
+def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference: str) -> Primary:
+    """What the comparison in ``folder`` has declared, or else what ``text`` declares."""
+    given = Primary.parse(text, [method.name for method in methods], reference)
+    (settings,) = (method.settings for method in methods if method.name == reference)
+    given.check_metric(reward_names(settings, "reward", "evaluation.rewards"))
+    path = folder / RECORD
+    if not path.exists():
+        return given
+    declared = Primary.from_json(_read_record(path))
+    if text is not None and declared.declared and declared != given:
+        raise AdrpoError(
+            f"{folder}: expected the primary comparison that was declared before its runs, "
+            f"{declared.metric or 'the metric of the rule'}={declared.method}; received --primary "
+            f"{text}; leave it out, or choose another --output-dir"
+        )
+    return declared if declared.declared else replace(given, declared=False)
+
+
+def reward_names(settings: Flat, *keys: str) -> list[str]:
+    """Metrics of the rewards under ``keys``: those trained on, or those that are only measured."""
+    return [
+        name
+        for key in keys
+        for name in written_names(str(term["name"]) for term in settings.get(key, []))
+    ]
 
 
 def check_evaluated_alike(settings: Mapping[str, Flat], machine_keys: Collection[str]) -> None:
@@ -135,6 +175,7 @@ def record(plan: Plan) -> None:
         "recipes": {method.name: method.recipe for method in plan.methods},
         "overrides": list(plan.overrides),
         "seeds": list(plan.seeds),
+        "primary": plan.primary.to_json(),
         "settings": {method.name: method.settings for method in plan.methods},
     }
     write_durably(plan.folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())

@@ -3,20 +3,20 @@
 A cell prints mean ± standard error over seeds, as the paper does, and the 95 % interval. Bold is
 the best method of a column, underlined (in Markdown: italic) the second best; methods whose means
 print alike share their place, and the base, which no method may beat on a divergence, takes no
-part. An asterisk marks a paired difference to the reference method whose Holm-adjusted p-value is
-below 0.05, both as they are printed.
+part. An asterisk marks a paired difference to the reference method whose p-value is below 0.05,
+both as they are printed; Holm's method has adjusted it unless it is the primary comparison's.
+Beside a difference that is not told from 0 stands the smallest one that would have been.
 """
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from adrpo.evaluation.across_seeds import SeedEstimate
+from adrpo.evaluation.intervals import Estimate, number
 from adrpo.metrics import Better
-from adrpo.report.numbers import Printed, Quantity, as_printed, decimals, printed
+from adrpo.report.numbers import Printed, Quantity, as_printed, decimals, fixed, printed
 
 ALPHA = 0.05
 P_PLACES = 3
@@ -30,7 +30,7 @@ LATEX_ARROWS: dict[Better, str] = {
 
 CSV_HEADER = (
     "method", "metric", "mean", "standard_error", "low", "high", "seeds", "reference",
-    "difference", "difference_low", "difference_high", "p_value", "p_holm",
+    "difference", "difference_low", "difference_high", "p_value", "p_holm", "detectable",
 )  # fmt: skip
 
 _MARKDOWN = str.maketrans(
@@ -65,8 +65,8 @@ class Column:
 class Cell:
     """A method's value of a metric and, unless it is the reference, how it differs from it."""
 
-    estimate: SeedEstimate
-    difference: SeedEstimate | None = None
+    estimate: Estimate
+    difference: Estimate | None = None
     p_holm: float | None = None
 
 
@@ -91,6 +91,8 @@ class PrintedDifference:
     p: str
     side: Literal["", "lower", "higher"]
     """Side on which the method lies; empty where the two are not told apart."""
+    detectable: str
+    """The smallest difference that would have been told from 0 with a chance of 80 %."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,12 @@ class ResultsTable:
     rows: Mapping[str, Mapping[str, Cell]]
     reference: str
     unranked: frozenset[str] = frozenset()
+    family: int = 0
+    """Number of differences that the p-values are adjusted for."""
+    primary: tuple[str, str] | None = None
+    """Row and key of the difference that is tested alone."""
+    pooled: Sequence[str] = ()
+    """Categories that share a stratum."""
 
     def cell(self, name: str, column: Column) -> PrintedCell | None:
         """The cell of a row; None where the row lacks the metric."""
@@ -125,7 +133,8 @@ class ResultsTable:
             side = ""
         else:
             side = "lower" if mean < 0 else "higher"
-        return PrintedDifference(text.value, text.interval, _p(found.p_holm), side)
+        detectable = fixed(found.difference.detectable, places)
+        return PrintedDifference(text.value, text.interval, _p(found.p_holm), side, detectable)
 
     def _rank(self, name: str, column: Column) -> int:
         """1 for the best method of the column, 2 for the second, 0 for all others; methods that
@@ -148,12 +157,13 @@ class ResultsTable:
         )
 
 
-def quantity(estimate: SeedEstimate) -> Quantity:
+def quantity(estimate: Estimate) -> Quantity:
     """An estimate as the press takes it."""
-    return Quantity(estimate.mean, estimate.low, estimate.high, estimate.standard_error)
+    low, high = number(estimate.low), number(estimate.high)
+    return Quantity(estimate.mean, low, high, estimate.standard_error)
 
 
-def printed_column(estimates: Sequence[SeedEstimate | None]) -> list[Printed]:
+def printed_column(estimates: Sequence[Estimate | None]) -> list[Printed]:
     """Estimates of one column, all with the same decimals; a dash where there is none."""
     known = [None if estimate is None else quantity(estimate) for estimate in estimates]
     places = decimals(found for found in known if found is not None)
@@ -216,12 +226,12 @@ def to_csv(table: ResultsTable) -> str:
     for name, row in table.rows.items():
         for key, cell in row.items():
             own = cell.estimate
-            values: list[object] = [own.mean, _known(own.standard_error), own.low, own.high]
+            values: list[object] = [own.mean, *map(number, (own.standard_error, own.low, own.high))]
             values.append(len(own.by_seed))
             other = cell.difference
             if other is not None:
-                values += [table.reference, other.mean, other.low, other.high]
-                values += [other.p_value, cell.p_holm]
+                values += [table.reference, other.mean, number(other.low), number(other.high)]
+                values += [number(other.p_value), cell.p_holm, number(other.detectable)]
             empty = [""] * (len(CSV_HEADER) - 2 - len(values))
             writer.writerow([name, key, *values, *empty])
     return stream.getvalue()
@@ -235,15 +245,18 @@ def legend(table: ResultsTable) -> str:
     )
     alone = [name for name in table.rows if name in table.unranked]
     note = f" Not trained here, so over prompts and samples alone: {'; '.join(alone)}."
+    one = ""
+    if table.primary is not None:
+        method, key = table.primary
+        label = next(column.label for column in table.columns if column.key == key)
+        one = f"; {method} in {label}, the primary comparison, is tested alone"
+    pooled = f" Pooled, being small: {', '.join(table.pooled)}." if table.pooled else ""
     return (
         f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
         f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after "
-        f"Holm's correction.{note if len(alone) > 1 else ''}"
+        f"Holm's correction for {table.family} differences{one}.{note if len(alone) > 1 else ''}"
+        f"{pooled}"
     )
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _p(value: float) -> str:

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from adrpo.comparison.collect import Array, Results, SplitResults
-from adrpo.evaluation.across_seeds import SeedEstimate, over_seeds
-from adrpo.evaluation.pareto import hypervolume, reward_at
+from adrpo.comparison.equal_price import (
+    AtEqualPrice,
+    Course,
+    at_equal_price,
+    common_prompts,
+    spent_by_all,
+)
+from adrpo.evaluation.intervals import Estimate, over_seeds
+from adrpo.evaluation.pareto import hypervolume
 from adrpo.metrics import EVALUATIONS, SAMPLE_KL
 
 TRADED = {metric.name: metric for metric in EVALUATIONS if metric.traded}
@@ -18,23 +25,23 @@ PRICES = {name: metric for name, metric in TRADED.items() if metric.role == "pri
 """Divergences that are spent on it: 0 for the base, so that the axis begins at the metric's own
 point."""
 
-KEPT_LEVELS = (0.95, 0.9)
-"""Shares of the base's diversity at which rewards are compared."""
+KEPT = {0.95: "95 % of the base's {}", 0.9: "90 % of the base's {}"}
+"""Shares of the base's diversity at which rewards are compared, with the words for each."""
 
-SEED = 0
-"""Seed of the resamples."""
+SPENT = {1.0: "the lowest final {} of any seed of the two", 0.5: "half of it"}
+"""Shares of that divergence at which rewards are compared, with the words for each."""
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Rewards of the methods where ``price`` reaches ``level``."""
+    """Rewards of each method and of the reference at one level of ``price``."""
 
     price: str
-    level: float
     label: str
-    estimates: dict[str, SeedEstimate]
+    """The level in words, the same for all methods."""
+    methods: dict[str, AtEqualPrice]
     reasons: dict[str, str]
-    """Reason of each method that has no estimate."""
+    """Reason of each method that has none."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,14 @@ class TradeOff:
     price: str
     reference_point: tuple[float, float]
     """Reference point of the hypervolume, in (reward, price); a divergence is negated."""
-    hypervolume: dict[str, SeedEstimate]
+    hypervolume: dict[str, Estimate]
     """Hypervolume of evaluations whose diversity counts up to the base's."""
-    difference: dict[str, SeedEstimate]
+    difference: dict[str, Estimate]
     """Difference of the hypervolume to the reference method's, paired by seed."""
     matched: list[Matched]
 
 
-def trade_offs(
-    results: Results, split: str, primary: str, trained_on: list[str], resamples: int
-) -> list[TradeOff]:
+def trade_offs(results: Results, split: str, primary: str, trained_on: list[str]) -> list[TradeOff]:
     """The primary metric against diversities and the KL of whole samples, what was trained on
     against divergences."""
     curves = results.methods[results.plan.reference].splits[split].curves
@@ -64,7 +69,7 @@ def trade_offs(
     # A proxy is bought with KL; what matters is how much of gold comes with it.
     pairs += [(primary, SAMPLE_KL)]
     return [
-        _trade_off(results, split, reward, price, resamples)
+        _trade_off(results, split, reward, price)
         for reward, price in dict.fromkeys(pairs)
         if all(
             metric in method.splits[split].curves
@@ -74,7 +79,7 @@ def trade_offs(
     ]
 
 
-def _trade_off(results: Results, split: str, reward: str, price: str, resamples: int) -> TradeOff:
+def _trade_off(results: Results, split: str, reward: str, price: str) -> TradeOff:
     sign = -1.0 if TRADED[price].better == "lower" else 1.0
     parts = {name: method.splits[split] for name, method in results.methods.items()}
     reference = parts[results.plan.reference]
@@ -99,16 +104,13 @@ def _trade_off(results: Results, split: str, reward: str, price: str, resamples:
         reward,
         price,
         corner,
-        {name: over_seeds(area, resamples=resamples, seed=SEED) for name, area in areas.items()},
+        {name: over_seeds(area) for name, area in areas.items()},
         {
-            name: over_seeds(area - own, tested=True, resamples=resamples, seed=SEED)
+            name: over_seeds(area - own)
             for name, area in areas.items()
             if name != results.plan.reference
         },
-        [
-            _matched(parts, reward, price, level, label, resamples)
-            for level, label in _levels(reference, price)
-        ],
+        _matched(parts, results.plan.reference, reward, price),
     )
 
 
@@ -130,29 +132,30 @@ def _of_the_base(part: SplitResults, metric: str) -> float:
     return float(np.nanmean(part.curves[metric][:, 0]))
 
 
-def _levels(reference: SplitResults, price: str) -> list[tuple[float, str]]:
-    word = TRADED[price].traded
-    if price in PRICES:
-        spent = float(np.nanmean(reference.curves[price][:, -1]))
-        return [(spent / 2, f"half of the reference's final {word}"),
-                (spent, f"the reference's final {word}")]  # fmt: skip
-    base = _of_the_base(reference, price)
-    return [(level * base, f"{100 * level:.0f} % of the base's {word}") for level in KEPT_LEVELS]
-
-
 def _matched(
-    parts: dict[str, SplitResults], reward: str, price: str, level: float, label: str,
-    resamples: int,
-) -> Matched:  # fmt: skip
-    estimates, reasons = {}, {}
-    for name, part in parts.items():
-        read = [
-            reward_at(path[:, 1], path[:, 0], level) for path in trajectories(part, reward, price)
-        ]
-        missing = [found.reason for found in read if math.isnan(found.value)]
-        if missing:
-            reasons[name] = f"{len(missing)} of {len(read)} seeds: {missing[0]}"
-        else:
-            values = [found.value for found in read]
-            estimates[name] = over_seeds(values, resamples=resamples, seed=SEED)
-    return Matched(price, level, label, estimates, reasons)
+    parts: dict[str, SplitResults], reference: str, reward: str, price: str
+) -> list[Matched]:
+    courses = {
+        name: Course(part.by_prompt[reward], part.by_prompt[price])
+        for name, part in parts.items()
+        if reward in part.by_prompt and price in part.by_prompt
+    }
+    if reference not in courses:
+        return []
+    base, spends = _of_the_base(parts[reference], price), price in PRICES
+    found: list[Matched] = []
+    for share, label in SPENT.items() if spends else KEPT.items():
+        matched = Matched(price, label.format(TRADED[price].traded), {}, {})
+        for name in (name for name in courses if name != reference):
+            pair = common_prompts(courses[name], courses[reference], parts[name].categories)
+            if pair is None:
+                matched.reasons[name] = "no prompt has a value at every evaluation"
+                continue
+            ours, theirs, categories = pair
+            level = spent_by_all((ours, theirs), share) if spends else share * base
+            if level <= 0:
+                matched.reasons[name] = "a seed of the two ends where the base is"
+                continue
+            matched.methods[name] = at_equal_price(ours, theirs, level, categories, root=spends)
+        found.append(matched)
+    return found

@@ -1,18 +1,20 @@
 """Measures a model: image metrics on embeddings, and their 95 % intervals."""
 
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
-from adrpo.evaluation.statistics import (
-    Interval,
-    bootstrap_change,
-    bootstrap_mean,
-    bootstrap_ratio,
+from adrpo.evaluation.intervals import (
+    Estimate,
+    mean_over_seeds,
+    over_seeds,
+    paired_difference,
+    paired_ratio,
 )
 
 __all__ = [
-    "Interval",
-    "bootstrap_change",
-    "bootstrap_mean",
-    "bootstrap_ratio",
+    "Estimate",
     "clip_diversity",
     "clip_score",
+    "mean_over_seeds",
+    "over_seeds",
+    "paired_difference",
+    "paired_ratio",
 ]

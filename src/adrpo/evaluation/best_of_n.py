@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.evaluation.intervals import Estimate, mean_over_seeds
 from adrpo.evaluation.pareto import best_of_n_kl, selection_kl
-from adrpo.evaluation.statistics import Interval, bootstrap_mean
 from adrpo.evaluation.sweeps import Sweep, read_sweeps, write_sweeps
 from adrpo.runs.seeding import generator
 
@@ -34,7 +34,9 @@ BY_CHANCE = "by_chance"
 KL = "kl"
 """The metric of a sample's KL to the base, in whose place that of the selection comes."""
 
+
 SEED = 0
+"""Seed of what chance chooses."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class BestOfN:
     n: list[int]
     kl: list[float]
     """KL to the base in nats: as measured, ties counted, or else log n - (n - 1)/n."""
-    metrics: dict[str, list[Interval]]
+    metrics: dict[str, list[Estimate]]
     """Metric -> mean and 95 % interval for each n."""
 
 
@@ -144,13 +146,13 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
     return BestOfN(counts, [interval.mean for interval in measured], metrics)
 
 
-def _interval(table: Any) -> Interval | None:
+def _interval(table: Any) -> Estimate | None:
     values = np.asarray(table, dtype=np.float64)
     values = values.reshape(len(values), -1)
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
         return None
-    return bootstrap_mean(values, [""] * len(values), seed=SEED)
+    return mean_over_seeds(values[None], [""] * len(values))
 
 
 def _comparable(rewards: torch.Tensor) -> torch.Tensor:

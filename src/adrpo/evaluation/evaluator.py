@@ -101,7 +101,6 @@ class Evaluator(Generic[Drawn]):
         drawing: the samples of the prompts of one split.
         reward: the terms that training is rewarded by.
         others: rewards that are only measured.
-        seed: ``evaluation.seed``, from which the intervals are resampled.
         processes: that share the prompts; what ``measure`` returns is the same on all of them.
     """
 
@@ -111,13 +110,11 @@ class Evaluator(Generic[Drawn]):
         reward: Sequence[RewardTerm],
         *,
         others: Sequence[RewardTerm] = (),
-        seed: int,
         processes: Processes = ALONE,
     ) -> None:
         self.drawing = drawing
         self.reward = reward
         self.others = others
-        self.seed = seed
         self.processes = processes
 
     @property
@@ -172,7 +169,7 @@ class Evaluator(Generic[Drawn]):
             "samples": prompts * drawing.samples_per_prompt,
             EXCLUDED: self._excluded(values),
         }
-        return row | summarise(values, drawing.categories, base, seed=self.seed)
+        return row | summarise(values, drawing.categories, base)
 
     def values(self, drawn: Drawn) -> Values:
         """Each metric of the share's samples, [prompts, K], or [prompts] for one of a group."""

@@ -2,7 +2,7 @@
 
 Embeddings need not be normalized: every metric here, except the diversity of kind "l2_raw",
 depends on their directions only, and is computed in float32 whatever their dtype. An embedding of
-length zero has no direction; its metric is NaN, which :mod:`adrpo.evaluation.statistics` refuses.
+length zero has no direction; its metric is NaN, which :mod:`adrpo.evaluation.intervals` refuses.
 """
 
 from typing import Literal, get_args

@@ -1,22 +1,14 @@
-"""Trade-offs of two quantities: fronts, hypervolume, and rewards at an equal price.
+"""Trade-offs of two quantities: fronts, hypervolume, and what best of n costs.
 
 Both axes are maximised; negate one that is better when small, such as a divergence.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adrpo.errors import AdrpoError
-
-
-class AtLevel(NamedTuple):
-    """A value read off a trajectory; NaN with the ``reason`` where it does not exist."""
-
-    value: float
-    reason: str
 
 
 def pareto_front(points: ArrayLike) -> NDArray[np.intp]:
@@ -54,38 +46,6 @@ def hypervolume(points: ArrayLike, reference: tuple[float, float]) -> float:
             area += (x - reference[0]) * (y - height)
             height = y
     return float(area)
-
-
-def reward_at(price: ArrayLike, reward: ArrayLike, level: float) -> AtLevel:
-    """The reward where the trajectory's ``price`` first reaches ``level``.
-
-    ``price`` [T] is what the reward is paid with, in order of time: the diversity that is left,
-    or the divergence spent. Between two evaluations both are taken as linear. There is no
-    extrapolation: a trajectory that never reaches ``level`` has NaN and the reason.
-
-    Raises AdrpoError where the two are not finite numbers of one length.
-    """
-    prices, rewards = (np.asarray(axis, dtype=np.float64) for axis in (price, reward))
-    if prices.ndim != 1 or prices.shape != rewards.shape or prices.size == 0:
-        raise AdrpoError(
-            f"reward_at: expected price and reward of one shape [T]; received "
-            f"{list(prices.shape)} and {list(rewards.shape)}"
-        )
-    if not (np.isfinite(prices).all() and np.isfinite(rewards).all()):
-        raise AdrpoError("reward_at: expected finite prices and rewards; received NaN or infinity")
-    if prices[0] == level:
-        return AtLevel(float(rewards[0]), "")
-    beyond = (prices - level) * np.sign(prices[0] - level) <= 0
-    if not beyond.any():
-        return AtLevel(
-            math.nan,
-            f"{level:.4g} is not reached: the trajectory stays between {prices.min():.4g} and "
-            f"{prices.max():.4g}",
-        )
-    after = int(beyond.argmax())
-    share = (level - prices[after - 1]) / (prices[after] - prices[after - 1])
-    value = rewards[after - 1] + share * (rewards[after] - rewards[after - 1])
-    return AtLevel(float(value), "")
 
 
 def best_of_n_kl(n: int) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adrpo.evaluation.statistics import Interval, bootstrap_change, bootstrap_mean
+from adrpo.evaluation.intervals import Estimate, mean_over_seeds, number, paired_difference
 from adrpo.metrics import CHANGE, INTERVAL, UNSEEN, known
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
@@ -18,26 +18,24 @@ Values = dict[str, NDArray[np.float64]]
 """Metric -> [prompts, K], or [prompts] for one of a group of samples."""
 
 
-def summarise(
-    values: Values, categories: Sequence[str], base: Values | None, *, seed: int
-) -> dict[str, Any]:
+def summarise(values: Values, categories: Sequence[str], base: Values | None) -> dict[str, Any]:
     """``<metric>``, ``_low``, ``_high``; with ``base`` also the paired ``_change`` of each.
 
     A metric that is marked ``by_category`` has the same for each category, as
     ``<metric>_<category>``. A prompt with an unscored sample (NaN) leaves that metric, in both
-    evaluations.
+    evaluations. Where one prompt is left there is no interval: its ends are null.
     """
     row: dict[str, Any] = {}
     names = np.asarray(categories)
     for name, after in values.items():
         before = None if base is None else base.get(name)
         kept = finite_prompts(after, before)
-        row |= _columns(name, after, before, names, kept, seed)
+        row |= _columns(name, after, before, names, kept)
         metric = known(name)
         if metric is not None and metric.by_category:
             for category in sorted(filter(None, set(categories))):
                 of_category = kept & (names == category)
-                row |= _columns(f"{name}_{category}", after, before, names, of_category, seed)
+                row |= _columns(f"{name}_{category}", after, before, names, of_category)
     return row
 
 
@@ -47,15 +45,14 @@ def _columns(
     before: NDArray[np.float64] | None,
     categories: NDArray[np.str_],
     kept: NDArray[np.bool_],
-    seed: int,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Columns of a row about the prompts that are ``kept``; none where none is."""
     if not kept.any():
         return {}
     strata = categories[kept].tolist()
-    columns = _named(name, bootstrap_mean(after[kept], strata, seed=seed))
+    columns = _named(name, mean_over_seeds(after[kept][None], strata))
     if before is not None:
-        change = bootstrap_change(before[kept], after[kept], strata, seed=seed)
+        change = paired_difference(after[kept][None], before[kept][None], strata)
         columns |= _named(f"{name}{CHANGE}", change)
     return columns
 
@@ -69,9 +66,9 @@ def finite_prompts(
     return np.logical_and.reduce(finite, axis=1)
 
 
-def _named(name: str, interval: Interval) -> dict[str, float]:
+def _named(name: str, estimate: Estimate) -> dict[str, float | None]:
     low, high = (f"{name}{end}" for end in INTERVAL)
-    return {name: interval.mean, low: interval.low, high: interval.high}
+    return {name: estimate.mean, low: number(estimate.low), high: number(estimate.high)}
 
 
 def spread(categories: Sequence[str], count: int) -> list[int]:

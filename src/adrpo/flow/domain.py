@@ -62,7 +62,6 @@ class FlowSubject:
             ImageDrawing(config, self.model, self.prompts),
             build_reward(config.reward, self.model.device),
             others=build_measured(settings.rewards, self.model.device),
-            seed=settings.seed,
         )
 
     def guided(self, scale: float) -> "Evaluator[DrawnImages]":
@@ -75,7 +74,7 @@ class FlowSubject:
         section = evaluation.model_copy(update={"sampling": sampling})
         config = self.config.model_copy(update={"evaluation": section})
         drawing = ImageDrawing(config, self.model, self.prompts, guided=scale)
-        return Evaluator(drawing, own.reward, others=own.others, seed=own.seed)
+        return Evaluator(drawing, own.reward, others=own.others)
 
     def take(self, final: Path) -> None:
         self.model.load_adapter(final)

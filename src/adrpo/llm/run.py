@@ -192,7 +192,6 @@ class LanguageRun:
             ),
             self.terms,
             others=self.others,
-            seed=self.config.evaluation.seed,
             processes=processes,
         )
 

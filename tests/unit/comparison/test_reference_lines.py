@@ -96,7 +96,7 @@ def test_they_are_rows_that_are_neither_ranked_nor_tested(measured: Plan) -> Non
 
 
 def test_the_summary_names_the_rows_of_each_line(measured: Plan) -> None:
-    summary = to_json(analyse(collect(measured), resamples=50))
+    summary = to_json(analyse(collect(measured)))
     assert summary["lines"] == {
         BY_GUIDANCE: {"1": "base", "1.5": ROWS[0], "3": ROWS[1]},
         BY_REWARD: {"n = 1": "base", "n = 4": ROWS[2], "n = 16": ROWS[3]},
@@ -159,7 +159,7 @@ def test_trajectories_keep_the_scale_of_the_methods(
 
 
 def test_without_the_files_nothing_is_added(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    summary = to_json(analyse(collect(plan), resamples=50))
+    summary = to_json(analyse(collect(plan)))
     assert summary["lines"] == {} == summary["splits"]["unseen"]["others"]
     found = drawn(plan, monkeypatch)
     assert not any(name.startswith(("fronts", "best-of-n")) for name in found)
@@ -168,10 +168,10 @@ def test_without_the_files_nothing_is_added(plan: Plan, monkeypatch: pytest.Monk
 
 
 def test_they_change_no_other_number(plan: Plan) -> None:
-    alone = to_json(analyse(collect(plan), resamples=50))
+    alone = to_json(analyse(collect(plan)))
     sweep: Sweep = {scale: shifted(plan, by) for scale, by in SHIFTS.items()}
     write_sweeps(plan.folder / "guidance.json", "guidance", sweep)
-    beside = to_json(analyse(collect(plan), resamples=50))
+    beside = to_json(analyse(collect(plan)))
     assert beside.pop("lines") and not alone.pop("lines")
     assert beside["splits"]["unseen"].pop("others")
     assert alone["splits"]["unseen"].pop("others") == {}

@@ -12,19 +12,21 @@ from adrpo.comparison.tables import (
     Cell,
     Column,
     ResultsTable,
+    legend,
     quantity,
     to_csv,
     to_latex,
     to_markdown,
 )
-from adrpo.evaluation.across_seeds import SeedEstimate
+from adrpo.evaluation.intervals import Estimate
 from adrpo.report.numbers import printed
 
 HOSTILE = "a|b_c*d<e>&f%g$h#i{j}~k^l\\m\nn"
 
 
-def estimate(mean: float, error: float = 0.02, *, half_width: float = 0.1) -> SeedEstimate:
-    return SeedEstimate(mean, mean - half_width, mean + half_width, error, (mean, mean, mean))
+def estimate(mean: float, error: float = 0.02, *, half_width: float = 0.1) -> Estimate:
+    low, high = mean - half_width, mean + half_width
+    return Estimate(mean, low, high, error, (mean, mean, mean), detectable=0.15, p_value=0.01)
 
 
 def table(**means: tuple[float, float]) -> ResultsTable:
@@ -87,6 +89,7 @@ def test_csv_keeps_full_precision() -> None:
     assert float(rows[0]["mean"]) == 1 / 3 and rows[0]["difference"] == ""
     assert float(rows[1]["difference"]) == 1 / 3 and rows[1]["reference"] == "ours"
     assert float(rows[1]["p_holm"]) == 0.04 and rows[1]["seeds"] == "3"
+    assert float(rows[1]["detectable"]) == 0.15 and rows[0]["detectable"] == ""
 
 
 def test_names_cannot_break_a_table() -> None:
@@ -159,5 +162,22 @@ def test_a_difference_is_judged_as_it_is_printed(
     difference, cell = found.difference("other", column), found.cell("other", column)
     assert difference is not None and cell is not None
     assert (difference.side, difference.p) == (side, printed_p)
+    assert difference.detectable == "0.15"
     assert cell.differs == (side != "") == (r"\*" in cells(to_markdown(found), "other")[0])
     assert found.difference("ours", column) is None
+
+
+def test_the_legend_names_the_family_and_what_is_tested_alone() -> None:
+    plain = ResultsTable(METHODS.columns, METHODS.rows, "ours", family=5)
+    assert "Holm's correction for 5 differences." in to_markdown(plain)
+    declared = ResultsTable(
+        METHODS.columns,
+        METHODS.rows,
+        "ours",
+        family=4,
+        primary=("third", "cost"),
+        pooled=["a", "b"],
+    )
+    text = legend(declared)
+    assert "for 4 differences; third in Cost, the primary comparison, is tested alone." in text
+    assert text.endswith("Pooled, being small: a, b.")

@@ -10,7 +10,6 @@ from adrpo.evaluation.pareto import (
     best_of_n_kl,
     hypervolume,
     pareto_front,
-    reward_at,
     selection_kl,
 )
 
@@ -61,21 +60,6 @@ def test_a_dominated_point_adds_nothing_and_scales_are_areas() -> None:
     assert hypervolume([(0, 9), (9, 0), (1, 9)], (1, 1)) == 0
 
 
-def test_reward_where_the_price_is_first_reached() -> None:
-    kept, reward = [1.0, 0.9, 0.7, 0.8], [10.0, 12.0, 20.0, 30.0]
-    assert reward_at(kept, reward, 0.8) == (pytest.approx(16), "")
-    assert reward_at(kept, reward, 1.0) == (10, "")
-    assert reward_at(kept, reward, 0.9) == (pytest.approx(12), "")
-    # Rising prices, such as a divergence.
-    assert reward_at([0, 0.01, 0.03], [1, 2, 4], 0.02) == (pytest.approx(3), "")
-
-
-def test_no_extrapolation() -> None:
-    value, reason = reward_at([1.0, 0.97], [10.0, 12.0], 0.9)
-    assert math.isnan(value)
-    assert "0.9 is not reached" in reason and "0.97" in reason
-
-
 def test_best_of_n_is_the_kl_of_the_order_statistic() -> None:
     # The best of n has density n F^(n-1) against the base's, so that with u = F(reward)
     # KL = integral of n u^(n-1) log(n u^(n-1)) du over (0, 1).
@@ -111,10 +95,6 @@ def test_refusals() -> None:
         pareto_front([1, 2, 3])
     with pytest.raises(AdrpoError, match="NaN or infinity"):
         hypervolume([(1, math.nan)], (0, 0))
-    with pytest.raises(AdrpoError, match=r"\[2\] and \[3\]"):
-        reward_at([1, 2], [1, 2, 3], 1.5)
-    with pytest.raises(AdrpoError, match="finite prices"):
-        reward_at([1, math.nan], [1, 2], 1.5)
     with pytest.raises(AdrpoError, match="received 0"):
         best_of_n_kl(0)
     with pytest.raises(AdrpoError, match=r"n = 0 and shape \[1, 2\]"):

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from adrpo.evaluation.statistics import bootstrap_mean
+from adrpo.evaluation.intervals import mean_over_seeds
 from adrpo.evaluation.values import read_values, summarise, write_values
 
 
@@ -19,7 +20,7 @@ def test_values_come_back_as_they_were(tmp_path: Path) -> None:
 def test_a_constant_too_small_for_six_decimals_does_not_change(tmp_path: Path) -> None:
     values = {"reward": np.full((4, 2), 4e-7)}
     write_values(tmp_path / "values.json", values)
-    row = summarise(values, [""] * 4, read_values(tmp_path / "values.json"), seed=0)
+    row = summarise(values, [""] * 4, read_values(tmp_path / "values.json"))
     assert [row[f"reward_change{end}"] for end in ("", "_low", "_high")] == [0.0, 0.0, 0.0]
 
 
@@ -31,7 +32,7 @@ def test_a_metric_by_category_has_its_interval_and_change_in_each() -> None:
         for _ in range(2)
     )
     tuned["gold_accuracy"][3, 1] = np.nan  # leaves its prompt out of both sides
-    row = summarise(tuned, categories, base, seed=1)
+    row = summarise(tuned, categories, base)
     of_category = {name for name in row if name.startswith("gold_accuracy_")}
     ends = ("", "_low", "_high", "_change", "_change_low", "_change_high")
     whole = {f"gold_accuracy{end}" for end in ends[1:]}
@@ -43,7 +44,14 @@ def test_a_metric_by_category_has_its_interval_and_change_in_each() -> None:
     }
     kept = tuned["gold_accuracy"][[0, 5]]
     assert row["gold_accuracy_color"] == kept.mean()
-    assert row["gold_accuracy_color_change"] == kept.mean() - base["gold_accuracy"][[0, 5]].mean()
-    expected = bootstrap_mean(kept, ["color"] * 2, seed=1)
+    change = kept.mean() - base["gold_accuracy"][[0, 5]].mean()
+    assert row["gold_accuracy_color_change"] == pytest.approx(change, rel=1e-12)  # other sums
+    expected = mean_over_seeds(kept[None], ["color"] * 2)
     assert row["gold_accuracy_color_low"] == expected.low
     assert row["gold_accuracy_color_high"] == expected.high
+
+
+def test_one_prompt_has_no_interval_and_says_so() -> None:
+    values = {"reward": np.array([[1.0, 2.0], [np.nan, 1.0]])}
+    row = summarise(values, ["a", "a"], None)
+    assert row == {"reward": 1.5, "reward_low": None, "reward_high": None}

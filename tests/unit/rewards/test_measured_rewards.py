@@ -294,4 +294,4 @@ def test_without_a_gold_judge_the_first_of_them_is_primary(judged: Plan):
         del kept["clip_score_evaluation"]
         file.write_text(json.dumps(kept))
     # A dotted name stands under its last part.
-    assert analyse(collect(judged), resamples=50).primary == "taste"
+    assert analyse(collect(judged)).primary == "taste"

@@ -122,7 +122,6 @@ class TrainingLoop(ABC):
                 ),
                 self.reward,
                 others=self.others,
-                seed=settings.seed,
                 processes=self.processes,
             )
             for split, chosen in self.splits.items()

@@ -1,0 +1,80 @@
+"""The primary comparison: one metric and one pair of methods, declared before any run.
+
+It alone is tested at 5 % without a correction. All other differences of a comparison describe what
+was found; their p-values are corrected by Holm's method for their number.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adrpo.errors import AdrpoError
+from adrpo.metrics import describe, known, names, with_role
+
+JUDGES = names(with_role("judge"))
+"""Metrics that no method is trained on, in the order in which one of them is the primary metric."""
+
+BY_RULE = f"the first that the runs have of {', '.join(JUDGES)}, a reward that is only measured"
+
+
+@dataclass(frozen=True)
+class Primary:
+    """``method`` - the reference in ``metric``."""
+
+    metric: str | None
+    """None for the rule: the first judge that the runs have, otherwise a reward that is measured
+    and not trained on, otherwise the reward itself."""
+    method: str | None
+    """None where there is one method."""
+    declared: bool = True
+    """False for a comparison whose runs began before anything was declared."""
+
+    @classmethod
+    def parse(cls, text: str | None, methods: Sequence[str], reference: str) -> "Primary":
+        """``METRIC=METHOD`` as it is given on the command line; None is the rule's metric, of the
+        first of ``methods`` that is not the reference.
+
+        Raises AdrpoError for another form, a method that is not compared, or the reference.
+        """
+        others = [method for method in methods if method != reference]
+        if text is None:
+            return cls(None, others[0] if others else None)
+        metric, equals, method = text.partition("=")
+        if not equals or not metric or method not in others:
+            raise AdrpoError(
+                f"compare: expected --primary METRIC=METHOD with METHOD one of "
+                f"{', '.join(others) or 'no other method'}; received {text!r}"
+            )
+        return cls(metric, method)
+
+    def check_metric(self, rewards: Sequence[str]) -> None:
+        """Raise AdrpoError where the metric is neither a metric of evaluations nor one of the
+        ``rewards`` of the reference."""
+        if self.metric is None or self.metric in rewards or known(self.metric) is not None:
+            return
+        raise AdrpoError(
+            f"compare: expected --primary to name a metric of evaluations or one of the rewards "
+            f"{', '.join(rewards)}; received {self.metric!r}; docs/reference/metrics.md lists them"
+        )
+
+    def sentence(self, reference: str) -> str:
+        """The declaration in words, as it is printed before the first run."""
+        if self.method is None:
+            return "Primary comparison: none, since there is one method."
+        metric = BY_RULE if self.metric is None else describe(self.metric).in_sentence
+        when = "" if self.declared else " It was not declared before the runs: it describes too."
+        return (
+            f"Primary comparison: {self.method} against {reference} in {metric}. All other "
+            f"differences describe; Holm's correction is over all of them.{when}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"metric": self.metric, "method": self.method, "declared": self.declared}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Primary":
+        """The declaration of a record; one without it has none before its runs."""
+        written = found.get("primary")
+        if not isinstance(written, dict):
+            return cls(None, None, declared=False)
+        return cls(written["metric"], written["method"], bool(written["declared"]))
