@@ -119,7 +119,7 @@ class Plan:
 
 
 def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference: str) -> Primary:
-    """What the comparison in ``folder`` has declared, or else what ``text`` declares."""
+    """The primary comparison that ``folder`` has declared, or else the one of ``text``."""
     given = Primary.parse(text, [method.name for method in methods], reference)
     (settings,) = (method.settings for method in methods if method.name == reference)
     given.check_metric(reward_names(settings, "reward", "evaluation.rewards"))

@@ -126,46 +126,6 @@ def test_the_primary_comparison_is_tested_alone_and_all_others_together(
         assert smallest["p_holm"] == pytest.approx(min(1, len(tested) * smallest["p_value"]))
 
 
-def test_what_was_not_declared_before_the_runs_only_describes(tmp_path: Path) -> None:
-    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
-    record_file = plan.folder / "comparison.json"
-    written = json.loads(record_file.read_text())
-    assert written["primary"] == {"metric": None, "method": "fixed", "declared": True}
-    del written["primary"]
-    record_file.write_text(json.dumps(written))
-    recipes = [method.recipe for method in plan.methods]
-    late = Plan.resolve(plan.folder, recipes, [], 2, None, [], "clip_score=fixed")
-    analysis = analyse(collect(late))
-    assert (analysis.primary, analysis.primary_method) == ("clip_score", None)
-    (split,) = analysis.splits
-    tested = [p for row in split.p_holm.values() for p in row.values()]
-    assert split.family == len(tested)
-    page = Page(write_results(collect(late), "adrpo compare"))
-    assert "No comparison was declared before the runs" in page.text
-    record(late)
-    assert json.loads(record_file.read_text())["primary"]["declared"] is False
-
-
-def test_the_declared_comparison_stays_and_is_told_first(tmp_path: Path) -> None:
-    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
-    recipes = [method.recipe for method in plan.methods]
-    options = ["--seeds", "2", "--summary-only", "--output-dir", str(plan.folder)]
-    runner = CliRunner()
-    result = runner.invoke(app, ["compare", *recipes, *options])
-    assert result.exit_code == 0, result.output
-    assert result.output.startswith("Primary comparison: fixed against ours in the first that")
-    page = Page(plan.folder / "comparison.html")
-    assert "Declared before the runs: fixed − ours in gold accuracy is" in page.text
-    for given, wanted in (
-        ("clip_score=fixed", "declared before its runs"),
-        ("gold_accuracy", "METRIC=METHOD"),
-        ("gold_accuracy=ours", "METHOD one of fixed"),
-        ("gold=fixed", "a metric of evaluations"),
-    ):
-        result = runner.invoke(app, ["compare", *recipes, *options, "--primary", given])
-        assert result.exit_code != 0 and wanted in str(result.exception), given
-
-
 def test_the_hypervolume_stands_on_the_base(plan: Plan, summary: dict[str, Any]) -> None:
     gold, cost = summary["splits"]["unseen"]["trade_offs"]
     base = values(plan, plan.methods[0], "gold_accuracy", 0, "values.json")[0].mean(1)
