@@ -114,7 +114,6 @@ class TrainingLoop(ABC):
         return self.course.evaluators[0]
 
     def _evaluators(self) -> list[Evaluator[DrawnImages]]:
-        settings = self.config.evaluation
         return [
             Evaluator(
                 ImageDrawing(
