@@ -89,7 +89,7 @@ def test_chance_chooses_each_of_n_alike() -> None:
     """The reward prefers the last draw always; chance keeps each in 1/n of the places."""
     drawing: Any = Numbers()
     terms = [RewardTerm("later", 1.0, lambda prompts, numbers, **_: numbers)]
-    found = best_of_n(Evaluator(drawing, terms, seed=0), [2, 5])
+    found = best_of_n(Evaluator(drawing, terms), [2, 5])
     for n in (2, 5):
         assert np.all(found.by_reward[n]["kept"] == n - 1)
         counts = np.bincount(found.by_chance[n]["kept"].astype(int).ravel(), minlength=n)
