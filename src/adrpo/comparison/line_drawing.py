@@ -65,11 +65,13 @@ def draw_lines(panel: Axes, analysis: Analysis, split: str, price: str, reward: 
             x, y, label=line.name, ms=4, lw=1.2, zorder=3, markevery=len(x) // (len(points) - 1),
             **STYLES[line.name],
         )  # fmt: skip
+        # Beside the line, not on it.
+        rises = (points[-1][1] - points[0][1]) * (points[-1][2] - points[0][2]) > 0
         for label, at_x, at_y in points:
             if line.name not in UNWRITTEN and line.points[label] != BASE:
                 panel.annotate(
-                    label, (at_x, at_y), textcoords="offset points", xytext=(5, 3), fontsize=7.5,
-                    color=NOTE_COLOR, annotation_clip=True,
+                    label, (at_x, at_y), textcoords="offset points", fontsize=7.5,
+                    xytext=(6, -9) if rises else (5, 3), color=NOTE_COLOR, annotation_clip=True,
                 )  # fmt: skip
 
 

@@ -162,6 +162,45 @@ def test_the_answers_to_the_papers_claims_are_the_measured_numbers():
         assert n == 1 or f"{told} (n = {n})" in page
 
 
+def test_what_guidance_and_chance_reach_is_what_was_measured():
+    """Every value of the two points of the page, from every image's values."""
+    folder = BENCHMARKS / "results/table1"
+    _, page = claims()
+    text = " ".join(page.split())
+    guided = json.loads((folder / "guidance.json").read_text())
+    metrics = ("gold_accuracy", "clip_score", "clip_diversity", "divergence")
+    gold, score, diversity, spent = ([np.mean(of) for of in guided[name]] for name in metrics)
+    assert guided["guidance"] == [1, 1.25, 1.5, 2, 3]
+    kept = [mean / diversity[0] for mean in diversity]
+    assert (
+        f"1.25 reaches a gold accuracy of {gold[1]:.3f} and a CLIP score of {score[1]:.1f}, 1.5 "
+        f"reaches {gold[2]:.3f} and {score[2]:.1f}, 3 reaches {gold[4]:.3f} and {score[4]:.1f}. "
+        f"The price is diversity, of which these keep {kept[1]:.2f}, {kept[2]:.2f} and "
+        f"{kept[4]:.2f}, and divergence: {spent[1]:.4f}, {spent[2]:.4f} and {spent[4]:.4f}."
+    ) in text
+    ours = json.loads((folder / "summary.json").read_text())["splits"]["unseen"]["methods"]
+    at, trained = [], []
+    for name in ("flow/adrpo", "dpo"):
+        root = ours[name]["divergence"]["mean"] ** 0.5
+        at.append(np.interp(root, np.sqrt(spent), score))
+        trained.append(ours[name]["clip_score"]["mean"])
+    assert f"{at[0]:.1f} and {trained[0]:.1f}; at DPO's it has {at[1]:.1f} beside" in text
+    assert f"beside {trained[1]:.1f}" in text
+
+    best = json.loads((folder / "best-of-n.json").read_text())
+    chance = best["by_chance"]
+    found = {name: [np.mean(of) for of in chance[name]] for name in ("clip_score", "gold_accuracy")}
+    (_, four, sixteen), gold = found["clip_score"], found["gold_accuracy"]
+    assert (
+        f"reaches {four:.1f} and {gold[1]:.3f} (n = 4), {sixteen:.1f} and {gold[2]:.3f} (n = 16)"
+    ) in text
+    spread, selected = ([np.mean(of) for of in t["clip_diversity"]] for t in (chance, best))
+    assert (
+        f"diversity is {spread[1]:.1f} and {spread[2]:.1f}, the base's {selected[0]:.1f}; the best "
+        f"of n has {selected[1]:.1f} and {selected[2]:.1f}"
+    ) in text
+
+
 def test_the_curves_of_the_comparison_are_those_of_its_runs():
     curves: dict[str, dict[int, list[tuple[float, float]]]] = {}
     with tarfile.open(BENCHMARKS / "results/table1/runs.tar.xz") as archive:

@@ -178,6 +178,17 @@ def test_they_change_no_other_number(plan: Plan) -> None:
     assert alone == beside
 
 
+def test_a_selection_of_completions_has_its_kl(plan: Plan) -> None:
+    """Of the distances from the base, the one that a selection has: of each prompt one value."""
+    values = shifted(plan, 0) | {"kl": np.full((8, 1), 0.5)}
+    write_sweeps(plan.folder / "best-of-n.json", "n", {4: values}, by_chance={4: values})
+    rows, _ = read_lines(plan.folder, 1.0, 8)
+    assert "divergence" in values
+    for row in rows.values():
+        assert row.keys() == values.keys() - {"divergence"}
+        assert np.array_equal(row["kl"], np.full((1, 8, 1), 0.5))
+
+
 def test_a_base_that_is_guided_itself_stands_at_its_scale(plan: Plan) -> None:
     sweep: Sweep = {scale: shifted(plan, by) for scale, by in SHIFTS.items()}
     write_sweeps(plan.folder / "guidance.json", "guidance", sweep)
