@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_had_is_an_error(command_name: str, tmp_path: Pat
     assert process.returncode == 2
     # The Hub's client may say before that it is offline.
     assert process.stderr.splitlines()[-1].startswith("adrpo: error: ")
-    assert "'nowhere'" in process.stderr.splitlines()[-1]
+    assert "'nowhere', which is no folder here" in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -21,10 +21,10 @@ from adrpo.config.fields import (
     refusal,
     refuse_empty,
 )
-from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_names
+from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_names, written_names
 from adrpo.data.prompts import check_source
 from adrpo.errors import AdrpoError
-from adrpo.metrics import describe, without_ending
+from adrpo.metrics import TOTAL, describe, without_ending
 
 LayerNames = Annotated[tuple[Text, ...], AfterValidator(refuse_empty)]
 
@@ -182,4 +182,17 @@ class Configuration(Section):
     @model_validator(mode="after")
     def _rewards_have_names(self) -> Self:
         check_names(self.evaluation.rewards, self.reward)
+        return self
+
+    @model_validator(mode="after")
+    def _stops_by_no_term_that_is_lowered(self) -> Self:
+        watched = self.evaluation.early_stopping
+        names = written_names(term.name for term in self.reward)
+        for name, term in zip(names, self.reward, strict=True):
+            if term.weight < 0 and watched is not None and without_ending(watched) == name:
+                raise conflict(
+                    f"evaluation.early_stopping: expected a metric of which more is better, "
+                    f"received {watched!r}, a term of the reward with the weight {term.weight:g}; "
+                    f"name the whole reward, {TOTAL!r}"
+                )
         return self

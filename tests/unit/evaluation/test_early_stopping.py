@@ -75,6 +75,16 @@ def test_what_training_cannot_improve_is_refused_before_anything_is_loaded(
     )
 
 
+def test_a_term_that_training_lowers_is_refused():
+    lowered = "reward=[{name: clip_score}, {name: jpeg_size, weight: -0.5}]"
+    with pytest.raises(
+        AdrpoError, match=r"early_stopping: .* with the weight -0.5; name the whole"
+    ):
+        default_config([lowered, "evaluation.early_stopping=jpeg_size"])
+    for name in ("clip_score", "reward"):
+        default_config([lowered, f"evaluation.early_stopping={name}"])
+
+
 @pytest.mark.parametrize("name", ["gold_accuracy", "gold_accuracy_color", "reward", "my_own"])
 def test_what_may_get_better_is_taken(name: str):
     assert default_config([f"evaluation.early_stopping={name}"]).evaluation.early_stopping == name

@@ -69,9 +69,11 @@ def naming_the_model(pretrained: str) -> Iterator[None]:
     try:
         yield
     except (OSError, HFValidationError, RepositoryNotFoundError) as error:
+        # A misspelt folder of a run or a model has the form of an id, too.
+        place = "can't" if Path(pretrained).is_dir() else "is no folder here and can't"
         raise AdrpoError(
             f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
-            f"the Hugging Face Hub; received {pretrained!r}, which can't be loaded: "
+            f"the Hugging Face Hub; received {pretrained!r}, which {place} be loaded: "
             f"{str(error).strip().splitlines()[0]}"
         ) from error
 
