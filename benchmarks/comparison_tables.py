@@ -5,6 +5,11 @@ figures and summary of a comparison's ``FOLDER``, and packs into ``runs.tar.xz``
 all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.json``,
 ``best-of-n.json`` and ``guidance.json``, ``adrpo compare ... --summary-only`` draws it again.
 
+``python benchmarks/comparison_tables.py redraw NAME...`` does so: it draws tables, figures and
+summary of benchmarks/results/NAME again from what is kept there, by the command in its summary.
+With ``--record`` the comparison's record is written again too, for a command with fewer recipes or
+seeds than the record has.
+
 ``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
 budgets as docs/results/text-to-image.md has them.
 """
@@ -12,8 +17,12 @@ budgets as docs/results/text-to-image.md has them.
 import argparse
 import io
 import json
+import shlex
 import shutil
+import subprocess
+import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +35,44 @@ NOT_KEPT = b"The adapter is not kept in this archive.\n"
 """In final/ of each run: `adrpo compare` takes a run without anything there as unfinished."""
 
 
-def keep(folder: Path, output: Path) -> None:
+def redraw(name: str, *, record: bool) -> None:
+    """Draw a kept comparison again; its runs are those of its archive, none is trained."""
+    output = RESULTS / name
+    command = shlex.split(json.loads((output / "summary.json").read_text())["command"])
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / name
+        folder.mkdir()
+        for path in output.glob("*.json"):
+            shutil.copy(path, folder / path.name)
+        with tarfile.open(output / "runs.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        arguments = [part for part in command[1:] if part != "--summary-only"]
+        if "--output-dir" in arguments:
+            at = arguments.index("--output-dir")
+            del arguments[at : at + 2]
+        if not record:
+            arguments.append("--summary-only")
+        subprocess.run(
+            [sys.executable, "-m", "adrpo", *arguments, "--output-dir", str(folder)], check=True
+        )
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["command"] = shlex.join(command)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+        copy_drawn(folder, output)
+
+
+def copy_drawn(folder: Path, output: Path) -> None:
+    """Copy tables, figures and summary of a comparison's folder; pictures stay as they are where
+    the runs have none to draw."""
     output.mkdir(parents=True, exist_ok=True)
     known = ("comparison.json", "best-of-n.json", "guidance.json", "summary.json")
     for path in (*folder.iterdir(), *(folder / "figures").glob("*.png")):
         if path.name in known or path.suffix in (".md", ".csv", ".tex", ".png"):
             shutil.copy(path, output / path.name)
+
+
+def keep(folder: Path, output: Path) -> None:
+    copy_drawn(folder, output)
     with tarfile.open(output / "runs.tar.xz", "w:xz") as archive:
         archive.add(folder / "runs", "runs", filter=_kept)
         for run in sorted(path for path in (folder / "runs").iterdir() if path.is_dir()):
@@ -125,10 +166,17 @@ def main() -> None:
     keeping = commands.add_parser("keep")
     keeping.add_argument("folder", type=Path)
     keeping.add_argument("output", type=Path)
+    drawing = commands.add_parser("redraw")
+    drawing.add_argument("names", nargs="+")
+    drawing.add_argument("--record", action="store_true", help="write comparison.json again")
     commands.add_parser("show")
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.folder, options.output)
+        return
+    if options.command == "redraw":
+        for name in options.names:
+            redraw(name, record=options.record)
         return
     for method, cells in ablation().items():
         print(f"| {method} | {cells} |")

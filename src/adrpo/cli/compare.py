@@ -76,6 +76,9 @@ SummaryOnly = Annotated[
 ]
 
 
+FEW_EVALUATIONS = 6
+
+
 def compare(
     recipes: Recipes,
     seeds: Seeds = 3,
@@ -92,6 +95,7 @@ def compare(
 ) -> None:
     """Train recipes with several seeds and compare them on the same prompts and noises."""
     from adrpo.comparison import Plan, check_folder, collect, write_results
+    from adrpo.comparison.plan import left_out
     from adrpo.comparison.reference_lines import check_measured
     from adrpo.config import names_and_overrides
 
@@ -105,15 +109,29 @@ def compare(
         )
     check_folder(plan)
     typer.echo(plan.primary.sentence(plan.reference))
+    if left_out(plan):
+        typer.echo(f"Left out, though {output_dir} has it: {', '.join(left_out(plan))}.")
     sizes, scales = best_of or [], guidance or []
     if summary_only:
         check_measured(output_dir, sizes, scales)
     else:
         _check_guidance(plan, scales)
+        _advise(plan)
         _complete(plan, sizes, scales, parallel=parallel, threads=threads)
     page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
+
+
+def _advise(plan: "Plan") -> None:
+    """Say where so few evaluations are planned that much is read between them."""
+    if plan.evaluations < FEW_EVALUATIONS:
+        steps = min(method.steps for method in plan.methods)
+        every = max(1, steps // FEW_EVALUATIONS)
+        typer.echo(
+            f"Rewards at an equal price are read between {plan.evaluations} evaluations of a run; "
+            f"--set evaluation.every={every} makes them {-(-steps // every)}."
+        )
 
 
 def _complete(

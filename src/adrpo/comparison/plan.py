@@ -56,6 +56,13 @@ class Plan:
     machine_keys: tuple[str, ...] = Facts.machine_keys
     """Keys in which methods that are evaluated alike may differ."""
 
+    @property
+    def evaluations(self) -> int:
+        """The fewest evaluations after the base's that a method has."""
+        return min(
+            -(-method.steps // int(method.settings["evaluation.every"])) for method in self.methods
+        )
+
     def run_folder(self, method: Entry, seed: int) -> Path:
         return self.folder / "runs" / f"{method.name.replace('/', '-')}-seed{seed}"
 
@@ -133,7 +140,8 @@ def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference
             f"{declared.metric or 'the metric of the rule'}={declared.method}; received --primary "
             f"{text}; leave it out, or choose another --output-dir"
         )
-    return declared if declared.declared else replace(given, declared=False)
+    compared = declared.method is None or declared.method in {entry.name for entry in methods}
+    return declared if declared.declared and compared else replace(given, declared=False)
 
 
 def reward_names(settings: Flat, *keys: str) -> list[str]:
@@ -165,7 +173,7 @@ def check_evaluated_alike(settings: Mapping[str, Flat], machine_keys: Collection
 
 
 def record(plan: Plan) -> None:
-    """Write comparison.json, or extend it by new recipes and seeds.
+    """Write comparison.json: the recipes and seeds that are compared now. Runs of others stay.
 
     Raises AdrpoError, and writes nothing, as ``check_folder`` does.
     """
@@ -182,8 +190,8 @@ def record(plan: Plan) -> None:
 
 
 def check_folder(plan: Plan) -> None:
-    """Raise AdrpoError where the folder holds something else, or a comparison with other overrides,
-    other settings, or recipes or seeds that ``plan`` lacks."""
+    """Raise AdrpoError where the folder holds something else, or a comparison with other overrides
+    or other settings of the same recipes."""
     path = plan.folder / RECORD
     if path.exists():
         _check_extends(plan, _read_record(path))
@@ -192,6 +200,19 @@ def check_folder(plan: Plan) -> None:
             f"{plan.folder}: expected a comparison's folder, or a new or empty one; received one "
             f"without {RECORD}; choose another --output-dir"
         )
+
+
+def left_out(plan: Plan) -> list[str]:
+    """The recipes and seeds of the folder's record that ``plan`` does not take, in words."""
+    path = plan.folder / RECORD
+    if not path.exists():
+        return []
+    found = _read_record(path)
+    names = {method.name for method in plan.methods}
+    return [
+        *(name for name in found["recipes"] if name not in names),
+        *(f"seed {seed}" for seed in found["seeds"] if seed not in plan.seeds),
+    ]
 
 
 def without_seed(settings: Flat) -> Flat:
@@ -249,9 +270,9 @@ def _check_extends(plan: Plan, found: dict[str, Any]) -> None:
             f"{list(plan.overrides)}; {way_out}"
         )
     ours = {method.name: method for method in plan.methods}
-    _check_holds("recipes", found["recipes"], ours, plan.folder)
-    _check_holds("seeds", found["seeds"], plan.seeds, plan.folder)
     for name, written in found["settings"].items():
+        if name not in ours:
+            continue
         resolved = resolve_settings(unflatten(written), str(plan.folder / RECORD))
         settings = without_seed(flatten(resolved))
         key = _first_difference(settings, ours[name].settings, lambda key: key in WORDS)
@@ -260,13 +281,3 @@ def _check_extends(plan: Plan, found: dict[str, Any]) -> None:
                 f"{plan.folder} holds runs of {name} with {key}={settings.get(key)!r}, but the "
                 f"recipe now has {ours[name].settings.get(key)!r}; {way_out}"
             )
-
-
-def _check_holds(what: str, found: Iterable[Any], ours: Iterable[Any], folder: Path) -> None:
-    missing = [str(item) for item in found if item not in set(ours)]
-    if missing:
-        raise AdrpoError(
-            f"{folder} holds a comparison with the {what} {', '.join(map(str, found))}, received "
-            f"none of {', '.join(missing)}; name them all (more may be added), or choose another "
-            f"--output-dir"
-        )

@@ -50,3 +50,22 @@ def test_the_declared_comparison_stays_and_is_told_first(tmp_path: Path) -> None
     ):
         result = runner.invoke(app, ["compare", *recipes, *options, "--primary", given])
         assert result.exit_code != 0 and wanted in str(result.exception), given
+
+
+def test_fewer_recipes_and_seeds_are_taken_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", seeds=3, seen=False)
+    ours, _, greedy = (method.recipe for method in plan.methods)
+    options = ["--seeds", "2", "--output-dir", str(plan.folder)]
+    result = CliRunner().invoke(app, ["compare", ours, greedy, *options, "--summary-only"])
+    assert result.exit_code == 0, result.output
+    assert f"Left out, though {plan.folder} has it: fixed, seed 2." in result.output
+    summary = json.loads((plan.folder / "summary.json").read_text())
+    assert summary["seeds"] == [0, 1]
+    assert list(summary["splits"]["unseen"]["methods"]) == ["ours", "greedy"]
+    # The comparison that was declared is not among them, so that none is tested alone.
+    assert summary["primary_method"] is None
+    fewer = Plan.resolve(plan.folder, [ours, greedy], [], 2, None)
+    record(fewer)
+    written = json.loads((plan.folder / "comparison.json").read_text())
+    assert (written["seeds"], list(written["recipes"])) == ([0, 1], ["ours", "greedy"])
+    assert plan.run_folder(plan.methods[1], 2).is_dir()
