@@ -62,12 +62,13 @@ def redraw(name: str, *, record: bool) -> None:
 
 
 def copy_drawn(folder: Path, output: Path) -> None:
-    """Copy tables, figures and summary of a comparison's folder; pictures stay as they are where
-    the runs have none to draw."""
+    """Copy tables, figures of unseen prompts and summary of a comparison's folder; pictures stay as
+    they are where the runs have none to draw."""
     output.mkdir(parents=True, exist_ok=True)
     known = ("comparison.json", "best-of-n.json", "guidance.json", "summary.json")
     for path in (*folder.iterdir(), *(folder / "figures").glob("*.png")):
-        if path.name in known or path.suffix in (".md", ".csv", ".tex", ".png"):
+        wanted = path.name in known or path.suffix in (".md", ".csv", ".tex", ".png")
+        if wanted and not path.name.endswith("-seen.png"):
             shutil.copy(path, output / path.name)
 
 

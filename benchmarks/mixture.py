@@ -1,6 +1,6 @@
 """Fact 4 of docs/method/equations.md where everything is known: eight Gaussian modes on a ring.
 
-``python benchmarks/mixture.py [--output benchmarks/results/mixture]``
+``python benchmarks/mixture.py [--output benchmarks/results/mixture] [--redraw]``
 
 The base generates the ring of ``adrpo.flow.path.mixture`` (eight equal modes, radius 2, std 0.3) by
 its exact velocity. The policy is that velocity plus a small network whose last layer starts at 0,
@@ -13,7 +13,8 @@ setting is trained with five seeds for 300 steps; the rest is computed, not trai
     tilt        p_1(x) exp(d x) / Z for growing d: the least KL divergence at each mean reward
 
 Written: ``rows.jsonl`` (every evaluation), ``summary.json`` (setting -> metric -> mean over seeds
-with a 95 % interval, at the last step), ``table.md``, and ``mixture.png``.
+with a 95 % interval, at the last step), ``table.md``, and ``mixture.png``. ``--redraw`` trains and
+computes nothing and makes the intervals and the table again from the rows.
 """
 
 import argparse
@@ -360,10 +361,28 @@ def rounded(row: Any) -> Any:
     return [rounded(value) for value in row] if isinstance(row, list) else row
 
 
+def redraw(output: Path) -> None:
+    """Write ``summary.json`` and ``table.md`` of ``output`` again from its rows."""
+    record = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    runs: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for line in (output / "rows.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        runs.setdefault(row["setting"], {}).setdefault(row["seed"], []).append(row)
+    settings = {name: summarise(list(seeds.values())) for name, seeds in runs.items()}
+    record["settings"] = rounded(settings)
+    (output / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (output / "table.md").write_text(table(settings, record["tilts"]), encoding="utf-8")
+    print(table(settings, record["tilts"]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/mixture"))
+    parser.add_argument("--redraw", action="store_true", help="from OUTPUT/rows.jsonl")
     arguments = parser.parse_args()
+    if arguments.redraw:
+        redraw(arguments.output)
+        return
     torch.set_num_threads(1)
     started, runs = time.perf_counter(), {}
     for setting in SETTINGS:

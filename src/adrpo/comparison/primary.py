@@ -14,7 +14,7 @@ from adrpo.metrics import describe, known, names, with_role
 JUDGES = names(with_role("judge"))
 """Metrics that no method is trained on, in the order in which one of them is the primary metric."""
 
-BY_RULE = f"the first that the runs have of {', '.join(JUDGES)}, a reward that is only measured"
+BY_RULE = f"the first of {', '.join(JUDGES)} and the rewards that are only measured"
 
 
 @dataclass(frozen=True)
