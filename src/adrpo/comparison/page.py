@@ -266,10 +266,8 @@ def _at_level(matched: Matched, names: Sequence[str]) -> list[dict[str, Any]]:
         notes = [f"{sides} at {at.level:.3g}"]
         if any(at.short):
             seeds = len(at.ours.by_seed)
-            notes.append(
-                f"{at.short[0]} and {at.short[1]} of {seeds} seeds end before it and count with "
-                f"their last evaluation"
-            )
+            notes.append(f"{at.short[0]} and {at.short[1]} of {seeds} seeds never get there: their last "
+                         f"evaluations count")  # fmt: skip
         cells.append({"text": difference, "notes": notes})
     return cells
 
