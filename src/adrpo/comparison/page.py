@@ -265,9 +265,10 @@ def _at_level(matched: Matched, names: Sequence[str]) -> list[dict[str, Any]]:
         sides = " against ".join(fixed(side.mean, places) for side in (at.ours, at.theirs))
         notes = [f"{sides} at {at.level:.3g}"]
         if any(at.short):
+            ours, theirs = at.short
             seeds = len(at.ours.by_seed)
-            notes.append(f"{at.short[0]} and {at.short[1]} of {seeds} seeds never get there: their last "
-                         f"evaluations count")  # fmt: skip
+            rule = "never get there: their last evaluations count"
+            notes.append(f"{ours} and {theirs} of {seeds} seeds {rule}")
         cells.append({"text": difference, "notes": notes})
     return cells
 

@@ -140,7 +140,8 @@ def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference
             f"{declared.metric or 'the metric of the rule'}={declared.method}; received --primary "
             f"{text}; leave it out, or choose another --output-dir"
         )
-    compared = declared.method is None or declared.method in {entry.name for entry in methods}
+    # A recipe that came later was not declared before the first run either.
+    compared = declared.method in {entry.name for entry in methods}
     return declared if declared.declared and compared else replace(given, declared=False)
 
 

@@ -373,13 +373,8 @@ def test_a_folder_keeps_its_comparison(tmp_path: Path) -> None:
     record(resolve("flow/demo"))
     record(resolve("flow/demo", "flow/adrpo", seeds=3))
     before = (folder / "comparison.json").read_bytes()
-    for other, named in (
-        (resolve("flow/demo", "flow/adrpo", seeds=2), "seeds 0, 1, 2, received none of 2"),
-        (resolve("flow/demo", seeds=3), "received none of flow/adrpo"),
-        (resolve("flow/demo", "flow/adrpo", seeds=3, overrides=("training.steps=2",)), "--set"),
-    ):
-        with pytest.raises(AdrpoError, match=named):
-            record(other)
+    with pytest.raises(AdrpoError, match="--set"):
+        record(resolve("flow/demo", "flow/adrpo", seeds=3, overrides=("training.steps=2",)))
     assert (folder / "comparison.json").read_bytes() == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()

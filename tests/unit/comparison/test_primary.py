@@ -39,7 +39,9 @@ def test_the_declared_comparison_stays_and_is_told_first(tmp_path: Path) -> None
     runner = CliRunner()
     result = runner.invoke(app, ["compare", *recipes, *options])
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("Primary comparison: fixed against ours in the first that")
+    assert result.output.startswith(
+        "Primary comparison: fixed against ours in the first of gold_accuracy"
+    )
     page = Page(plan.folder / "comparison.html")
     assert "Declared before the runs: fixed − ours in gold accuracy is" in page.text
     for given, wanted in (
