@@ -234,7 +234,16 @@ def test_an_update_trains_the_policy_and_not_its_reference(benchmark: ModuleType
 
 
 def test_a_metric_is_read_where_its_gain_is_first_reached(benchmark: ModuleType):
-    rows = [{"gain": g, "divergence": d} for g, d in ((0.0, 0.0), (0.4, 0.1), (0.8, 0.5), (0.2, 9))]
-    # A quarter of the way from gain 0.4 to 0.8; the later fall is not read.
-    assert benchmark.at_gain(rows, "divergence", 0.5) == pytest.approx(0.2)
-    assert benchmark.at_gain(rows, "divergence", 0.9) is None
+    at_gain = importlib.import_module("mixture_table").at_gain
+    places = ((0.0, 0.0, 8), (0.4, 0.1, 6), (0.8, 0.5, 2), (0.2, 9, 0))
+    rows = [{"gain": gain, "divergence": d, "least_mode": m} for gain, d, m in places]
+    # A quarter of the way from gain 0.4 to 0.8, of a divergence in its root; the later fall is not
+    # read.
+    assert at_gain(rows, "least_mode", 0.5) == pytest.approx(5)
+    assert at_gain(rows, "divergence", 0.5) == pytest.approx(
+        (0.75 * 0.1**0.5 + 0.25 * 0.5**0.5) ** 2
+    )
+    assert at_gain(rows, "divergence", 0.9) is None
+    # A divergence that is the gain's square is read exactly, whatever the distance of two rows.
+    exact = [{"gain": gain, "divergence": 3 * gain**2} for gain in (0.0, 0.7, 2.0)]
+    assert at_gain(exact, "divergence", 1.0) == pytest.approx(3)
