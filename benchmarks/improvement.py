@@ -3,17 +3,22 @@
 ``python benchmarks/improvement.py flow/adrpo flow/demo --seeds 0 1 2 [--parallel 2]``
 
 Trains each recipe with each seed, as ``adrpo compare`` does: one process a run, a finished run is
-kept, a stopped one resumed. Then it measures the base under classifier-free guidance on the same
-prompts and noises, which is what no training at all gives, by ``adrpo evaluate``.
+kept, a stopped one resumed. Then it measures, by ``adrpo evaluate``, the base under classifier-free
+guidance on the same prompts and noises, which is what no training at all gives; and every trained
+adapter and that base once more on the prompts of ``scenes:test``, in view of which nothing was
+chosen. The final table is of these.
 
 Written to benchmarks/results/improvement/:
 
 - ``runs.tar.xz``: what the runs say, with the values of every image, but no adapter or picture;
-- ``summary.json``: base, methods (recipe -> metric -> mean, low, high, the seeds' own values),
-  their paired changes and the shares of the diversity that they keep, command and environments;
-- ``table.md`` and ``pictures.png`` (the first recipe's first seed).
+- ``summary.json``: command, seeds, and for each split ("test", "held_out", and "alike", the
+  held-out prompts of the test split's categories) base, methods (recipe -> metric -> mean, low,
+  high, the seeds' own values), their paired changes, the shares of the diversity that they keep,
+  and environments;
+- ``table.md`` of the test split, ``table-held_out.md``, and ``pictures.png`` (the first recipe's
+  first seed, held-out prompts).
 
-``python benchmarks/improvement.py --redraw`` trains nothing and makes summary and table again from
+``python benchmarks/improvement.py --redraw`` trains nothing and makes summary and tables again from
 ``runs.tar.xz``.
 
 The intervals are those of a comparison (:mod:`adrpo.evaluation.intervals`): of 95 %, over seeds,
@@ -38,9 +43,10 @@ from comparison_tables import interval, keep
 from pictures import draw_comparison
 
 from adrpo.comparison import Plan, jobs_of, run_jobs
-from adrpo.comparison.collect import read_method
+from adrpo.comparison.collect import read_listing
 from adrpo.comparison.schedule import PROGRAM
 from adrpo.config import find_recipe, load_flow_config
+from adrpo.embedded.scenes import TEST_CATEGORIES
 from adrpo.evaluation.intervals import (
     Estimate,
     complete_prompts,
@@ -61,6 +67,12 @@ OF_THE_FIELD = ("divergence",)
 DIVERSITIES = ("clip_diversity", "clip_diversity_l2", "clip_diversity_right")
 METRICS = ("gold_accuracy", "clip_score", "clip_score_evaluation", *DIVERSITIES, "divergence")
 
+TEST, HELD_OUT, ALIKE = "test", "held_out", "alike"
+TABLES = {TEST: "table.md", HELD_OUT: "table-held_out.md"}
+"""Split -> its table; the first one is the final table."""
+
+ON_TEST = ("--prompts", "scenes:test")
+
 
 def plan_of(folder: Path, recipe: str, seeds: Sequence[int]) -> Plan:
     """The runs of one recipe, a comparison by itself: recipes are evaluated at other steps."""
@@ -78,14 +90,32 @@ def guided_folder(folder: Path) -> Path:
     return folder / "runs" / f"guidance-{GUIDANCE}"
 
 
-def guide(folder: Path, recipe: str) -> None:
-    """Measure the recipe's base under guidance, where that has not been done."""
-    output = guided_folder(folder)
+def of_split(run: Path, split: str) -> Path:
+    """Where a run, or the guided base, was measured on the prompts of ``split``."""
+    return run.with_name(f"{run.name}-{split}") if split == TEST else run
+
+
+def evaluate(target: str, output: Path, *settings: str) -> None:
+    """Measure a run or a model, where that has not been done."""
     if not output.exists():
-        base = load_flow_config(find_recipe(recipe)).model.pretrained
-        settings = ["--recipe", recipe, "--guidance-scale", str(GUIDANCE)]
-        command = [*PROGRAM, "evaluate", base, *settings, "--output-dir", str(output)]
+        command = [*PROGRAM, "evaluate", target, *settings, "--output-dir", str(output)]
         subprocess.run(command, check=True)
+
+
+def guide(folder: Path, recipe: str) -> None:
+    """Measure the recipe's base under guidance, on both splits."""
+    base = load_flow_config(find_recipe(recipe)).model.pretrained
+    settings = ("--recipe", recipe, "--guidance-scale", str(GUIDANCE))
+    guided = guided_folder(folder)
+    evaluate(base, guided, *settings)
+    evaluate(base, of_split(guided, TEST), *settings, *ON_TEST)
+
+
+def test(plan: Plan) -> None:
+    """Measure what a recipe's runs have trained on the prompts that no choice has seen."""
+    for seed in plan.seeds:
+        run = plan.run_folder(plan.methods[0], seed)
+        evaluate(str(run), of_split(run, TEST), *ON_TEST)
 
 
 def estimates(
@@ -115,8 +145,26 @@ def estimates(
     return found
 
 
+def measured(folders: Sequence[Path], place: int, rows: Sequence[int]) -> Values:
+    """Metric -> [seeds, prompts, K] of the first (``place`` 0) or the last (-1) evaluation of each
+    seed's folder, of the prompts ``rows``."""
+    runs = [RunDirectory.open(folder) for folder in folders]
+    steps = [run.read_evaluations(UNSEEN)[place]["step"] for run in runs]
+    each = [read_values(values_path(run, step)) for run, step in zip(runs, steps, strict=True)]
+    return {name: np.stack([values[name][list(rows)] for values in each]) for name in each[0]}
+
+
 def summarise(folder: Path, recipes: Sequence[str], seeds: Sequence[int]) -> dict[str, Any]:
-    """The estimates of the runs below ``folder``, in the form of a comparison's summary."""
+    """The estimates of the runs below ``folder``, for each split."""
+    names = (*TABLES, ALIKE)
+    splits = {split: summarise_split(folder, split, recipes, seeds) for split in names}
+    return {"seeds": list(seeds), "splits": splits}
+
+
+def summarise_split(
+    folder: Path, split: str, recipes: Sequence[str], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """The estimates of one split, in the form of a comparison's summary."""
     found: dict[str, Any] = {"base": {}, "methods": {}, "change": {}, "kept": {}}
     environments = {}
 
@@ -127,46 +175,47 @@ def summarise(folder: Path, recipes: Sequence[str], seeds: Sequence[int]) -> dic
         found["change"][name], found["kept"][name] = parts["change"], parts["kept"]
         environments[name] = RunDirectory.open(run).read_environment()
 
-    split = None
+    guided = of_split(guided_folder(folder), split)
+    listed = read_listing(guided)["categories"]
+    rows = [row for row, name in enumerate(listed) if split != ALIKE or name in TEST_CATEGORIES]
+    categories = [listed[row] for row in rows]
+    base: Values = {}
     for recipe in recipes:
         plan = plan_of(folder, recipe, seeds)
-        runs = [plan.run_folder(plan.methods[0], seed) for seed in seeds]
-        method = read_method(recipe, {}, runs)
-        split = method.splits[UNSEEN]
-        tell(recipe, estimates(split.base, split.final, split.categories), runs[0])
-    assert split is not None, "at least one recipe"
-    guided = guided_folder(folder)
-    after = read_values(values_path(RunDirectory.open(guided), 0))
-    values = {metric: np.stack([column]) for metric, column in after.items()}
-    base = {metric: column[:1] for metric, column in split.base.items()}
+        runs = [of_split(plan.run_folder(plan.methods[0], seed), split) for seed in seeds]
+        assert read_listing(runs[0])["categories"] == listed, "one set of prompts"
+        base = measured(runs, 0, rows)
+        tell(recipe, estimates(base, measured(runs, -1, rows), categories), runs[0])
+    once = {metric: column[:1] for metric, column in base.items()}
+    after = measured([guided], -1, rows)
     compared = [metric for metric in METRICS if metric not in OF_THE_FIELD]
-    tell(GUIDED, estimates(base, values, split.categories, compared), guided)
+    tell(GUIDED, estimates(once, after, categories, compared), guided)
     return {
-        "seeds": list(seeds),
-        "prompts": len(split.categories),
+        "prompts": len(categories),
         "images": int(after["gold_accuracy"].size),
         **found,
         "environment": environments,
     }
 
 
-def table(summary: dict[str, Any]) -> str:
+def table(summary: dict[str, Any], split: str) -> str:
+    found = summary["splits"][split]
     lines = [
         "| recipe | seeds | gold accuracy | CLIP score | second CLIP | diversity kept "
         "| as L2 distance | among right images |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, tuned in summary["methods"].items():
+    for name, tuned in found["methods"].items():
         cells = [name, "none" if name == GUIDED else str(len(summary["seeds"]))]
         for metric, places in (
             ("gold_accuracy", 3),
             ("clip_score", 1),
             ("clip_score_evaluation", 1),
         ):
-            before, after = (part[metric]["mean"] for part in (summary["base"], tuned))
-            change = interval(summary["change"][name][metric], places, sign="+")
+            before, after = (part[metric]["mean"] for part in (found["base"], tuned))
+            change = interval(found["change"][name][metric], places, sign="+")
             cells.append(f"{before:.{places}f} → {after:.{places}f} ({change})")
-        cells += [interval(summary["kept"][name][metric], 2) for metric in DIVERSITIES]
+        cells += [interval(found["kept"][name][metric], 2) for metric in DIVERSITIES]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -182,15 +231,16 @@ def unpacked(archive: Path) -> Iterator[Path]:
 def redrawn(output: Path) -> dict[str, Any]:
     """The summary in ``output``, made again from the values beside it."""
     known = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-    recipes = [name for name in known["methods"] if name != GUIDED]
+    recipes = [name for name in known["splits"][TEST]["methods"] if name != GUIDED]
     with unpacked(output / "runs.tar.xz") as folder:
         return {"command": known["command"], **summarise(folder, recipes, known["seeds"])}
 
 
 def write(output: Path, summary: dict[str, Any]) -> None:
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    (output / "table.md").write_text(table(summary), encoding="utf-8")
-    print(table(summary))
+    for split, file in TABLES.items():
+        (output / file).write_text(table(summary, split), encoding="utf-8")
+        print(split, table(summary, split), sep="\n\n")
 
 
 def main() -> None:
@@ -211,6 +261,7 @@ def main() -> None:
     plans = [plan_of(options.runs, recipe, options.seeds) for recipe in options.recipes]
     for plan in plans:
         train(plan, options.parallel, options.threads)
+        test(plan)
     guide(options.runs, options.recipes[0])
     keep(options.runs, options.output)
     command = " ".join(["python", *sys.argv])
