@@ -29,6 +29,7 @@ from adrpo.config.shared import (
     EvaluationSection,
     ModelSection,
     PromptSource,
+    Trainable,
     TrainingSection,
 )
 from adrpo.data.prompts import share_prompts
@@ -118,16 +119,17 @@ class FlowModelSection(ModelSection):
 class FlowPromptsSection(Section):
     """Prompts that are trained on, and prompts that are kept for evaluation."""
 
-    train: PromptSource = Field(
+    train: Annotated[PromptSource, Trainable] = Field(
         default="scenes:train",
-        description="scenes:train, scenes:held_out, scenes:test, drawbench-style, art-style, "
-        "drawbench:PATH, geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, "
-        ".jsonl or .csv file, or a data set (a folder, or its Hub id). Any but scenes: may end in "
-        ":train or :held_out, one of two fixed halves (docs/use/prompts.md).",
+        description="scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
+        "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl or .csv file, "
+        "or a data set (a folder, or its Hub id). Any but scenes: may end in :train or :held_out, "
+        "one of two fixed halves (docs/use/prompts.md).",
     )
     held_out: PromptSource = Field(
         default="scenes:held_out",
-        description="Prompts that training never sees; sources as for train.",
+        description="Prompts that training never sees; sources as for train, and scenes:test, "
+        "which is for final tables.",
     )
     train_size: Count = Field(
         default=600,

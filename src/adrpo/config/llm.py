@@ -1,6 +1,6 @@
 """Configurations of the domain ``llm``; conventions as in :mod:`adrpo.config.flow`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -34,6 +34,7 @@ from adrpo.config.shared import (
     MethodSection,
     ModelSection,
     PromptSource,
+    Trainable,
     TrainingSection,
 )
 from adrpo.data.prompts import GENERATED, share_prompts, training_source
@@ -78,7 +79,7 @@ class LanguageAdapterSection(AdapterSection):
 class LanguagePromptsSection(Section):
     """Prompts that are trained on, and prompts that are kept for evaluation."""
 
-    source: Text = Field(
+    source: Annotated[Text, Trainable] = Field(
         default="questions",
         description="'questions', 'sums', the path of a .txt, .jsonl or .csv file, a data set (a "
         "folder, or its Hub id), or another source of docs/use/prompts.md. Paper: "

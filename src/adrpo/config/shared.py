@@ -22,7 +22,7 @@ from adrpo.config.fields import (
     refuse_empty,
 )
 from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_names, written_names
-from adrpo.data.prompts import check_source
+from adrpo.data.prompts import FINAL, check_source
 from adrpo.errors import AdrpoError
 from adrpo.metrics import TOTAL, describe, without_ending
 
@@ -36,8 +36,20 @@ def _known_source(value: str) -> str:
         raise refusal(str(error)) from None
 
 
+def _not_final(value: str) -> str:
+    if value == FINAL:
+        raise refusal(
+            f"expected prompts to train on, received {value!r}, which is kept for final tables; "
+            f"evaluate on it by prompts.held_out"
+        )
+    return value
+
+
 PromptSource = Annotated[Text, AfterValidator(_known_source)]
 """The name of a source of prompts, which means the same in every domain."""
+
+Trainable = AfterValidator(_not_final)
+"""Refuses a source that is not for training."""
 
 
 class ModelSection(Section):

@@ -37,6 +37,9 @@ GENERATED: dict[str, Callable[[int, int], list[Prompt]]] = {
 }
 """Name of a set of an embedded world -> what gives prompts of it, by their number and a seed."""
 
+FINAL = "scenes:test"
+"""Source that is kept for final tables, and never trained on."""
+
 SUMS = "sums"
 """Name of the sums in words, which are split pair by pair and so have no one set of prompts."""
 

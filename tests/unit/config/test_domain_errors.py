@@ -108,11 +108,16 @@ from support.refused_configurations import of_domain, refusal, write
         ),
         (
             "prompts: {train: 'scenes:trian'}",
-            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, questions:train, "
-            "questions:held_out, drawbench-style, art-style, drawbench:PATH, geneval:PATH, "
-            "partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .csv file, or a data "
-            "set (a folder or 'owner/name' on the Hub), received 'scenes:trian'; did you mean "
-            "'scenes:train'?",
+            "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, scenes:test, "
+            "questions:train, questions:held_out, drawbench-style, art-style, drawbench:PATH, "
+            "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .csv "
+            "file, or a data set (a folder or 'owner/name' on the Hub), received 'scenes:trian'; "
+            "did you mean 'scenes:train'?",
+        ),
+        (
+            "prompts: {train: 'scenes:test'}",
+            "recipe.yaml: prompts.train: expected prompts to train on, received 'scenes:test', "
+            "which is kept for final tables; evaluate on it by prompts.held_out",
         ),
         (
             "prompts: {train: my.txt, held_out: my.txt}",
@@ -167,6 +172,11 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
             "algorithm: {method: rafft}",
             "recipe.yaml: algorithm.method: expected 'adrpo', 'sign_gated' or 'fixed_beta', "
             "received 'rafft'",
+        ),
+        (
+            "prompts: {source: 'scenes:test', held_out: 'questions:held_out'}",
+            "recipe.yaml: prompts.source: expected prompts to train on, received 'scenes:test', "
+            "which is kept for final tables; evaluate on it by prompts.held_out",
         ),
         (
             "algorithm: {advantage_scale: batch}",
