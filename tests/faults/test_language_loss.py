@@ -71,6 +71,7 @@ def test_what_is_not_finite_ends_the_run_and_the_last_checkpoint_stays(
     assert str(folder / "checkpoints") in message
 
     run = RunDirectory.open(folder)
+    assert run.diverged_at() == WRONG_STEP
     assert [row["step"] for row in run.read_metrics()] == [1, 2]
     assert [path.name for path in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
     checkpoint = latest_complete(run.checkpoints)
@@ -89,6 +90,7 @@ def test_the_run_goes_on_from_it(
         add_fault(patch, nan_gradient)
         LanguageRun(config(material)).train(folder, progress=False)
     LanguageRun(config(material)).train(folder, resume=True, progress=False)
+    assert RunDirectory.open(folder).diverged_at() is None
     whole = LanguageRun(config(material)).train(tmp_path / "whole", progress=False)
     received, expected = (
         (path / "final/model.safetensors").read_bytes() for path in (folder, whole)

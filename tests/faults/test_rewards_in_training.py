@@ -89,6 +89,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path):
     message = r"step 2: expected finite.*training\.learning_rate.*; step-000000 is kept"
     with pytest.raises(AdrpoError, match=message):
         trainer.train(tmp_path / "run", progress=False)
+    assert RunDirectory.open(tmp_path / "run").diverged_at() == 2
 
 
 def narrow(prompts: list[str], images: list[Image.Image]) -> list[float | None]:

@@ -118,7 +118,13 @@ def compare(
         _check_guidance(plan, scales)
         _advise(plan)
         _complete(plan, sizes, scales, parallel=parallel, threads=threads)
-    page = write_results(collect(plan, beside or []), shlex.join(["adrpo", *sys.argv[1:]]))
+    results = collect(plan, beside or [])
+    for method in results.methods.values():
+        for folder, step in method.diverged.items():
+            typer.echo(
+                f"{folder.name} diverged at step {step}: it counts as the base from there on."
+            )
+    page = write_results(results, shlex.join(["adrpo", *sys.argv[1:]]))
     typer.echo((output_dir / "table-unseen.md").read_text(encoding="utf-8"))
     typer.echo(f"Comparison: {page}")
 

@@ -83,6 +83,8 @@ class Analysis:
     """Method of the primary comparison; None where none was declared before the runs."""
     trained_on: list[str]
     """Names of the rewards' terms, which are metrics of the evaluation too."""
+    diverged: dict[str, int]
+    """Run -> step of those that diverged, and count as the base from there on."""
     not_compared: list[str]
     """Rewards that the methods measure with different options."""
     lines: list[ReferenceLine]
@@ -123,6 +125,11 @@ def analyse(results: Results) -> Analysis:
         primary,
         declared.method if declared.declared else None,
         trained_on,
+        {
+            folder.name: step
+            for method in results.methods.values()
+            for folder, step in method.diverged.items()
+        },
         results.not_compared,
         results.lines,
         [_analyse_split(results, split, primary, trained_on) for split in results.splits],
@@ -240,6 +247,7 @@ def to_json(analysis: Analysis) -> dict[str, Any]:
         "primary_method": analysis.primary_method,
         "trained_on": analysis.trained_on,
         "not_compared": analysis.not_compared,
+        "diverged": analysis.diverged,
         "lines": {line.name: line.points for line in analysis.lines},
         "splits": {split.split: _split_to_json(split) for split in analysis.splits},
     }

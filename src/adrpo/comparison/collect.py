@@ -31,6 +31,9 @@ Values = dict[str, Array]
 LISTED = ("held_out", "categories")
 """Keys of samples/prompts.json that tell of the unseen prompts."""
 
+COSTS = ("model_calls", "samples")
+"""Columns of metrics.jsonl that count what a step cost."""
+
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
 MEASURED_ALIKE = ("prompts.", "evaluation.clip", "evaluation.samples_per_prompt")
@@ -73,6 +76,12 @@ class MethodResults:
     splits: dict[str, SplitResults]
     minutes: list[float]
     """Wall time of each run, evaluations included."""
+    costs: dict[str, Array]
+    """Column of metrics.jsonl -> its sum up to each step [seeds, steps + 1]: samples, and network
+    calls where the rows have them."""
+    diverged: dict[Path, int]
+    """Folder -> step of the runs that diverged: from there on they count as the base, since they
+    leave nothing else to use."""
 
 
 @dataclass(frozen=True)
@@ -160,14 +169,38 @@ def read_method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodRes
     for split in SPLITS:
         of_split = [[row for row in part if row.get("split", UNSEEN) == split] for part in rows]
         if all(of_split):
-            splits[split] = _split(runs, of_split, split)
-    minutes = [run.read_metrics()[-1].get("wall_seconds", 0.0) / 60 for run in runs]
-    return MethodResults(name, settings, list(folders), splits, minutes)
+            splits[split] = _split(runs, of_split, split, settings)
+    minutes = [(run.read_metrics() or [{}])[-1].get("wall_seconds", 0.0) / 60 for run in runs]
+    diverged = {run.path: step for run in runs if (step := run.diverged_at()) is not None}
+    costs = _costs([run.read_metrics() for run in runs])
+    return MethodResults(name, settings, list(folders), splits, minutes, costs, diverged)
 
 
-def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> SplitResults:
-    steps = sorted({row["step"] for row in rows[0]})
-    by_step = [{row["step"]: row for row in part} for part in rows]
+def _costs(rows: Sequence[list[Row]]) -> dict[str, Array]:
+    """Sums of the COSTS that every row has; a run that diverged spends nothing more."""
+    steps = max(len(of_run) for of_run in rows)
+    found: dict[str, Array] = {}
+    for column in COSTS:
+        if all(row.get(column) is not None for of_run in rows for row in of_run):
+            table = np.zeros((len(rows), steps + 1))
+            for place, of_run in enumerate(rows):
+                table[place, 1 : len(of_run) + 1] = [row[column] for row in of_run]
+            found[column] = table.cumsum(axis=1)
+    return found
+
+
+def _split(
+    runs: Sequence[RunDirectory], rows: list[list[Row]], split: str, settings: Flat
+) -> SplitResults:
+    steps = sorted({row["step"] for part in rows for row in part})
+    ends = [run.diverged_at() for run in runs]
+    if None not in ends:
+        # No run of the method has come to its end, which its settings tell.
+        steps = sorted({*steps, int(settings["training.steps"])})
+    by_step = [
+        _filled({row["step"]: row for row in part}, end, steps)
+        for part, end in zip(rows, ends, strict=True)
+    ]
     first = by_step[0][steps[0]]
     metrics = [
         key
@@ -178,7 +211,15 @@ def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> S
         key: np.array([[_number(part.get(step, {}), key) for step in steps] for part in by_step])
         for key in metrics
     }
-    at_steps = [_stack([_read_values(run, step, split) for run in runs]) for step in steps]
+    at_steps = [
+        _stack(
+            [
+                _read_values(run, part[step]["step"] if step in part else step, split)
+                for run, part in zip(runs, by_step, strict=True)
+            ]
+        )
+        for step in steps
+    ]
     base, final = at_steps[0], at_steps[-1]
     prompts = next(iter(final.values())).shape[1]
     by_prompt = {
@@ -190,6 +231,13 @@ def _split(runs: Sequence[RunDirectory], rows: list[list[Row]], split: str) -> S
     }
     categories = _categories(read_listing(runs[0].path), split, prompts)
     return SplitResults(steps, curves, by_prompt, base, final, categories)
+
+
+def _filled(rows: dict[int, Row], diverged: int | None, steps: Sequence[int]) -> dict[int, Row]:
+    """Step -> row of the evaluations of one run, with the base's where it had diverged."""
+    if diverged is None:
+        return rows
+    return {step: rows.get(step, rows[0]) for step in steps}
 
 
 def _others(

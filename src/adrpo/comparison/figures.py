@@ -28,6 +28,7 @@ from adrpo.comparison.canvas import (
     styles_of,
 )
 from adrpo.comparison.collect import Array, Results
+from adrpo.comparison.cost_curves import draw_costs
 from adrpo.comparison.line_drawing import draw_lines, line_handles, line_note, lines_of
 from adrpo.comparison.picture_sheet import draw_pictures
 from adrpo.comparison.primary import JUDGES
@@ -54,6 +55,9 @@ def draw_all(
             _fronts(results, analysis, split, folder / f"fronts-{split}.png"),
             _learning_curves(results, analysis, split, folder / f"curves-{split}.png"),
         ]
+    unseen = results.splits[0]
+    costs = folder / f"costs-{unseen}.png"
+    drawings.append(draw_costs(results, _rewards(results, analysis, unseen), unseen, costs))
     over_kl = _rewards_over_kl(results, analysis, best_of_n, folder / "rewards-over-kl.png")
     if over_kl is not None:
         drawings.append(over_kl)

@@ -161,6 +161,7 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "facts": _facts(results, analysis),
         "missing": [str(seed) for seed in plan.seeds if seed not in results.seeds],
         "not_compared": _labels(analysis.not_compared),
+        "diverged": [f"{run} diverged at step {step}" for run, step in analysis.diverged.items()],
         "reference": plan.reference,
         "primary": describe(analysis.primary).in_sentence,
         "others": list(results.others),

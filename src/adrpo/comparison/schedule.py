@@ -64,9 +64,14 @@ class Job:
         return min(lines, self.method.steps)
 
     def is_finished(self) -> bool:
-        """True where the run has its last evaluation and the adapter, which comes after it."""
+        """True where the run has its last evaluation and the adapter, which comes after it, or has
+        diverged: the same settings would diverge again."""
         final = self.folder / "final"
-        if not (self.folder / "config.yaml").is_file() or not final.is_dir():
+        if not (self.folder / "config.yaml").is_file():
+            return False
+        if RunDirectory.open(self.folder).diverged_at() is not None:
+            return True
+        if not final.is_dir():
             return False
         rows = RunDirectory.open(self.folder).read_evaluations()
         evaluated = max((row["step"] for row in rows), default=-1)
@@ -134,7 +139,8 @@ def run_jobs(
                 if code is None:
                     continue
                 running.remove(entry)
-                if code != 0 or not entry.job.is_finished():
+                diverged = (entry.job.folder / "diverged.json").exists()
+                if not entry.job.is_finished() or (code != 0 and not diverged):
                     failures.append(Failure(entry.job, _last_words(entry, code)))
                     on_failure(failures[-1])
             on_progress(sum(steps.values()), len(running))

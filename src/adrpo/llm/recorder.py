@@ -102,10 +102,13 @@ class Recorder(TrainerCallback):
         row = self.row(step, logs, result)
         loss, norm = row["loss"], row["grad_norm"]
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            received = f"received loss {loss} and gradient norm {norm}"
+            if self.course.processes.is_main:
+                self.run.record_divergence(step, received)
             raise AdrpoError(
-                f"step {step}: expected a finite loss and gradient, received loss {loss} and "
-                f"gradient norm {norm}; lower training.learning_rate and train into another "
-                f"--output-dir, or mend another cause and go on with {last}"
+                f"step {step}: expected a finite loss and gradient, {received}; lower "
+                f"training.learning_rate and train into another --output-dir, or mend another "
+                f"cause and go on with {last}"
             )
         if self.course.processes.is_main:
             self.run.append_metrics(row)

@@ -5,6 +5,7 @@ environment.json     versions, hardware, commit, dirty flag
 metrics.jsonl        one JSON object a step
 evaluations.jsonl    one JSON object an evaluation
 facts.json           what the domain tells of itself (adrpo.runs.facts)
+diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html
 """
@@ -38,6 +39,7 @@ class RunDirectory:
         self.final = path / "final"
         self.samples = path / "samples"
         self.report = path / "report.html"
+        self.diverged = path / "diverged.json"
 
     @classmethod
     def create(cls, path: str | Path, config_yaml: str) -> Self:
@@ -117,6 +119,17 @@ class RunDirectory:
         :meth:`read_metrics`."""
         rows = _read(self.evaluations)
         return rows if split is None else [row for row in rows if row["split"] == split]
+
+    def record_divergence(self, step: int, reason: str) -> None:
+        """Write diverged.json: at ``step`` something was not finite any more."""
+        record = {"step": step, "reason": reason}
+        write_durably(self.diverged, (json.dumps(record) + "\n").encode())
+
+    def diverged_at(self) -> int | None:
+        """The step at which the run diverged; None for one that did not."""
+        if not self.diverged.exists():
+            return None
+        return int(json.loads(_text(self.diverged))["step"])
 
     def read_config_yaml(self) -> str:
         """The text of config.yaml."""

@@ -50,6 +50,7 @@ class Session:
         if self.processes.is_main:
             write_durably(self.run.config, self.config_yaml.encode())
             remove_folder(self.run.final)
+            self.run.diverged.unlink(missing_ok=True)
             self.run.truncate_after(step)
 
 

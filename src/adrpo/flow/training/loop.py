@@ -22,7 +22,7 @@ from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
-from adrpo.flow.training.failure import LOWER_RATE, StepFailed
+from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
@@ -198,6 +198,8 @@ class TrainingLoop(ABC):
                 try:
                     row = self.step(step)
                 except StepFailed as failure:
+                    if main and isinstance(failure, Diverged):
+                        run.record_divergence(step, str(failure))
                     raise AdrpoError(
                         f"step {step}: {failure}; {self._last_checkpoint(run)}"
                     ) from failure
@@ -220,7 +222,7 @@ class TrainingLoop(ABC):
         self.processes.sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.training.max_grad_norm)
         if not (math.isfinite(loss) and norm.isfinite()):
-            raise StepFailed(
+            raise Diverged(
                 f"expected a finite loss and gradient; received loss {loss} and gradient norm "
                 f"{norm.item()}; {LOWER_RATE}"
             )

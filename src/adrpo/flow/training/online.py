@@ -9,7 +9,7 @@ from torch import Tensor
 from adrpo.config import FlowConfig
 from adrpo.flow.methods import Weights
 from adrpo.flow.path.draws import initial_noise, prompt_order
-from adrpo.flow.training.failure import LOWER_RATE, StepFailed
+from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward, RewardResult
@@ -57,7 +57,7 @@ class OnlineLoop(TrainingLoop):
     def check_samples(self, x_1: Tensor) -> None:
         """Refuse samples that are not finite."""
         if not x_1.isfinite().all():
-            raise StepFailed(
+            raise Diverged(
                 f"expected finite samples; the policy drew NaN or infinity; {LOWER_RATE}"
             )
 
