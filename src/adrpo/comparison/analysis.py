@@ -17,7 +17,7 @@ import numpy as np
 
 from adrpo.comparison.collect import Array, MethodResults, Results, Values
 from adrpo.comparison.equal_price import AtEqualPrice
-from adrpo.comparison.plan import reward_names
+from adrpo.comparison.plan import Flat, reward_names
 from adrpo.comparison.primary import JUDGES
 from adrpo.comparison.reference_lines import ReferenceLine
 from adrpo.comparison.trade_offs import TradeOff, trade_offs
@@ -83,6 +83,8 @@ class Analysis:
     """Method of the primary comparison; None where none was declared before the runs."""
     trained_on: list[str]
     """Names of the rewards' terms, which are metrics of the evaluation too."""
+    lowered: list[str]
+    """Terms of the reference's reward with a negative weight: less of them is better."""
     diverged: dict[str, int]
     """Run -> step of those that diverged, and count as the base from there on."""
     not_compared: list[str]
@@ -125,6 +127,7 @@ def analyse(results: Results) -> Analysis:
         primary,
         declared.method if declared.declared else None,
         trained_on,
+        _lowered(reference),
         {
             folder.name: step
             for method in results.methods.values()
@@ -134,6 +137,11 @@ def analyse(results: Results) -> Analysis:
         results.lines,
         [_analyse_split(results, split, primary, trained_on) for split in results.splits],
     )
+
+
+def _lowered(settings: Flat) -> list[str]:
+    terms = zip(reward_names(settings, "reward"), settings.get("reward", []), strict=True)
+    return [name for name, term in terms if term.get("weight", 1.0) < 0]
 
 
 def _shared_metrics(results: Results, split: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from adrpo.comparison.tables import (
 )
 from adrpo.comparison.trade_offs import Matched, TradeOff
 from adrpo.evaluation.best_of_n import read_best_of_n
-from adrpo.metrics import TOTAL, UNSEEN, describe, ordered
+from adrpo.metrics import TOTAL, UNSEEN, Better, Metric, describe, ordered
 from adrpo.report.numbers import decimals, fixed, printed
 from adrpo.report.pictures import held_out_pictures
 from adrpo.report.render import render
@@ -75,7 +75,7 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
     judged = ordered([metric for metric in split.metrics if metric not in DESCRIPTIVE])
     judged.sort(key=lambda metric: metric != analysis.primary)
     columns = [
-        Column(metric.name, metric.label, metric.better, metric.note)
+        Column(metric.name, metric.label, _better(metric, analysis.lowered), metric.note)
         for metric in map(describe, judged)
     ]
     rows: dict[str, dict[str, Cell]] = {
@@ -96,6 +96,11 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
     return ResultsTable(
         columns, rows, analysis.reference, untrained, split.family, primary, split.pooled
     )
+
+
+def _better(metric: Metric, lowered: Collection[str]) -> Better:
+    """The better direction of a metric: less, of one that training is paid to lower."""
+    return "lower" if metric.name in lowered else metric.better
 
 
 def headline(analysis: Analysis) -> list[tuple[str, bool]]:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from adrpo.comparison import collect, figures, write_results
 from adrpo.comparison import page as page_module
+from adrpo.comparison.analysis import analyse
+from adrpo.comparison.page import results_table
 from support.fabricated_comparison import fabricate_comparison
 from support.strict_page import Page
 
@@ -47,3 +50,18 @@ def keep_only(run: Path, kept: tuple[str, ...]) -> None:
             row |= {name: mean, f"{name}_low": mean - 1, f"{name}_high": mean + 1}
         rows.append(json.dumps(row) + "\n")
     (run / "evaluations.jsonl").write_text("".join(rows), encoding="utf-8")
+
+
+def test_less_is_better_of_a_term_that_is_lowered(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
+    for method in plan.methods:
+        for seed in plan.seeds:
+            path = plan.run_folder(method, seed) / "config.yaml"
+            config = yaml.safe_load(path.read_text())
+            config["reward"][0]["weight"] = -1.0
+            path.write_text(yaml.safe_dump(config))
+        method.settings["reward"][0]["weight"] = -1.0
+    analysis = analyse(collect(plan))
+    assert analysis.lowered == ["clip_score"]
+    better = {c.key: c.better for c in results_table(analysis, analysis.splits[0]).columns}
+    assert (better["clip_score"], better["clip_score_evaluation"]) == ("lower", "higher")
