@@ -91,7 +91,7 @@ def guided_folder(folder: Path) -> Path:
 
 
 def of_split(run: Path, split: str) -> Path:
-    """Where a run, or the guided base, was measured on the prompts of ``split``."""
+    """The folder in which a run, or the guided base, was measured on the prompts of ``split``."""
     return run.with_name(f"{run.name}-{split}") if split == TEST else run
 
 

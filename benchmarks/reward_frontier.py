@@ -12,14 +12,15 @@ clipped to [-2, 2]). Then
 
 mean over prompts, with d the distance of ``clip_diversity`` (second CLIP). As lambda grows both
 move; the table tells the diversity kept at equal gains of gold accuracy, for the CLIP score, for
-the same score as a probability (``reward.logistic`` of flow/adrpo), and for the gold scorer. 95 %
-intervals by resampling prompts, whatever their category. A gain near the largest is out of reach in
-some resamples: the interval is over the others, and the table says how many they are. With K images
-a strong tilt rests on few of them, so such gains are estimated badly, too.
+the same score as a probability (``reward.logistic`` of flow/adrpo), and for the gold scorer. The
+intervals are of the one form (:mod:`adrpo.evaluation.intervals`), over prompts within their
+categories, of the linearised share. With K images a strong tilt rests on few of them, so gains near
+the largest are estimated badly.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from adrpo.config import load_flow_config
 from adrpo.embedded.scenes import caption, prompt_set
+from adrpo.evaluation import mean_over_seeds
 from adrpo.rewards import Logistic
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.environment import environment_record
@@ -40,7 +42,6 @@ Array = NDArray[np.float64]
 STRENGTHS = np.array([0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12])
 GAINS = (0.05, 0.10, 0.15)
 CLIP = 2.0
-RESAMPLES = 1000
 
 
 def advantages(rewards: Array) -> Array:
@@ -62,36 +63,47 @@ def tilted(advantage: Array, gold: Array, distance: Array) -> tuple[Array, Array
     return np.array(accuracies), np.array(diversities)
 
 
-def kept_at(accuracies: Array, diversities: Array) -> Array:
-    """Share of diversity kept at each of GAINS; NaN where the gain is out of reach."""
-    gain = accuracies.mean(1) - accuracies[0].mean()
+def kept_at(accuracies: Array, diversities: Array, gain: float) -> Array | None:
+    """Linearised values [prompts] whose mean is the share of diversity kept at ``gain``; None where
+    it is out of reach.
+
+    Between two strengths the share k is linear in the gain g, both of which are means over prompts
+    or a ratio of two: k + (1 - w) psi_t + w psi_t+1 - slope ((1 - w) gamma_t + w gamma_t+1), with
+    psi = (d_t - k_t d_0) / mean(d_0) and gamma = a_t - a_0 - g_t of each prompt.
+    """
+    rises = accuracies - accuracies[0]
+    gains = rises.mean(1)
     kept = diversities.mean(1) / diversities[0].mean()
     # From lambda = 0 up to the largest gain; beyond it, a proxy's gold accuracy may fall again.
-    rising = slice(0, int(gain.argmax()) + 1)
-    return np.interp(GAINS, gain[rising], kept[rising], right=np.nan)
+    reached = np.flatnonzero(gains[: int(gains.argmax()) + 1] >= gain)
+    if not len(reached):
+        return None
+    after = int(reached[0])
+    before = after - 1
+    stretch = gains[after] - gains[before]
+    slope = (kept[after] - kept[before]) / stretch
+    share = (gain - gains[before]) / stretch
+    values = np.zeros(accuracies.shape[1])
+    for place, weight in ((before, 1 - share), (after, share)):
+        ratio = (diversities[place] - kept[place] * diversities[0]) / diversities[0].mean()
+        values += weight * (kept[place] + ratio - slope * (rises[place] - gains[place]))
+    return values
 
 
-def frontier(rewards: Array, gold: Array, distance: Array) -> dict[str, Any]:
+def frontier(
+    rewards: Array, gold: Array, distance: Array, categories: Sequence[str]
+) -> dict[str, Any]:
     accuracies, diversities = tilted(advantages(rewards), gold, distance)
-    rng = np.random.default_rng(0)
-    draws = rng.integers(len(gold), size=(RESAMPLES, len(gold)))
-    resampled = np.array([kept_at(accuracies[:, rows], diversities[:, rows]) for rows in draws])
-    low, high = np.nanquantile(resampled, (0.025, 0.975), axis=0)
-    reached = np.isfinite(resampled).mean(axis=0)
-    kept = kept_at(accuracies, diversities)
-    return {
+    found: dict[str, Any] = {
         "gain": (accuracies.mean(1) - accuracies[0].mean()).tolist(),
         "kept": (diversities.mean(1) / diversities[0].mean()).tolist(),
-        "kept_at": {
-            f"{gain:+.2f}": {
-                "mean": float(k),
-                "low": float(a),
-                "high": float(b),
-                "reached": float(r),
-            }
-            for gain, k, a, b, r in zip(GAINS, kept, low, high, reached, strict=True)
-        },
+        "kept_at": {},
     }
+    for gain in GAINS:
+        values = kept_at(accuracies, diversities, gain)
+        at = None if values is None else mean_over_seeds(values[None], categories)
+        found["kept_at"][f"{gain:+.2f}"] = None if at is None else at.to_json()
+    return found
 
 
 def distances(images: list[Any], prompts: int) -> Array:
@@ -114,10 +126,8 @@ def table(frontiers: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cell(estimate: dict[str, float]) -> str:
-    reached = estimate["reached"]
-    of = "" if reached == 1 else f" (gain reached in {100 * reached:.0f} % of the resamples)"
-    return f"{interval(estimate, 2)}{of}"
+def cell(estimate: dict[str, float] | None) -> str:
+    return "out of reach" if estimate is None else interval(estimate, 2)
 
 
 def main() -> None:
@@ -128,20 +138,20 @@ def main() -> None:
     arguments = parser.parse_args()
     images, gold = generate(arguments.prompts, arguments.per_prompt)
     distance = distances(images, arguments.prompts)
-    captions = [
-        caption(scene) for scene in prompt_set(arguments.prompts, split="held_out", seed=99)
-    ]
+    scenes = prompt_set(arguments.prompts, split="held_out", seed=99)
+    captions = [caption(scene) for scene in scenes]
+    categories = [scene.category for scene in scenes]
     texts = [text for text in captions for _ in range(arguments.per_prompt)]
     scores = np.asarray(ClipScore("embedded")(texts, images), dtype=np.float64)
     settings = load_flow_config("flow/adrpo").reward[0].logistic
     assert settings is not None, "flow/adrpo bounds its reward"
     likely = Logistic(settings.location, settings.scale)(torch.from_numpy(scores)).numpy()
     frontiers = {
-        "CLIP score": frontier(scores.reshape(gold.shape), gold, distance),
+        "CLIP score": frontier(scores.reshape(gold.shape), gold, distance, categories),
         "CLIP score as a probability (the recipes')": frontier(
-            likely.reshape(gold.shape), gold, distance
+            likely.reshape(gold.shape), gold, distance, categories
         ),
-        "gold scorer": frontier(gold, gold, distance),
+        "gold scorer": frontier(gold, gold, distance, categories),
     }
     record = {
         "command": "python benchmarks/reward_frontier.py",

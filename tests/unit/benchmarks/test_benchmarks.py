@@ -38,30 +38,38 @@ def test_without_a_tilt_the_frontier_starts_at_the_base():
 
 
 def test_diversity_is_read_at_equal_gain_and_only_where_it_is_reached():
-    from reward_frontier import GAINS, kept_at
+    from reward_frontier import GAINS, cell, frontier, kept_at
 
-    assert GAINS == (0.05, 0.10, 0.15)
     # Gains of 0, 0.08 and 0.12, then a fall that must not be read.
     accuracies = 0.4 + np.array([[0.0], [0.08], [0.12], [0.06]])
     diversities = 30 * np.array([[1.0], [0.92], [0.90], [0.2]])
-    kept = kept_at(accuracies, diversities)
-    assert kept[:2] == pytest.approx([0.95, 0.91]) and np.isnan(kept[2])
-
-
-def test_the_frontier_tells_in_how_many_resamples_a_gain_is_in_reach():
-    from reward_frontier import cell, frontier
-
+    found = [kept_at(accuracies, diversities, gain) for gain in GAINS]
+    assert found[0] == pytest.approx([0.95]) and found[1] == pytest.approx([0.91])
+    assert found[2] is None
     rng = np.random.default_rng(0)
-    gold = (rng.random((40, 8)) < 0.5).astype(float)
-    distance = rng.uniform(20, 40, size=(40, 8, 8))
-    sure = frontier(gold, gold, distance)["kept_at"]
-    assert all(estimate["reached"] == 1 for estimate in sure.values())
-    assert "resamples" not in cell(sure["+0.15"])
-    # Mostly noise: its tilt gains about 0.15 at the most, so that some resamples stay below.
-    weak = frontier(gold + 2.0 * rng.normal(size=gold.shape), gold, distance)["kept_at"]
-    shares = [weak[gain]["reached"] for gain in ("+0.05", "+0.10", "+0.15")]
-    assert shares == sorted(shares, reverse=True) and 0 < shares[-1] < 1
-    assert f"reached in {100 * shares[-1]:.0f} % of the resamples" in cell(weak["+0.15"])
+    gold = (rng.random((40, 8)) < 0.02).astype(float)
+    noise = rng.normal(size=gold.shape)
+    told = frontier(noise, gold, rng.uniform(20, 40, size=(40, 8, 8)), ["a"] * 40)["kept_at"]
+    assert told["+0.15"] is None and cell(told["+0.15"]) == "out of reach"
+
+
+def test_the_frontier_s_linearised_values_are_its_derivative():
+    """Each prompt's values moved by a little move the reading as its own value says."""
+    from reward_frontier import kept_at
+
+    rng = np.random.default_rng(1)
+    rise = np.array([0.0, 0.06, 0.14])[:, None]
+    accuracies = 0.4 + rise * rng.uniform(0.5, 1.5, size=(3, 5))
+    diversities = (30 - 40 * rise) * rng.uniform(0.9, 1.1, size=(3, 5))
+    values, step = kept_at(accuracies, diversities, 0.08), 1e-6
+    for prompt in range(5):
+        moved = [table.copy() for table in (accuracies, diversities)]
+        for table, own in zip(moved, (accuracies, diversities), strict=True):
+            table[:, prompt] += step * (own[:, prompt] - own.mean(axis=1))
+        reading = kept_at(*moved, 0.08).mean()
+        # The finite difference's own error: its step, and rounding over the step.
+        expected = values.mean() + 5 * (reading - values.mean()) / step
+        assert values[prompt] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_logistic_fit_finds_the_function_that_made_the_verdicts():
