@@ -260,3 +260,41 @@ def test_what_is_said_of_the_ring_beside_its_table_is_so():
     modes = [100 * summary["settings"][name]["least_mode"]["mean"]
              for name in ("fixed beta = 0.5", f"{base} 1")]  # fmt: skip
     assert "least mode {:.1f} % against {:.1f} %".format(*modes) in text
+
+
+def test_the_columns_without_intervals_of_the_ring_are_the_measured_ones():
+    settings = json.loads((BENCHMARKS / "results/mixture/summary.json").read_text())["settings"]
+    text = (BENCHMARKS.parent / "docs/results/mixture.md").read_text(encoding="utf-8")
+    for name, metrics in settings.items():
+        label = name.replace("clip 2 std", "clip ±2 std")
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| {label} |"))
+        alive, largest, off = (
+            metrics[key]["mean"] for key in ("modes_alive", "largest_mode", "off_modes")
+        )
+        cells = [f"{alive:.2g}", f"{largest:.2f}" if largest else "0", f"{off:.2f}"]
+        assert f"| {' | '.join(cells)} |" in row, name
+
+
+def test_the_coverage_of_the_page_is_the_simulated_one():
+    table = (BENCHMARKS / "results/coverage/table.md").read_text(encoding="utf-8")
+    page = (BENCHMARKS.parent / "docs/results/coverage.md").read_text(encoding="utf-8")
+    assert table in page
+
+
+def test_the_short_runs_and_the_reward_model_of_the_language_page_are_the_measured_ones():
+    text = page("docs/results/language-models.md")
+    short, hedge, proxy = map(unseen, ("llm_embedded", "llm_hedge", "llm_reward_model"))
+    names = [f"llm/embedded{rest}" for rest in ("", "-sign-gated", "-fixed-beta", "-grpo")]
+    base = short["base"]["gold_accuracy"]["mean"]
+    ours, gated, fixed, none = (short["methods"][n]["gold_accuracy"]["mean"] for n in names)
+    assert ours == gated
+    assert f"from {base:.3f} to {ours:.3f} (ADRPO and the sign gate), {fixed:.3f} (fixed" in text
+    assert f"beta) and {none:.3f} (no reference)" in text
+    for metric, words in (
+        ("reward", "from {:.3f} to between {:.3f} and {:.3f}"),
+        ("gold_accuracy", "had it, between {1:.3f} and {2:.3f}"),
+    ):
+        means = [row[metric]["mean"] for row in hedge["methods"].values()]
+        assert words.format(hedge["base"][metric]["mean"], min(means), max(means)) in text
+    found = proxy["difference"]["llm/reward-model-grpo"]["gold_accuracy"]
+    assert f"p = {found['p_holm']:.2f} after Holm's correction over eight" in text
