@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli import benchmark as benchmarks
 from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
@@ -14,14 +15,12 @@ from adrpo.errors import AdrpoError
 if TYPE_CHECKING:
     from adrpo.evaluation.targets import Target
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN_OR_MODEL",
-        help="Folder of a run, `embedded`, or any text-to-image pipeline of diffusers: a folder "
-        "in its layout, or a Hub id. Beside a recipe of the domain llm, a language model.",
-    ),
-]
+NAME = typer.Argument(
+    metavar="RUN_OR_MODEL",
+    help="Folder of a run, `embedded`, or any text-to-image pipeline of diffusers: a folder "
+    "in its layout, or a Hub id. Beside a recipe of the domain llm, a language model.",
+    show_default=False,
+)
 Recipe = Annotated[
     str | None,
     typer.Option(
@@ -48,9 +47,18 @@ Guidance = Annotated[
     typer.Option(help="Guidance; 1 switches it off.", show_default="evaluation's"),
 ]
 
+Samples = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Pictures of each prompt; diversity needs 2.",
+        show_default="evaluation's",
+    ),
+]
+
 
 def sample(
-    target: Name,
+    target: Annotated[str, NAME],
     overrides: Overrides = None,
     prompt: Annotated[
         list[str] | None,
@@ -92,21 +100,15 @@ def sample(
 
 
 def evaluate(
-    target: Name,
+    context: typer.Context,
+    target: Annotated[str | None, NAME] = None,
     overrides: Overrides = None,
     prompts: Prompts = None,
     size: Annotated[
         int | None,
         typer.Option(min=1, help="How many of the scenes: prompts.", show_default="held_out_size"),
     ] = None,
-    samples_per_prompt: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Pictures of each prompt; diversity needs 2.",
-            show_default="evaluation's",
-        ),
-    ] = None,
+    samples_per_prompt: Samples = None,
     steps: Steps = None,
     guidance_scale: Guidance = None,
     seed: Annotated[
@@ -115,14 +117,24 @@ def evaluate(
     recipe: Recipe = None,
     settings: Set = None,
     lora: Lora = None,
+    benchmark: benchmarks.Name = None,
+    data: benchmarks.Data = None,
+    predictions: benchmarks.Predictions = None,
+    against: benchmarks.Against = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the evaluation; a used one stays as it is.")
     ] = Path("runs/evaluation"),
 ) -> None:
-    """Measure a model on a set of prompts, with 95 % intervals."""
+    """Measure a model on a set of prompts, or its answers to a benchmark, with 95 % intervals."""
+    benchmarks.check_options(context)
+    if benchmark is not None:
+        return benchmarks.evaluate_benchmark(
+            benchmark, data=data, predictions=predictions, against=against, output_dir=output_dir
+        )
     from adrpo.evaluation.targets import evaluate_target
     from adrpo.report.result import metric_lines
 
+    assert target is not None, "the options were checked"
     silence_loading()
     counts = given(
         {

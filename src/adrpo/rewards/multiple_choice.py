@@ -42,6 +42,8 @@ class MultipleChoice:
         choices: the column of choices, a list of texts a sample; their labels ("A. ", "(B) ")
             are optional. Where the data has no such column, letters alone are compared.
         tag: the tag's name.
+        whole: whether a text with neither a tag nor "answer is" names a choice as a whole ("B",
+            "a dog"), as models answer that are asked for the choice alone.
 
     Raises:
         AdrpoError: no column of answers, choices that are no list of 2 to 26 texts, or an answer
@@ -49,9 +51,13 @@ class MultipleChoice:
     """
 
     def __init__(
-        self, answer: str = "answer", choices: str = "choices", tag: str = "answer"
+        self,
+        answer: str = "answer",
+        choices: str = "choices",
+        tag: str = "answer",
+        whole: bool = False,
     ) -> None:
-        self.answer, self.choices, self.tag = answer, choices, tag
+        self.answer, self.choices, self.tag, self.whole = answer, choices, tag, whole
 
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Completion], **columns: Any
@@ -67,19 +73,23 @@ class MultipleChoice:
             if answer is None:
                 scores.append(None)
                 continue
-            texts = _texts(choices)
+            texts = choice_texts(choices)
             right = _right_choice(answer, texts)
-            scores.append(float(self._named(completion_text(completion), texts) == {right}))
+            scores.append(float(self.named(completion_text(completion), texts) == {right}))
         return scores
 
-    def _named(self, text: str, texts: Sequence[str] | None) -> set[int]:
+    def named(self, text: str, texts: Sequence[str] | None) -> set[int]:
+        """Numbers of the choices that the claim of a completion's ``text`` can mean, as
+        :func:`named_choices`; ``texts`` are the choices without labels (:func:`choice_texts`)."""
         claim = tagged(text, self.tag)
         if claim is not None:
             return named_choices(claim, texts)
         if f"<{self.tag}>" in after_thought(text):
             return set()
         claims = _CLAIM.findall(after_thought(text))
-        claim = claims[-1].strip() if claims else ""
+        if not claims:
+            return named_choices(after_thought(text), texts) if self.whole else set()
+        claim = claims[-1].strip()
         lone = claim.strip(" .*_()[]`")
         if len(lone) == 1 and lone.islower():
             return set()
@@ -108,8 +118,12 @@ def named_choices(claim: str, texts: Sequence[str] | None) -> set[int]:
     return named
 
 
-def _texts(choices: Any) -> list[str] | None:
-    """The choices without their labels."""
+def choice_texts(choices: Any) -> list[str] | None:
+    """The choices without their labels ("A. ", "(B) "); None for None.
+
+    Raises:
+        AdrpoError: no list of 2 to 26 texts.
+    """
     if choices is None:
         return None
     if (

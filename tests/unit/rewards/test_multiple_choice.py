@@ -119,3 +119,16 @@ def test_wrong_choices_and_answers_are_named() -> None:
     assert "list of 2 to 26" in refusal(lambda: one(reward, said, answer="A", choices="A, B"))
     message = refusal(lambda: one(reward, said, label="A", choices=CITIES))
     assert "column 'answer'" in message and "choices, label" in message
+
+
+def test_a_whole_text_is_a_claim_where_that_is_asked_for() -> None:
+    reward = MultipleChoice(whole=True)
+    right = ["B", "b", "(B)", "London", "london.", "B. London", "<think>A?</think> London"]
+    for text in right:
+        assert one(reward, text, answer="London", choices=CITIES) == 1, text
+        assert one(MultipleChoice(), text, answer="London", choices=CITIES) == 0, text
+    wrong = ["", "A", "London or Paris", "I think London", "<think>London", "London\nNo, Paris"]
+    # A claim goes before the whole, and a tag before both.
+    wrong += ["London\nThe answer is A", "<answer>A</answer> London", "The answer is a"]
+    for text in wrong:
+        assert one(reward, text, answer="London", choices=CITIES) == 0, text

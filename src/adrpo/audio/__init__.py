@@ -1,0 +1,1 @@
+"""Audio-language models: so far the benchmarks that they are measured on."""
