@@ -51,10 +51,10 @@ def expected(
     policy: PipelinePolicy, evaluator: Evaluator[DrawnImages], guidance: float
 ) -> dict[str, float]:
     """Both measures over all images at once, by their definitions."""
-    drawing = evaluator.drawing
+    drawing: Any = evaluator.drawing
     x_1 = drawing.draw().x_1
-    path = sample_path(x_1, generator(evaluator.seed, "divergence"))
-    texts = [prompt.text for prompt in drawing.prompts for _ in range(2)]  # type: ignore[attr-defined]
+    path = sample_path(x_1, generator(drawing.settings.seed, "divergence"))
+    texts = [prompt.text for prompt in drawing.prompts for _ in range(2)]
     arguments = (path.x_t, path.t, policy.encode(texts))
     with torch.no_grad():
         v = policy.velocity(*arguments, guidance_scale=guidance)

@@ -144,7 +144,8 @@ def test_a_prompt_with_an_unscored_image_has_no_value(
     row = unscored(policy, patchy).evaluate(run, 0)
     values = read_values(values_path(run, 0))["judge"]
     assert np.isnan(values[0]).all() and (values[1] == 3).all()
-    assert (row["judge"], row["judge_low"]) == (3, 3)
+    # One prompt alone has no interval.
+    assert (row["judge"], row["judge_low"], row["judge_high"]) == (3, None, None)
     # Of four images, those of the first prompt.
     assert row["samples_excluded"] == np.isnan(values).sum() == 2
 
