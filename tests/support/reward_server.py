@@ -3,12 +3,15 @@
 GET /seen answers with one object for each POST of the path in its query, in the order of arrival.
 """
 
+import base64
+import io
 import json
 import re
 import subprocess
 import sys
 import time
 import urllib.request
+import wave
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
@@ -53,7 +56,22 @@ def first_token(top: list[tuple[str, float]]) -> dict[str, Any]:
     return {"choices": [{"index": 0, "logprobs": {"content": content}}]}
 
 
+def hears(body: dict[str, Any]) -> str | None:
+    """The line of the text whose number is that of the sound's frames; None without a sound."""
+    parts = body.get("messages", [{"content": []}])[0]["content"]
+    if not parts or parts[0]["type"] != "input_audio":
+        return None
+    assert parts[0]["input_audio"]["format"] == "wav"
+    data = base64.b64decode(parts[0]["input_audio"]["data"])
+    with wave.open(io.BytesIO(data)) as sound:
+        return parts[1]["text"].splitlines()[sound.getnframes()]
+
+
 def content(kind: str, body: dict[str, Any], rewards: dict[str, list[float]]) -> str:
+    said = hears(body)
+    if said is not None and kind not in ("malformed", "deaf"):
+        message = {"role": "assistant", "content": None if kind == "silent" else said}
+        return json.dumps({"choices": [{"index": 0, "message": message}]})
     if kind == "short":
         rewards["rewards"].pop()
     if kind == "malformed":
@@ -99,6 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         if number <= times:
             error = error.format(key=self.headers.get("Authorization"))
             self.reply(status, json.dumps({"error": error}), headers)
+        elif kind == "dying" and number > 5:
+            self.reply(500, json.dumps({"error": "no memory"}))
         elif kind == "trickle":
             self.trickle()
         elif kind == "dropped" and number == 1:

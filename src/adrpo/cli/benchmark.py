@@ -22,6 +22,14 @@ Name = Annotated[
 Data = Annotated[
     Path | None, typer.Option(help="The benchmark's file of questions, or the folder with it.")
 ]
+Endpoint = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Chat completions of a model that hears, whose answers go to the file --predictions; "
+        "settings as KEY=VALUE, model=NAME at least.",
+    ),
+]
 Predictions = Annotated[
     Path | None,
     typer.Option(help="A model's answers: the benchmark's own form, or a .jsonl file."),
@@ -30,8 +38,10 @@ Against = Annotated[
     Path | None,
     typer.Option(help="Folder of another model's result: adds the paired differences."),
 ]
-OPTIONS = ("benchmark", "data", "predictions", "against")
+OPTIONS = ("benchmark", "data", "endpoint", "predictions", "against")
 """Options of ``evaluate`` that belong to a benchmark."""
+SETTINGS = ("target", "overrides", "settings")
+"""Parameters of ``evaluate`` that may hold settings of an endpoint."""
 
 
 def check_options(context: typer.Context) -> None:
@@ -45,34 +55,76 @@ def check_options(context: typer.Context) -> None:
             option = parameter.param_type_name == "option"
             written[name] = parameter.opts[0] if option else str(value)
     if "benchmark" in written:
-        useless = [text for name, text in written.items() if name not in OPTIONS]
+        # RUN_OR_MODEL takes the first KEY=VALUE.
+        known = {*OPTIONS, *(SETTINGS if "endpoint" in written else ())}
+        useless = [text for name, text in written.items() if name not in known]
         rule = "--benchmark with --data and --predictions alone"
     else:
         useless = [text for name, text in written.items() if name in OPTIONS]
-        rule = "--data, --predictions and --against beside --benchmark"
+        rule = f"{', '.join(f'--{name}' for name in OPTIONS[1:])} beside --benchmark"
     if useless:
         raise AdrpoError(f"evaluate: expected {rule}; received {', '.join(useless)}; leave it out")
     if "benchmark" not in written and "target" not in written:
         raise AdrpoError("evaluate: expected RUN_OR_MODEL, or --benchmark; received neither")
 
 
-def evaluate_benchmark(
-    name: str,
-    *,
-    data: Path | None,
-    predictions: Path | None,
-    against: Path | None,
-    output_dir: Path,
-) -> None:
-    """Score a file of predictions into a folder, and print the table."""
+def evaluate_benchmark(context: typer.Context) -> None:
+    """Score a file of predictions into a folder, and print the table; with an endpoint ask it for
+    what the file lacks before."""
     from adrpo.audio.benchmarks.results import score_predictions
     from adrpo.report.benchmark import benchmark_lines
 
-    if data is None or predictions is None:
-        missing = "--data" if data is None else "--predictions"
-        raise AdrpoError(f"--benchmark: expected --data and --predictions; received no {missing}")
-    folder = free_folder(output_dir)
-    command = shlex.join(["adrpo", *sys.argv[1:]])
-    summary = score_predictions(name, data, predictions, folder, against=against, command=command)
+    asked = context.params
+    for option in ("data", "predictions"):
+        if asked[option] is None:
+            raise AdrpoError(
+                f"--benchmark: expected --data and --predictions; received no --{option}"
+            )
+    folder = free_folder(asked["output_dir"])
+    if asked["endpoint"] is not None and not _ask(context):
+        return
+    summary = score_predictions(
+        asked["benchmark"],
+        asked["data"],
+        asked["predictions"],
+        folder,
+        against=asked["against"],
+        command=_command(asked["endpoint"] or ""),
+    )
     typer.echo("\n".join(benchmark_lines(summary)))
     typer.echo(f"Result: {folder}")
+
+
+def _command(url: str) -> str:
+    """The command for the record; the query of ``url``, which may hold a key, is left out."""
+    shown = url.partition("?")[0]
+    words = [word.replace(url, shown) if url else word for word in sys.argv[1:]]
+    return shlex.join(["adrpo", *words])
+
+
+def _ask(context: typer.Context) -> bool:
+    """Ask the endpoint; False where only the estimate was wanted."""
+    from adrpo.audio.benchmarks.benchmarks import benchmark_named
+    from adrpo.audio.benchmarks.endpoint import Endpoint, endpoint_settings
+    from adrpo.audio.benchmarks.pairing import read_verdicts
+    from adrpo.audio.benchmarks.questions import read_questions
+    from adrpo.config.overrides import names_and_overrides
+
+    asked = context.params
+    words = [asked["target"], *(asked["overrides"] or []), *(asked["settings"] or [])]
+    _, written = names_and_overrides([word for word in words if word], least=0, most=0)
+    settings = endpoint_settings(written)
+    questions = read_questions(benchmark_named(asked["benchmark"]), asked["data"])
+    if asked["against"] is not None:  # answers cost money: what is wrong is told before
+        read_verdicts(asked["against"], questions)
+    endpoint = Endpoint(asked["endpoint"], settings, questions, asked["predictions"])
+    typer.echo(endpoint.estimate())
+    if settings.dry_run:
+        return False
+
+    def told(answered: int, of: int) -> None:
+        if answered * 10 // of > (answered - 1) * 10 // of:
+            typer.echo(f"{answered} of {of} answered")
+
+    endpoint.ask(told)
+    return True

@@ -119,6 +119,7 @@ def evaluate(
     lora: Lora = None,
     benchmark: benchmarks.Name = None,
     data: benchmarks.Data = None,
+    endpoint: benchmarks.Endpoint = None,
     predictions: benchmarks.Predictions = None,
     against: benchmarks.Against = None,
     output_dir: Annotated[
@@ -128,9 +129,7 @@ def evaluate(
     """Measure a model on a set of prompts, or its answers to a benchmark, with 95 % intervals."""
     benchmarks.check_options(context)
     if benchmark is not None:
-        return benchmarks.evaluate_benchmark(
-            benchmark, data=data, predictions=predictions, against=against, output_dir=output_dir
-        )
+        return benchmarks.evaluate_benchmark(context)
     from adrpo.evaluation.targets import evaluate_target
     from adrpo.report.result import metric_lines
 

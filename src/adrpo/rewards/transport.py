@@ -83,11 +83,18 @@ class JsonClient:
         self._concurrency, self._api_key_env = concurrency, api_key_env
         self._key()
 
-    def post_all(self, parts: Sequence[T], payload: Callable[[T], dict[str, Any]]) -> list[Any]:
+    def post_all(
+        self,
+        parts: Sequence[T],
+        payload: Callable[[T], dict[str, Any]],
+        *,
+        keep: Callable[[T, Any], None] | None = None,
+    ) -> list[Any]:
         """The answers to ``payload(part)`` of each part, in their order.
 
         Payloads are made in the requests' threads, so that only those under way are in memory.
-        The first failure ends the others.
+        The first failure ends the others, but for those under way. ``keep(part, answer)`` is
+        called in the request's thread for each answer as it arrives, so that it outlives a failure.
 
         Raises:
             AdrpoError: no answer after the last attempt, a status that is not tried again, or an
@@ -95,8 +102,15 @@ class JsonClient:
         """
         if not parts:
             return []
+
+        def ask(part: T) -> Any:
+            answer = self._post(payload(part))
+            if keep is not None:
+                keep(part, answer)
+            return answer
+
         with ThreadPoolExecutor(min(self._concurrency, len(parts))) as pool:
-            answers = [pool.submit(lambda part=part: self._post(payload(part))) for part in parts]
+            answers = [pool.submit(ask, part) for part in parts]
             try:
                 return [answer.result() for answer in answers]
             except BaseException:

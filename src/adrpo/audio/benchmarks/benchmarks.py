@@ -15,6 +15,8 @@ class Benchmark:
     """Names of the file with the questions; a folder must hold one of them."""
     output: str
     """Key of a row of predictions that the authors' scorer reads."""
+    audio: str
+    """Key of a question's sound, a path from the file's folder."""
     stratum: str
     """Key of the task, within which intervals look at the spread."""
     groupings: tuple[str, ...]
@@ -29,6 +31,7 @@ BENCHMARKS = {
         title="MMAU",
         files=("mmau-test-mini.json",),
         output="model_output",
+        audio="audio_id",
         stratum="task",
         groupings=("task", "difficulty", "category", "sub-category"),
     ),
@@ -38,6 +41,7 @@ BENCHMARKS = {
         title="MMAR",
         files=("MMAR-meta.jsonl", "MMAR-meta.json"),
         output="answer_prediction",
+        audio="audio_path",
         stratum="modality",
         groupings=("modality", "category", "sub-category"),
     ),

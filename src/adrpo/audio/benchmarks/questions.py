@@ -23,6 +23,8 @@ class Question:
     choices: tuple[str, ...]
     answer: str
     groups: dict[str, tuple[str, ...]]
+    audio: str | None = None
+    """Path of the sound as the file has it; needed by what hears it alone."""
 
     @property
     def answer_is_a_choice(self) -> bool:
@@ -98,7 +100,7 @@ def _question(row: Row, benchmark: Benchmark, where: str) -> Question:
     if (
         not isinstance(choices, list)
         or not 2 <= len(choices) <= len(LETTERS)
-        or not all(isinstance(choice, str) and choice.strip() for choice in choices)
+        or not all(isinstance(choice, str) for choice in choices)
     ):
         raise AdrpoError(
             f"{where}: expected 'choices' as a list of 2 to {len(LETTERS)} texts; received "
@@ -115,6 +117,7 @@ def _question(row: Row, benchmark: Benchmark, where: str) -> Question:
         choices=tuple(choices),
         answer=text_of(row, "answer", where),
         groups={key: _groups(row.get(key), key, where) for key in benchmark.groupings},
+        audio=text_of(row, benchmark.audio, where) if benchmark.audio in row else None,
     )
 
 
