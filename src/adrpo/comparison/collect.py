@@ -172,13 +172,15 @@ def read_method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodRes
             splits[split] = _split(runs, of_split, split, settings)
     minutes = [(run.read_metrics() or [{}])[-1].get("wall_seconds", 0.0) / 60 for run in runs]
     diverged = {run.path: step for run in runs if (step := run.diverged_at()) is not None}
-    costs = _costs([run.read_metrics() for run in runs])
+    last = max((part.steps[-1] for part in splits.values()), default=0)
+    costs = _costs([run.read_metrics() for run in runs], last)
     return MethodResults(name, settings, list(folders), splits, minutes, costs, diverged)
 
 
-def _costs(rows: Sequence[list[Row]]) -> dict[str, Array]:
-    """Sums of the COSTS that every row has; a run that diverged spends nothing more."""
-    steps = max(len(of_run) for of_run in rows)
+def _costs(rows: Sequence[list[Row]], last: int) -> dict[str, Array]:
+    """Sums of the COSTS that every row has, up to the ``last`` evaluated step at least; a run that
+    diverged spends nothing more."""
+    steps = max(last, *map(len, rows))
     found: dict[str, Array] = {}
     for column in COSTS:
         if all(row.get(column) is not None for of_run in rows for row in of_run):

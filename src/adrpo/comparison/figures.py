@@ -79,8 +79,10 @@ def _rewards(results: Results, analysis: Analysis, split: str) -> list[str]:
 
 
 def _shared_curves(results: Results, split: str) -> set[str]:
+    """Metrics of which every method has a value."""
+    parts = [method.splits[split].curves for method in results.methods.values()]
     return set.intersection(
-        *(set(method.splits[split].curves) for method in results.methods.values())
+        *({name for name, curve in part.items() if np.isfinite(curve).any()} for part in parts)
     )
 
 

@@ -107,10 +107,12 @@ def headline(analysis: Analysis) -> list[tuple[str, bool]]:
     """The result of the primary metric in one sentence, as (text, whether it is an interval)."""
     split = analysis.splits[0]
     name, primary = analysis.reference, analysis.primary
+    metric = describe(primary).in_sentence
+    if primary not in split.base or primary not in split.final[name]:
+        return [(f"No {split.split} prompt has {metric} of every seed and sample.", False)]
     sides = [quantity(of[primary]) for of in (split.base, split.final[name])]
     base, after = (printed(side, decimals(sides)) for side in sides)
     trained = " (trained on)" if primary in (TOTAL, *analysis.trained_on) else ""
-    metric = describe(primary).in_sentence
     parts = [
         (f"On {split.prompts} {split.split} prompts, {name} takes {metric}{trained} from "
          f"{base.value} to {after.value} ", False),
@@ -136,19 +138,22 @@ def primary_result(analysis: Analysis) -> list[tuple[str, bool]]:
     table = results_table(analysis, split)
     column = next(column for column in table.columns if column.key == analysis.primary)
     found = table.difference(method, column)
+    declared = (
+        f"Declared before the runs: {method} − {analysis.reference} in "
+        f"{describe(analysis.primary).in_sentence}"
+    )
     if found is None:
-        return []
+        return [(f"{declared}, of which there are too few values for an interval.", False)]
     told = {
         "": f"not told apart; of {found.detectable} this design would have told 80 in 100",
         "lower": "lower",
         "higher": "higher",
     }[found.side]
     return [
-        (f"Declared before the runs: {method} − {analysis.reference} in "
-         f"{describe(analysis.primary).in_sentence} is {found.value} ", False),
+        (f"{declared} is {found.value} ", False),
         (found.interval, True),
         (f", p {found.p}: {told}.", False),
-    ]  # fmt: skip
+    ]
 
 
 def _write(path: Path, text: str) -> None:

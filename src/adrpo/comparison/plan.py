@@ -128,8 +128,9 @@ class Plan:
 def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference: str) -> Primary:
     """The primary comparison that ``folder`` has declared, or else the one of ``text``."""
     given = Primary.parse(text, [method.name for method in methods], reference)
-    (settings,) = (method.settings for method in methods if method.name == reference)
-    given.check_metric(reward_names(settings, "reward", "evaluation.rewards"))
+    measured = [reward_names(method.settings, "reward", "evaluation.rewards") for method in methods]
+    shared = [name for name in measured[0] if all(name in others for others in measured)]
+    given.check_metric(str(methods[0].settings.get("domain")), shared)
     path = folder / RECORD
     if not path.exists():
         return given

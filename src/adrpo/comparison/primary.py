@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adrpo.errors import AdrpoError
-from adrpo.metrics import describe, known, names, with_role
+from adrpo.metrics import describe, names, with_role
 
 JUDGES = names(with_role("judge"))
 """Metrics that no method is trained on, in the order in which one of them is the primary metric."""
@@ -47,15 +47,19 @@ class Primary:
             )
         return cls(metric, method)
 
-    def check_metric(self, rewards: Sequence[str]) -> None:
-        """Raise AdrpoError where the metric is neither a metric of evaluations nor one of the
-        ``rewards`` of the reference."""
-        if self.metric is None or self.metric in rewards or known(self.metric) is not None:
+    def check_metric(self, domain: str, rewards: Sequence[str]) -> None:
+        """Raise AdrpoError where no evaluation of ``domain`` with the ``rewards`` that all
+        methods have has the metric, or where neither more nor less of it is better."""
+        if self.metric is None or self.metric in rewards:
             return
-        raise AdrpoError(
-            f"compare: expected --primary to name a metric of evaluations or one of the rewards "
-            f"{', '.join(rewards)}; received {self.metric!r}; docs/reference/metrics.md lists them"
-        )
+        roles = ("judge", "total", "diversity", "price")
+        metrics = names(metric for metric in with_role(*roles) if metric.written_by(domain))
+        if self.metric not in metrics:
+            raise AdrpoError(
+                f"compare: expected --primary to name one of {', '.join((*metrics, *rewards))}; "
+                f"received {self.metric!r}, which these runs don't measure or nothing is better "
+                f"by; add a reward under evaluation.rewards to measure it"
+            )
 
     def sentence(self, reference: str) -> str:
         """The declaration in words, as it is printed before the first run."""

@@ -72,11 +72,18 @@ def trade_offs(results: Results, split: str, primary: str, trained_on: list[str]
         _trade_off(results, split, reward, price)
         for reward, price in dict.fromkeys(pairs)
         if all(
-            metric in method.splits[split].curves
+            _has(method.splits[split], metric)
             for method in results.methods.values()
             for metric in (reward, price)
         )
     ]
+
+
+def _has(part: SplitResults, metric: str) -> bool:
+    """True where the base has values of the metric, of one prompt at least, to begin from."""
+    if metric not in part.curves or metric not in part.by_prompt:
+        return False
+    return bool(np.isfinite(part.by_prompt[metric][:, 0]).any(axis=1).all())
 
 
 def _trade_off(results: Results, split: str, reward: str, price: str) -> TradeOff:

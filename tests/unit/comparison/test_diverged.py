@@ -89,3 +89,18 @@ def test_costs_are_sums_of_the_steps_and_stand_under_their_rewards(
     np.testing.assert_allclose(curve.get_ydata(), gold.mean(axis=0))
     path.write_text(path.read_text().replace('"model_calls"', '"other"', 1))
     assert "model_calls" not in collect(plan).methods["greedy"].costs
+
+
+def test_a_method_of_which_every_run_diverged_is_drawn_over_what_it_cost(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "greedy"), seeds=2, seen=False)
+    for method in plan.methods:
+        for seed in plan.seeds:
+            path = plan.run_folder(method, seed) / "metrics.jsonl"
+            rows = [json.loads(line) | {"samples": 10} for line in path.read_text().splitlines()]
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed in plan.seeds:
+        diverge(plan, 1, seed, after=0)
+    results = collect(plan)
+    assert results.methods["greedy"].costs["samples"].tolist() == [[0] * (STEPS[-1] + 1)] * 2
+    write_results(results, "adrpo compare")
+    assert (plan.folder / "figures" / "costs-unseen.png").exists()

@@ -48,7 +48,11 @@ def test_the_declared_comparison_stays_and_is_told_first(tmp_path: Path) -> None
         ("clip_score=fixed", "declared before its runs"),
         ("gold_accuracy", "METRIC=METHOD"),
         ("gold_accuracy=ours", "METHOD one of fixed"),
-        ("gold=fixed", "a metric of evaluations"),
+        ("gold=fixed", "add a reward under evaluation.rewards"),
+        # Known metrics, but one that nothing measures here, and one that no table has.
+        ("image_reward=fixed", "expected --primary to name one of gold_accuracy, reward,"),
+        ("edge_density=fixed", "expected --primary to name one of gold_accuracy, reward,"),
+        ("kl=fixed", "expected --primary to name one of gold_accuracy, reward,"),
     ):
         result = runner.invoke(app, ["compare", *recipes, *options, "--primary", given])
         assert result.exit_code != 0 and wanted in str(result.exception), given
