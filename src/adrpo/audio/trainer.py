@@ -165,8 +165,10 @@ class AudioADRPOTrainer(ADRPOTrainer):
             for source in sources_of(row.get(COLUMN)):
                 key = key_of(source)
                 if key not in heard:
+                    # Outside: autocast would round the spectrogram's sums, too.
+                    features = self._processor.features(source)
                     with self.accelerator.autocast():
-                        heard[key] = self._encoder(self._processor.features(source))
+                        heard[key] = self._encoder(features)
                 clips.append(heard[key])
             rows.append(tuple(clips))
         self._log("encoder_calls", self._encoder.calls - calls)

@@ -22,7 +22,7 @@ from support.tiny_audio_trainers import (
     scores_alone,
 )
 from support.tiny_language_trainers import loss_and_gradients, move, scored
-from support.tiny_thinker import AUDIO
+from support.tiny_thinker import AUDIO, tiny_thinker
 
 pytestmark = AUDIO_MARKS
 
@@ -89,6 +89,26 @@ def test_a_row_whose_clips_do_not_fit_its_prompt_is_refused(
     clips[0], clips[8] = clips[8], clips[0]
     with pytest.raises(RuntimeError, match="rows and their clips have come apart"):
         scores(trainer, batch, clips)
+
+
+@pytest.mark.parametrize(("autocast", "weights"), [(True, torch.float32), (False, torch.bfloat16)])
+def test_in_bfloat16_a_row_hears_its_own_clips(
+    tmp_path: Path, autocast: bool, weights: torch.dtype
+) -> None:
+    """ADRPOConfig's default is autocast, which must not reach the spectrogram."""
+    model = tiny_thinker().to(weights)
+    trainer = audio_trainer(tmp_path, ALIKE, model=model, bf16=autocast, num_generations=2)
+    rows = [row for row in rows_of(ALIKE) for _ in range(2)]
+    batch = scored(trainer, rows)
+    trainer.train()
+    clips = batch["audio"]
+    found, swapped = scores(trainer, batch, clips), scores(trainer, batch, clips[2:] + clips[:2])
+    trainer.model.float()
+    expected = scores_alone(trainer, batch, ALIKE)
+    rounding = (found - expected).abs().mean()
+    # Three digits; another clip is another answer.
+    assert rounding < 0.05
+    assert (swapped - expected).abs().mean() > 4 * rounding
 
 
 # --- generation ---
