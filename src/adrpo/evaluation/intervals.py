@@ -23,7 +23,9 @@ interval is Student's, mean ± t(0.975, nu) sqrt(var), with Satterthwaite's degr
                   + sum over c of V_E,c^2 / ((S - 1)(n_c - 1)))
 
 (Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", 1946). Where
-chance makes var smaller than V_A or V_B alone, the larger of the two stands in its place.
+chance makes var smaller than V_A or V_B alone, the larger of the two stands in its place. nu is 1
+at least, that of two seeds: with V_E in the sum it can fall to 0 for a few seeds and prompts, where
+Student's law has no width left to print.
 ``benchmarks/coverage.py`` simulates how often the intervals cover, on the variances of our runs.
 
 A category of fewer than SMALL prompts tells too little of its own spread: such categories are
@@ -276,7 +278,7 @@ def variances_of_means(values: Array, categories: Sequence[str]) -> tuple[Array,
         return np.full(len(values), np.nan), np.full(len(values), np.nan)
     # Without any spread no law is needed: 1 keeps the quantiles finite.
     freedom = np.divide(variance**2, squares, out=np.ones_like(variance), where=squares > 0)
-    return variance, freedom
+    return variance, np.maximum(freedom, 1)
 
 
 def _strata(categories: Sequence[str]) -> list[NDArray[np.intp]]:

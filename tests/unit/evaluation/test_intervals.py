@@ -222,6 +222,17 @@ def test_the_ratio_s_interval_is_that_of_its_values_pushed_by_hand() -> None:
     assert half_width(found) == pytest.approx(half_width(expected), rel=1e-4)  # the step's size
 
 
+def test_a_handful_of_values_keeps_a_degree_of_freedom() -> None:
+    # V_A, V_B and V_E are all but equal here: var^2 over their squares is 1/3, and may be 0.
+    values = np.array([[0.0, 0.0], [0.0, 1.0]])
+    found = mean_over_seeds(values, ["a"] * 2)
+    reach = stats.t.ppf(0.975, 1) * math.sqrt(1 / 16)
+    assert (found.low, found.high) == pytest.approx((0.25 - reach, 0.25 + reach))
+    draws = np.random.default_rng(0).normal(size=(2000, 2, 2))
+    _, freedom = variances_of_means(draws, ["a"] * 2)
+    assert freedom.min() == 1
+
+
 def test_holm_as_worked_by_hand() -> None:
     # Sorted .01 .02 .03 .04 times 4 3 2 1 is .04 .06 .06 .04; the running maximum .04 .06 .06 .06.
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06], abs=1e-15)
