@@ -230,7 +230,9 @@ def changed(**values: Any) -> list[Any]:
         (changed(answer=4), "row 2: expected 'answer' as a text; received 4"),
         (changed(id=17), "row 2: expected 'id'"),
         (changed(id="s-01"), "'s-01' twice"),
+        (changed(id="s\ud800"), "row 2: expected 'id' as a printable text"),
         (changed(category=[1]), "row 2: expected 'category'"),
+        (changed(category="Reason\ning"), "row 2: expected 'category'"),
         ([{"id": "a", "question": "?", "choices": ["a", "b"]}], "withheld"),
     ],
 )
@@ -251,6 +253,7 @@ def test_questions_that_are_none_are_named(tmp_path: Path, rows: Any, named: str
         ("p.jsonl", '{"s-01": "a dog"}\n\n{"id": "s-02", "model_output": 3}', "line 3"),
         ("p.jsonl", '{"model_output": "a dog"}', "'id'"),
         ("p.jsonl", "[1]", "line 1: expected a JSON object"),
+        ("p.jsonl", '{"s\\ud800": "a dog"}', "line 1: expected 'id' as a printable text"),
         ("p.jsonl", '{"x-1": "a dog"}', "no id that one of them has"),
         ("p.jsonl", '{"id": "s-01", "model_prediction": "a dog"}', "model_prediction"),
         ("p.jsonl", '{"id": "s-01", "model_output": "a", "choices": "a"}', "'choices'"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adrpo.audio.benchmarks.questions import QuestionSet, repeated_values
-from adrpo.audio.benchmarks.rows import Row, RowFile, read_rows, text_of
+from adrpo.audio.benchmarks.rows import Row, RowFile, id_of, read_rows
 from adrpo.errors import AdrpoError
 
 
@@ -78,7 +78,7 @@ def _with_id(row: Row, key: str, where: str) -> Row:
     if "id" not in row and key not in row and len(row) == 1:
         ((name, text),) = row.items()
         row = {"id": name, key: text}
-    text_of(row, "id", where)
+    id_of(row, where)
     return row
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adrpo.audio.benchmarks.benchmarks import Benchmark
-from adrpo.audio.benchmarks.rows import Row, read_rows, text_of
+from adrpo.audio.benchmarks.rows import Row, id_of, read_rows, text_of
 from adrpo.errors import AdrpoError
 from adrpo.rewards.multiple_choice import LETTERS
 
@@ -112,21 +112,24 @@ def _question(row: Row, benchmark: Benchmark, where: str) -> Question:
             f"answers are withheld is scored by its authors alone"
         )
     return Question(
-        id=text_of(row, "id", where),
+        id=id_of(row, where),
         text=text_of(row, "question", where),
         choices=tuple(choices),
         answer=text_of(row, "answer", where),
         groups={key: _groups(row.get(key), key, where) for key in benchmark.groupings},
-        audio=text_of(row, benchmark.audio, where) if benchmark.audio in row else None,
+        audio=text_of(row, benchmark.audio, where)
+        if row.get(benchmark.audio) is not None
+        else None,
     )
 
 
 def _groups(value: object, key: str, where: str) -> tuple[str, ...]:
     """The groups under a key: a text is one, a list of texts is several."""
     values = value if isinstance(value, list) else [value]
-    found = [one for one in values if isinstance(one, str)]
+    found = [one for one in values if isinstance(one, str) and one.isprintable()]
     if len(found) < sum(one is not None for one in values):
         raise AdrpoError(
-            f"{where}: expected {key!r} as a text or a list of texts; received {value!r:.60}"
+            f"{where}: expected {key!r} as a printable text or a list of such; received "
+            f"{value!r:.60}"
         )
     return tuple(dict.fromkeys(one for one in found if one.strip())) or (WITHOUT,)

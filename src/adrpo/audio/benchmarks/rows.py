@@ -86,3 +86,11 @@ def text_of(row: Row, key: str, where: str) -> str:
         received = f"{value!r:.60}" if key in row else f"the keys {', '.join(row) or 'none':.120}"
         raise AdrpoError(f"{where}: expected {key!r} as a text; received {received}")
     return value
+
+
+def id_of(row: Row, where: str) -> str:
+    """The id of a row; AdrpoError where it is missing, or not a text that fits into a line."""
+    value = text_of(row, "id", where)
+    if not value.isprintable():
+        raise AdrpoError(f"{where}: expected 'id' as a printable text; received {value!r:.60}")
+    return value
