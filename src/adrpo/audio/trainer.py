@@ -10,9 +10,10 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from adrpo.audio.encoder import FrozenEncoder, Listener, Row, audio_inputs
+from adrpo.audio.encoder import Clip, FrozenEncoder, Listener, Row, audio_inputs
 from adrpo.audio.processor import AudioProcessor
 from adrpo.audio.sound import compact, key_of, sources_of
+from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.context import check_context
@@ -84,7 +85,7 @@ class AudioADRPOTrainer(ADRPOTrainer):
             model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, **options)
         thinker = _thinker_of(model)
         if processing_class is None:
-            name = source or model.config._name_or_path
+            name = source or thinker.config._name_or_path
             processing_class = AudioProcessor.from_pretrained(name)
         self._processor = AudioProcessor.of(processing_class)
         # Rows of the batch that is at work; TRL's methods take none.
@@ -157,22 +158,28 @@ class AudioADRPOTrainer(ADRPOTrainer):
 
     def _encoded(self, inputs: Sequence[dict[str, Any]]) -> list[Row]:
         """Clips of each row, a clip that several rows have being one object."""
-        heard: dict[Any, Any] = {}
+        heard: dict[Any, Clip] = {}
         calls = self._encoder.calls
-        rows: list[Row] = []
-        for row in inputs:
-            clips = []
-            for source in sources_of(row.get(COLUMN)):
-                key = key_of(source)
-                if key not in heard:
-                    # Outside: autocast would round the spectrogram's sums, too.
-                    features = self._processor.features(source)
-                    with self.accelerator.autocast():
-                        heard[key] = self._encoder(features)
-                clips.append(heard[key])
-            rows.append(tuple(clips))
+        rows = [
+            tuple(self._clip(source, row, heard) for source in sources_of(row.get(COLUMN)))
+            for row in inputs
+        ]
         self._log("encoder_calls", self._encoder.calls - calls)
         return rows
+
+    def _clip(self, source: Any, row: dict[str, Any], heard: dict[Any, Clip]) -> Clip:
+        """Encode ``source``, unless it is among those ``heard``."""
+        try:
+            key = key_of(source)
+            if key not in heard:
+                # Outside: autocast would round the spectrogram's sums, too.
+                features = self._processor.features(source)
+                with self.accelerator.autocast():
+                    heard[key] = self._encoder(features)
+        except AdrpoError as error:
+            start = text_of(row["prompt"])[:60]
+            raise AdrpoError(f"{error} (of the prompt that begins {start!r})") from error
+        return heard[key]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         rows = self._encoded(inputs)

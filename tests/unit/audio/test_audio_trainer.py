@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import soundfile
 import torch
 from datasets import Audio, Dataset
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo import AdrpoError
 from adrpo.audio import AudioADRPOTrainer, AudioProcessor
+from adrpo.audio.trainer import language_lora
 from support.tiny_audio_trainers import (
     AUDIO_MARKS,
     QUESTIONS,
@@ -60,6 +62,18 @@ def test_an_adapter_on_the_encoder_is_refused(tmp_path: Path) -> None:
     adapter = LoraConfig(target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM")
     with pytest.raises(AdrpoError, match=r"one on Qwen2_5OmniAudioEncoder\.layers\.0\.self_attn"):
         audio_trainer(tmp_path, more={"peft_config": adapter})
+
+
+def test_an_adapter_that_is_there_goes_on_and_is_its_own_reference(tmp_path: Path) -> None:
+    model = get_peft_model(tiny_thinker(), language_lora())
+    move(SimpleNamespace(model=model))
+    trainer = audio_trainer(tmp_path, model=model, reference_rows="all")
+    batch = scored(trainer, [row for row in rows_of(QUESTIONS) for _ in range(4)])
+    reference = batch["ref_per_token_logps"] * batch["completion_mask"]
+    torch.testing.assert_close(reference, scores_alone(trainer, batch, QUESTIONS), **ROUNDING)
+    with model.disable_adapter():
+        base = scores_alone(trainer, batch, QUESTIONS)
+    assert (reference - base).abs().max() > 0.01
 
 
 def test_all_weights_and_a_kl_need_a_place_of_the_reference(tmp_path: Path) -> None:
@@ -223,6 +237,19 @@ def test_a_prompt_with_its_clips_must_fit_the_context(tmp_path: Path) -> None:
     trainer = audio_trainer(tmp_path, long)
     with pytest.raises(AdrpoError, match="fewer tokens than the model's context of 256, received"):
         scored(trainer, rows_of(long) * 4)
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [("missing.wav", "there is no such file"), (tone(300, 4.5), r"received 4\.5 s; cut or drop")],
+)
+def test_a_clip_that_cannot_be_heard_is_named_with_its_prompt(
+    tmp_path: Path, clip: Any, message: str
+) -> None:
+    trainer = audio_trainer(tmp_path)
+    rows = [{"prompt": asked("a b"), "audio": clip}] * 4
+    with pytest.raises(AdrpoError, match=rf"{message}.* \(of the prompt that begins 'a b'\)"):
+        scored(trainer, rows)
 
 
 def test_log_probabilities_without_clips_are_refused(tmp_path: Path) -> None:
