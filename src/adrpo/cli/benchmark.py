@@ -71,7 +71,7 @@ def check_options(context: typer.Context) -> None:
 def evaluate_benchmark(context: typer.Context) -> None:
     """Score a file of predictions into a folder, and print the table; with an endpoint ask it for
     what the file lacks before."""
-    from adrpo.audio.benchmarks.results import score_predictions
+    from adrpo.cli.domains import benchmarks
     from adrpo.report.benchmark import benchmark_lines
 
     asked = context.params
@@ -83,7 +83,7 @@ def evaluate_benchmark(context: typer.Context) -> None:
     folder = free_folder(asked["output_dir"])
     if asked["endpoint"] is not None and not _ask(context):
         return
-    summary = score_predictions(
+    summary = benchmarks().score_predictions(
         asked["benchmark"],
         asked["data"],
         asked["predictions"],
@@ -104,27 +104,18 @@ def _command(url: str) -> str:
 
 def _ask(context: typer.Context) -> bool:
     """Ask the endpoint; False where only the estimate was wanted."""
-    from adrpo.audio.benchmarks.benchmarks import benchmark_named
-    from adrpo.audio.benchmarks.endpoint import Endpoint, endpoint_settings
-    from adrpo.audio.benchmarks.pairing import read_verdicts
-    from adrpo.audio.benchmarks.questions import read_questions
+    from adrpo.cli.domains import benchmarks
     from adrpo.config.overrides import names_and_overrides
 
     asked = context.params
     words = [asked["target"], *(asked["overrides"] or []), *(asked["settings"] or [])]
     _, written = names_and_overrides([word for word in words if word], least=0, most=0)
-    settings = endpoint_settings(written)
-    questions = read_questions(benchmark_named(asked["benchmark"]), asked["data"])
-    if asked["against"] is not None:  # answers cost money: what is wrong is told before
-        read_verdicts(asked["against"], questions)
-    endpoint = Endpoint(asked["endpoint"], settings, questions, asked["predictions"])
-    typer.echo(endpoint.estimate())
-    if settings.dry_run:
-        return False
-
-    def told(answered: int, of: int) -> None:
-        if answered * 10 // of > (answered - 1) * 10 // of:
-            typer.echo(f"{answered} of {of} answered")
-
-    endpoint.ask(told)
-    return True
+    return benchmarks().ask(
+        asked["benchmark"],
+        asked["data"],
+        asked["predictions"],
+        asked["endpoint"],
+        written,
+        against=asked["against"],
+        say=typer.echo,
+    )

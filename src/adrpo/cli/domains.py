@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from adrpo.runs.facts import Facts
 
 
+HEARS = "audio"
+"""The domain that the benchmarks are of; they need none of its packages."""
+
+
 def door_named(domain: str) -> "Door":
     """The door of a domain of ``adrpo.config.DOMAINS``, whether or not its packages are there."""
     return importlib.import_module(f"adrpo.{domain}.domain").DOOR
@@ -21,6 +25,11 @@ def all_facts() -> list["Facts"]:
     from adrpo.config import DOMAINS
 
     return [door_named(domain).facts for domain in DOMAINS]
+
+
+def benchmarks() -> Any:
+    """The published benchmarks, which lie with the domain whose models answer them."""
+    return importlib.import_module(f"adrpo.{HEARS}.benchmarks.command")
 
 
 def missing_packages(door: "Door") -> list[str]:
