@@ -125,7 +125,7 @@ def analyse(results: Results) -> Analysis:
         results.plan.reference,
         results.seeds,
         primary,
-        declared.method if declared.declared else None,
+        declared.method if declared.declared and declared.method in results.methods else None,
         trained_on,
         _lowered(reference),
         {

@@ -144,8 +144,9 @@ def primary_result(analysis: Analysis) -> list[tuple[str, bool]]:
     )
     if found is None:
         return [(f"{declared}, of which there are too few values for an interval.", False)]
+    power = f"; of {found.detectable} this design would have told 80 in 100"
     told = {
-        "": f"not told apart; of {found.detectable} this design would have told 80 in 100",
+        "": f"not told apart{power if found.detectable else ''}",
         "lower": "lower",
         "higher": "higher",
     }[found.side]

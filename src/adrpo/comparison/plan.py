@@ -185,10 +185,18 @@ def record(plan: Plan) -> None:
         "recipes": {method.name: method.recipe for method in plan.methods},
         "overrides": list(plan.overrides),
         "seeds": list(plan.seeds),
-        "primary": plan.primary.to_json(),
+        "primary": _kept_primary(plan).to_json(),
         "settings": {method.name: method.settings for method in plan.methods},
     }
     write_durably(plan.folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _kept_primary(plan: Plan) -> Primary:
+    """The plan's primary comparison, or the declared one of the folder where the plan leaves out
+    its method: fewer recipes take nothing back."""
+    path = plan.folder / RECORD
+    known = Primary.from_json(_read_record(path)) if path.exists() else plan.primary
+    return known if known.declared else plan.primary
 
 
 def check_folder(plan: Plan) -> None:

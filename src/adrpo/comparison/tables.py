@@ -92,7 +92,8 @@ class PrintedDifference:
     side: Literal["", "lower", "higher"]
     """Side on which the method lies; empty where the two are not told apart."""
     detectable: str
-    """The smallest difference that would have been told from 0 with a chance of 80 %."""
+    """The smallest difference that would have been told from 0 with a chance of 80 %; empty where
+    all seeds and prompts have the same, which tells nothing of what would have been."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ class ResultsTable:
             side = ""
         else:
             side = "lower" if mean < 0 else "higher"
-        detectable = fixed(found.difference.detectable, places)
+        told = found.difference.detectable
+        detectable = fixed(told, places) if told > 0 else ""
         return PrintedDifference(text.value, text.interval, _p(found.p_holm), side, detectable)
 
     def _rank(self, name: str, column: Column) -> int:
@@ -251,11 +253,15 @@ def legend(table: ResultsTable) -> str:
         label = next(column.label for column in table.columns if column.key == key)
         one = f"; {method} in {label}, the primary comparison, is tested alone"
     pooled = f" Pooled, being small: {', '.join(table.pooled)}." if table.pooled else ""
+    of_cells = (
+        f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and samples]"
+        if seeds > 1
+        else "Mean of one seed, [95 % interval over prompts and samples, for this seed alone]"
+    )
     return (
-        f"Mean ± standard error over {seeds} seeds, [95 % interval over seeds, prompts and "
-        f"samples]. An asterisk: the paired difference to {table.reference} has p < {ALPHA} after "
-        f"Holm's correction for {table.family} differences{one}.{note if len(alone) > 1 else ''}"
-        f"{pooled}"
+        f"{of_cells}. An asterisk: the paired difference to {table.reference} has p < {ALPHA} "
+        f"after Holm's correction for {table.family} differences{one}."
+        f"{note if len(alone) > 1 else ''}{pooled}"
     )
 
 

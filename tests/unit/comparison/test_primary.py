@@ -60,7 +60,7 @@ def test_the_declared_comparison_stays_and_is_told_first(tmp_path: Path) -> None
 
 def test_fewer_recipes_and_seeds_are_taken_and_what_is_left_out_is_said(tmp_path: Path) -> None:
     plan = fabricate_comparison(tmp_path / "cmp", seeds=3, seen=False)
-    ours, _, greedy = (method.recipe for method in plan.methods)
+    ours, _, greedy = recipes = [method.recipe for method in plan.methods]
     options = ["--seeds", "2", "--output-dir", str(plan.folder)]
     result = CliRunner().invoke(app, ["compare", ours, greedy, *options, "--summary-only"])
     assert result.exit_code == 0, result.output
@@ -74,4 +74,6 @@ def test_fewer_recipes_and_seeds_are_taken_and_what_is_left_out_is_said(tmp_path
     record(fewer)
     written = json.loads((plan.folder / "comparison.json").read_text())
     assert (written["seeds"], list(written["recipes"])) == ([0, 1], ["ours", "greedy"])
+    # What was declared before the runs stays so, for when its method is compared again.
+    assert Plan.resolve(plan.folder, recipes, [], 3, None).primary == plan.primary
     assert plan.run_folder(plan.methods[1], 2).is_dir()

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -181,3 +182,18 @@ def test_the_legend_names_the_family_and_what_is_tested_alone() -> None:
     text = legend(declared)
     assert "for 4 differences; third in Cost, the primary comparison, is tested alone." in text
     assert text.endswith("Pooled, being small: a, b.")
+
+
+def test_differences_without_any_spread_tell_of_no_power() -> None:
+    same = Estimate(0, 0, 0, 0, (0, 0), detectable=0, p_value=1)
+    rows = {"ours": {"accuracy": Cell(estimate(0.5))}}
+    rows["other"] = {"accuracy": Cell(estimate(0.5), same, 1.0)}
+    found = ResultsTable(METHODS.columns, rows, "ours").difference("other", METHODS.columns[0])
+    assert found is not None and (found.side, found.detectable) == ("", "")
+
+
+def test_the_legend_of_one_seed_claims_no_other_seeds() -> None:
+    one = replace(estimate(0.7, math.nan), by_seed=(0.7,))
+    text = legend(ResultsTable(METHODS.columns, {"ours": {"accuracy": Cell(one)}}, "ours"))
+    assert text.startswith("Mean of one seed, [95 % interval over prompts and samples, for this")
+    assert "standard error" not in text
