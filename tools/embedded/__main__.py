@@ -6,7 +6,8 @@ All but the last two write float32 models (or the drawings) under DIR; export wr
 precision into the package, cards the model cards beside them (after
 benchmarks/embedded_quality.py). The part language stands alone: it trains the language model,
 exports it and writes its card; language-reward does so for the reward model of its answers, which
-are drawn from the exported language model. ``--start`` names a folder of weights to go on from.
+are drawn from the exported language model; words renders the words of the sounds world.
+``--start`` names a folder of weights to go on from.
 Needs a C++ compiler (torch.compile).
 """
 
@@ -28,6 +29,7 @@ from tools.embedded import (
     language_reward,
     language_reward_quality,
     vae,
+    words,
 )
 
 PARTS = (
@@ -42,6 +44,7 @@ PARTS = (
     "cards",
     "language",
     "language-reward",
+    "words",
 )
 CAPTION_NOISE = 0.25
 
@@ -81,10 +84,15 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
             return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1500, start=start)
         case "language" | "language-reward":
             return _build_of_text(part, work)
-        case "export":
-            return export.export(work)
         case _:
-            return cards.write_cards(work)
+            return _written(part, work)
+
+
+def _written(part: str, work: Path) -> dict[str, Any]:
+    """Write what the package has beside the trained models: their half precision, cards, words."""
+    if part == "words":
+        return words.build(work)
+    return export.export(work) if part == "export" else cards.write_cards(work)
 
 
 def _build_of_text(part: str, work: Path) -> dict[str, Any]:
