@@ -231,7 +231,9 @@ def _split(
         for name in final
         if all(name in table for table in at_steps)
     }
-    categories = _categories(read_listing(runs[0].path), split, prompts)
+    listed = [_categories(read_listing(run.path), split, prompts) for run in runs]
+    # Seen prompts are each seed's own: where their categories differ, a column has none.
+    categories = listed[0] if all(own == listed[0] for own in listed) else [""] * prompts
     return SplitResults(steps, curves, by_prompt, base, final, categories)
 
 

@@ -159,6 +159,8 @@ def _matched(
                 matched.reasons[name] = "no prompt has a value at every evaluation"
                 continue
             ours, theirs, categories = pair
+            if not spends:
+                ours, theirs = (of_one_base(course, base) for course in (ours, theirs))
             level = spent_by_all((ours, theirs), share) if spends else share * base
             if level <= 0:
                 matched.reasons[name] = "a seed of the two ends where the base is"
@@ -166,3 +168,10 @@ def _matched(
             matched.methods[name] = at_equal_price(ours, theirs, level, categories, root=spends)
         found.append(matched)
     return found
+
+
+def of_one_base(course: Course, base: float) -> Course:
+    """The course with the price in parts of each seed's own base, times ``base``: what is kept of
+    the base is kept of its own, whose prompts may be other ones."""
+    own = course.price[:, :1].mean(axis=2, keepdims=True)
+    return Course(course.reward, course.price * (base / own))

@@ -11,6 +11,7 @@ from adrpo.comparison.equal_price import (
     first_reached,
     spent_by_all,
 )
+from adrpo.comparison.trade_offs import of_one_base
 from adrpo.evaluation.intervals import mean_over_seeds
 
 CATEGORIES = ["a"] * 6
@@ -92,3 +93,15 @@ def test_prompts_without_a_value_leave_both() -> None:
     assert pair[1].reward.shape == (2, 4, 5)
     own.price[:] = np.nan
     assert common_prompts(own, other, list("abcdef")) is None
+
+
+def test_each_seed_keeps_a_share_of_its_own_base() -> None:
+    # Seen prompts are each seed's own: the second seed's base draws half as diversely.
+    kept = np.array([1.0, 0.9, 0.8])[None, :, None] * np.array([30.0, 15.0])[:, None, None]
+    reward = np.array([10.0, 12.0, 20.0])[None, :, None] + np.array([0.0, 4.0])[:, None, None]
+    own = Course(reward * np.ones((2, 3, 6)), kept * np.ones((2, 3, 6)))
+    level = 0.95 * 22.5
+    found = at_equal_price(*[of_one_base(own, 22.5)] * 2, level, CATEGORIES, root=False)
+    assert found.ours.by_seed == pytest.approx((11, 15)) and found.short == (0, 0)
+    # At one level for both, the second is below it from the start, and never falls to it.
+    assert at_equal_price(own, own, 25.0, CATEGORIES, root=False).short == (1, 1)
