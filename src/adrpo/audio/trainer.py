@@ -158,10 +158,15 @@ class AudioADRPOTrainer(ADRPOTrainer):
 
     def _encoded(self, inputs: Sequence[dict[str, Any]]) -> list[Row]:
         """Clips of each row, a clip that several rows have being one object."""
+        if any(COLUMN not in row for row in inputs):
+            raise AdrpoError(
+                f"data set: expected a column {COLUMN!r}, None where a row has no clip, received a "
+                f"row with {', '.join(inputs[0])} alone; rename the column that holds the clips"
+            )
         heard: dict[Any, Clip] = {}
         calls = self._encoder.calls
         rows = [
-            tuple(self._clip(source, row, heard) for source in sources_of(row.get(COLUMN)))
+            tuple(self._clip(source, row, heard) for source in sources_of(row[COLUMN]))
             for row in inputs
         ]
         self._log("encoder_calls", self._encoder.calls - calls)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Audio, Dataset
+from datasets import Audio, Dataset, IterableDataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
@@ -216,6 +216,30 @@ def test_a_data_set_without_audio_is_refused(
         AudioADRPOTrainer(
             tiny_thinker(), score_letters, config(tmp_path), data, processing_class=tiny_processor()
         )
+
+
+def test_a_stream_without_audio_is_refused_at_its_first_batch(tmp_path: Path) -> None:
+    """Its columns are not known before; text alone would be trained on in silence."""
+    stream = IterableDataset.from_generator(lambda: iter([{"prompt": asked("a")}] * 8))
+    trainer = AudioADRPOTrainer(
+        tiny_thinker(), score_letters, config(tmp_path), stream, processing_class=tiny_processor()
+    )
+    with pytest.raises(AdrpoError, match=r"a column 'audio', .* a row with prompt alone"):
+        trainer.train()
+
+
+def test_a_stream_is_heard_and_unused_columns_may_go(tmp_path: Path) -> None:
+    rows = [{**row, "source": "b"} for row in rows_of(QUESTIONS)] * 2
+    stream = IterableDataset.from_generator(lambda: iter(rows))
+    trainer = AudioADRPOTrainer(
+        tiny_thinker(),
+        score_letters,
+        config(tmp_path, remove_unused_columns=True, shuffle_dataset=False),
+        stream,
+        processing_class=tiny_processor(),
+    )
+    trainer.train()
+    assert [row["adrpo/encoder_calls"] for row in trainer.state.log_history[:2]] == [2, 2]
 
 
 @pytest.mark.parametrize(
