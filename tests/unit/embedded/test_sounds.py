@@ -42,8 +42,7 @@ def test_no_combination_of_one_split_is_heard_in_another(sets):
 
 
 def test_a_combination_is_all_that_the_clip_composes_whatever_its_order(sets):
-    """Worked out from the clip: names of sounds; of words, with voices where they are asked for;
-    of instruments with the root or, for one, the lowest note of the chord's root position."""
+    """The names of what is heard, all of them, and of speech nothing beside them but voices."""
     for question in sets["train"]:
         names = {event.name for event in question.clip.events}
         parts = question.combination.split("|")
