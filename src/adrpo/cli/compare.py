@@ -131,9 +131,9 @@ def compare(
 
 def _advise(plan: "Plan") -> None:
     """Say where so few evaluations are planned that much is read between them."""
-    if plan.evaluations < FEW_EVALUATIONS:
-        steps = min(method.steps for method in plan.methods)
-        every = max(1, steps // FEW_EVALUATIONS)
+    steps = min(method.steps for method in plan.methods)
+    every = max(1, steps // FEW_EVALUATIONS)
+    if plan.evaluations < min(FEW_EVALUATIONS, -(-steps // every)):
         typer.echo(
             f"Rewards at an equal price are read between {plan.evaluations} evaluations of a run; "
             f"--set evaluation.every={every} makes them {-(-steps // every)}."

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from adrpo.cli import app
+from adrpo.cli.compare import _advise
 from adrpo.comparison import Plan, collect, record, write_results
 from adrpo.comparison.analysis import analyse
 from support.fabricated_comparison import fabricate_comparison
@@ -77,3 +79,13 @@ def test_fewer_recipes_and_seeds_are_taken_and_what_is_left_out_is_said(tmp_path
     # What was declared before the runs stays so, for when its method is compared again.
     assert Plan.resolve(plan.folder, recipes, [], 3, None).primary == plan.primary
     assert plan.run_folder(plan.methods[1], 2).is_dir()
+
+
+def test_more_evaluations_are_advised_only_where_there_can_be_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for every, said in ((2, "evaluation.every=1 makes them 3."), (1, "")):
+        overrides = ["training.steps=3", f"evaluation.every={every}"]
+        _advise(Plan.resolve(tmp_path / "cmp", ["flow/demo"], overrides, 1, None))
+        told = capsys.readouterr().out.strip()
+        assert told.endswith(said) and bool(told) == bool(said)
