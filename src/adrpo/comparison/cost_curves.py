@@ -4,6 +4,7 @@ Seconds are those of a machine and of what else it did; counts are the method's 
 """
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import matplotlib as mpl
@@ -28,16 +29,18 @@ def draw_costs(results: Results, rewards: Sequence[str], split: str, path: Path)
         return None
     styles = styles_of(list(methods), results.plan.reference)
     with mpl.rc_context(STYLE):
-        figure, axes = grid(len(rewards), len(columns), width=4.9, height=3.2)
-        for row, reward in enumerate(rewards):
-            for place, column in enumerate(columns):
-                panel = axes[row][place]
-                for name, method in methods.items():
-                    _curve(panel, method, split, reward, column, *styles[name])
-                panel.set_xlabel(WORDS[column])
-                panel.set_ylabel(describe(reward).label)
-                panel.xaxis.set_major_locator(MaxNLocator(5))
-                panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        # A single count would fill the page by itself: its rewards stand side by side.
+        across = len(columns) if len(columns) > 1 else len(rewards)
+        down = len(rewards) * len(columns) // across
+        figure, axes = grid(down, across, width=4.9, height=3.2)
+        panels = [panel for row in axes for panel in row]
+        for panel, (reward, column) in zip(panels, product(rewards, columns), strict=True):
+            for name, method in methods.items():
+                _curve(panel, method, split, reward, column, *styles[name])
+            panel.set_xlabel(WORDS[column])
+            panel.set_ylabel(describe(reward).label)
+            panel.xaxis.set_major_locator(MaxNLocator(5))
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(figure, styles)
         save(figure, path)
     labels = [describe(reward).label for reward in rewards]

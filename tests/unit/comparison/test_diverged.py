@@ -9,6 +9,7 @@ import pytest
 
 from adrpo.comparison import Plan, collect, cost_curves, jobs_of, write_results
 from adrpo.comparison.analysis import analyse
+from adrpo.metrics import describe
 from adrpo.runs.directory import RunDirectory
 from support.fabricated_comparison import STEPS, fabricate_comparison
 from support.strict_page import Page
@@ -89,6 +90,13 @@ def test_costs_are_sums_of_the_steps_and_stand_under_their_rewards(
     np.testing.assert_allclose(curve.get_ydata(), gold.mean(axis=0))
     path.write_text(path.read_text().replace('"model_calls"', '"other"', 1))
     assert "model_calls" not in collect(plan).methods["greedy"].costs
+    # One count is left: two rewards stand beside each other, not below.
+    drawn.clear()
+    rewards = ["gold_accuracy", "clip_score"]
+    cost_curves.draw_costs(collect(plan), rewards, "unseen", tmp_path / "costs.png")
+    left, right = drawn["one"].axes
+    assert left.get_position().y0 == right.get_position().y0
+    assert right.get_ylabel() == describe("clip_score").label
 
 
 def test_a_method_of_which_every_run_diverged_is_drawn_over_what_it_cost(tmp_path: Path) -> None:
