@@ -26,7 +26,8 @@ interval is Student's, mean ± t(0.975, nu) sqrt(var), with Satterthwaite's degr
 chance makes var smaller than V_A or V_B alone, the larger of the two stands in its place. nu is 1
 at least, that of two seeds: with V_E in the sum it can fall to 0 for a few seeds and prompts, where
 Student's law has no width left to print.
-``benchmarks/coverage.py`` simulates how often the intervals cover, on the variances of our runs.
+``benchmarks/interval_coverage.py`` simulates how often the intervals cover, on the variances of our
+runs.
 
 A category of fewer than SMALL prompts tells too little of its own spread: such categories are
 pooled into one stratum, with the next smallest where they are too few together

@@ -1,6 +1,6 @@
 """The coverage of the 95 % intervals, simulated on the variances of our own runs.
 
-``python benchmarks/coverage.py``
+``python benchmarks/interval_coverage.py``
 
 Reads the values of every image from ``benchmarks/results/*/runs.tar.xz``. For each comparison
 there, each of its methods and each metric, it estimates the variances of seeds, prompts (within
@@ -69,10 +69,13 @@ def cases() -> Iterator[Case]:
             yield from _cases_of(archive.parent.name, Path(folder) / "runs")
 
 
-def _cases_of(name: str, runs: Path) -> Iterator[Case]:
+def _cases_of(comparison: str, runs: Path) -> Iterator[Case]:
     folders: dict[str, list[Path]] = {}
     for folder in sorted(path for path in runs.glob("*-seed*") if path.is_dir()):
-        folders.setdefault(folder.name.rpartition("-seed")[0], []).append(folder)
+        name, _, seed = folder.name.rpartition("-seed")
+        # Beside the runs may lie what `adrpo evaluate` measured of them.
+        if seed.isdigit():
+            folders.setdefault(name, []).append(folder)
     found = {
         method: read_method(method, {}, paths).splits[UNSEEN] for method, paths in folders.items()
     }
@@ -81,11 +84,11 @@ def _cases_of(name: str, runs: Path) -> Iterator[Case]:
     reference = next(iter(found.values()))
     for method, part in found.items():
         for metric, table in part.final.items():
-            yield from _case(name, f"{method} {metric}", (table,), part)
+            yield from _case(comparison, f"{method} {metric}", (table,), part)
             if part is not reference and metric in reference.final:
                 tables = (table, reference.final[metric])
                 if tables[0].shape == tables[1].shape:
-                    yield from _case(name, f"{method}{REFERENCE}{metric}", tables, part)
+                    yield from _case(comparison, f"{method}{REFERENCE}{metric}", tables, part)
 
 
 def _case(
