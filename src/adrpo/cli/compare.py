@@ -98,6 +98,7 @@ def compare(
     from adrpo.comparison.plan import left_out
     from adrpo.comparison.reference_lines import check_measured
     from adrpo.config import names_and_overrides
+    from adrpo.evaluation.best_of_n import FILE, check_selected_by
 
     names, overrides = names_and_overrides(recipes, expected="recipes", most=None)
     overrides += settings or []
@@ -108,6 +109,7 @@ def compare(
             f"does not exist; leave --summary-only out to train"
         )
     check_folder(plan)
+    check_selected_by(output_dir / FILE, plan.reward)
     typer.echo(plan.primary.sentence(plan.reference))
     if left_out(plan):
         typer.echo(f"Left out, though {output_dir} has it: {', '.join(left_out(plan))}.")
@@ -184,7 +186,7 @@ def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
     config = _base_of(plan)
     if sizes:
         with door_of(config).subject(config) as subject:
-            best_of_n.complete_best_of_n(selected, subject.evaluator, sizes)
+            best_of_n.complete_best_of_n(selected, subject.evaluator, sizes, plan.reward)
     if scales:
         guidance.complete_guidance(guided, _guiding(config), config, scales)
 

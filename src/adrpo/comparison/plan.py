@@ -57,6 +57,12 @@ class Plan:
     """Keys in which methods that are evaluated alike may differ."""
 
     @property
+    def reward(self) -> list[Any]:
+        """The settings of the terms of the reference's reward."""
+        (settings,) = (own.settings for own in self.methods if own.name == self.reference)
+        return settings.get("reward", [])
+
+    @property
     def evaluations(self) -> int:
         """The fewest evaluations after the base's that a method has."""
         return min(

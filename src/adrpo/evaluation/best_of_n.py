@@ -7,6 +7,7 @@ al., arXiv 2401.01879), and it costs n times the sampling. One of the same n by 
 control: it draws as much and selects nothing, so that it differs from the base by noise alone.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from adrpo.errors import AdrpoError
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.intervals import Estimate, mean_over_seeds
 from adrpo.evaluation.pareto import best_of_n_kl, selection_kl
@@ -30,6 +32,9 @@ SETTING = "n"
 
 BY_CHANCE = "by_chance"
 """The key of the file under which the samples that chance chose have tables of their own."""
+
+SELECTED_BY = "selected_by"
+"""The key of the file under which the terms of the reward stand that selected."""
 
 KL = "kl"
 """The metric of a sample's KL to the base, in whose place that of the selection comes."""
@@ -104,13 +109,37 @@ def missing_sizes(path: Path, sizes: Sequence[int]) -> list[int]:
     return sorted(set(sizes) - (known.by_reward.keys() & known.by_chance.keys()))
 
 
-def complete_best_of_n(path: Path, evaluator: Evaluator[Any], sizes: Sequence[int]) -> None:
+def check_selected_by(path: Path, reward: Sequence[Any]) -> None:
+    """Raise AdrpoError where the samples in the file ``path`` were selected by other terms of a
+    reward than ``reward``; files of earlier versions do not say."""
+    if not path.exists():
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    written = found.get(SELECTED_BY) if isinstance(found, dict) else None
+    if written is not None and written != {"reward": list(reward)}:
+        names = [term["name"] for term in written["reward"]]
+        raise AdrpoError(
+            f"{path}: expected the best of n by the reference's reward "
+            f"({', '.join(term['name'] for term in reward)}); received one by another "
+            f"({', '.join(names)}, or other options); name that --reference, or remove the file to "
+            f"measure again"
+        )
+
+
+def complete_best_of_n(
+    path: Path, evaluator: Evaluator[Any], sizes: Sequence[int], reward: Sequence[Any]
+) -> None:
     """Measure what the file ``path`` lacks of ``sizes`` on ``evaluator``'s model, and add it; what
-    the file has stays as it is."""
+    the file has stays as it is. ``reward`` are the settings of the terms that select.
+
+    Raises AdrpoError as :func:`check_selected_by` does.
+    """
+    check_selected_by(path, reward)
     known = read_selections(path)
     found = best_of_n(evaluator, missing_sizes(path, sizes))
     chance = {BY_CHANCE: found.by_chance | known.by_chance}
-    write_sweeps(path, SETTING, found.by_reward | known.by_reward, **chance)
+    facts = {SELECTED_BY: {"reward": list(reward)}}
+    write_sweeps(path, SETTING, found.by_reward | known.by_reward, facts=facts, **chance)
 
 
 def read_selections(path: Path) -> Selections:

@@ -20,11 +20,19 @@ Sweep = dict[float, Values]
 """Value of the setting -> metric -> [prompts, K], or [prompts] for a metric of a prompt."""
 
 
-def write_sweeps(path: Path, setting: str, sweep: Sweep, **others: Sweep) -> None:
-    """Write ``sweep`` by growing values of ``setting``, and ``others`` in the same form under their
-    names."""
+def write_sweeps(
+    path: Path,
+    setting: str,
+    sweep: Sweep,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    **others: Sweep,
+) -> None:
+    """Write ``sweep`` by growing values of ``setting``, ``others`` in the same form under their
+    names, and ``facts``, objects that say how it was measured."""
     nested = {name: _tables(other, setting) for name, other in others.items()}
-    write_durably(path, (json.dumps(_tables(sweep, setting) | nested) + "\n").encode())
+    content = _tables(sweep, setting) | nested | dict(facts or {})
+    write_durably(path, (json.dumps(content) + "\n").encode())
 
 
 def read_sweeps(path: Path, setting: str, *others: str) -> list[Sweep]:

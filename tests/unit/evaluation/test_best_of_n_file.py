@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.best_of_n import best_of_n, read_best_of_n
+from adrpo.evaluation.best_of_n import best_of_n, complete_best_of_n, read_best_of_n
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.sweeps import read_sweeps, write_sweeps
 from adrpo.rewards import RewardTerm
@@ -95,6 +95,27 @@ def test_chance_chooses_each_of_n_alike() -> None:
         counts = np.bincount(found.by_chance[n]["kept"].astype(int).ravel(), minlength=n)
         # 3000 places: four standard deviations of a binomial count.
         assert np.all(np.abs(counts - 3000 / n) < 4 * np.sqrt(3000 / n * (1 - 1 / n)))
+
+
+def test_the_file_says_whose_reward_selected_and_takes_no_other(tmp_path: Path) -> None:
+    drawing: Any = Numbers()
+    terms = [RewardTerm("later", 1.0, lambda prompts, numbers, **_: numbers)]
+    path, reward = tmp_path / "best-of-n.json", [{"name": "later", "weight": 1.0}]
+    complete_best_of_n(path, Evaluator(drawing, terms), [2], reward)
+    assert json.loads(path.read_text())["selected_by"] == {"reward": reward}
+    before = path.read_bytes()
+    other = [{"name": "later", "weight": -1.0}]
+    with pytest.raises(AdrpoError, match="by the reference's reward"):
+        complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], other)
+    assert path.read_bytes() == before
+    complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], reward)
+    found = read_best_of_n(tmp_path)
+    assert found is not None and found.n == [2, 3]
+    # A file of an earlier version does not say, and is taken.
+    table = json.loads(path.read_text())
+    del table["selected_by"]
+    path.write_text(json.dumps(table))
+    complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], other)
 
 
 def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:
