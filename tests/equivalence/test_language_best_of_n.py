@@ -104,8 +104,9 @@ def test_compare_adds_the_sizes_that_are_not_measured_yet(material: Path, tmp_pa
     after = json.loads(path.read_text())
     assert after["n"] == after["by_chance"]["n"] == [1, 2, 3]
     for before, now in ((marked, after), (marked["by_chance"], after["by_chance"])):
-        for name in before.keys() - {"n", "by_chance"}:
+        for name in before.keys() - {"n", "by_chance", "selected_by"}:
             assert now[name][:2] == before[name]
+    assert after["selected_by"] == {"reward": plan.reward}
     assert np.mean(after["reward"][2]) > np.mean(json.loads(written)["reward"][1])
 
 
