@@ -79,16 +79,23 @@ def test_an_unscored_completion_loses(
     assert values["reward"][0, 0] == other["reward"][0, 0]
 
 
-def test_compare_adds_the_sizes_that_are_not_measured_yet(material: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "tiny.yaml"
+def recorded_plan(material: Path, folder: Path) -> Plan:
+    """A comparison of one tiny language recipe, of which nothing is trained."""
+    recipe = folder / "tiny.yaml"
     recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
-    plan = Plan.resolve(tmp_path / "cmp", [str(recipe)], [], 1, None)
+    plan = Plan.resolve(folder / "cmp", [str(recipe)], [], 1, None)
     record(plan)
+    return plan
+
+
+def test_compare_adds_the_sizes_that_are_not_measured_yet(material: Path, tmp_path: Path) -> None:
+    plan = recorded_plan(material, tmp_path)
     _measure_base(plan, [1, 2], [])
     path = plan.folder / FILE
     written = path.read_text()
     assert json.loads(written)["n"] == [1, 2]
-    found = read_best_of_n(plan.folder)
+    prompts = len(json.loads(written)["reward"][0])
+    found = read_best_of_n(plan.folder, [""] * prompts)
     assert found is not None
     # Of two: between none and the KL without ties, log 2 - 1/2.
     assert found.kl[0] == 0 < found.kl[1] < np.log(2) - 0.5
@@ -111,10 +118,7 @@ def test_compare_adds_the_sizes_that_are_not_measured_yet(material: Path, tmp_pa
 
 
 def test_a_file_without_the_choice_by_chance_takes_it(material: Path, tmp_path: Path) -> None:
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
-    plan = Plan.resolve(tmp_path / "cmp", [str(recipe)], [], 1, None)
-    record(plan)
+    plan = recorded_plan(material, tmp_path)
     _measure_base(plan, [1, 2], [])
     path = plan.folder / FILE
     whole = json.loads(path.read_text())

@@ -20,8 +20,6 @@ from adrpo.comparison.plan import (
 from adrpo.comparison.reference_lines import BASE, ReferenceLine, read_lines
 from adrpo.comparison.schedule import jobs_of
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.best_of_n import FILE as SELECTIONS
-from adrpo.evaluation.best_of_n import check_selected_by
 from adrpo.evaluation.values import values_path
 from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, category
 from adrpo.runs.directory import Row, RunDirectory
@@ -273,7 +271,6 @@ def _lines(reference: MethodResults, folder: Path) -> tuple[dict[str, Values], l
     split = reference.splits.get(UNSEEN)
     if split is None:
         return {}, []
-    check_selected_by(folder / SELECTIONS, reference.settings.get("reward", []))
     drawn, measured = (reference.settings.get(key) for key in OWN_GUIDANCE)
     own = drawn if drawn == measured else None
     return read_lines(folder, own, len(split.categories))

@@ -56,7 +56,9 @@ def write_results(results: Results, command: str) -> Path:
     """
     folder = results.plan.folder
     analysis = analyse(results)
-    drawings = draw_all(results, analysis, read_best_of_n(folder), folder / "figures")
+    unseen = results.methods[results.plan.reference].splits[results.splits[0]]
+    best = read_best_of_n(folder, unseen.categories)
+    drawings = draw_all(results, analysis, best, folder / "figures")
     summary = {"command": command, **to_json(analysis), "environment": environment_record()}
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:

@@ -7,20 +7,18 @@ al., arXiv 2401.01879), and it costs n times the sampling. One of the same n by 
 control: it draws as much and selects nothing, so that it differs from the base by noise alone.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.evaluation.intervals import Estimate, mean_over_seeds
+from adrpo.evaluation.intervals import Array, Estimate, complete_prompts, mean_over_seeds
 from adrpo.evaluation.pareto import best_of_n_kl, selection_kl
-from adrpo.evaluation.sweeps import Sweep, read_sweeps, write_sweeps
+from adrpo.evaluation.sweeps import Sweep, read_fact, read_sweeps, write_sweeps
 from adrpo.runs.seeding import generator
 
 Drawn = TypeVar("Drawn")
@@ -112,10 +110,7 @@ def missing_sizes(path: Path, sizes: Sequence[int]) -> list[int]:
 def check_selected_by(path: Path, reward: Sequence[Any]) -> None:
     """Raise AdrpoError where the samples in the file ``path`` were selected by other terms of a
     reward than ``reward``; files of earlier versions do not say."""
-    if not path.exists():
-        return
-    found = json.loads(path.read_text(encoding="utf-8"))
-    written = found.get(SELECTED_BY) if isinstance(found, dict) else None
+    written = read_fact(path, SETTING, SELECTED_BY)
     if written is not None and written != {"reward": list(reward)}:
         names = [term["name"] for term in written["reward"]]
         raise AdrpoError(
@@ -151,8 +146,9 @@ def read_selections(path: Path) -> Selections:
     return Selections(*read_sweeps(path, SETTING, BY_CHANCE))
 
 
-def read_best_of_n(folder: Path) -> BestOfN | None:
-    """The best of n that lies in a comparison's folder; None where there is none.
+def read_best_of_n(folder: Path, categories: Sequence[str]) -> BestOfN | None:
+    """The best of n that lies in a comparison's folder, whose prompts are of ``categories``; None
+    where there is none.
 
     "kl", where there is one, is the selection's. A prompt without a value (null) leaves that
     metric; a metric without any prompt at some n is left out.
@@ -162,7 +158,7 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
         return None
     counts = [int(n) for n in found]
     names = [name for name in found[counts[0]] if all(name in of for of in found.values())]
-    intervals = {name: [_interval(found[n][name]) for n in counts] for name in names}
+    intervals = {name: [_interval(found[n][name], categories) for n in counts] for name in names}
     # A metric that no prompt has at some n has no line: diversity of right images, without any.
     metrics = {
         name: [interval for interval in row if interval is not None]
@@ -175,13 +171,9 @@ def read_best_of_n(folder: Path) -> BestOfN | None:
     return BestOfN(counts, [interval.mean for interval in measured], metrics)
 
 
-def _interval(table: Any) -> Estimate | None:
-    values = np.asarray(table, dtype=np.float64)
-    values = values.reshape(len(values), -1)
-    values = values[np.isfinite(values).all(axis=1)]
-    if not len(values):
-        return None
-    return mean_over_seeds(values[None], [""] * len(values))
+def _interval(table: Array, categories: Sequence[str]) -> Estimate | None:
+    complete = complete_prompts([table[None]], categories)
+    return None if complete is None else mean_over_seeds(complete[0][0], complete[1])
 
 
 def _comparable(rewards: torch.Tensor) -> torch.Tensor:

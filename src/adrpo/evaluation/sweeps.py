@@ -6,7 +6,8 @@ setting "n", classifier-free guidance "guidance".
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,28 @@ def read_sweeps(path: Path, setting: str, *others: str) -> list[Sweep]:
     """
     if not path.exists():
         return [{} for _ in ("", *others)]
-    try:
+    with _refusing_else(path, setting):
         found = json.loads(path.read_text(encoding="utf-8"))
         nested = [found[name] if name in found else {setting: []} for name in others]
         return [_sweep(tables, setting) for tables in (found, *nested)]
+
+
+def read_fact(path: Path, setting: str, name: str) -> Any:
+    """The fact under ``name`` of how a file was measured; None where it says nothing, and where
+    there is no file.
+
+    Raises AdrpoError as :func:`read_sweeps` does.
+    """
+    if not path.exists():
+        return None
+    with _refusing_else(path, setting):
+        return json.loads(path.read_text(encoding="utf-8")).get(name)
+
+
+@contextmanager
+def _refusing_else(path: Path, setting: str) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdrpoError(
             f"{path}: expected {setting!r} and, for each metric, a table [prompts][samples] for "

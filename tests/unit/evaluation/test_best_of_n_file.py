@@ -9,18 +9,24 @@ import pytest
 import torch
 
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.best_of_n import best_of_n, complete_best_of_n, read_best_of_n
+from adrpo.evaluation.best_of_n import (
+    best_of_n,
+    check_selected_by,
+    complete_best_of_n,
+    read_best_of_n,
+)
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.evaluation.intervals import mean_over_seeds
 from adrpo.evaluation.sweeps import read_sweeps, write_sweeps
 from adrpo.rewards import RewardTerm
 from adrpo.runs.processes import ALONE
 
 
 def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
-    assert read_best_of_n(tmp_path) is None
+    assert read_best_of_n(tmp_path, ["", ""]) is None
     path = tmp_path / "best-of-n.json"
     path.write_text('{"n": [1, 4], "gold_accuracy": [[[0], [1]], [[1], [null]]]}')
-    found = read_best_of_n(tmp_path)
+    found = read_best_of_n(tmp_path, ["", ""])
     assert found is not None
     assert found.kl == pytest.approx([0, np.log(4) - 0.75])
     assert [interval.mean for interval in found.metrics["gold_accuracy"]] == [0.5, 1]
@@ -41,7 +47,28 @@ def test_best_of_n_has_its_exact_kl(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "best-of-n.json").write_text(text)
     with pytest.raises(AdrpoError, match=r"best-of-n.*expected 'n' and, for each metric"):
-        read_best_of_n(tmp_path)
+        read_best_of_n(tmp_path, [""])
+
+
+@pytest.mark.parametrize("text", ["[]", "{"])
+def test_another_file_says_nothing_of_its_reward_but_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "best-of-n.json"
+    path.write_text(text)
+    with pytest.raises(AdrpoError, match=r"best-of-n.*expected 'n' and, for each metric"):
+        check_selected_by(path, [])
+
+
+def test_its_intervals_are_within_the_categories(tmp_path: Path) -> None:
+    """As those of the same numbers in Table 1."""
+    values = np.random.default_rng(0).normal(size=(12, 1)) + 9.0 * (np.arange(12) % 2)[:, None]
+    (tmp_path / "best-of-n.json").write_text(json.dumps({"n": [4], "reward": [values.tolist()]}))
+    categories = ["even", "odd"] * 6
+    found = read_best_of_n(tmp_path, categories)
+    assert found is not None
+    (interval,), expected = found.metrics["reward"], mean_over_seeds(values[None], categories)
+    assert (interval.low, interval.high) == (expected.low, expected.high)
+    pooled = mean_over_seeds(values[None], [""] * 12)
+    assert interval.high - interval.low < (pooled.high - pooled.low) / 2
 
 
 def test_sweeps_are_written_as_they_are_read(tmp_path: Path) -> None:
@@ -109,7 +136,7 @@ def test_the_file_says_whose_reward_selected_and_takes_no_other(tmp_path: Path) 
         complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], other)
     assert path.read_bytes() == before
     complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], reward)
-    found = read_best_of_n(tmp_path)
+    found = read_best_of_n(tmp_path, drawing.categories)
     assert found is not None and found.n == [2, 3]
     # A file of an earlier version does not say, and is taken.
     table = json.loads(path.read_text())
@@ -121,7 +148,7 @@ def test_the_file_says_whose_reward_selected_and_takes_no_other(tmp_path: Path) 
 def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:
     table = {"n": [1, 4], "kl": [[[0], [0]], [[0.5], [0.7]]], "reward": [[[0], [1]], [[1], [1]]]}
     (tmp_path / "best-of-n.json").write_text(json.dumps(table))
-    found = read_best_of_n(tmp_path)
+    found = read_best_of_n(tmp_path, ["", ""])
     assert found is not None
     assert found.kl == pytest.approx([0, 0.6])
     assert set(found.metrics) == {"reward"}
