@@ -63,15 +63,17 @@ class Job:
         lines = path.read_bytes().count(b"\n") if path.exists() else 0
         return min(lines, self.method.steps)
 
+    def has_diverged(self) -> bool:
+        """True where the run has said that it diverged."""
+        return RunDirectory(self.folder).diverged_at() is not None
+
     def is_finished(self) -> bool:
         """True where the run has its last evaluation and the adapter, which comes after it, or has
         diverged: the same settings would diverge again."""
-        final = self.folder / "final"
-        if not (self.folder / "config.yaml").is_file():
-            return False
-        if RunDirectory.open(self.folder).diverged_at() is not None:
+        if self.has_diverged():
             return True
-        if not final.is_dir():
+        final = self.folder / "final"
+        if not (self.folder / "config.yaml").is_file() or not final.is_dir():
             return False
         rows = RunDirectory.open(self.folder).read_evaluations()
         evaluated = max((row["step"] for row in rows), default=-1)
@@ -139,8 +141,7 @@ def run_jobs(
                 if code is None:
                     continue
                 running.remove(entry)
-                diverged = (entry.job.folder / "diverged.json").exists()
-                if not entry.job.is_finished() or (code != 0 and not diverged):
+                if not entry.job.is_finished() or (code != 0 and not entry.job.has_diverged()):
                     failures.append(Failure(entry.job, _last_words(entry, code)))
                     on_failure(failures[-1])
             on_progress(sum(steps.values()), len(running))

@@ -143,12 +143,8 @@ def _matched(
     parts: dict[str, SplitResults], reference: str, reward: str, price: str
 ) -> list[Matched]:
     courses = {
-        name: Course(part.by_prompt[reward], part.by_prompt[price])
-        for name, part in parts.items()
-        if reward in part.by_prompt and price in part.by_prompt
+        name: Course(part.by_prompt[reward], part.by_prompt[price]) for name, part in parts.items()
     }
-    if reference not in courses:
-        return []
     base, spends = _of_the_base(parts[reference], price), price in PRICES
     found: list[Matched] = []
     for share, label in SPENT.items() if spends else KEPT.items():

@@ -225,7 +225,7 @@ def _estimate(values: Array, categories: Sequence[str]) -> Estimate:
     """The mean of ``values`` [seeds, prompts] and its interval."""
     by_seed = values.mean(axis=1)
     mean = float(by_seed.mean())
-    variance, freedom = variance_of_mean(values, categories)
+    variance, freedom = (float(own[0]) for own in variances_of_means(values[None], categories))
     deviation = math.sqrt(variance)
     tail = float(stdtrit(freedom, (1 + COVERAGE) / 2)) * deviation
     if deviation > 0:
@@ -244,15 +244,9 @@ def _estimate(values: Array, categories: Sequence[str]) -> Estimate:
     )
 
 
-def variance_of_mean(values: Array, categories: Sequence[str]) -> tuple[float, float]:
-    """Variance of the mean of ``values`` [..., seeds, prompts] and its degrees of freedom, as the
-    module tells; (NaN, NaN) where there is one seed with one prompt."""
-    variance, freedom = variances_of_means(values[None], categories)
-    return float(variance[0]), float(freedom[0])
-
-
 def variances_of_means(values: Array, categories: Sequence[str]) -> tuple[Array, Array]:
-    """:func:`variance_of_mean` of each table of ``values`` [tables, seeds, prompts]."""
+    """Variance of the mean of each table of ``values`` [tables, seeds, prompts], and its degrees of
+    freedom, as the module tells: two [tables], of NaN where there is one seed with one prompt."""
     _, seeds, prompts = values.shape
     nothing = np.zeros(len(values))
     of_seeds = values.mean(axis=2).var(axis=1, ddof=1) / seeds if seeds > 1 else nothing
