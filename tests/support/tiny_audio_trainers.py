@@ -18,6 +18,10 @@ AUDIO_MARKS = [
     pytest.mark.filterwarnings("ignore:At least one mel filter:UserWarning"),
 ]
 
+# Of log-probabilities: both sides are float32, but a batch is padded and its matrices are
+# multiplied in another order.
+ROUNDING = {"atol": 2e-5, "rtol": 0.0}
+
 # One clip; another; two clips of other lengths; none. The text tells which.
 QUESTIONS: dict[str, list[dict[str, Any]]] = {
     "a": [tone(300, 0.5)],

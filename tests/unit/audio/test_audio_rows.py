@@ -16,6 +16,7 @@ from support.tiny_audio_trainers import (
     ALIKE,
     AUDIO_MARKS,
     QUESTIONS,
+    ROUNDING,
     audio_trainer,
     rows_of,
     scores,
@@ -26,8 +27,6 @@ from support.tiny_thinker import AUDIO, tiny_thinker
 
 pytestmark = AUDIO_MARKS
 
-# Both sides are float32; a batch is padded and its matrices are multiplied in another order.
-ROUNDING = {"atol": 2e-5, "rtol": 0.0}
 TWICE = [row for row in rows_of(QUESTIONS) for _ in range(4)]
 
 

@@ -19,6 +19,7 @@ from adrpo.audio.trainer import language_lora
 from support.tiny_audio_trainers import (
     AUDIO_MARKS,
     QUESTIONS,
+    ROUNDING,
     audio_trainer,
     rows_of,
     score_letters,
@@ -29,8 +30,6 @@ from support.tiny_language_trainers import config, loss_and_gradients, move, sco
 from support.tiny_thinker import asked, tiny_processor, tiny_thinker, tone
 
 pytestmark = AUDIO_MARKS
-
-ROUNDING = {"atol": 2e-5, "rtol": 0.0}
 
 
 # --- what is trained ---
