@@ -10,7 +10,7 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
-from adrpo.audio.encoder import Clip, FrozenEncoder, Listener, Row, audio_inputs
+from adrpo.audio.encoder import Clip, FrozenEncoder, Listener, Row, audio_inputs, frozen_parts
 from adrpo.audio.processor import AudioProcessor
 from adrpo.audio.sound import compact, key_of, sources_of
 from adrpo.data.base import text_of
@@ -91,7 +91,7 @@ class AudioADRPOTrainer(ADRPOTrainer):
         # Rows of the batch that is at work; TRL's methods take none.
         self._rows: Sequence[Row] | None = None
         self._audio_token_id: int = thinker.config.audio_token_id
-        for part in _frozen_parts(thinker):
+        for part in frozen_parts(thinker):
             part.requires_grad_(False)
         if peft_config == "lora":
             peft_config = None if thinker is not model else language_lora()
@@ -121,7 +121,7 @@ class AudioADRPOTrainer(ADRPOTrainer):
                 "args: expected whole weights in each process, received FSDP or DeepSpeed, under "
                 "which a clip can't be encoded by itself; use DDP"
             )
-        for part in _frozen_parts(thinker):
+        for part in frozen_parts(thinker):
             for name, parameter in part.named_parameters():
                 if parameter.requires_grad:
                     raise AdrpoError(
@@ -266,10 +266,6 @@ def _thinker_of(model: Any) -> Any:
             f"{type(thinker).__name__}; for text alone use ADRPOTrainer"
         )
     return thinker
-
-
-def _frozen_parts(thinker: Any) -> list[Any]:
-    return [thinker.model.audio_tower, thinker.model.visual]
 
 
 def _compact_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

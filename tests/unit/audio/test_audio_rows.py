@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from adrpo.audio.encoder import take_logits_to_keep
 from support.tiny_audio_trainers import (
     ALIKE,
     AUDIO_MARKS,
@@ -133,6 +134,26 @@ def test_generation_and_scoring_have_one_log_probability(
     logps = logps * batch["completion_mask"]
     torch.testing.assert_close(logps, scores(trainer, batch), **ROUNDING)
     torch.testing.assert_close(logps, scores_alone(trainer, batch, QUESTIONS), **ROUNDING)
+
+
+def test_generation_makes_logits_of_one_token_of_each_row(trainer: Any) -> None:
+    made: list[int] = []
+    head = trainer.model.get_base_model().lm_head
+    hook = head.register_forward_hook(lambda module, inputs, logits: made.append(logits.shape[1]))
+    try:
+        scored(trainer, TWICE)
+    finally:
+        hook.remove()
+    # Scoring reads the head's weight, and does not call it.
+    assert set(made) == {1}
+
+
+def test_logits_that_are_kept_are_those_of_the_last_tokens() -> None:
+    thinker, ids = tiny_thinker(), torch.tensor([[3, 11, 12, 4], [3, 12, 11, 4]])
+    whole = thinker(input_ids=ids).logits
+    take_logits_to_keep(thinker)
+    assert torch.equal(thinker(input_ids=ids, logits_to_keep=3).logits, whole[:, 1:])
+    assert torch.equal(thinker(input_ids=ids).logits, whole)
 
 
 def test_no_completion_has_a_token_that_stands_for_sound_or_a_picture(
