@@ -16,6 +16,8 @@ def read_dataset(
 ) -> Iterator[tuple[str, Row]]:
     """(where it stands, the row) for each row of a data set.
 
+    Sound stays encoded: {"bytes": ..., "path": ...}, of which one may be None.
+
     Args:
         source: a folder that ``datasets`` wrote with save_to_disk, or that holds a data set's
             files as the Hub does; or the id of a data set on the Hub, "owner/name".
@@ -47,6 +49,9 @@ def read_dataset(
         ) from error
     if saved:
         loaded = _saved_split(loaded, source, split)
+    for name, feature in loaded.features.items():
+        if isinstance(feature, datasets.Audio):  # whose own decoding wants torchcodec
+            loaded = loaded.cast_column(name, datasets.Audio(decode=False))
     for number, row in enumerate(loaded):
         yield f"{source}, row {number}", row
 

@@ -3,11 +3,14 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeVar
 
 from adrpo.data.base import Prompt, normalized, same_prompt
 from adrpo.errors import AdrpoError
 
 HALVES = ("train", "held_out")
+
+Item = TypeVar("Item")
 
 
 def half(prompts: Sequence[Prompt], *, held_out: bool) -> list[Prompt]:
@@ -59,18 +62,36 @@ def hold_out(
     Raises:
         AdrpoError: a share out of range, or one that leaves a part without a prompt.
     """
-    keys = [same_prompt(prompt.content) for prompt in prompts]
+    return hold_out_by(
+        prompts, [same_prompt(prompt.content) for prompt in prompts], share, seed=seed
+    )
+
+
+def hold_out_by(
+    items: Sequence[Item], keys: Sequence[str], share: float, *, seed: int, of: str = "prompts"
+) -> tuple[list[Item], list[Item]]:
+    """``items`` in two parts as :func:`hold_out` makes them, those of one key on one side.
+
+    Args:
+        items: all of a source.
+        keys: one for each item; what is ranked, counted and held out is keys.
+        share, seed: as of :func:`hold_out`.
+        of: what the keys stand for, for the message.
+
+    Raises:
+        AdrpoError: a share out of range, or one that leaves a part without a key.
+    """
     ranked = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}\n{key}".encode()).digest())
     count = round(share * len(ranked))
     if not 0 < count < len(ranked):
         raise AdrpoError(
             f"expected a share to hold out that leaves both parts a prompt, received {share!r} "
-            f"of {len(ranked)} different prompts; change the share, or name a larger source"
+            f"of {len(ranked)} different {of}; change the share, or name a larger source"
         )
     chosen = set(ranked[:count])
-    sides: tuple[list[Prompt], list[Prompt]] = ([], [])
-    for prompt, key in zip(prompts, keys, strict=True):
-        sides[key in chosen].append(prompt)
+    sides: tuple[list[Item], list[Item]] = ([], [])
+    for item, key in zip(items, keys, strict=True):
+        sides[key in chosen].append(item)
     return sides
 
 

@@ -74,7 +74,7 @@ class MultipleChoice:
                 scores.append(None)
                 continue
             texts = choice_texts(choices)
-            right = _right_choice(answer, texts)
+            right = right_choice(answer, texts)
             scores.append(float(self.named(completion_text(completion), texts) == {right}))
         return scores
 
@@ -142,8 +142,16 @@ def choice_texts(choices: Any) -> list[str] | None:
     return list(choices)
 
 
-def _right_choice(answer: Any, texts: Sequence[str] | None) -> int:
-    """The number of the choice that the data says is right; a text counts before a letter."""
+def right_choice(answer: Any, texts: Sequence[str] | None) -> int:
+    """The number of the choice that the data says is right; a text counts before a letter.
+
+    Args:
+        answer: a choice's text, its letter, or its number from 0.
+        texts: the choices without labels; None where letters alone are known.
+
+    Raises:
+        AdrpoError: an answer that is none of them.
+    """
     count = len(LETTERS if texts is None else texts)
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < count:
         return answer

@@ -1,0 +1,169 @@
+"""Clips of questions: their identity, the files that data sets' clips become, and their check."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adrpo.audio.data.sifting import sift, tell
+from adrpo.audio.sound import key_of, waveform
+from adrpo.data.base import Prompt
+from adrpo.errors import AdrpoError
+
+ROW = "source_row"
+"""Column of a prompt that says where its question stands, for messages."""
+
+SILENCE = 1e-4
+"""Largest sample of a silent clip: 80 dB below full scale."""
+
+SHORTEST = 0.03
+"""Seconds of which an encoder of Whisper's form makes one token (480 samples at 16 kHz); of less it
+makes none, and a model would hear nothing."""
+
+Heard = tuple[float, bool]
+"""Seconds of a clip, and whether it is silent."""
+
+
+def check_clips(
+    prompts: Sequence[Prompt],
+    *,
+    rate: int,
+    longest: float,
+    faulty: str = "refuse",
+    progress: bool = True,
+) -> list[Prompt]:
+    """The prompts whose clips the model can hear; each clip is read as the model will read it.
+
+    Clips are read in parallel. What was found of a file is remembered by its sha256, in clips.json
+    in :func:`cache_folder`, so that a second check computes the sums alone.
+
+    Args:
+        prompts: of :mod:`adrpo.audio.data`.
+        rate: samples a second that the model hears.
+        longest: seconds that the model hears.
+        faulty: "refuse" or "leave_out", as ``prompts.faulty``.
+        progress: whether a bar is shown.
+
+    Raises:
+        AdrpoError: with "refuse" a clip that is missing, empty, corrupt, too long, too short or
+            without a rate, with its row and the number of further ones.
+
+    Warns:
+        AdrpoWarning: clips that are silent, with their rows; those that are left out.
+    """
+    known = _remembered()
+    new: dict[str, Heard] = {}
+
+    def silent(prompt: Prompt) -> bool:
+        clip = prompt.columns["audio"]
+        name = checksum(clip)
+        found = known.get(name) or new.get(name) or _hear(clip, rate)
+        if name not in known and isinstance(clip, str):
+            new[name] = found
+        if not SHORTEST <= found[0] <= longest:
+            raise AdrpoError(
+                f"audio: expected {SHORTEST:g} to {longest:g} s, which the model hears, received "
+                f"{found[0]:.3f} s in {_named(clip)}; cut or drop the clip"
+            )
+        return found[1]
+
+    rows = [(prompt.columns[ROW], prompt) for prompt in prompts]
+    shown = "Checking clips" if progress else None
+    try:
+        kept = sift(rows, silent, faulty=faulty, of="clips", parallel=True, shown=shown)
+    finally:
+        _remember(new)
+    if quiet := [where for where, _, is_silent in kept if is_silent]:
+        tell(f"{len(quiet)} of {len(kept)} clips are silent", quiet)
+    return [prompt for _, prompt, _ in kept]
+
+
+def checksum(clip: Any) -> str:
+    """The sha256 of a clip's content: of its file, its bytes, or its samples.
+
+    Raises AdrpoError for a file that is missing or empty, and for what is no clip.
+    """
+    kind, *_, value = key_of(clip)
+    if kind != "path":
+        return value.hex()
+    try:
+        found = os.stat(value)
+        if not found.st_size:
+            raise AdrpoError(f"audio: expected a file of sound, received {value}, which is empty")
+        return _sha256(value, found.st_size, found.st_mtime_ns)
+    except OSError as error:
+        raise AdrpoError(
+            f"audio: expected a file of sound, received {value}: {error.strerror}; name the column "
+            "of the clips in prompts.columns.audio, or their folder in prompts.audio_folder"
+        ) from None
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made again: adrpo in $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adrpo"
+
+
+def kept_clip(encoded: bytes, suffix: str) -> Path:
+    """The file in the cache folder that holds an encoded clip, written where it isn't there.
+
+    The clips of a data set would not fit in memory. A file is named by its content's sha256.
+
+    Raises AdrpoError where it can't be written.
+    """
+    path = cache_folder() / "clips" / f"{hashlib.sha256(encoded).hexdigest()}{suffix}"
+    try:
+        if not path.is_file() or path.stat().st_size != len(encoded):
+            _write(path, encoded)
+    except OSError as error:
+        raise AdrpoError(
+            f"{path}: expected a file that can be written, for a clip of a data set; "
+            f"{error.strerror}; set XDG_CACHE_HOME to a folder with room"
+        ) from None
+    return path
+
+
+@cache
+def _sha256(path: str, size: int, changed: int) -> str:
+    """The checksum of a file; it is read again where its size or its time of change is new."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hear(clip: Any, rate: int) -> Heard:
+    samples = waveform(clip, rate)
+    return len(samples) / rate, bool(np.abs(samples).max(initial=0) < SILENCE)
+
+
+def _named(clip: Any) -> str:
+    return clip if isinstance(clip, str) else "what is no file"
+
+
+def _remembered() -> dict[str, Heard]:
+    try:
+        found = json.loads((cache_folder() / "clips.json").read_bytes())
+        return {name: (float(seconds), bool(silent)) for name, (seconds, silent) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # not there, or damaged: the clips are read again
+
+
+def _remember(new: dict[str, Heard]) -> None:
+    if not new:
+        return
+    content = json.dumps(_remembered() | new, indent=0).encode()
+    try:
+        _write(cache_folder() / "clips.json", content)
+    except OSError as error:
+        tell("what was heard is not remembered, and is read again next time", [str(error)])
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file all at once; several processes may write the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
