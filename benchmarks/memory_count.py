@@ -13,19 +13,16 @@ not: memory that a kernel takes inside, the CUDA context, and what its allocator
 """
 
 import argparse
-import json
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import random_weights
 import torch
-from torch import Tensor, nn
+from counted_memory import LiveBytes, staying, to_markdown, write_results
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from adrpo.config import FlowConfig, load_flow_config
 from adrpo.core import flow_objective
@@ -41,7 +38,6 @@ from adrpo.flow.memory.estimate import (
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.optimizers import build_optimizer
-from adrpo.runs.environment import environment_record
 
 RECIPES = (
     "flow/sd3-medium-adrpo",
@@ -49,40 +45,6 @@ RECIPES = (
     "flow/sd35-medium-adrpo",
     "flow/flux-dev-adrpo",
 )
-
-
-class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that are alive, of those that an operation returned or ``see`` saw."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self._known: set[int] = set()
-
-    def see(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self._known:
-            self._known.add(key)
-            self.live += size
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._forget, key, size)
-        return tensor
-
-    def _forget(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.live -= size
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return tree_map_only(Tensor, self.see, func(*args, **(kwargs or {})))
-
-    def added(self, work: Callable[[], Any]) -> int:
-        """The greatest number of bytes alive during ``work``, over those alive before it."""
-        before = self.peak = self.live
-        work()
-        return self.peak - before
 
 
 def fake_policy(
@@ -99,8 +61,7 @@ def fake_policy(
     with mock.patch.object(random_weights, "random_parts", fake_parts):
         policy, sets = random_weights.random_policy(architecture, config.model, prompts)
     encoded = sets["rows"].conditioning
-    # PEFT moves an adapter to its layer's device, where it is already, which fake tensors refuse.
-    with mode, mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):
+    with mode, staying():
         policy.add_adapter(config.adapter)
         context, pooled = map(mode.from_tensor, (encoded.context, encoded.pooled))
     return policy, Conditioning(context=context, pooled=pooled)
@@ -180,19 +141,6 @@ def compare(name: str, overrides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def to_markdown(results: Sequence[dict[str, Any]]) -> str:
-    parts = list(results[0]["parts"])
-    lines = [f"| recipe | {' | '.join(parts)} |", "|---|" + "---|" * len(parts)]
-    for result in results:
-        cells = [
-            f"{row['counted'] / 1e9:.2f} / {row['estimated'] / 1e9:.2f}"
-            for row in result["parts"].values()
-        ]
-        named = " ".join([f"`{result['recipe']}`", *(f"`{o}`" for o in result["overrides"])])
-        lines.append(f"| {named} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", default=list(RECIPES), metavar="RECIPE")
@@ -202,11 +150,7 @@ def main() -> None:
     results = [compare(name, given.set) for name in given.recipes]
     print(f"GB by torch's count / by doctor's estimate\n\n{to_markdown(results)}", end="")
     if given.output is not None:
-        given.output.mkdir(parents=True, exist_ok=True)
-        summary = {"recipes": results, "environment": environment_record()}
-        text = json.dumps(summary, indent=1) + "\n"
-        (given.output / "summary.json").write_text(text, encoding="utf-8")
-        (given.output / "table.md").write_text(to_markdown(results), encoding="utf-8")
+        write_results(given.output, results)
 
 
 if __name__ == "__main__":

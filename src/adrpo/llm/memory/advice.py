@@ -1,6 +1,6 @@
 """The memory that ``adrpo doctor`` expects a language model's recipe to take, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from adrpo.config import LanguageConfig, RewardTermSection
@@ -34,20 +34,44 @@ def memory_lines(
     """
     architecture = find_architecture(config.model)
     if architecture is None:
-        return [
-            f"unknown: the config.json of {config.model.pretrained} is not on this machine; the "
-            f"first run fetches it, or: hf download {config.model.pretrained} config.json"
-        ]
+        return [unknown(config.model.pretrained)]
     found = longest_prompt(config, prompts)
     assumed = "assumed" if found is None else "the longest here"
     completion = config.generation.max_completion_length
     lengths = Lengths(prompt=ASSUMED_PROMPT if found is None else found, completion=completion)
-    totals = {
-        change: estimate_recipe(architecture, changed, lengths).total
-        for change, changed in cheaper(config)
-    }
-    lines = estimate_lines(estimate_recipe(architecture, config, lengths), totals, available)
-    lines.insert(3, f"for prompts of {lengths.prompt} tokens ({assumed}) and {completion} more")
+    return described(
+        config,
+        lambda changed: estimate_recipe(architecture, changed, lengths),
+        f"for prompts of {lengths.prompt} tokens ({assumed}) and {completion} more",
+        available,
+    )
+
+
+def unknown(pretrained: str) -> str:
+    """The line that stands for an estimate where the config.json of the model is not here."""
+    return (
+        f"unknown: the config.json of {pretrained} is not on this machine; the first run fetches "
+        f"it, or: hf download {pretrained} config.json"
+    )
+
+
+def described(
+    config: LanguageConfig,
+    estimated: Callable[[LanguageConfig], Estimate],
+    lengths: str,
+    available: float | None,
+) -> list[str]:
+    """The estimate of ``config`` in words, with what is ``estimated`` for cheaper settings.
+
+    Args:
+        config: the recipe.
+        estimated: the estimate of a changed one.
+        lengths: a line, of which rows it holds.
+        available: bytes of the GPU; None: there is none.
+    """
+    totals = {change: estimated(changed).total for change, changed in cheaper(config)}
+    lines = estimate_lines(estimated(config), totals, available)
+    lines.insert(3, lengths)
     return lines
 
 
@@ -55,6 +79,12 @@ def estimate_recipe(
     architecture: Architecture, config: LanguageConfig, lengths: Lengths
 ) -> Estimate:
     """Memory of training ``config``, and of the models that score."""
+    scorers, uncounted = scoring_models(config)
+    return estimate(architecture, config, lengths, scorers=scorers, uncounted=uncounted)
+
+
+def scoring_models(config: LanguageConfig) -> tuple[list[Scorer], list[str]]:
+    """The models that score on the GPU: those whose size is known, and the names of others."""
     scorers: list[Scorer] = []
     uncounted: list[str] = []
     for term in (*config.reward, *config.evaluation.rewards):
@@ -66,7 +96,7 @@ def estimate_recipe(
             uncounted.append(f"{term.name} {model}")
         else:
             scorers.append(scorer)
-    return estimate(architecture, config, lengths, scorers=scorers, uncounted=uncounted)
+    return scorers, uncounted
 
 
 def longest_prompt(config: LanguageConfig, prompts: Sequence[Any]) -> int | None:

@@ -1,5 +1,6 @@
 """Sizes of a language model, read from its configuration; no weights are loaded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +34,8 @@ class Architecture:
     ``width`` is that of a token between layers, ``queries`` and ``keys`` those of all heads of a
     layer together, ``hidden`` that inside its MLP. ``normed_heads``: whether queries and keys are
     normalised (Qwen3). ``parameters`` counts weights that two layers share once, ``linears`` are
-    all linear layers, the head included.
+    all linear layers, the head included. ``frozen`` counts the weights of parts beside the decoder
+    that are never trained, as an encoder of sound; neither of the two has them.
     """
 
     layers: int
@@ -46,6 +48,7 @@ class Architecture:
     normed_heads: bool
     parameters: int
     linears: tuple[Linear, ...]
+    frozen: int = 0
 
     @property
     def layer_parameters(self) -> int:
@@ -82,7 +85,6 @@ def read_architecture(source: str, *, scores: bool = False, **options: Any) -> A
         options: of ``AutoConfig.from_pretrained``.
     """
     import torch
-    from torch import nn
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
@@ -97,10 +99,20 @@ def read_architecture(source: str, *, scores: bool = False, **options: Any) -> A
             model: Any = form.from_config(config)
     except (OSError, ValueError):
         return None
-    text = config.get_text_config()
+    return architecture_of(model)
+
+
+def architecture_of(model: Any, frozen: Sequence[Any] = ()) -> Architecture:
+    """The sizes of a model of transformers, of which the parts ``frozen`` are no decoder and are
+    never trained."""
+    from torch import nn
+
+    text = model.config.get_text_config()
     heads = text.num_attention_heads
     head_width = getattr(text, "head_dim", None) or text.hidden_size // heads
-    named = dict(model.named_modules())
+    apart = {module for part in frozen for module in part.modules()}
+    beside = sum(parameter.numel() for part in frozen for parameter in part.parameters())
+    named = {name: module for name, module in model.named_modules() if module not in apart}
     linears = tuple(
         Linear(name, module.in_features, module.out_features)
         for name, module in named.items()
@@ -115,6 +127,7 @@ def read_architecture(source: str, *, scores: bool = False, **options: Any) -> A
         vocabulary=text.vocab_size,
         context=getattr(text, "max_position_embeddings", None) or 0,
         normed_heads=any(name.endswith(".q_norm") for name in named),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()) - beside,
         linears=linears,
+        frozen=beside,
     )

@@ -5,10 +5,12 @@ adapter it is the base); the gradient and AdamW's two moments of what is trained
 type (an adapter on half-precision weights is float32); and reward models. On top comes the largest
 of what an update, generation and evaluation need at a time:
 
-    update      what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), the MLP at work,
-                the vocabulary's gradient in float32, and a tile of logits: TRL never has them all
+    update      what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), with the greater
+                of two beside it: the MLP at work (and, with gradient checkpointing, all of one
+                layer); or a tile of logits, since TRL never has them all, and the vocabulary's
+                gradient in float32 and in the weights' type
     generation  the cache of keys and values of all rows of a step, or of an evaluation's batch,
-                and logits of one token a row
+                and logits of one token a row, or all prompts' tokens in a layer
     evaluation  logits of all completion tokens of ``micro_batch_size`` rows, as they come and
                 thrice in float32: their softmax, its exponential, and the product for the entropy
     scoring     the MLP at work in the largest reward model
@@ -36,6 +38,10 @@ TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 AT_WORK = 3
 """Hidden layers of the MLP that are there at a time beside what autograd keeps: its gate, the other
 factor and their product; or the gradients of three of them."""
+
+STREAMS = 4
+"""Tensors of a token's width that a layer finds in the prompts' pass: the embeddings, its input,
+that with the attention added, and the same normalised."""
 
 SORTED = 22
 """Bytes a logit of choosing the nucleus: its sorted values with their places, their softmax and its
@@ -94,6 +100,20 @@ def kept_bytes(
 
     With ``model.gradient_checkpointing`` the inputs of the layers alone, and all of one layer.
     """
+    layer, around = _kept_of_a_token(architecture, tokens, model, adapter)
+    if model.gradient_checkpointing:
+        return tokens * (around + layer)
+    return tokens * (architecture.layers * layer + around)
+
+
+def _kept_of_a_token(
+    architecture: Architecture,
+    tokens: int,
+    model: "LanguageModelSection",
+    adapter: "LanguageAdapterSection | None",
+) -> tuple[float, float]:
+    """Bytes kept of a token in a layer, and around the layers: by the head, and as their inputs
+    with gradient checkpointing."""
     stored, computed = BYTES[model.dtype], arithmetic_bytes(model)
     a = architecture
     whole = adapter is None
@@ -101,10 +121,10 @@ def kept_bytes(
     heads = (a.queries + a.keys) * (4 + computed * whole) if a.normed_heads else 0
     layer = 2 * norm + heads + (4 * a.queries + 3 * a.hidden) * computed
     layer += _kept_inputs(a, model, adapter) + computed * tokens
-    head = norm + a.width * stored
+    around = norm + a.width * stored
     if model.gradient_checkpointing:
-        return tokens * (a.layers * a.width * stored + layer + head)
-    return tokens * (a.layers * layer + head)
+        around += a.layers * a.width * stored
+    return layer, around
 
 
 def _kept_inputs(
@@ -157,11 +177,11 @@ def estimate(
         scorers: reward models, of training and of evaluation.
         uncounted: names of models of unknown size.
     """
-    size, count = BYTES[config.model.dtype], architecture.parameters
+    weights = BYTES[config.model.dtype] * (architecture.parameters + architecture.frozen)
     return Estimate(
         resident={
-            "weights": size * count,
-            "reference": 0.0 if config.adapter is not None else size * count,
+            "weights": weights,
+            "reference": 0.0 if config.adapter is not None else weights,
             "gradient and optimizer": _trained_bytes(architecture, config),
             "reward models": sum(s.size * s.architecture.parameters for s in scorers),
         },
@@ -202,22 +222,45 @@ def _rows_of_a_step(config: "LanguageConfig") -> int:
 def _working(
     architecture: Architecture, config: "LanguageConfig", lengths: Lengths
 ) -> dict[str, float]:
-    model, whole = config.model, config.adapter is None
-    stored, computed = BYTES[model.dtype], arithmetic_bytes(model)
-    rows, vocabulary = rows_at_a_time(config), architecture.vocabulary
-    kept = kept_bytes(architecture, lengths.total, model=model, adapter=config.adapter)
-    tile = min(rows * lengths.completion, TILE_TOKENS) * TILE_VOCABULARY * computed
-    of_vocabulary = vocabulary * architecture.width * BYTES["float32"] if whole else 0
-    copies = computed * architecture.layer_parameters if computed != stored else 0
-    logits = vocabulary * (stored + 3 * BYTES["float32"])
+    stored = BYTES[config.model.dtype]
+    logits = architecture.vocabulary * (stored + 3 * BYTES["float32"])
     return {
-        "update": rows * (kept + lengths.total * _at_work(architecture, computed))
-        + tile
-        + of_vocabulary
-        + copies,
+        "update": max(
+            layers_at_work(architecture, config, lengths),
+            head_at_work(architecture, config, lengths),
+        ),
         "generation": _generation(architecture, config, lengths),
-        "evaluation": rows * (lengths.completion + 1) * logits,
+        "evaluation": rows_at_a_time(config) * (lengths.completion + 1) * logits,
     }
+
+
+def layers_at_work(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
+    """Bytes of an update while its backward pass is in the layers."""
+    model = config.model
+    kept = kept_bytes(architecture, lengths.total, model=model, adapter=config.adapter)
+    work = lengths.total * _at_work(architecture, arithmetic_bytes(model))
+    return rows_at_a_time(config) * (kept + work) + _copies(architecture, model)
+
+
+def head_at_work(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
+    """Bytes of an update while its backward pass is in the head: beside what autograd keeps, the
+    tile, and of a trained head the gradient in float32 and in the weights' type."""
+    model, rows = config.model, rows_at_a_time(config)
+    stored, computed = BYTES[model.dtype], arithmetic_bytes(model)
+    layer, around = _kept_of_a_token(architecture, lengths.total, model, config.adapter)
+    kept = around if model.gradient_checkpointing else architecture.layers * layer + around
+    tile = min(rows * lengths.completion, TILE_TOKENS) * TILE_VOCABULARY * computed
+    gradient = 0
+    if config.adapter is None:
+        size = BYTES["float32"] + (stored if stored != BYTES["float32"] else 0)
+        gradient = architecture.vocabulary * architecture.width * size
+    return rows * lengths.total * kept + tile + gradient + _copies(architecture, model)
+
+
+def _copies(architecture: Architecture, model: "LanguageModelSection") -> float:
+    """Bytes of the weights' copies under autocast."""
+    computed = arithmetic_bytes(model)
+    return computed * architecture.layer_parameters if computed != BYTES[model.dtype] else 0
 
 
 def _generation(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
@@ -230,7 +273,9 @@ def _generation(architecture: Architecture, config: "LanguageConfig", lengths: L
     logits = vocabulary * (computed + 4 * BYTES["float32"])
     if config.generation.top_p < 1:
         logits += vocabulary * SORTED
-    first = lengths.prompt * (architecture.layers * entry + _at_work(architecture, computed))
+    streams = STREAMS * architecture.width * stored
+    work = streams + _at_work(architecture, computed)
+    first = lengths.prompt * (architecture.layers * entry + work)
     # A layer's cache is there twice while a token is added.
     last = lengths.total * (architecture.layers + 1) * entry + logits
     copies = 0
