@@ -42,7 +42,7 @@ from adrpo.audio.memory.architecture import FRAMES_A_TOKEN, read_thinker
 from adrpo.audio.memory.estimate import clips_at_a_time, estimate
 from adrpo.config import LanguageConfig
 from adrpo.llm.memory.estimate import Lengths, rows_at_a_time, rows_drawn_at_a_time
-from adrpo.memory import OVERHEAD
+from adrpo.memory import OVERHEAD, Estimate
 
 ROTATION = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 IDS = {"audio_start_token_id": 151647, "vision_start_token_id": 151652}
@@ -88,6 +88,11 @@ CASES: tuple[tuple[str, float, bool], ...] = (
     ("Qwen2.5-Omni-3B", 30, True),
 )
 """Model, seconds of sound in each prompt, and whether an adapter is trained or all weights."""
+
+
+def settings_of(adapted: bool) -> dict[str, Any]:
+    """Settings of a case."""
+    return SETTINGS if adapted else {**SETTINGS, "adapter": None}
 
 
 class FakeThinker:
@@ -277,22 +282,35 @@ def _count_evaluation(
     return memory.added(evaluation)
 
 
-def compare(
-    thinker: dict[str, Any], settings: dict[str, Any], text: int, seconds: float
-) -> dict[str, Any]:
-    """Each part of the estimate counted and estimated, from a config.json as the Hub has it; "all"
-    is what lies there all the time, the largest of what works at a time, and the same 1 GB for
-    CUDA itself on both sides."""
+@contextmanager
+def written(thinker: dict[str, Any]) -> Iterator[Path]:
+    """A folder with the config.json of a whole model, as the Hub has it."""
+    part = {"model_type": "qwen2_5_omni_thinker", **thinker}
+    whole = {"model_type": "qwen2_5_omni", "thinker_config": part}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        whole = {"model_type": "qwen2_5_omni", "thinker_config": thinker}
-        thinker.setdefault("model_type", "qwen2_5_omni_thinker")
-        (folder / "config.json").write_text(json.dumps(whole), encoding="utf-8")
-        config = LanguageConfig.model_validate(settings)
-        lengths = Lengths(prompt=text, completion=config.generation.max_completion_length)
-        sizes = read_thinker(name)
-        assert sizes is not None
-        expected = estimate(sizes, config, lengths, seconds)
+        (Path(name) / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+        yield Path(name)
+
+
+def expect(source: Path, config: LanguageConfig, lengths: Lengths, seconds: float) -> Estimate:
+    """The estimate of doctor for the model in the folder ``source``."""
+    sizes = read_thinker(str(source))
+    assert sizes is not None, source
+    return estimate(sizes, config, lengths, seconds)
+
+
+def lengths_of(config: LanguageConfig) -> Lengths:
+    """Lengths of a row, its clip left out."""
+    return Lengths(prompt=TEXT_TOKENS, completion=config.generation.max_completion_length)
+
+
+def compare(thinker: dict[str, Any], settings: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Each part of the estimate, counted and estimated; "all" is what lies there all the time, the
+    largest of what works at a time, and the same 1 GB for CUDA itself on both sides."""
+    config = LanguageConfig.model_validate(settings)
+    lengths = lengths_of(config)
+    with written(thinker) as folder:
+        expected = expect(folder, config, lengths, seconds)
         counted, reference = count(folder, config, lengths, seconds)
     parts = expected.resident | expected.working | {"all": expected.total}
     lying, working = (
@@ -314,9 +332,9 @@ def main() -> None:
     given = parser.parse_args()
     results: list[dict[str, Any]] = []
     for name, seconds, adapted in CASES:
-        settings = SETTINGS if adapted else {**SETTINGS, "adapter": None}
+        settings = settings_of(adapted)
         overrides = [f"{seconds:.0f} s", *([] if adapted else ["adapter=null"])]
-        found = compare(THINKERS[name], settings, TEXT_TOKENS, seconds)
+        found = compare(THINKERS[name], settings, seconds)
         results.append({"recipe": name, "overrides": overrides, **found})
         print(to_markdown(results[-1:]), end="", flush=True)
     if given.output is not None:

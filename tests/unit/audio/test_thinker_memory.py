@@ -48,14 +48,12 @@ def shallow(thinker: dict[str, Any]) -> dict[str, Any]:
 def test_the_estimate_is_what_torch_counts(
     thinker_memory: Any, name: str, seconds: float, adapted: bool, checkpointing: bool
 ) -> None:
-    settings = copy.deepcopy(thinker_memory.SETTINGS)
+    settings = copy.deepcopy(thinker_memory.settings_of(adapted))
     settings["model"]["gradient_checkpointing"] = checkpointing
     settings["training"] |= {"prompts_per_step": 2, "samples_per_prompt": 4}
     settings["evaluation"]["batch_size"] = 8
-    if not adapted:
-        settings["adapter"] = None
     thinker = shallow(thinker_memory.THINKERS[name])
-    found = thinker_memory.compare(thinker, settings, 128, seconds)
+    found = thinker_memory.compare(thinker, settings, seconds)
     parts = {part: (row["counted"], row["estimated"]) for part, row in found["parts"].items()}
     for part in ("weights", "reference", "clips"):
         counted, estimated = parts.pop(part)
@@ -67,6 +65,20 @@ def test_the_estimate_is_what_torch_counts(
         # Not in the formula: tensors of a token's width that an update has for a moment.
         assert counted == pytest.approx(estimated, rel=0.1), part
     assert 0 < found["reference_pass"] < found["parts"]["update"]["counted"]
+
+
+def test_the_committed_estimates_are_doctors(thinker_memory: Any) -> None:
+    path = Path(thinker_memory.__file__).parent / "results/thinker_memory/summary.json"
+    committed = json.loads(path.read_text(encoding="utf-8"))["recipes"]
+    for (name, seconds, adapted), row in zip(thinker_memory.CASES, committed, strict=True):
+        config = LanguageConfig.model_validate(thinker_memory.settings_of(adapted))
+        with thinker_memory.written(thinker_memory.THINKERS[name]) as folder:
+            lengths = thinker_memory.lengths_of(config)
+            found = thinker_memory.expect(folder, config, lengths, seconds)
+        parts = found.resident | found.working | {"all": found.total}
+        assert row["recipe"] == name and row["overrides"][0] == f"{seconds:.0f} s"
+        for part, sizes in row["parts"].items():
+            assert sizes["estimated"] == parts[part], (name, seconds, part)
 
 
 @pytest.mark.parametrize("seconds", [0.04, 1, 2.5, 10, 29.98])

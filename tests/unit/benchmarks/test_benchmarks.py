@@ -104,9 +104,13 @@ def test_the_memory_of_the_page_on_real_models_is_the_estimate():
         assert wanted in saved, row
 
 
-def test_the_counted_memory_of_the_page_is_the_committed_one():
-    page = (BENCHMARKS.parent / "docs/results/memory-and-speed.md").read_text(encoding="utf-8")
-    assert (BENCHMARKS / "results/memory_count/table.md").read_text(encoding="utf-8") in page
+@pytest.mark.parametrize(
+    ("results", "page"),
+    [("memory_count", "docs/results/memory-and-speed.md"), ("thinker_memory", "docs/use/audio.md")],
+)
+def test_the_counted_memory_of_a_page_is_the_committed_one(results: str, page: str):
+    text = (BENCHMARKS.parent / page).read_text(encoding="utf-8")
+    assert (BENCHMARKS / "results" / results / "table.md").read_text(encoding="utf-8") in text
 
 
 def test_the_gradients_of_the_terms_are_compared_by_norm_and_angle():
