@@ -14,8 +14,9 @@ from adrpo.audio.memory.estimate import clips_at_a_time, estimate
 from adrpo.config import LanguageConfig
 from adrpo.llm.memory.advice import ASSUMED_PROMPT
 from adrpo.llm.memory.estimate import Lengths
-from support.tiny_audio_trainers import AUDIO_MARKS
-from support.tiny_thinker import tiny_thinker
+from support.tiny_audio_trainers import ALIKE, AUDIO_MARKS, audio_trainer, rows_of
+from support.tiny_language_trainers import scored
+from support.tiny_thinker import tiny_processor, tiny_thinker
 
 pytestmark = AUDIO_MARKS
 
@@ -65,6 +66,57 @@ def test_the_estimate_is_what_torch_counts(
         # Not in the formula: tensors of a token's width that an update has for a moment.
         assert counted == pytest.approx(estimated, rel=0.1), part
     assert 0 < found["reference_pass"] < found["parts"]["update"]["counted"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("adapted", [False, True], ids=["whole", "adapter"])
+def test_what_lies_there_is_what_the_trainer_made(
+    adapted: bool, dtype: str, tmp_path: Path
+) -> None:
+    """Weights, reference, gradient, moments and the kept clips after a step, to the byte."""
+    source = tmp_path / "thinker"
+    tiny_thinker().save_pretrained(source)
+    tiny_processor().save_pretrained(source)
+    written = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**written, "architectures": ["Whole"]}))
+    trainer = audio_trainer(
+        tmp_path / "run",
+        ALIKE,
+        model=str(source),
+        more={"processing_class": None, **({} if adapted else {"peft_config": None})},
+        max_steps=1,
+        model_init_kwargs={"dtype": dtype},
+    )
+    trainer.train()
+    trained = [p for p in trainer.model.parameters() if p.requires_grad]
+    weights = sum(p.nbytes for p in trainer.model.parameters())
+    own_reference = trainer.ref_model
+    reference = sum(p.nbytes for p in own_reference.parameters()) if own_reference else 0
+    moments = sum(
+        state[name].nbytes
+        for state in trainer.optimizer.state.values()
+        for name in ("exp_avg", "exp_avg_sq")
+    )
+    gradient = sum(p.nbytes for p in trained)
+    adapter = gradient if adapted else 0
+    batch = scored(trainer, [row for row in rows_of(ALIKE)[:2] for _ in range(4)])
+    clips = {clip.embedding for row in batch["audio"] for clip in row}
+    config = LanguageConfig.model_validate(
+        {
+            "model": {"dtype": dtype},
+            "adapter": {"rank": 16} if adapted else None,
+            "training": {"prompts_per_step": 2, "samples_per_prompt": 4, "micro_batch_size": 8},
+            "evaluation": {"batch_size": 1},
+        }
+    )
+    thinker = read_thinker(str(source))
+    assert thinker is not None
+    found = estimate(thinker, config, Lengths(prompt=8, completion=5), 0.3).resident
+    assert found["weights"] == weights - adapter
+    assert found["reference"] == reference
+    assert found["gradient and optimizer"] == adapter + gradient + moments
+    # Of 0.3 s seven and a half tokens, of which the encoder makes seven.
+    assert found["clips"] == sum(clip.nbytes for clip in clips) * 8 / 7
 
 
 def test_the_committed_estimates_are_doctors(thinker_memory: Any) -> None:
