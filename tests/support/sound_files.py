@@ -11,7 +11,7 @@ import soundfile
 RATE = 16_000
 
 
-def tone(hertz: float = 440, seconds: float = 0.5, rate: int = RATE) -> np.ndarray:
+def tone(hertz: float = 440, rate: int = RATE, seconds: float = 0.5) -> np.ndarray:
     times = np.arange(int(seconds * rate)) / rate
     return (0.5 * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
 

@@ -142,8 +142,18 @@ def test_a_second_check_reads_no_sound_again(
     with pytest.raises(AdrpoError, match=r"received 0\.500 s"):
         check(prompts_of(moved), longest=0.4)  # the limit is not remembered
     write_clip(two, tone(320, seconds=0.6))
+    check(prompts_of(two))
     check(prompts_of(moved, two))
     assert heard[2:] == [str(two)]
+
+
+def test_a_clip_that_was_kept_in_part_is_written_again(cache: Path) -> None:
+    """A file system that ran full leaves such a file; its name is its content's checksum."""
+    path = clips.kept_clip(b"a whole clip", ".wav")
+    path.write_bytes(b"a whole")
+    assert clips.kept_clip(b"a whole clip", ".wav") == path
+    assert path.read_bytes() == b"a whole clip"
+    assert [file.name for file in (cache / "clips").iterdir()] == [path.name]
 
 
 def test_a_file_of_the_cache_that_is_damaged_is_made_again(tmp_path: Path, cache: Path) -> None:

@@ -76,10 +76,11 @@ def test_a_benchmark_has_a_repeated_text_as_one_choice() -> None:
     rows = located(
         question(choices=["dog", "cat", " Dog", "hen"], answer="dog"),
         question(choices=["cat", "cat"]),
+        question(choices=["cat", "cat?"]),
     )
-    with pytest.warns(AdrpoWarning, match="1 of 2 questions are left out"):
+    with pytest.warns(AdrpoWarning, match="1 of 3 questions are left out"):
         kept = checked(rows, faulty="leave_out", merge=True)
-    assert [row["choices"] for _, row in kept] == [["dog", "cat", "hen"]]
+    assert [row["choices"] for _, row in kept] == [["dog", "cat", "hen"], ["cat", "cat?"]]
 
 
 def letters(rows: list[Located]) -> list[tuple[int, int]]:

@@ -10,13 +10,7 @@ import soundfile
 
 from adrpo import AdrpoError
 from adrpo.audio.sound import key_of, sources_of, waveform
-
-RATE = 16_000
-
-
-def sine(hertz: float, rate: int, seconds: float = 0.5) -> np.ndarray:
-    times = np.arange(int(seconds * rate)) / rate
-    return (0.5 * np.sin(2 * np.pi * hertz * times)).astype(np.float32)
+from support.sound_files import RATE, tone
 
 
 def loudest(samples: np.ndarray) -> float:
@@ -41,9 +35,9 @@ def test_a_file_is_heard_in_mono_at_the_models_rate(
     tmp_path: Path, name: str, subtype: str, rate: int
 ) -> None:
     # In stereo, the second channel silent: the mean halves the tone and keeps its pitch.
-    tone = sine(440, rate)
+    sound = tone(440, rate)
     file = tmp_path / name
-    soundfile.write(file, np.stack([tone, 0 * tone], axis=1), rate, subtype=subtype)
+    soundfile.write(file, np.stack([sound, 0 * sound], axis=1), rate, subtype=subtype)
     heard = waveform(str(file), RATE)
     assert heard.dtype == np.float32
     assert abs(len(heard) - 0.5 * RATE) < 0.1 * RATE
@@ -54,22 +48,22 @@ def test_a_file_is_heard_in_mono_at_the_models_rate(
 
 def test_every_form_of_one_clip_gives_the_same_samples(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
-    soundfile.write(file, sine(440, RATE), RATE, subtype="FLOAT")
+    soundfile.write(file, tone(440, RATE), RATE, subtype="FLOAT")
     encoded = file.read_bytes()
     forms: list[Any] = [
         file,
         str(file),
         {"path": str(file), "bytes": None},
         {"path": "elsewhere.wav", "bytes": encoded},
-        {"array": sine(440, RATE).tolist(), "sampling_rate": RATE},
+        {"array": tone(440, RATE).tolist(), "sampling_rate": RATE},
     ]
     for form in forms:
-        np.testing.assert_array_equal(waveform(form, RATE), sine(440, RATE))
+        np.testing.assert_array_equal(waveform(form, RATE), tone(440, RATE))
 
 
 def test_resampling_leaves_nothing_above_the_new_limit() -> None:
     """A tone above half the new rate would come back as another one."""
-    clip = {"array": sine(10_000, 44_100) + sine(1_000, 44_100), "sampling_rate": 44_100}
+    clip = {"array": tone(10_000, 44_100) + tone(1_000, 44_100), "sampling_rate": 44_100}
     spectrum = np.abs(np.fft.rfft(waveform(clip, RATE)[400:-400]))
     assert abs(loudest(waveform(clip, RATE)) - 1_000) < 4
     alias = round(6_000 * (len(spectrum) - 1) * 2 / RATE)
@@ -77,10 +71,10 @@ def test_resampling_leaves_nothing_above_the_new_limit() -> None:
 
 
 def test_keys_tell_sounds_apart_and_know_an_equal_one() -> None:
-    one = {"array": sine(440, RATE), "sampling_rate": RATE}
-    same = {"array": sine(440, RATE).tolist(), "sampling_rate": RATE}
-    slower = {"array": sine(440, RATE), "sampling_rate": 8_000}
-    other = {"array": sine(441, RATE), "sampling_rate": RATE}
+    one = {"array": tone(440, RATE), "sampling_rate": RATE}
+    same = {"array": tone(440, RATE).tolist(), "sampling_rate": RATE}
+    slower = {"array": tone(440, RATE), "sampling_rate": 8_000}
+    other = {"array": tone(441, RATE), "sampling_rate": RATE}
     assert key_of(one) == key_of(same)
     assert len({key_of(one), key_of(slower), key_of(other), key_of("a.wav"), key_of("b.wav")}) == 5
     assert key_of("a.wav") == key_of({"path": "a.wav", "bytes": None})

@@ -17,7 +17,8 @@ def load_train(section: AudioPromptsSection) -> list[Prompt]:
     ``content`` is the conversation that asks, without a part for the clip, which the trainer
     places before the question; ``category`` the task. Columns: "audio", which
     :mod:`adrpo.audio.sound` reads; "choices", texts in the order shown; "answer", the text of the
-    right one; "source_row", where the question stands; and the further columns of its row.
+    right one; "source_row", where the question stands; and the further columns of its row, but one
+    that has a name of these or is named "prompt".
 
     Raises:
         AdrpoError: a source that can't be read or is too small to hold anything out, or a

@@ -53,8 +53,8 @@ def read_source(
     """(where it stands, the row) for each question of a file or a data set.
 
     A row has the columns of NEEDED, "category" where the source has one, and its further columns;
-    a column that has one of these five names, and isn't the one that is taken for it, is left out.
-    "audio" is a path, or an array with its rate. Clips that a data set holds become files
+    a column of one of these five names gives way to the one that is named for it. "audio" is a
+    path, or an array with its rate: clips that a data set holds become files
     (:func:`adrpo.audio.data.clips.kept_clip`).
 
     Args:
@@ -158,11 +158,7 @@ def _renamed(row: Row, names: dict[str, str], where: str, known: KnownSet) -> Ro
             f"columns {', '.join(map(str, row)) or 'of no object':.120}; name it in "
             f"prompts.columns.{missing[0]}"
         )
-    others = {
-        name: value
-        for name, value in row.items()
-        if name not in {*names, *names.values(), "prompt"}
-    }
+    others = {name: value for name, value in row.items() if name not in names.values()}
     return others | found
 
 
