@@ -158,14 +158,15 @@ class AudioPromptsSection(Section):
     )
     faulty: Literal["refuse", "leave_out"] = Field(
         default="refuse",
-        description="A question whose answer is none of its choices, or whose choices repeat: "
-        "ends the run before it starts, or is left out and counted. Ours.",
+        description="What happens to questions whose answer is none of their choices, whose "
+        "choices repeat, or whose clip can't be heard: refuse ends the run before it starts, "
+        "leave_out leaves them out and counts them. Ours.",
     )
     form: Annotated[Text, AfterValidator(_known_form)] = Field(
         default="plain",
         description="How a question is asked: plain (the question and its choices, one a line), "
-        "answer (the answer in <answer>), think (thoughts in <think> before it), or a text of your "
-        "own with {question} and {choices}, or {lettered} for choices behind letters. Ours.",
+        "answer (the answer in `<answer>`), think (thoughts in `<think>` before it), or a text of "
+        "your own with {question} and {choices}, or {lettered} for choices behind letters. Ours.",
     )
     system: Text | None = Field(
         default=None, description="Text of a turn of the system before the question. Ours."

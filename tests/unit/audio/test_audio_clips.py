@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from adrpo.audio.data import check_clips, clips
+from adrpo.audio.data import check_clips, clips, warn_of_shared_clips
 from adrpo.data import Prompt
 from adrpo.errors import AdrpoError, AdrpoWarning
 from support.sound_files import RATE, tone, write_clip
@@ -184,6 +185,17 @@ def test_clips_of_the_world_are_heard_and_leave_nothing_behind(cache: Path) -> N
     assert not cache.exists()
     with pytest.raises(AdrpoError, match="received bytes, which can't be read"):
         check(prompts_of({"bytes": b"no sound"}))
+
+
+def test_a_clip_of_two_sources_warns_whatever_its_name(tmp_path: Path) -> None:
+    train = prompts_of(write_clip(tmp_path / "1.wav"), {"bytes": encoded(tone(310))})
+    same, other = write_clip(tmp_path / "2.wav"), write_clip(tmp_path / "3.wav", tone(320))
+    told = "1 of 2 held-out questions are on clips of training: a.jsonl, line 2"
+    with pytest.warns(AdrpoWarning, match=told):
+        warn_of_shared_clips(train, prompts_of(other, same))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_shared_clips(train, prompts_of(other))
 
 
 def test_the_check_shows_a_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

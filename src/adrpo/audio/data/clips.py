@@ -83,6 +83,21 @@ def check_clips(
     return [prompt for _, prompt, _ in kept]
 
 
+def warn_of_shared_clips(train: Sequence[Prompt], held_out: Sequence[Prompt]) -> None:
+    """Warn of held-out questions on clips that are trained on: two sources may have some in common.
+
+    Raises:
+        AdrpoError: as :func:`checksum`.
+
+    Warns:
+        AdrpoWarning: how many there are, and the rows of the first.
+    """
+    heard = {checksum(prompt.columns["audio"]) for prompt in train}
+    rows = [p.columns[ROW] for p in held_out if checksum(p.columns["audio"]) in heard]
+    if rows:
+        tell(f"{len(rows)} of {len(held_out)} held-out questions are on clips of training", rows)
+
+
 def checksum(clip: Any) -> str:
     """The sha256 of a clip's content: of its file, its bytes, or its samples.
 

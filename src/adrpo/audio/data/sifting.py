@@ -1,6 +1,5 @@
 """Rows tried one by one: the first that fails ends the run, or all that fail are left out."""
 
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,10 +49,9 @@ def sift(
         except AdrpoError as error:
             return AdrpoError(f"{row[0]}: {error}")
 
-    with ThreadPoolExecutor(os.cpu_count() if parallel else 1) as pool:
-        outcomes = pool.map(tried, rows) if parallel else map(tried, rows)
-        tracked = track(outcomes, shown or "", total=len(rows), disable=shown is None)
-        results = list(tracked)
+    with ThreadPoolExecutor() as pool:
+        outcomes = (pool.map if parallel else map)(tried, rows)
+        results = list(track(outcomes, shown or "", total=len(rows), disable=shown is None))
     refused = [str(result) for result in results if isinstance(result, AdrpoError)]
     kept = [
         (where, item, result)
