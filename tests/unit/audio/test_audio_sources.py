@@ -91,6 +91,26 @@ def test_avqa_is_read_as_others_train_on_it(
     assert check_clips(train, rate=RATE, longest=1, progress=False) == train
 
 
+def test_avqa_in_the_lines_of_r1_aqa_is_the_same_question(tmp_path: Path) -> None:
+    """xiaomi-research/r1-aqa, README: the answer is the number of a choice."""
+    row = {
+        "id": 300,
+        "video_name": "-300",
+        "question_text": "How many animals are there in the video 300?",
+        "multi_choice": ["3", "One", "4", "2"],
+        "answer": 1,
+        "question_relation": "View",
+        "dataset_name": "AVQA",
+        "audio_path": str(write_clip(tmp_path / "300.wav", tone(300))),
+    }
+    names = {"audio": "audio_path", "question": "question_text", "choices": "multi_choice"}
+    keys = {"source": str(write_lines(tmp_path / "train.jsonl", [row])), "columns": names}
+    (prompt,) = load_train(section(**keys, held_out="sounds:held_out", held_out_size=1))
+    other = load_train(section(source=str(avqa(tmp_path / "avqa-processed")), held_out="a/b"))[0]
+    assert prompt.content == other.content
+    assert prompt.columns["answer"] == other.columns["answer"] == "One"
+
+
 def test_a_clip_of_a_data_set_is_on_one_side_of_its_split(tmp_path: Path) -> None:
     keys = section(source=str(avqa(tmp_path / "mine")), held_out_share=0.34)
     for seed in range(4):

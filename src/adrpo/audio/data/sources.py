@@ -149,7 +149,9 @@ def _renamed(row: Row, names: dict[str, str], where: str, known: KnownSet) -> Ro
         question, between, listed = found["question"].partition("\nChoices:\n")
         if between:
             found |= {"question": question, "choices": listed.strip().splitlines()}
-    if known.of_video and isinstance(found.get("question"), str):
+    # R1-AQA's own lines say where they come from.
+    of_video = known.of_video or row.get("dataset_name") == "AVQA"
+    if of_video and isinstance(found.get("question"), str):
         found["question"] = found["question"].replace("video", "audio")
     missing = [name for name in NEEDED if name not in found]
     if missing:
