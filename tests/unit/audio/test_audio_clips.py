@@ -102,6 +102,18 @@ def test_a_file_that_cant_be_heard_is_named_with_its_row(
         assert check(prompts, faulty="leave_out") == [prompts[0], prompts[2]]
 
 
+@pytest.mark.parametrize("text", ["A dog barks.\nA cat answers.", "a\0b", "very long " * 900])
+def test_a_column_of_texts_that_name_no_files_is_one_line(text: str) -> None:
+    with pytest.raises(AdrpoError) as caught:
+        check(prompts_of(text))
+    line = str(caught.value)
+    assert line.isprintable() or "\0" in text
+    assert "\n" not in line
+    assert len(line) < 500
+    assert line.startswith("a.jsonl, line 1: audio: expected a file of sound, received ")
+    assert "name the column of the clips in prompts.columns.audio" in line
+
+
 def test_an_array_without_a_rate_is_refused() -> None:
     """And a folder, which is a path that names no file."""
     for rate, message in ((0, "a sampling rate above 0, received 0"), (None, "received None")):

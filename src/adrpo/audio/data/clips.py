@@ -111,10 +111,12 @@ def checksum(clip: Any) -> str:
         if not found.st_size:
             raise AdrpoError(f"audio: expected a file of sound, received {value}, which is empty")
         return _sha256(value, found.st_size, found.st_mtime_ns)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a text that can't be a path is a ValueError
+        received = " ".join(value.split())[:200]  # a caption, where the wrong column was named
         raise AdrpoError(
-            f"audio: expected a file of sound, received {value}: {error.strerror}; name the column "
-            "of the clips in prompts.columns.audio, or their folder in prompts.audio_folder"
+            f"audio: expected a file of sound, received {received}: "
+            f"{getattr(error, 'strerror', error)}; name the column of the clips in "
+            "prompts.columns.audio, or their folder in prompts.audio_folder"
         ) from None
 
 
