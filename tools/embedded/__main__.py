@@ -6,7 +6,8 @@ All but the last two write float32 models (or the drawings) under DIR; export wr
 precision into the package, cards the model cards beside them (after
 benchmarks/embedded_quality.py). The part language stands alone: it trains the language model,
 exports it and writes its card; language-reward does so for the reward model of its answers, which
-are drawn from the exported language model; words renders the words of the sounds world.
+are drawn from the exported language model; audio-language trains, exports and measures the
+audio-language model; words renders the words of the sounds world.
 ``--start`` names a folder of weights to go on from.
 Needs a C++ compiler (torch.compile).
 """
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 
 from tools.embedded import (
+    audio_language,
+    audio_language_quality,
     base,
     cards,
     clip,
@@ -44,6 +47,7 @@ PARTS = (
     "cards",
     "language",
     "language-reward",
+    "audio-language",
     "words",
 )
 CAPTION_NOISE = 0.25
@@ -82,7 +86,7 @@ def _build(part: str, work: Path, start: Path | None) -> dict[str, Any]:
             )
         case "evaluation-clip":
             return clip.train(work / "evaluation_clip", clip.EVALUATION, steps=1500, start=start)
-        case "language" | "language-reward":
+        case "language" | "language-reward" | "audio-language":
             return _build_of_text(part, work)
         case _:
             return _written(part, work)
@@ -96,9 +100,13 @@ def _written(part: str, work: Path) -> dict[str, Any]:
 
 
 def _build_of_text(part: str, work: Path) -> dict[str, Any]:
-    """Train, export and measure a model of text."""
-    name = "language_model" if part == "language" else "language_reward"
+    """Train, export and measure a model that reads text, with sound or alone."""
+    names = {"language": "language_model", "audio-language": "audio_language_model"}
+    name = names.get(part, "language_reward")
     output, folder = work / name, export.WEIGHTS / name
+    if part == "audio-language":
+        trained = audio_language.train(output, steps=audio_language.Steps(), seed=1)
+        return trained | audio_language_quality.publish(output, folder, trained)
     if part == "language":
         trained = language.train(output, steps=1500, seed=1)
         return trained | language_quality.publish(output, folder, trained)

@@ -50,15 +50,24 @@ class Answers(NamedTuple):
     nats: NDArray[np.float64]
 
 
-def export(work: Path, folder: Path, form: type[Any] = Qwen3ForCausalLM) -> int:
-    """Copy the model of class ``form`` and its tokenizer from ``work`` to ``folder`` in bfloat16;
-    returns the bytes."""
+TEXT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+"""Files of a tokenizer."""
+
+
+def export(
+    work: Path,
+    folder: Path,
+    form: type[Any] = Qwen3ForCausalLM,
+    beside: Sequence[str] = TEXT,
+) -> int:
+    """Copy the model of class ``form`` and the files ``beside`` it from ``work`` to ``folder`` in
+    bfloat16; returns the bytes."""
     model = form.from_pretrained(work, dtype=torch.float32)
     for file in folder.glob("*"):
         if file.name != "README.md":
             file.unlink()
     model.to(torch.bfloat16).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for name in beside:
         shutil.copy(work / name, folder / name)
     return sum(file.stat().st_size for file in folder.iterdir())
 

@@ -10,6 +10,7 @@ MODELS = {
     "evaluation_clip": "the CLIP model kept for evaluation (transformers)",
     "language_model": "the causal language model (transformers)",
     "language_reward": "the reward model of the language model's answers (transformers)",
+    "audio_language_model": "the audio-language model (transformers)",
 }
 
 

@@ -24,7 +24,8 @@ from tools.embedded.corruptions import corrupt, draw
 from tools.embedded.tokenizer import caption_words
 
 WEIGHTS = weights_path("pipeline").parent
-IMAGE_MODELS = sorted(set(MODELS) - {"language_model", "language_reward"})
+OTHERS = {"language_model", "language_reward", "audio_language_model"}
+IMAGE_MODELS = sorted(set(MODELS) - OTHERS)
 
 
 @pytest.fixture(scope="module")

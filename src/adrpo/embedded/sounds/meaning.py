@@ -81,6 +81,11 @@ class Question:
         return LETTERS[self.choices.index(self.answer)]
 
 
+def prompt_text(question: Question) -> str:
+    """The question as a model reads it: its text and its choices, a line each."""
+    return "\n".join([question.text, *question.choices, ""])
+
+
 Drawing = Callable[[np.random.Generator, str], Iterator[Draft]]
 """Function of a generator and a level: endless drafts of one text, the same choices and the same
 answer, each with another clip. So the draw of a split, which waits for a clip of the split, leaves

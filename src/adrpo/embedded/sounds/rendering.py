@@ -1,5 +1,7 @@
 """The sound of a clip, drawn from its meaning and a seed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float32
 
@@ -25,6 +27,19 @@ _SOUNDING = 2.45
 """Seconds that events and gaps take at most, where they are measured in beats."""
 
 
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """The sound of a clip, and what was drawn with it.
+
+    ``spans`` has the samples at which each event begins and ends; ``transposed`` is in semitones,
+    0 where the clip is no music.
+    """
+
+    samples: Float32[np.ndarray, " samples"]
+    spans: tuple[tuple[int, int], ...]
+    transposed: float
+
+
 def render(clip: Clip, seed: int) -> Float32[np.ndarray, " samples"]:
     """``clip`` as 1 to 3 s of sound at 16 kHz, within -0.9 to 0.9.
 
@@ -32,10 +47,19 @@ def render(clip: Clip, seed: int) -> Float32[np.ndarray, " samples"]:
     each signal, levels (1.5 dB where the clip says nothing of them), and color and level of the
     background noise are drawn from ``seed``: the same seed gives the same bytes.
     """
+    return rendering_of(clip, seed).samples
+
+
+def rendering_of(clip: Clip, seed: int) -> Rendering:
+    """The sound that :func:`render` gives, with what was drawn for it."""
     rng = np.random.default_rng(seed)
     beat = 0.0 if clip.task == "speech" else _longest_beat(clip) * rng.uniform(0.85, 1)
     gap = rng.uniform(*_WORD_GAP) if clip.task == "speech" else _GAP[clip.task] * beat
-    waves = _waves(clip, beat, rng)
+    transposed = 0.0
+    if clip.task != "speech":
+        # Drawn for sounds, too, which have no pitch to transpose.
+        transposed = 12 * int(rng.integers(2)) + rng.uniform(-0.5, 0.5)
+    waves = _waves(clip, beat, transposed, rng)
     starts = _starts(clip, waves, round(gap * RATE), first=round(rng.uniform(*ONSET) * RATE))
     end = max(start + len(wave) for start, wave in zip(starts, waves, strict=True))
     ending = max(round(rng.uniform(*ENDING) * RATE), round(SHORTEST * RATE) - end)
@@ -47,13 +71,14 @@ def render(clip: Clip, seed: int) -> Float32[np.ndarray, " samples"]:
         mixed[start : start + len(wave)] += 10 ** (level / 20) * wave
     noise = 10 ** ((min(levels) + rng.uniform(*NOISE_DECIBELS)) / 20)
     mixed += noise * _background(len(mixed), rng)
-    return (rng.uniform(0.3, 0.9) / np.abs(mixed).max() * mixed).astype(np.float32)
+    samples = (rng.uniform(0.3, 0.9) / np.abs(mixed).max() * mixed).astype(np.float32)
+    spans = tuple((start, start + len(wave)) for start, wave in zip(starts, waves, strict=True))
+    return Rendering(samples, spans, transposed if clip.task == "music" else 0.0)
 
 
-def _waves(clip: Clip, beat: float, rng: np.random.Generator) -> list[Wave]:
+def _waves(clip: Clip, beat: float, transposed: float, rng: np.random.Generator) -> list[Wave]:
     if clip.task == "speech":
         return [_word(event, rng) for event in clip.events]
-    transposed = 12 * int(rng.integers(2)) + rng.uniform(-0.5, 0.5)
     waves = []
     for event in clip.events:
         if event.name in INSTRUMENTS:
