@@ -13,6 +13,7 @@ from adrpo.audio.data import load_held_out, load_train
 from adrpo.audio.data.forms import asked
 from adrpo.config.audio_prompts import AudioPromptsSection
 from adrpo.data import Prompt
+from adrpo.embedded.sounds.meaning import prompt_text
 from adrpo.embedded.sounds.rendering import render
 from adrpo.embedded.sounds.sets import question_set
 from adrpo.errors import AdrpoError
@@ -31,8 +32,7 @@ def test_the_world_is_asked_in_the_form_of_the_embedded_model_with_its_own_clip(
     for prompts, split in ((load_train(section), "train"), (load_held_out(section), "held_out")):
         questions = question_set(len(prompts), split=split, seed=5)  # type: ignore[arg-type]
         for prompt, wanted in zip(prompts, questions, strict=True):
-            text = wanted.text + "\n" + "".join(f"{choice}\n" for choice in wanted.choices)
-            assert prompt.content == [{"role": "user", "content": text}]
+            assert prompt.content == [{"role": "user", "content": prompt_text(wanted)}]
             assert prompt.category == wanted.task
             assert prompt.columns["choices"] == list(wanted.choices)
             assert prompt.columns["answer"] == wanted.answer
