@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from adrpo.config import LanguageConfig, config_to_yaml, load_flow_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import read_values, values_path
-from adrpo.llm.drawing import CompletionDrawing, until_end
+from adrpo.llm.drawing import CompletionDrawing, Generated, until_end
+from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.run import LanguageRun, latest_complete
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.report import write_report
@@ -136,7 +137,8 @@ def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: 
     torch.manual_seed(0)
     ids = torch.randint(3, 17, (5, 9))
     mask = torch.ones_like(ids)
-    logps, entropies = drawing._logps(trainer.model, ids, mask, 6)
+    drawn = Generated(PromptBatch(ids=ids[:, :3].tolist()), ids, mask, mask[:, 3:])
+    logps, entropies = drawing._logps(trainer.model, drawn)
     expected, expected_entropies, _ = trainer._get_per_token_logps_and_entropies(
         trainer.model, ids, mask, 6, compute_entropy=True
     )
@@ -145,7 +147,7 @@ def test_the_evaluation_agrees_with_what_trl_computes(material: Path, tmp_path: 
     torch.testing.assert_close(entropies, expected_entropies, rtol=0, atol=1e-5)
     with drawing._reference(trainer.model) as reference:
         assert reference is trainer.ref_model
-        assert (drawing._logps(reference, ids, mask, 6)[0] - logps).abs().max() > 0.01
+        assert (drawing._logps(reference, drawn)[0] - logps).abs().max() > 0.01
 
 
 def test_completions_end_with_the_first_end_of_sequence() -> None:

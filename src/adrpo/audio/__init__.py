@@ -13,13 +13,15 @@ from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
     from adrpo.audio.processor import AudioProcessor
+    from adrpo.audio.run import AudioRun
     from adrpo.audio.trainer import AudioADRPOTrainer
 
-__all__ = ["AudioADRPOTrainer", "AudioProcessor"]
+__all__ = ["AudioADRPOTrainer", "AudioProcessor", "AudioRun"]
 
 _HOMES = {
     "AudioADRPOTrainer": "adrpo.audio.trainer",
     "AudioProcessor": "adrpo.audio.processor",
+    "AudioRun": "adrpo.audio.run",
 }
 NEEDS = ("datasets>=4.7", "soundfile>=0.13", "soxr>=1.0", "transformers>=5.21", "trl>=1.16,<1.17")
 """Requirements of the extra ``audio``: TRL scores by a head that reads the hidden states of the

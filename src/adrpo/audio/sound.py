@@ -58,6 +58,18 @@ def key_of(source: Any) -> tuple[Any, ...]:
     raise AdrpoError(f"audio: expected {SOURCES}, received {_shown(source)}")
 
 
+def seconds_of(source: Any) -> float:
+    """Length of ``source``, of a file by its header alone; errors as of :func:`waveform`."""
+    if key_of(source)[0] == "array":
+        samples, rate = _given_samples(source)
+        return len(samples) / rate if rate > 0 else 0.0
+    file, name = _file(source)
+    try:
+        return float(soundfile.info(file).duration)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise _unreadable(name, error) from error
+
+
 def waveform(source: Any, rate: int) -> Float32[np.ndarray, " samples"]:
     """Samples of ``source`` in mono (the mean of its channels) at ``rate`` hertz.
 
@@ -99,19 +111,28 @@ def _given_samples(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
 
 def _read(source: Any) -> tuple[np.ndarray, int, str]:
     """Samples, rate and name of an encoded file."""
+    file, name = _file(source)
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise _unreadable(name, error) from error
+    return samples.mean(axis=1), rate, name
+
+
+def _file(source: Any) -> tuple[str | io.BytesIO, str]:
+    """An encoded file as soundfile takes it, and its name."""
     encoded = source.get("bytes") if isinstance(source, Mapping) else None
     path = source.get("path") if isinstance(source, Mapping) else source
     name = "bytes" if path is None else str(path)
     if encoded is None and not Path(str(path)).is_file():
         raise AdrpoError(f"audio: expected a file of sound, received {name}: there is no such file")
-    file = str(path) if encoded is None else io.BytesIO(encoded)
-    try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AdrpoError(
-            f"audio: expected WAV, FLAC, OGG or MP3, received {name}, which can't be read ({error})"
-        ) from error
-    return samples.mean(axis=1), rate, name
+    return (str(path) if encoded is None else io.BytesIO(encoded)), name
+
+
+def _unreadable(name: str, error: Exception) -> AdrpoError:
+    return AdrpoError(
+        f"audio: expected WAV, FLAC, OGG or MP3, received {name}, which can't be read ({error})"
+    )
 
 
 def _shown(source: Any) -> str:

@@ -1,9 +1,11 @@
 """ADRPO for audio-language models."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 from datasets import Audio, Dataset, IterableDataset
 from jaxtyping import Bool, Float
 from peft import LoraConfig
@@ -11,22 +13,35 @@ from torch import Tensor
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo.audio.encoder import Clip, FrozenEncoder, Listener, Row, audio_inputs, frozen_parts
+from adrpo.audio.pretrained import language_modules, load_thinker
 from adrpo.audio.processor import AudioProcessor
 from adrpo.audio.sound import compact, key_of, sources_of
 from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.context import check_context
+from adrpo.llm.prompt_batch import WHOLE, PromptBatch
 from adrpo.llm.trainer import ADRPOTrainer
+from adrpo.llm.trl_messages import without_messages
 
 COLUMN = "audio"
-LANGUAGE_MODEL = r".*\.language_model\.layers\.\d+\.self_attn\.[qkvo]_proj"
+LANGUAGE_MODEL = language_modules(("q_proj", "k_proj", "v_proj", "o_proj"))
 """Modules that the default adapter is on: the attention of the language model, not the encoder's,
 whose layers have the same names."""
 DEAF_OPTIONS = ("use_vllm", "use_transformers_continuous_batching")
 DEAF_ARGUMENTS = ("tools", "environment_factory", "rollout_func")
 MARKERS = ("audio_token_id", "audio_start_token_id", "audio_end_token_id")
 MARKERS += ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardBatch(PromptBatch):
+    """Prompts with the clips of each."""
+
+    rows: Sequence[Row]
+
+    def inputs(self, rows: slice = WHOLE) -> dict[str, Tensor]:
+        return audio_inputs(self.rows[rows])
 
 
 def language_lora() -> LoraConfig:
@@ -82,12 +97,12 @@ class AudioADRPOTrainer(ADRPOTrainer):
         source = model if isinstance(model, str) else None
         if source is not None:
             options: Any = (args.model_init_kwargs if args else None) or {}
-            model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(source, **options)
+            model = load_thinker(source, **options)
         thinker = _thinker_of(model)
         if processing_class is None:
             name = source or thinker.config._name_or_path
             processing_class = AudioProcessor.from_pretrained(name)
-        self._processor = AudioProcessor.of(processing_class)
+        self.processor = AudioProcessor.of(processing_class)
         # Rows of the batch that is at work; TRL's methods take none.
         self._rows: Sequence[Row] | None = None
         self._audio_token_id: int = thinker.config.audio_token_id
@@ -95,20 +110,20 @@ class AudioADRPOTrainer(ADRPOTrainer):
             part.requires_grad_(False)
         if peft_config == "lora":
             peft_config = None if thinker is not model else language_lora()
-        with _loadable_reference(args, model, adapter=peft_config or thinker is not model):
+        with _initialization(args, model, adapter=peft_config or thinker is not model):
             super().__init__(
                 model,
                 reward_funcs,
                 args,
                 _undecoded(train_dataset),
                 _undecoded(eval_dataset),
-                self._processor.tokenizer,
+                self.processor.tokenizer,
                 peft_config=peft_config,
                 **named,
             )
         self._encoder = FrozenEncoder(thinker)
         if self.ref_model is not None:
-            self._encoder.admit(self.accelerator.unwrap_model(self.ref_model))
+            self.admit(self.accelerator.unwrap_model(self.ref_model))
         self._check_adapter(thinker)
         self._suppress_markers(thinker.config)
         self.data_collator = _compact_rows
@@ -144,7 +159,11 @@ class AudioADRPOTrainer(ADRPOTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
-        self._processor.save_pretrained(output_dir or str(self.args.output_dir))
+        self.processor.save_pretrained(output_dir or str(self.args.output_dir))
+
+    def admit(self, thinker: Any) -> None:
+        """Let ``thinker``, another one with the same encoder, hear what this trainer encoded."""
+        self._encoder.admit(thinker)
 
     # --- rows and their clips ---
 
@@ -156,7 +175,14 @@ class AudioADRPOTrainer(ADRPOTrainer):
         finally:
             self._rows = before
 
-    def _encoded(self, inputs: Sequence[dict[str, Any]]) -> list[Row]:
+    def prompt_batch(self, rows: Sequence[Mapping[str, Any]]) -> HeardBatch:
+        """The prompts of ``rows`` and their clips, which are encoded once."""
+        clips = self._encoded(rows)
+        with self._hearing(clips):
+            ids = super().prompt_batch(rows).ids
+        return HeardBatch(ids=ids, rows=clips)
+
+    def _encoded(self, inputs: Sequence[Mapping[str, Any]]) -> list[Row]:
         """Clips of each row, a clip that several rows have being one object."""
         if any(COLUMN not in row for row in inputs):
             raise AdrpoError(
@@ -164,21 +190,19 @@ class AudioADRPOTrainer(ADRPOTrainer):
                 f"row with {', '.join(inputs[0])} alone; rename the column that holds the clips"
             )
         heard: dict[Any, Clip] = {}
-        calls = self._encoder.calls
-        rows = [
+        return [
             tuple(self._clip(source, row, heard) for source in sources_of(row[COLUMN]))
             for row in inputs
         ]
-        self._log("encoder_calls", self._encoder.calls - calls)
-        return rows
 
-    def _clip(self, source: Any, row: dict[str, Any], heard: dict[Any, Clip]) -> Clip:
+    def _clip(self, source: Any, row: Mapping[str, Any], heard: dict[Any, Clip]) -> Clip:
         """Encode ``source``, unless it is among those ``heard``."""
         try:
             key = key_of(source)
             if key not in heard:
-                # Outside: autocast would round the spectrogram's sums, too.
-                features = self._processor.features(source)
+                # autocast, which an evaluation is under, would round the spectrogram's sums, too.
+                with torch.autocast("cpu", enabled=False):
+                    features = self.processor.features(source)
                 with self.accelerator.autocast():
                     heard[key] = self._encoder(features)
         except AdrpoError as error:
@@ -187,7 +211,9 @@ class AudioADRPOTrainer(ADRPOTrainer):
         return heard[key]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        calls = self._encoder.calls
         rows = self._encoded(inputs)
+        self._log("encoder_calls", self._encoder.calls - calls)
         with self._hearing(rows):
             batch = super()._generate_and_score_completions(inputs)
         batch[COLUMN] = rows
@@ -198,7 +224,7 @@ class AudioADRPOTrainer(ADRPOTrainer):
             return super()._tokenize_prompts(prompts)
         template: Any = self.chat_template_kwargs
         ids = [
-            self._processor.prompt_ids(
+            self.processor.prompt_ids(
                 prompt, [clip.tokens for clip in row], self._audio_token_id, **template
             )
             for prompt, row in zip(prompts, self._rows, strict=True)
@@ -237,23 +263,29 @@ def _refuse_what_is_deaf(args: Any, named: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _loadable_reference(args: Any, model: Any, *, adapter: Any) -> Iterator[None]:
-    """Tell TRL, which loads the reference of a model without an adapter, the class of the model.
+def _initialization(args: Any, model: Any, *, adapter: Any) -> Iterator[None]:
+    """``args`` as TRL's constructor needs them beside a model that is loaded already.
 
-    The configuration on the Hub names that of the whole, of which the Thinker is a part.
+    With an adapter it loads nothing, and would warn that ``model_init_kwargs`` are left. Without,
+    it loads the reference, and is told the class of the model: the configuration on the Hub names
+    that of the whole, of which the Thinker is a part.
     """
-    if adapter or args is None or args.beta == 0.0:
+    if args is None:
         yield
         return
-    if not model.config._name_or_path:
+    before = args.model_init_kwargs
+    if adapter or args.beta == 0.0:
+        args.model_init_kwargs = None
+    elif not model.config._name_or_path:
         raise AdrpoError(
             "peft_config: expected an adapter, or a model that was loaded from a folder or the "
             "Hub, from where the reference can be loaded again; received a model made in memory"
         )
-    before = args.model_init_kwargs
-    args.model_init_kwargs = {**(before or {}), "architecture": type(model)}
+    else:
+        args.model_init_kwargs = {**(before or {}), "architecture": type(model)}
     try:
-        yield
+        with without_messages("You passed `model_init_kwargs`"):
+            yield
     finally:
         args.model_init_kwargs = before
 

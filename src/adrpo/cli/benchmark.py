@@ -15,8 +15,9 @@ Name = Annotated[
     typer.Option(
         "--benchmark",
         metavar="NAME",
-        help="Score predictions on a published benchmark, mmau or mmar, with --data and "
-        "--predictions, in the place of RUN_OR_MODEL (docs/use/benchmarks.md).",
+        help="Score answers to a published benchmark, mmau or mmar, with --data and --predictions, "
+        "a file that RUN_OR_MODEL or --endpoint fills where one is named "
+        "(docs/use/benchmarks.md).",
     ),
 ]
 Data = Annotated[
@@ -38,10 +39,23 @@ Against = Annotated[
     Path | None,
     typer.Option(help="Folder of another model's result: adds the paired differences."),
 ]
-OPTIONS = ("benchmark", "data", "endpoint", "predictions", "against")
+Shifts = Annotated[
+    bool,
+    typer.Option(
+        "--shifts",
+        help="Ask RUN_OR_MODEL with each choice first once, and add the mean over these shifts.",
+    ),
+]
+OPTIONS = ("benchmark", "data", "endpoint", "predictions", "against", "shifts")
 """Options of ``evaluate`` that belong to a benchmark."""
 SETTINGS = ("target", "overrides", "settings")
 """Parameters of ``evaluate`` that may hold settings of an endpoint."""
+MODEL = (*SETTINGS, "recipe", "lora")
+"""Parameters of ``evaluate`` that say which model answers a benchmark, and how."""
+RECIPES = {"embedded": "audio/embedded"}
+"""Model -> the recipe whose settings it has where none is named."""
+RECIPE = "audio/qwen2.5-omni-7b"
+"""Recipe of all other models."""
 
 
 def check_options(context: typer.Context) -> None:
@@ -51,14 +65,17 @@ def check_options(context: typer.Context) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         value = context.params.get(name)
-        if value not in (None, [], ()) and name != "output_dir":
+        if value not in (None, [], (), False) and name != "output_dir":
             option = parameter.param_type_name == "option"
             written[name] = parameter.opts[0] if option else str(value)
     if "benchmark" in written:
         # RUN_OR_MODEL takes the first KEY=VALUE.
-        known = {*OPTIONS, *(SETTINGS if "endpoint" in written else ())}
+        local = "target" in written and "endpoint" not in written
+        known = {*OPTIONS, *(SETTINGS if "endpoint" in written else MODEL if local else ())}
+        if not local:
+            known.discard("shifts")
         useless = [text for name, text in written.items() if name not in known]
-        rule = "--benchmark with --data and --predictions alone"
+        rule = "--benchmark with --data, --predictions and what asks a model alone"
     else:
         useless = [text for name, text in written.items() if name in OPTIONS]
         rule = f"{', '.join(f'--{name}' for name in OPTIONS[1:])} beside --benchmark"
@@ -81,18 +98,49 @@ def evaluate_benchmark(context: typer.Context) -> None:
                 f"--benchmark: expected --data and --predictions; received no --{option}"
             )
     folder = free_folder(asked["output_dir"])
-    if asked["endpoint"] is not None and not _ask(context):
-        return
+    if asked["endpoint"] is not None:
+        if not _ask(context):
+            return
+    elif asked["target"] is not None:
+        _answer(context)
     summary = benchmarks().score_predictions(
         asked["benchmark"],
         asked["data"],
         asked["predictions"],
         folder,
+        shifts=asked["shifts"],
         against=asked["against"],
         command=_command(asked["endpoint"] or ""),
     )
     typer.echo("\n".join(benchmark_lines(summary)))
     typer.echo(f"Result: {folder}")
+
+
+def _answer(context: typer.Context) -> None:
+    """Ask a model on this machine."""
+    from adrpo.cli.domains import benchmarks, door_of
+    from adrpo.cli.quiet import silence_loading
+    from adrpo.evaluation.targets import Target
+
+    silence_loading()
+    asked = context.params
+    name, recipe = asked["target"], asked["recipe"]
+    if recipe is None and not (Path(name) / "config.yaml").is_file():
+        recipe = RECIPES.get(name, RECIPE)
+        typer.echo(f"Settings of {recipe}; --recipe names another")
+    overrides = [*(asked["overrides"] or []), *(asked["settings"] or [])]
+    target = Target.resolve(name, door_of, recipe=recipe, overrides=overrides, lora=asked["lora"])
+    benchmarks().answer(
+        asked["benchmark"],
+        asked["data"],
+        asked["predictions"],
+        name,
+        target.config,
+        target.final,
+        shifts=asked["shifts"],
+        against=asked["against"],
+        say=typer.echo,
+    )
 
 
 def _command(url: str) -> str:

@@ -47,6 +47,14 @@ Guidance = Annotated[
     typer.Option(help="Guidance; 1 switches it off.", show_default="evaluation's"),
 ]
 
+Clips = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="File of sound that a --prompt is about, for a model that hears; one for all prompts, "
+        "or one for each.",
+        show_default="none",
+    ),
+]
 Samples = Annotated[
     int | None,
     typer.Option(
@@ -64,6 +72,7 @@ def sample(
         list[str] | None,
         typer.Option("--prompt", "-p", help="A prompt; repeat for more. Without: held-out ones."),
     ] = None,
+    audio: Clips = None,
     prompts: Prompts = None,
     size: Annotated[int, typer.Option(min=1, help="How many of the held-out prompts.")] = 8,
     steps: Steps = None,
@@ -86,7 +95,10 @@ def sample(
         steps=steps,
         guidance_scale=guidance_scale,
         lora=lora,
+        clips=audio,
     )
+    if audio and not prompt:
+        raise AdrpoError("--audio: expected a --prompt, the question about it; received none")
     drawn = found.door.sample(
         found.config,
         found.final,
@@ -94,6 +106,7 @@ def sample(
         size=size,
         seed=seed,
         output_dir=free_folder(output_dir),
+        clips=audio or (),
     )
     for line in drawn:
         typer.echo(line)
@@ -122,6 +135,7 @@ def evaluate(
     endpoint: benchmarks.Endpoint = None,
     predictions: benchmarks.Predictions = None,
     against: benchmarks.Against = None,
+    shifts: benchmarks.Shifts = False,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the evaluation; a used one stays as it is.")
     ] = Path("runs/evaluation"),
@@ -166,6 +180,7 @@ def _resolve(
     steps: int | None,
     guidance_scale: float | None,
     lora: Path | None,
+    clips: list[Path] | None = None,
 ) -> "Target":
     """The target with the settings of the options.
 
@@ -183,6 +198,7 @@ def _resolve(
         }
     )
     options = {"--steps": steps, "--guidance-scale": guidance_scale, "--lora": lora}
+    options["--audio"] = " ".join(map(str, clips)) if clips else None
     for option, value in options.items():
         if value is not None and option not in found.door.options:
             raise AdrpoError(

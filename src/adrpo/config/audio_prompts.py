@@ -151,7 +151,9 @@ class AudioPromptsSection(Section):
         description="Questions that 'sounds' has, and at most so many of another source, of which "
         "null takes all. Ours.",
     )
-    columns: AudioColumnsSection = AudioColumnsSection()
+    columns: AudioColumnsSection = Field(
+        default=AudioColumnsSection(), description="Names of the columns of a source. Ours."
+    )
     audio_folder: Text | None = Field(
         default=None,
         description="Folder that relative paths of clips start from; null: that of the file.",

@@ -14,6 +14,7 @@ DOMAIN = "domain"
 DOMAINS = {
     "flow": "adrpo.config.flow:FlowConfig",
     "llm": "adrpo.config.llm:LanguageConfig",
+    "audio": "adrpo.config.audio:AudioConfig",
 }
 """Domain -> its configuration's class; the first is that of a recipe that names none."""
 

@@ -40,18 +40,9 @@ from adrpo.config.shared import (
 from adrpo.data.prompts import GENERATED, share_prompts, training_source
 
 
-class LanguageModelSection(ModelSection):
-    """The model that is trained, and at its start the reference."""
+class CompletionModelSection(ModelSection):
+    """The model that is trained to complete prompts, and at its start the reference."""
 
-    pretrained: Text = Field(
-        default="embedded",
-        description="'embedded', a folder, a Hub id, or 'package:NAME', the folder of an installed "
-        "Python package. Paper: Qwen2-0.5B and Qwen3-0.6B.",
-    )
-    gguf_file: Text | None = Field(
-        default=None,
-        description="GGUF file there, unpacked to dtype as it is loaded; null: safetensors. Ours.",
-    )
     dtype: Dtype = Field(
         default="float32", description="Type of the weights, of the optimizer's state, too. Ours."
     )
@@ -64,6 +55,20 @@ class LanguageModelSection(ModelSection):
     )
     device: Literal["auto", "cpu"] = Field(
         default="auto", description="auto takes a GPU if there is one."
+    )
+
+
+class LanguageModelSection(CompletionModelSection):
+    """The language model that is trained, and at its start the reference."""
+
+    pretrained: Text = Field(
+        default="embedded",
+        description="'embedded', a folder, a Hub id, or 'package:NAME', the folder of an installed "
+        "Python package. Paper: Qwen2-0.5B and Qwen3-0.6B.",
+    )
+    gguf_file: Text | None = Field(
+        default=None,
+        description="GGUF file there, unpacked to dtype as it is loaded; null: safetensors. Ours.",
     )
 
 
@@ -210,7 +215,18 @@ class LanguageEvaluationSection(EvaluationSection):
     )
 
 
-class LanguageConfig(Configuration):
+class CompletionConfig(Configuration):
+    """Base of the configurations of models that complete prompts."""
+
+    model: CompletionModelSection
+    adapter: LanguageAdapterSection | None
+    algorithm: LanguageAlgorithmSection = LanguageAlgorithmSection()
+    training: LanguageTrainingSection = LanguageTrainingSection()
+    evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
+    generation: GenerationSection = GenerationSection()
+
+
+class LanguageConfig(CompletionConfig):
     """Configuration of a run of ``adrpo.llm.LanguageRun``."""
 
     domain: Literal["llm"] = Field(default="llm", description="Kind of model.")
@@ -220,7 +236,3 @@ class LanguageConfig(Configuration):
     )
     prompts: LanguagePromptsSection = LanguagePromptsSection()
     reward: RewardTerms = (RewardTermSection(name="question_answer"),)
-    algorithm: LanguageAlgorithmSection = LanguageAlgorithmSection()
-    training: LanguageTrainingSection = LanguageTrainingSection()
-    evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
-    generation: GenerationSection = GenerationSection()

@@ -7,14 +7,13 @@ import torch
 from adrpo.config import (
     LanguageAdapterSection,
     LanguageAlgorithmSection,
-    LanguageConfig,
-    LanguageModelSection,
     LanguageTrainingSection,
 )
+from adrpo.config.llm import CompletionConfig, CompletionModelSection
 from adrpo.config.llm_options import COEFFICIENTS
 from adrpo.errors import AdrpoError
 from adrpo.llm.config import ADRPOConfig
-from adrpo.llm.pretrained import loading_options
+from adrpo.llm.pretrained import gguf_file, loading_options
 from adrpo.runs.directory import RunDirectory
 
 SCHEDULES = {"constant": "constant_with_warmup"}
@@ -22,7 +21,7 @@ SCHEDULES = {"constant": "constant_with_warmup"}
 
 
 def trainer_arguments(
-    config: LanguageConfig, run: RunDirectory, *, processes: int = 1
+    config: CompletionConfig, run: RunDirectory, *, processes: int = 1
 ) -> ADRPOConfig:
     """The arguments of the run; its checkpoints go to ``checkpoints/checkpoint-N``.
 
@@ -117,9 +116,9 @@ def completions_of_a_process(training: LanguageTrainingSection, processes: int) 
     return own
 
 
-def _initialization(model: LanguageModelSection) -> dict[str, Any]:
+def _initialization(model: CompletionModelSection) -> dict[str, Any]:
     options = loading_options(model)
-    if model.gguf_file is not None:
+    if gguf_file(model) is not None:
         from transformers import AutoModelForCausalLM
 
         # TRL looks for the class in a config.json, which a GGUF file stands in for.

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adrpo.config import LanguageConfig
 from adrpo.data import Prompt
 from adrpo.data.base import Content
 from adrpo.data.prompts import GENERATED, is_unfetched
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class LanguageDoor:
-    """The :class:`~adrpo.evaluation.door.Door` of language models."""
+    """The :class:`~adrpo.evaluation.door.Door` of language models; a domain on top of this one
+    replaces what is its own."""
 
     packages: tuple[str, ...] = ("trl", "datasets")
     extra = "llm"
@@ -33,21 +33,17 @@ class LanguageDoor:
     facts = FACTS
     own_keys: tuple[str, ...] = ()
 
-    def build(
-        self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None
-    ) -> "LanguageRun":
+    def build(self, config: Any, *, reward: Callable[..., Any] | None = None) -> "LanguageRun":
         from adrpo.llm.run import LanguageRun
 
         return LanguageRun(config, reward=reward)
 
     @contextmanager
-    def subject(self, config: LanguageConfig) -> "Iterator[LanguageSubject]":
-        from adrpo.llm.run import LanguageRun
-
-        with LanguageRun(config).subject() as subject:
+    def subject(self, config: Any) -> "Iterator[LanguageSubject]":
+        with self.build(config).subject() as subject:
             yield subject
 
-    def on_prompts(self, config: LanguageConfig, source: str) -> LanguageConfig:
+    def on_prompts(self, config: Any, source: str) -> Any:
         # As in every domain: a file or a data set is taken whole.
         size = config.prompts.held_out_size if source in GENERATED else None
         section = config.prompts.model_copy(update={"held_out": source, "held_out_size": size})
@@ -55,26 +51,25 @@ class LanguageDoor:
 
     def sample(
         self,
-        config: LanguageConfig,
+        config: Any,
         final: Path | None,
         prompts: Sequence[str],
         *,
         size: int,
         seed: int,
         output_dir: Path,
+        clips: Sequence[Path] = (),
     ) -> Iterator[str]:
         """Each prompt with its completion; drawn as in training, with numbers of ``seed`` alone.
 
         A model that is trained on conversations is asked ``prompts`` as their user, after the
         system turns of the first held-out one.
         """
-        from adrpo.llm.run import LanguageRun
-
         settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
-        run = LanguageRun(config.model_copy(update={"evaluation": settings}))
+        run = self.build(config.model_copy(update={"evaluation": settings}))
         first = run.held_out[0].content
         if prompts:
-            run.held_out = [Prompt(_asked(prompt, first)) for prompt in prompts]
+            run.held_out = self.asked([_asked(prompt, first) for prompt in prompts], clips)
         else:
             run.held_out = run.held_out[:size]
         with run.subject() as subject:
@@ -84,6 +79,11 @@ class LanguageDoor:
         for prompt, text in zip(run.held_out, drawn.texts, strict=True):
             yield f"{prompt.text}\n    {text}"
 
+    def asked(self, contents: Sequence[Content], clips: Sequence[Path]) -> list[Prompt]:
+        """Prompts of a user's own, with the ``clips`` that they are about, where a model hears."""
+        del clips
+        return [Prompt(content) for content in contents]
+
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from adrpo.rewards.reward_model import RewardModel
 
@@ -92,43 +92,52 @@ class LanguageDoor:
             "language_reward": lambda: RewardModel("embedded"),
         }
 
-    def check(self, findings: Findings, config: LanguageConfig) -> None:
-        from adrpo.llm.memory.advice import memory_lines
-        from adrpo.llm.pretrained import PACKAGE, model_source, training_device
+    def check(self, findings: Findings, config: Any) -> None:
+        from adrpo.llm.pretrained import PACKAGE, gguf_file, model_source, training_device
 
-        if config.model.gguf_file is None and not config.model.pretrained.startswith(PACKAGE):
+        if gguf_file(config.model) is None and not config.model.pretrained.startswith(PACKAGE):
             check_model(findings, "model", config.model.pretrained)
         else:
             try:
                 findings.ok("model", f"folder {model_source(config.model)}")
             except AdrpoError as error:
                 findings.bad("model", str(error))
-        prompts = _check_prompts(findings, config)
+        prompts = self._check_prompts(findings, config)
         device = training_device(config.model)
         check_device(findings, device)
         try:
-            check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
+            check_memory(findings, device, lambda free: self.memory(config, prompts, free))
         except AdrpoError as error:  # the model, of which its own line tells
             findings.note("memory", f"no estimate: {error}")
 
+    def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
+        """The memory that training takes, in words; ``prompts`` are all, none where they are not
+        here."""
+        from adrpo.llm.memory.advice import memory_lines
 
-def _check_prompts(findings: Findings, config: LanguageConfig) -> list[Content]:
-    """All prompts of a run; none where they can't be read, or where some are to be fetched."""
-    from adrpo.llm.run_prompts import load_held_out, load_train
+        return memory_lines(config, [prompt.content for prompt in prompts], free)
 
-    sources = [name for name in (config.prompts.source, config.prompts.held_out) if name]
-    if unfetched := [source for source in sources if is_unfetched(source)]:
-        for source in unfetched:
-            note_unfetched(findings, "prompts", source)
-        return []
-    try:
-        train, held_out = load_train(config), load_held_out(config)
-    except AdrpoError as error:
-        findings.bad("prompts", str(error))
-        return []
-    named = " and ".join(sources)
-    findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {named}")
-    return [prompt.content for prompt in (*train, *held_out)]
+    def prompts(self, config: Any) -> tuple[list[Prompt], list[Prompt]]:
+        """The prompts that are trained on, and those that are held out."""
+        from adrpo.llm.run_prompts import load_held_out, load_train
+
+        return load_train(config), load_held_out(config)
+
+    def _check_prompts(self, findings: Findings, config: Any) -> list[Prompt]:
+        """All prompts of a run; none where they can't be read, or where some are to be fetched."""
+        sources = [name for name in (config.prompts.source, config.prompts.held_out) if name]
+        if unfetched := [source for source in sources if is_unfetched(source)]:
+            for source in unfetched:
+                note_unfetched(findings, "prompts", source)
+            return []
+        try:
+            train, held_out = self.prompts(config)
+        except AdrpoError as error:
+            findings.bad("prompts", str(error))
+            return []
+        named = " and ".join(sources)
+        findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {named}")
+        return [*train, *held_out]
 
 
 def _load_language_model() -> object:

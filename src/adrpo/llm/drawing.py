@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from trl.trainer.utils import pad
 
-from adrpo.config import LanguageConfig
+from adrpo.config.llm import CompletionConfig
 from adrpo.core.divergences import token_kl
 from adrpo.data.base import Content, Prompt, columns_of
 from adrpo.embedded.questions import parse_question
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.values import Values, plain, spread
+from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
@@ -40,6 +41,22 @@ class Completions:
     kl: Tensor
 
 
+@dataclass(frozen=True)
+class Generated:
+    """Completions as the model gave them: ``ids`` of prompts and completions, padded on both sides,
+    ``attention`` of the same shape, and ``mask`` [batch, count] of the completions' tokens."""
+
+    prompts: PromptBatch
+    ids: Tensor
+    attention: Tensor
+    mask: Tensor
+
+    @property
+    def completion(self) -> Tensor:
+        """Ids of the completions [batch, count]."""
+        return self.ids[:, -self.mask.shape[1] :]
+
+
 class CompletionDrawing:
     """Draws the completions of one ``split`` and measures them; an
     :class:`~adrpo.evaluation.evaluator.Drawing`.
@@ -50,7 +67,7 @@ class CompletionDrawing:
 
     def __init__(
         self,
-        config: LanguageConfig,
+        config: CompletionConfig,
         trainer: ADRPOTrainer,
         reference: nn.Module | None,
         prompts: Sequence[Prompt],
@@ -75,7 +92,7 @@ class CompletionDrawing:
         """Completions drawn as in training; see ``Drawing.draw``."""
         settings, trainer = self.config.evaluation, self.trainer
         model = trainer.accelerator.unwrap_model(trainer.model)
-        prompts = [prompt.content for prompt in self.repeated]
+        rows = [{"prompt": prompt.content, **prompt.columns} for prompt in self.repeated]
         # The unseen split keeps the stream's first name: its draws are those of earlier runs.
         stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
@@ -89,7 +106,7 @@ class CompletionDrawing:
             for start in range(first, own.stop, at_once):
                 numbers = generator(settings.seed, *stream, start, *again)
                 torch.manual_seed(numbers.initial_seed())
-                parts.append(self._draw(model, prompts[start : start + at_once]))
+                parts.append(self._draw(model, rows[start : start + at_once]))
         kept = slice(own.start - first, own.stop - first)
         return Completions(
             texts=[text for part in parts for text in part.texts][kept],
@@ -99,30 +116,57 @@ class CompletionDrawing:
             kl=torch.cat([part.kl for part in parts])[kept],
         )
 
-    def _draw(self, model: Any, prompts: list[Any]) -> Completions:
+    @torch.no_grad()
+    def complete(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """One completion of each of ``rows``, which have the columns of the data set: the likeliest
+        token at every place, without a draw."""
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        at_once = self.config.evaluation.batch_size
+        texts: list[str] = []
+        with _evaluating(model), self.trainer.accelerator.autocast():
+            for start in range(0, len(rows), at_once):
+                part = rows[start : start + at_once]
+                generated = self._generate(
+                    model, part, do_sample=False, temperature=None, top_p=None, top_k=None
+                )
+                texts += self._texts(generated)
+        return texts
+
+    def _generate(self, model: Any, rows: Sequence[Mapping[str, Any]], **options: Any) -> Generated:
         tokenizer: Any = self.trainer.processing_class
-        tokens = self.trainer._tokenize_prompts(prompts)[0]
-        rows = [torch.tensor(ids, device=model.device) for ids in tokens]
-        ones = [torch.ones_like(ids) for ids in rows]
-        prompt_ids = pad(rows, padding_value=tokenizer.pad_token_id, padding_side="left")
+        prompts = self.trainer.prompt_batch(rows)
+        unpadded = [torch.tensor(ids, device=model.device) for ids in prompts.ids]
+        ones = [torch.ones_like(ids) for ids in unpadded]
+        prompt_ids = pad(unpadded, padding_value=tokenizer.pad_token_id, padding_side="left")
         prompt_mask = pad(ones, padding_value=0, padding_side="left")
         ids = model.generate(
             input_ids=prompt_ids,
             attention_mask=prompt_mask,
             generation_config=self.trainer.generation_config,
+            **prompts.inputs(),
+            **options,
         )
-        completion = ids[:, prompt_ids.shape[1] :]
-        mask = until_end(completion, self.trainer.eos_token_ids)
-        attention = torch.cat([prompt_mask, mask], dim=1)
-        logps, entropies = self._logps(model, ids, attention, mask.shape[1])
+        mask = until_end(ids[:, prompt_ids.shape[1] :], self.trainer.eos_token_ids)
+        return Generated(prompts, ids, torch.cat([prompt_mask, mask], dim=1), mask)
+
+    def _texts(self, generated: Generated) -> list[str]:
+        tokenizer: Any = self.trainer.processing_class
+        mask = generated.mask.bool()
+        kept = torch.where(mask, generated.completion, tokenizer.pad_token_id)
+        return tokenizer.batch_decode(kept, skip_special_tokens=True)
+
+    def _draw(self, model: Any, rows: Sequence[Mapping[str, Any]]) -> Completions:
+        generated = self._generate(model, rows)
+        mask = generated.mask
+        logps, entropies = self._logps(model, generated)
         with self._reference(model) as reference:
-            ref_logps, _ = self._logps(reference, ids, attention, mask.shape[1])
+            ref_logps, _ = self._logps(reference, generated)
         kl = token_kl(logps, ref_logps, estimator="k3")
         length = mask.sum(dim=1)
-        kept = torch.where(mask.bool(), completion, tokenizer.pad_token_id)
+        ids = generated.completion.tolist()
         return Completions(
-            texts=tokenizer.batch_decode(kept, skip_special_tokens=True),
-            ids=[row[:n] for row, n in zip(completion.tolist(), length.tolist(), strict=True)],
+            texts=self._texts(generated),
+            ids=[row[:n] for row, n in zip(ids, length.tolist(), strict=True)],
             length=length.float().cpu(),
             entropy=((entropies * mask).sum(dim=1) / length).cpu(),
             kl=(kl * mask).sum(dim=1).cpu(),
@@ -137,16 +181,21 @@ class CompletionDrawing:
         with self.trainer._reference() as reference:
             yield self.trainer.accelerator.unwrap_model(reference)
 
-    def _logps(
-        self, model: Any, ids: Tensor, attention: Tensor, count: int
-    ) -> tuple[Tensor, Tensor]:
-        """log p and entropy of the last ``count`` tokens [batch, count], at the temperature that
+    def _logps(self, model: Any, generated: Generated) -> tuple[Tensor, Tensor]:
+        """log p and entropy of the completions' tokens [batch, count], at the temperature that
         they are drawn at."""
         logps, entropies = [], []
-        for rows in torch.arange(len(ids)).split(self.config.training.micro_batch_size):
+        ids, count = generated.ids, generated.mask.shape[1]
+        at_once = self.config.training.micro_batch_size
+        for start in range(0, len(ids), at_once):
+            rows = slice(start, start + at_once)
+            # A model that does not know logits_to_keep gives those of all tokens.
             logits = model(
-                input_ids=ids[rows], attention_mask=attention[rows], logits_to_keep=count + 1
-            ).logits[:, :-1]
+                input_ids=ids[rows],
+                attention_mask=generated.attention[rows],
+                logits_to_keep=count + 1,
+                **generated.prompts.inputs(rows),
+            ).logits[:, -count - 1 : -1]
             scores = (logits.float() / self.config.generation.temperature).log_softmax(dim=-1)
             drawn = ids[rows, -count:, None]
             logps.append(scores.gather(-1, drawn).squeeze(-1))
@@ -163,16 +212,20 @@ class CompletionDrawing:
         return {**columns, "completions": completions, "completion_ids": drawn.ids}
 
     def measure(self, drawn: Completions) -> Values:
-        flat: dict[str, Sequence[float | None] | Tensor] = {}
-        if self.has_gold:
-            columns = self.columns(drawn)
-            flat["gold_accuracy"] = QuestionAnswer()(columns["prompts"], columns["completions"])
+        flat: dict[str, Sequence[float | None] | Tensor] = {**self.judged(self.columns(drawn))}
         flat |= {"kl": drawn.kl, "entropy": drawn.entropy, "completion_length": drawn.length}
         shape = (len(self.share), self.samples_per_prompt)
         return {
             name: np.asarray(column, dtype=np.float64).reshape(shape)
             for name, column in flat.items()
         }
+
+    def judged(self, columns: Mapping[str, list[Any]]) -> dict[str, Sequence[float | None]]:
+        """Judge samples without any reward: metric -> one value a sample. Of questions, whether the
+        answer is right. ``columns`` are the arguments of a reward."""
+        if not self.has_gold:
+            return {}
+        return {"gold_accuracy": QuestionAnswer()(columns["prompts"], columns["completions"])}
 
     def choose(self, theirs: Tensor, drawn: Completions, others: Completions) -> Completions:
         wins = theirs.tolist()
@@ -203,17 +256,23 @@ class CompletionDrawing:
         if self.split != UNSEEN:
             return
         lines = []
+        run.samples.mkdir(parents=True, exist_ok=True)
         for prompt in self._shown_prompts():
             row = {
                 "prompt": self.prompts[prompt].content,
                 "category": self.categories[prompt],
                 "completions": [shown[prompt, k] for k in range(self.samples_per_prompt)],
                 "rewards": plain(values[TOTAL][prompt]),
+                **self.attached(run, prompt),
             }
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-        run.samples.mkdir(parents=True, exist_ok=True)
         path = run.samples / ("base.jsonl" if step == 0 else "final.jsonl")
         write_durably(path, "".join(lines).encode())
+
+    def attached(self, run: RunDirectory, prompt: int) -> dict[str, Any]:
+        """Further keys of the row of ``prompt`` in samples/, whose files it writes there."""
+        del run, prompt
+        return {}
 
     def listing(self) -> dict[str, Any]:
         if self.split != UNSEEN:

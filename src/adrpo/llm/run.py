@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from datasets import Dataset
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
 
-from adrpo.config import LanguageConfig, config_to_yaml
+from adrpo.config import config_to_yaml
+from adrpo.config.llm import CompletionConfig
 from adrpo.data.base import Prompt
 from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError
@@ -26,11 +29,13 @@ from adrpo.llm.pretrained import loading_options, model_source, tokenizer_option
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
-from adrpo.llm.training_reward import TrainingReward, without_warnings_of_none
+from adrpo.llm.training_reward import TrainingReward
+from adrpo.llm.trl_messages import without_messages
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.facts import Facts
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -41,18 +46,24 @@ class LanguageRun:
     """Trains a language model by a configuration, as ``adrpo train`` does.
 
     Everything is in :class:`ADRPOTrainer`; this is for those who want a run directory with its
-    evaluations and its report instead of a script of their own.
+    evaluations and its report instead of a script of their own. A domain on top of this one
+    replaces the class attributes, and the methods that read prompts and make the trainer.
 
     Args:
         config: the resolved configuration.
         reward: a callable that replaces the configuration's reward.
     """
 
-    def __init__(self, config: LanguageConfig, *, reward: Callable[..., Any] | None = None) -> None:
-        self.config = config
-        self.source = model_source(config.model)
+    facts: ClassVar[Facts] = FACTS
+    embedded: ClassVar[str] = "language_model"
+    drawing: ClassVar[type[CompletionDrawing]] = CompletionDrawing
+
+    def __init__(
+        self, config: CompletionConfig, *, reward: Callable[..., Any] | None = None
+    ) -> None:
+        self.config: Any = config
+        self.source = model_source(config.model, embedded=self.embedded)
         self.processes = join_processes(config.model.device)
-        self.held_out = load_held_out(config)
         device = training_device(config.model)
         self.terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
@@ -62,7 +73,20 @@ class LanguageRun:
     @cached_property
     def prompts(self) -> list[Prompt]:
         """The prompts that are trained on; what only measures a model does not look at them."""
+        return self.load_train()
+
+    @cached_property
+    def held_out(self) -> list[Prompt]:
+        """The prompts that training never sees; who measures others sets it to them."""
+        return self.load_held_out()
+
+    def load_train(self) -> list[Prompt]:
+        """Read the prompts that are trained on."""
         return load_train(self.config)
+
+    def load_held_out(self) -> list[Prompt]:
+        """Read the prompts that training never sees."""
+        return load_held_out(self.config)
 
     def train(
         self,
@@ -86,14 +110,14 @@ class LanguageRun:
         settings = self.config.model_dump(mode="json")
         if base is not None:
             check_base_evaluation(
-                RunDirectory.open(base), settings, list(self._splits()), FACTS.machine_keys
+                RunDirectory.open(base), settings, list(self._splits()), self.facts.machine_keys
             )
         with session(
             output_dir,
             config_to_yaml(self.config),
             settings,
             resume=resume,
-            facts=FACTS,
+            facts=self.facts,
             processes=self.processes,
         ) as opened:
             if not (resume and is_complete(opened, self.config.training.steps, self._stopping())):
@@ -106,9 +130,9 @@ class LanguageRun:
         engine = self.processes.engine
         if engine is not None:
             raise AdrpoError(
-                f"accelerate launch: expected data parallelism for domain llm, whose evaluations "
-                f"draw another number of tokens in each process; received {engine}; use "
-                f"recipes/accelerate/ddp.yaml, or adrpo.llm.ADRPOTrainer in a script of your own"
+                f"accelerate launch: expected data parallelism for domain "
+                f"{self.facts.domain}, whose evaluations draw another number of tokens in each "
+                f"process; received {engine}; use recipes/accelerate/ddp.yaml"
             )
         completions_of_a_process(self.config.training, self.processes.count)
         for split, prompts in self._splits().items():
@@ -131,13 +155,14 @@ class LanguageRun:
         steps, done = self.config.training.steps, _step(checkpoint) if checkpoint else 0
         if checkpoint is not None and (done >= steps or course.ended(run)):
             # Nothing is left but final/, and transformers would make one step more.
-            take_weights(trainer, self.config, checkpoint)
+            take_weights(trainer, checkpoint)
         else:
             rows = run.read_metrics()
             before = rows[-1]["wall_seconds"] if rows else 0.0
             shown = progress and self.processes.is_main
             with (
-                without_warnings_of_none(),
+                # The progress bar tells of samples without a score once, and metrics.jsonl counts.
+                without_messages("All reward functions returned None"),
                 TrainingProgress(steps, completed=done, enabled=shown) as bar,
             ):
                 recorder = Recorder(
@@ -154,7 +179,7 @@ class LanguageRun:
             run = RunDirectory(Path(folder))
             trainer = self._trainer(run, TrainingReward(self.terms), self.held_out)
             evaluator = self._evaluator(trainer, self._reference(trainer), UNSEEN, self.held_out)
-            yield LanguageSubject(self.config, trainer, evaluator)
+            yield LanguageSubject(trainer, evaluator)
 
     def _course(self, trainer: ADRPOTrainer) -> Course:
         return Course(
@@ -187,7 +212,7 @@ class LanguageRun:
         processes: Processes = ALONE,
     ) -> Evaluator[Completions]:
         return Evaluator(
-            CompletionDrawing(
+            self.drawing(
                 self.config, trainer, reference, prompts, split=split, processes=processes
             ),
             self.terms,
@@ -198,39 +223,50 @@ class LanguageRun:
     def _trainer(
         self, run: RunDirectory, reward: TrainingReward, prompts: Sequence[Prompt]
     ) -> ADRPOTrainer:
-        source, options = self.source, tokenizer_options(self.config.model)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+            processing = self.processing()
         except (OSError, ValueError) as error:
-            raise _not_loaded(source, error) from error
+            raise not_loaded(self.source, error) from error
         try:
-            trainer = ADRPOTrainer(
-                model=source,
+            trainer = self.new_trainer(
+                model=self.source,
+                processing_class=processing,
                 reward_funcs=with_columns(reward, prompts),
                 args=trainer_arguments(self.config, run, processes=self.processes.count),
-                train_dataset=training_set(prompts),
-                processing_class=tokenizer,
-                peft_config=lora(self.config.adapter),
+                train_dataset=self.training_set(prompts),
             )
         except OSError as error:
-            raise _not_loaded(source, error) from error
+            raise not_loaded(self.source, error) from error
         trainer.remove_callback(PrinterCallback)
         return trainer
+
+    def training_set(self, prompts: Sequence[Prompt]) -> Dataset:
+        """The prompts as TRL trains on them."""
+        return training_set(prompts)
+
+    def processing(self) -> Any:
+        """Load the model's tokenizer, or what stands in its place."""
+        options = tokenizer_options(self.config.model)
+        return AutoTokenizer.from_pretrained(self.source, padding_side="left", **options)
+
+    def new_trainer(self, **arguments: Any) -> ADRPOTrainer:
+        """Load the model into a trainer, which takes ``arguments`` as they are."""
+        return ADRPOTrainer(peft_config=lora(self.config.adapter), **arguments)
 
     def _reference(self, trainer: ADRPOTrainer) -> nn.Module | None:
         """A frozen copy for the KL of evaluations, where the trainer keeps none (beta_0 = 0)."""
         if trainer.ref_model is not None or self.config.adapter is not None:
             return None
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            self.source, **loading_options(self.config.model)
-        )
+        own: Any = trainer.accelerator.unwrap_model(trainer.model)
+        model = type(own).from_pretrained(self.source, **loading_options(self.config.model))
         return model.to(trainer.accelerator.device).eval().requires_grad_(False)
 
 
-def _not_loaded(source: str, error: Exception) -> AdrpoError:
+def not_loaded(source: str, error: Exception) -> AdrpoError:
+    """The error of a model, or its tokenizer, that can't be loaded."""
     reason = " ".join(str(error).split())[:300]
     return AdrpoError(
-        f"model.pretrained: expected a causal language model with its tokenizer, received "
+        f"model.pretrained: expected a model with its tokenizer, received "
         f"{source!r}, which can't be loaded: {reason}"
     )
 
@@ -238,10 +274,7 @@ def _not_loaded(source: str, error: Exception) -> AdrpoError:
 class LanguageSubject:
     """A language model that is measured on held-out prompts."""
 
-    def __init__(
-        self, config: LanguageConfig, trainer: ADRPOTrainer, evaluator: Evaluator[Completions]
-    ) -> None:
-        self.config = config
+    def __init__(self, trainer: ADRPOTrainer, evaluator: Evaluator[Completions]) -> None:
         self.trainer = trainer
         self.evaluator = evaluator
 
@@ -250,29 +283,25 @@ class LanguageSubject:
 
         Raises AdrpoError where they are not those of the configuration's model.
         """
-        take_weights(self.trainer, self.config, final)
+        take_weights(self.trainer, final)
 
 
-def take_weights(trainer: ADRPOTrainer, config: LanguageConfig, folder: Path) -> None:
+def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
     """Give the model of ``trainer`` the weights in ``folder``, which is a run's ``final/``, a
     checkpoint, or the folder of an adapter that PEFT loads over the configuration's model.
 
     Raises AdrpoError where they are not those of the configuration's model.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    adapted = isinstance(model, PeftModel)
     try:
-        if config.adapter is None and (folder / "adapter_config.json").is_file():
-            from peft import PeftModel
-
+        if adapted:
+            set_peft_model_state_dict(model, load_peft_weights(str(folder)))
+        elif (folder / "adapter_config.json").is_file():
             trainer.model = PeftModel.from_pretrained(model, str(folder)).eval()
-            return
-        if config.adapter is None:
-            trained = AutoModelForCausalLM.from_pretrained(folder, dtype=config.model.dtype)
+        else:
+            trained = type(model).from_pretrained(folder, dtype=model.dtype)
             model.load_state_dict(trained.state_dict())
-            return
-        from peft import load_peft_weights, set_peft_model_state_dict
-
-        set_peft_model_state_dict(model, load_peft_weights(str(folder)))
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise AdrpoError(

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from adrpo.llm.context import bytes_of, check_context
 from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
+from adrpo.llm.prompt_batch import PromptBatch
 
 STATE_FILE = "adrpo_state.json"
 CITATION = """\
@@ -299,6 +300,10 @@ class ADRPOTrainer(GRPOTrainer):
             self._controller.observe(sums["kl"], sums["kl_tokens"])
 
     # --- prompts ---
+
+    def prompt_batch(self, rows: Sequence[Mapping[str, Any]]) -> PromptBatch:
+        """The prompts of ``rows``, which have the columns of the data set, as in training."""
+        return PromptBatch(ids=self._tokenize_prompts([row["prompt"] for row in rows])[0])
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         result = super()._tokenize_prompts(prompts)

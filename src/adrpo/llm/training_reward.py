@@ -1,10 +1,8 @@
 """The reward of a language run, as TRL calls it while it trains."""
 
 import functools
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,19 +58,3 @@ class TrainingReward:
 def _told(term: RewardTerm, told: dict[str, Any]) -> RewardTerm:
     taken = {name: value for name, value in told.items() if takes(term, name)}
     return replace(term, function=functools.partial(term.function, **taken)) if taken else term
-
-
-@contextmanager
-def without_warnings_of_none() -> Iterator[None]:
-    """Keep TRL from printing a sample of every step in which a sample has no score: the progress
-    bar tells it once, and metrics.jsonl counts."""
-
-    def other(record: logging.LogRecord) -> bool:
-        return "All reward functions returned None" not in record.getMessage()
-
-    logger = logging.getLogger("trl.trainer.grpo_trainer")
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)

@@ -53,7 +53,8 @@ _FIRST = (
         meaning=(
             "share of samples that are right by the world's own rules: images that satisfy their "
             "caption, read from the pixels without any learned part (`embedded/gold.py`), only for "
-            "prompts of the scenes world; exact answers, only for prompts of `questions`"
+            "prompts of the scenes world; exact answers, only for prompts of `questions`; right "
+            "choices, for questions about sound"
         ),
         unit=SHARE,
         role="judge",

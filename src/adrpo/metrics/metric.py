@@ -23,9 +23,10 @@ for the judge, other ``reward``s, what a reward is paid with (``diversity`` that
 ``price`` that is spent), and a ``diagnostic`` of which neither more nor less is better.
 """
 
-FLOW, LLM = "flow", "llm"
+FLOW, LLM, AUDIO = "flow", "llm", "audio"
 IMAGES = (FLOW,)
-LANGUAGE = (LLM,)
+LANGUAGE = (LLM, AUDIO)
+SOUND = (AUDIO,)
 ALL: tuple[str, ...] = ()
 """Domains that write a number; ``ALL`` stands for every one, whichever there are. A domain that
 stands on another one is added beside it here."""

@@ -1,6 +1,6 @@
 """The columns of metrics.jsonl, in the order in which documents and pages have them."""
 
-from adrpo.metrics.metric import ALL, IMAGES, LANGUAGE, SHARE, Metric, Role
+from adrpo.metrics.metric import ALL, IMAGES, LANGUAGE, SHARE, SOUND, Metric, Role
 
 EQUATIONS = "docs/method/equations.md#equation-by-equation"
 OTHERS = "docs/method/equations.md#the-other-methods"
@@ -223,6 +223,10 @@ STEPS = (
     _column(
         "reference_fraction", "share of samples in the reference pass", SHARE, domains=LANGUAGE,
         healthy="about a half at the paper's clip",
+    ),
+    _column(
+        "encoder_calls", "clips that the audio encoder ran on", role="count", domains=SOUND,
+        label="Encoder calls",
     ),
     _column(
         "seconds_sampling", "solver and decoding", "s", role="phase", domains=IMAGES,

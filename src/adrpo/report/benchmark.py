@@ -47,6 +47,8 @@ def _accuracies(summary: Mapping[str, Any]) -> Table:
         "strict": scores["strict"],
         "first choice (strict)": first,
     }
+    if "shifts" in summary:
+        columns["strict, over shifts"] = summary["shifts"]["strict"]
     if not summary["noticed"]["missing"]:
         del columns["official, missing = wrong"]
     table = [["", "n", *columns]]

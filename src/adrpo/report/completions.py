@@ -1,5 +1,6 @@
 """The completions of a run, ready to stand in the page, grouped by prompt."""
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,15 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """A clip of a prompt: its file in samples/, and the same as a data URI, empty where the file is
+    missing."""
+
+    name: str
+    uri: str
+
+
+@dataclass(frozen=True)
 class HeldOutTexts:
     """Completions of one prompt; ``base[i]`` and ``final[i]`` were drawn with the same numbers."""
 
@@ -26,6 +36,8 @@ class HeldOutTexts:
     category: str
     base: list[Completion]
     final: list[Completion]
+    clips: list[Clip]
+    """Clips that the prompt is about, for a model that hears."""
 
 
 def held_out_completions(samples: Path) -> list[HeldOutTexts]:
@@ -37,6 +49,7 @@ def held_out_completions(samples: Path) -> list[HeldOutTexts]:
             category=str(row.get("category") or ""),
             base=_completions(row),
             final=_completions(final[index]) if index < len(final) else [],
+            clips=[_clip(samples, name) for name in row.get("clips", [])],
         )
         for index, row in enumerate(base)
     ]
@@ -65,6 +78,14 @@ def _prompt_text(prompt: Any) -> str:
     if isinstance(prompt, str):
         return prompt
     return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
+
+
+def _clip(samples: Path, name: str) -> Clip:
+    path = samples / name
+    if not path.is_file():
+        return Clip(name, "")
+    content = base64.b64encode(path.read_bytes()).decode()
+    return Clip(name, f"data:audio/flac;base64,{content}")
 
 
 def _completions(row: dict[str, Any]) -> list[Completion]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from adrpo.config import (
+    DOMAINS,
     Configuration,
     FixedBetaSection,
     FlowConfig,
@@ -224,11 +225,11 @@ def test_the_page_of_settings_is_current_and_has_every_key():
     assert Path("docs/reference/settings.md").read_text(encoding="utf-8") == page, (
         "run: adrpo recipes keys > docs/reference/settings.md"
     )
-    for domain, recipes in (("flow", "flow/"), ("llm", "llm/")):
+    for domain in DOMAINS:
         _, _, chapter = page.partition(f"## Domain `{domain}`\n")
         chapter = chapter.partition("\n## ")[0]
         for name in recipe_names():
-            if name.startswith(recipes):
+            if name.startswith(f"{domain}/"):
                 for key in flatten(load_recipe(name).model_dump(mode="json")):
                     section, _, last = key.rpartition(".")
                     if f"### `{section}`" not in chapter:  # the keys of a mapping are free

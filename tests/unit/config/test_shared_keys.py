@@ -18,6 +18,8 @@ DESCRIBED_APART = {
     "model.dtype",  # an adapter is always float32 in flow
     "model.device",  # TRL places a language model itself
     "adapter.target_modules",  # no family names them for a language model
+    "prompts.source",  # a question about sound has a clip
+    "prompts.held_out_share",  # of the clips, where there are any
     "prompts.held_out",  # null is a share of the source in llm
     "prompts.train_size",  # a file is cut in llm, and taken whole in flow
     "prompts.held_out_size",

@@ -22,7 +22,7 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import add_fused_lm_head
 
 from adrpo.config import LanguageConfig
-from adrpo.llm.drawing import CompletionDrawing
+from adrpo.llm.drawing import CompletionDrawing, Generated
 from adrpo.llm.memory.architecture import Architecture, find_architecture
 from adrpo.llm.memory.estimate import (
     TILE_TOKENS,
@@ -32,6 +32,7 @@ from adrpo.llm.memory.estimate import (
     kept_bytes,
     layers_at_work,
 )
+from adrpo.llm.prompt_batch import PromptBatch
 from support.tiny_language_model import save_tiny_model
 from support.tiny_language_trainers import LANGUAGE_MARKS, build
 
@@ -282,7 +283,9 @@ def test_an_evaluation_has_all_logits_and_three_of_their_size(case: Case, live_b
     @torch.no_grad()
     def evaluation() -> None:
         inputs = rows()
-        drawing._logps(Outputs(), inputs["input_ids"], inputs["attention_mask"], LENGTHS.completion)
+        ids, attention = inputs["input_ids"], inputs["attention_mask"]
+        mask = attention[:, -LENGTHS.completion :]
+        drawing._logps(Outputs(), Generated(PromptBatch(ids=[]), ids, attention, mask))
 
     most = peaks(case, live_bytes, {"evaluation": evaluation})["evaluation"]
     # 25 logits for 24 tokens.

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from adrpo.audio.benchmarks.benchmarks import benchmark_named
 from adrpo.audio.benchmarks.endpoint import Endpoint, endpoint_settings
+from adrpo.audio.benchmarks.local import LocalModel
 from adrpo.audio.benchmarks.pairing import read_verdicts
 from adrpo.audio.benchmarks.questions import read_questions
 from adrpo.audio.benchmarks.results import score_predictions
 
-__all__ = ["ask", "score_predictions"]
+__all__ = ["answer", "ask", "score_predictions"]
 
 
 def ask(
@@ -44,3 +46,27 @@ def ask(
 
     endpoint.ask(told)
     return True
+
+
+def answer(
+    benchmark: str,
+    data: Path,
+    predictions: Path,
+    name: str,
+    config: Any,
+    final: Path | None,
+    *,
+    shifts: bool,
+    against: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    """Ask the model of ``config``, with the weights in ``final``, for what ``predictions`` lacks.
+
+    ``name`` is what the user called it; all else as of :func:`ask`. Raises AdrpoError for files or
+    a model that can't be used.
+    """
+    questions = read_questions(benchmark_named(benchmark), data)
+    if against is not None:
+        read_verdicts(against, questions)
+    model = LocalModel(name, config, final, questions, predictions, shifts=shifts)
+    model.ask(lambda answered, of: say(f"{answered} of {of} answered"))

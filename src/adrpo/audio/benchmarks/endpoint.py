@@ -1,7 +1,6 @@
 """A benchmark's questions put to a model behind an OpenAI-compatible endpoint that takes audio."""
 
 import base64
-import json
 import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from adrpo.audio.benchmarks.answers import Answers
 from adrpo.audio.benchmarks.questions import Question, QuestionSet
-from adrpo.audio.benchmarks.rows import read_rows
 from adrpo.config.documents import parse_yaml
 from adrpo.config.fields import Count, NonNegativeCount, PositiveNumber, Section, Switch, Text
 from adrpo.config.messages import describe
 from adrpo.errors import AdrpoError
 from adrpo.rewards.transport import JsonClient
-from adrpo.runs.durable import write_durably
 
 PROMPT = (
     "{question}\nChoose one of these:\n{choices}\n"
@@ -71,10 +69,8 @@ def endpoint_settings(written: Sequence[str]) -> EndpointSettings:
 class Endpoint:
     """The questions that a file of answers lacks, and the endpoint that is to answer them.
 
-    The file is a .jsonl file of predictions (:mod:`~adrpo.audio.benchmarks.predictions`). Each
-    answer is added to it when it arrives, so that a stopped work goes on where it was; beside it
-    ``<file>.settings.json`` says what was asked of whom, and another model's answers are refused.
-    The key stands in neither.
+    Answers are kept as they arrive (:class:`~adrpo.audio.benchmarks.answers.Answers`); the key
+    stands in no file.
 
     Args:
         url: of chat completions, as "http://host:8000/v1/chat/completions".
@@ -90,7 +86,7 @@ class Endpoint:
     def __init__(
         self, url: str, settings: EndpointSettings, questions: QuestionSet, answers: Path
     ) -> None:
-        self.settings, self.questions, self.answers = settings, questions, answers
+        self.settings, self.questions = settings, questions
         self._client = JsonClient(
             "--endpoint",
             url,
@@ -100,14 +96,19 @@ class Endpoint:
             concurrency=settings.concurrency,
             api_key_env=settings.api_key_env,
         )
-        self._sounds = {one.id: _sound(one, questions) for one in questions.questions}
-        self._record = answers.with_name(f"{answers.name}.settings.json")
-        self._own = {
+        self._sounds = {one.id: sound_file(one, questions) for one in questions.questions}
+        own = {
             "endpoint": self._client.where.partition(": ")[2],
             **{name: getattr(settings, name) for name in OWN},
             "questions_sha256": questions.sha256,
         }
-        self.left = self._unanswered()
+        self.answers = answers
+        self._file = Answers(answers, own, questions.questions)
+
+    @property
+    def left(self) -> list[Question]:
+        """The questions that the file has no answer to."""
+        return self._file.left
 
     def estimate(self) -> str:
         """One line on what asking will take: requests, sound, text, and the price of the sound."""
@@ -132,64 +133,17 @@ class Endpoint:
             AdrpoError: no answer after the last attempt, a status that is not tried again, or an
                 answer of another form. What was answered before is in the file.
         """
-        try:
-            self.answers.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(self._record, (json.dumps(self._own, indent=2) + "\n").encode())
-            with self.answers.open("a", encoding="utf-8") as file:
-                lock, done = Lock(), 0
+        with self._file.growing() as grow:
+            lock, done = Lock(), 0
 
-                def keep(question: Question, answer: Any) -> None:
-                    nonlocal done
-                    row = {"id": question.id, self.questions.benchmark.output: self._said(answer)}
-                    with lock:
-                        file.write(json.dumps(row) + "\n")
-                        file.flush()
-                        done += 1
-                        told(done, len(self.left))
+            def keep(question: Question, answer: Any) -> None:
+                nonlocal done
+                grow({"id": question.id, self.questions.benchmark.output: self._said(answer)})
+                with lock:
+                    done += 1
+                    told(done, len(self.left))
 
-                self._client.post_all(self.left, self._request, keep=keep)
-        except OSError as error:
-            raise AdrpoError(
-                f"{self.answers}: expected a file that can be written; {error.strerror}"
-            ) from None
-
-    def _unanswered(self) -> list[Question]:
-        asked = self.questions.questions
-        if self.answers.suffix != ".jsonl":
-            raise AdrpoError(
-                f"--predictions: expected a .jsonl file for the answers of --endpoint; received "
-                f"{self.answers}"
-            )
-        if not self.answers.exists() or not self.answers.stat().st_size:
-            return asked
-        self._refuse_others()
-        content = self.answers.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:  # a kill cut the last line short
-            write_durably(self.answers, whole)
-        if not whole:
-            return asked
-        rows = read_rows(self.answers, "predictions").rows
-        known = {row.get("id") for _, row in rows}
-        return [question for question in asked if question.id not in known]
-
-    def _refuse_others(self) -> None:
-        try:
-            record = json.loads(self._record.read_bytes())
-        except (OSError, ValueError):
-            record = None
-        if not isinstance(record, dict):
-            raise AdrpoError(
-                f"--predictions: expected a new file, or one that --endpoint began; {self.answers} "
-                f"has no {self._record.name} beside it; name another file"
-            )
-        other = [name for name, value in self._own.items() if record.get(name) != value]
-        if other:
-            name = other[0]
-            raise AdrpoError(
-                f"--predictions: expected another file for other settings; {self.answers} holds "
-                f"answers with {name} {record.get(name)!r:.60}, received {self._own[name]!r:.60}"
-            )
+            self._client.post_all(self.left, self._request, keep=keep)
 
     def _text(self, question: Question) -> str:
         text = self.settings.prompt.replace("{choices}", "\n".join(question.choices))
@@ -229,7 +183,7 @@ class Endpoint:
         return said or ""
 
 
-def _sound(question: Question, questions: QuestionSet) -> Path:
+def sound_file(question: Question, questions: QuestionSet) -> Path:
     """The file of a question's sound, checked.
 
     It must lie with the questions: their file, which others wrote, is not to say what of this

@@ -10,8 +10,9 @@ from adrpo.audio.benchmarks.questions import QuestionSet
 from adrpo.audio.benchmarks.scorers import SCORERS, chosen, verdicts
 from adrpo.evaluation.intervals import Estimate, mean_over_seeds, number
 
-Verdicts = Sequence[Mapping[str, int | None]]
-"""Each question's verdict by scorer: 1, 0, or None for one that the scorer leaves out."""
+Verdicts = Sequence[Mapping[str, float | None]]
+"""Each question's verdict by scorer: 1, 0, a share over shifts, or None for one that the scorer
+leaves out."""
 
 Scores = dict[str, dict[str, dict[str, Any]]]
 """Scorer -> grouping -> group -> what is told of it."""
@@ -57,6 +58,23 @@ def first_choice_verdicts(questions: QuestionSet) -> Verdicts:
     return [verdicts(question, question.choices[0]) for question in questions.questions]
 
 
+def over_shifts(questions: QuestionSet, shifts: Sequence[Predictions]) -> Verdicts:
+    """The mean verdict on each question over the shifts of its choices, which ``shifts`` answer:
+    as many as it has choices, each of which stood first once."""
+    judged = [rows_of(questions, predictions) for predictions in shifts]
+    found: list[dict[str, float | None]] = []
+    for place, question in enumerate(questions.questions):
+        own = [rows[place] for rows in judged[: len(question.choices)]]
+        values = {scorer: [row[scorer] for row in own] for scorer in SCORERS}
+        found.append(
+            {
+                scorer: None if None in each else sum(each) / len(each)
+                for scorer, each in values.items()
+            }
+        )
+    return found
+
+
 def scores_of(questions: QuestionSet, judged: Verdicts) -> Scores:
     """Accuracy by scorer and group: {mean, low, high, n, right}, null where no question counts.
 
@@ -73,7 +91,7 @@ def scores_of(questions: QuestionSet, judged: Verdicts) -> Scores:
             if counted
             else None
         )
-        return {**told, "n": len(counted), "right": int(sum(values))}
+        return {**told, "n": len(counted), "right": number(sum(values))}
 
     return {
         scorer: {

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.audio.benchmarks.benchmarks import benchmark_named
-from adrpo.audio.benchmarks.measuring import first_choice_verdicts, rows_of, scores_of
+from adrpo.audio.benchmarks.local import shift_file, shifts_of
+from adrpo.audio.benchmarks.measuring import first_choice_verdicts, over_shifts, rows_of, scores_of
 from adrpo.audio.benchmarks.pairing import ROWS, SUMMARY, differences, read_verdicts
 from adrpo.audio.benchmarks.predictions import Predictions, read_predictions
 from adrpo.audio.benchmarks.questions import QuestionSet, read_questions
@@ -21,6 +22,7 @@ def score_predictions(
     predictions: Path,
     folder: Path,
     *,
+    shifts: bool = False,
     against: Path | None = None,
     command: str = "",
 ) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def score_predictions(
         data: the authors' file of questions, or its folder.
         predictions: as :func:`~adrpo.audio.benchmarks.predictions.read_predictions` reads them.
         folder: of the result, new or empty; written at once, after all is measured.
+        shifts: whether the files beside it answer each shift of the choices, too
+            (:func:`~adrpo.audio.benchmarks.local.shift_file`).
         against: the folder of another result on the same file, for the paired differences.
         command: that asked for it, for the record.
 
@@ -52,6 +56,10 @@ def score_predictions(
         "scores": scores_of(questions, rows),
         "first_choice": scores_of(questions, first_choice_verdicts(questions)),
     }
+    if shifts:
+        files = [shift_file(predictions, shift) for shift in range(shifts_of(questions))]
+        moved = [read_predictions(file, questions) for file in files]
+        summary["shifts"] = scores_of(questions, over_shifts(questions, moved))
     if against is not None:
         theirs = read_verdicts(against, questions)
         summary["against"] = {

@@ -73,7 +73,7 @@ def check_clips(
         return found[1]
 
     rows = [(prompt.columns[ROW], prompt) for prompt in prompts]
-    shown = "Checking clips" if progress else None
+    shown = f"Checking clips of {len(rows)} questions" if progress else None
     try:
         kept = sift(rows, silent, faulty=faulty, of="clips", parallel=True, shown=shown)
     finally:

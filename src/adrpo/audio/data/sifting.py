@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.progress import track
 
@@ -51,7 +51,8 @@ def sift(
 
     with ThreadPoolExecutor() as pool:
         outcomes = (pool.map if parallel else map)(tried, rows)
-        results = list(track(outcomes, shown or "", total=len(rows), disable=shown is None))
+        bar: Any = {"total": len(rows), "disable": shown is None}
+        results = list(track(outcomes, shown or "", **bar))
     refused = [str(result) for result in results if isinstance(result, AdrpoError)]
     kept = [
         (where, item, result)

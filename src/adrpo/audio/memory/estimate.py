@@ -30,12 +30,12 @@ from adrpo.llm.memory.estimate import estimate as language_estimate
 from adrpo.memory import Estimate
 
 if TYPE_CHECKING:
-    from adrpo.config import LanguageConfig
+    from adrpo.config.llm import CompletionConfig
 
 
 def estimate(
     thinker: Thinker,
-    config: "LanguageConfig",
+    config: "CompletionConfig",
     lengths: Lengths,
     seconds: float,
     *,
@@ -67,7 +67,7 @@ def estimate(
     )
 
 
-def clips_at_a_time(config: "LanguageConfig") -> int:
+def clips_at_a_time(config: "CompletionConfig") -> int:
     """Prompts whose clips are encoded together: those of a step, or of an evaluation's batch."""
     evaluation = config.evaluation
     drawn = -(-evaluation.batch_size // evaluation.samples_per_prompt)

@@ -1,9 +1,10 @@
 """The memory that ``adrpo doctor`` expects a language model's recipe to take, in words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from adrpo.config import LanguageConfig, RewardTermSection
+from adrpo.config import RewardTermSection
+from adrpo.config.llm import CompletionConfig
 from adrpo.llm.context import bytes_of
 from adrpo.llm.memory.architecture import Architecture, find_architecture, read_architecture
 from adrpo.llm.memory.estimate import Lengths, Scorer, cheaper, estimate
@@ -24,7 +25,7 @@ REWARD_MODELS = ("reward_model", "adrpo.rewards.reward_model:RewardModel")
 
 
 def memory_lines(
-    config: LanguageConfig, prompts: Sequence[Any], available: float | None
+    config: CompletionConfig, prompts: Sequence[Any], available: float | None
 ) -> list[str]:
     """The estimate in words (``estimate_lines``), for a GPU of ``available`` bytes or for none.
 
@@ -56,8 +57,8 @@ def unknown(pretrained: str) -> str:
 
 
 def described(
-    config: LanguageConfig,
-    estimated: Callable[[LanguageConfig], Estimate],
+    config: CompletionConfig,
+    estimated: Callable[[CompletionConfig], Estimate],
     lengths: str,
     available: float | None,
 ) -> list[str]:
@@ -76,14 +77,14 @@ def described(
 
 
 def estimate_recipe(
-    architecture: Architecture, config: LanguageConfig, lengths: Lengths
+    architecture: Architecture, config: CompletionConfig, lengths: Lengths
 ) -> Estimate:
     """Memory of training ``config``, and of the models that score."""
     scorers, uncounted = scoring_models(config)
     return estimate(architecture, config, lengths, scorers=scorers, uncounted=uncounted)
 
 
-def scoring_models(config: LanguageConfig) -> tuple[list[Scorer], list[str]]:
+def scoring_models(config: CompletionConfig) -> tuple[list[Scorer], list[str]]:
     """The models that score on the GPU: those whose size is known, and the names of others."""
     scorers: list[Scorer] = []
     uncounted: list[str] = []
@@ -99,7 +100,7 @@ def scoring_models(config: LanguageConfig) -> tuple[list[Scorer], list[str]]:
     return scorers, uncounted
 
 
-def longest_prompt(config: LanguageConfig, prompts: Sequence[Any]) -> int | None:
+def longest_prompt(config: CompletionConfig, prompts: Sequence[Any]) -> int | None:
     """Tokens of the longest of ``prompts``, as training tokenizes them; None where there are none,
     or no tokenizer on this machine."""
     from transformers import AutoTokenizer
@@ -111,7 +112,11 @@ def longest_prompt(config: LanguageConfig, prompts: Sequence[Any]) -> int | None
         tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, **options)
     except (OSError, ValueError):
         return None
-    template = config.model.chat_template_kwargs
+    return most_tokens(tokenizer, prompts, config.model.chat_template_kwargs)
+
+
+def most_tokens(tokenizer: Any, prompts: Sequence[Any], template: Mapping[str, Any]) -> int:
+    """Tokens of the longest of ``prompts``; ``template`` are variables of the chat template."""
     longest = 0
     for prompt in sorted(prompts, key=bytes_of)[-MEASURED_PROMPTS:]:
         if not isinstance(prompt, str):

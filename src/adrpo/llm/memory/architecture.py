@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adrpo.config import LanguageModelSection
+from adrpo.config.llm import CompletionModelSection
 from adrpo.llm.pretrained import model_source, tokenizer_options
 
 
@@ -67,7 +67,7 @@ class Architecture:
         ]
 
 
-def find_architecture(model: LanguageModelSection) -> Architecture | None:
+def find_architecture(model: CompletionModelSection) -> Architecture | None:
     """The sizes of the model that a configuration names; None where its config.json is not here.
 
     Raises AdrpoError where :func:`~adrpo.llm.pretrained.model_source` does.

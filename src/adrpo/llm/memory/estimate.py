@@ -30,7 +30,8 @@ from adrpo.llm.memory.architecture import Architecture
 from adrpo.memory import BYTES, Estimate, with_settings
 
 if TYPE_CHECKING:
-    from adrpo.config import LanguageAdapterSection, LanguageConfig, LanguageModelSection
+    from adrpo.config import LanguageAdapterSection
+    from adrpo.config.llm import CompletionConfig, CompletionModelSection
 
 TILE_TOKENS, TILE_VOCABULARY = 4096, 32768
 """Sides of the tile in which TRL computes log-probabilities."""
@@ -85,7 +86,7 @@ def kept_bytes(
     architecture: Architecture,
     tokens: int,
     *,
-    model: "LanguageModelSection",
+    model: "CompletionModelSection",
     adapter: "LanguageAdapterSection | None",
 ) -> float:
     """Bytes that autograd keeps of one row of ``tokens`` tokens.
@@ -109,7 +110,7 @@ def kept_bytes(
 def _kept_of_a_token(
     architecture: Architecture,
     tokens: int,
-    model: "LanguageModelSection",
+    model: "CompletionModelSection",
     adapter: "LanguageAdapterSection | None",
 ) -> tuple[float, float]:
     """Bytes kept of a token in a layer, and around the layers: by the head, and as their inputs
@@ -129,7 +130,7 @@ def _kept_of_a_token(
 
 def _kept_inputs(
     architecture: Architecture,
-    model: "LanguageModelSection",
+    model: "CompletionModelSection",
     adapter: "LanguageAdapterSection | None",
 ) -> float:
     """Bytes a token that linear layers of one layer keep of their inputs, and an adapter of the
@@ -156,14 +157,14 @@ def _kept_inputs(
     return size * sum(linear.inputs for linear in trained) + between
 
 
-def arithmetic_bytes(model: "LanguageModelSection") -> int:
+def arithmetic_bytes(model: "CompletionModelSection") -> int:
     """Bytes of a number in the layers' arithmetic."""
     return BYTES[model.autocast or model.dtype]
 
 
 def estimate(
     architecture: Architecture,
-    config: "LanguageConfig",
+    config: "CompletionConfig",
     lengths: Lengths,
     *,
     scorers: Sequence[Scorer] = (),
@@ -195,7 +196,7 @@ def estimate(
     )
 
 
-def _trained_bytes(architecture: Architecture, config: "LanguageConfig") -> float:
+def _trained_bytes(architecture: Architecture, config: "CompletionConfig") -> float:
     """The adapter, and gradient and two moments of what is trained."""
     adapter = config.adapter
     if adapter is None:
@@ -205,22 +206,22 @@ def _trained_bytes(architecture: Architecture, config: "LanguageConfig") -> floa
     return 4 * BYTES["float32"] * adapter.rank * sum(x.inputs + x.outputs for x in adapted)
 
 
-def rows_at_a_time(config: "LanguageConfig") -> int:
+def rows_at_a_time(config: "CompletionConfig") -> int:
     """Rows of one forward pass of the loss, and of an evaluation's log-probabilities."""
     return min(config.training.micro_batch_size, _rows_of_a_step(config))
 
 
-def rows_drawn_at_a_time(config: "LanguageConfig") -> int:
+def rows_drawn_at_a_time(config: "CompletionConfig") -> int:
     """Completions of one call of ``generate``: TRL draws all of a step together."""
     return max(_rows_of_a_step(config), config.evaluation.batch_size)
 
 
-def _rows_of_a_step(config: "LanguageConfig") -> int:
+def _rows_of_a_step(config: "CompletionConfig") -> int:
     return config.training.prompts_per_step * config.training.samples_per_prompt
 
 
 def _working(
-    architecture: Architecture, config: "LanguageConfig", lengths: Lengths
+    architecture: Architecture, config: "CompletionConfig", lengths: Lengths
 ) -> dict[str, float]:
     stored = BYTES[config.model.dtype]
     logits = architecture.vocabulary * (stored + 3 * BYTES["float32"])
@@ -234,7 +235,9 @@ def _working(
     }
 
 
-def layers_at_work(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
+def layers_at_work(
+    architecture: Architecture, config: "CompletionConfig", lengths: Lengths
+) -> float:
     """Bytes of an update while its backward pass is in the layers."""
     model = config.model
     kept = kept_bytes(architecture, lengths.total, model=model, adapter=config.adapter)
@@ -242,7 +245,7 @@ def layers_at_work(architecture: Architecture, config: "LanguageConfig", lengths
     return rows_at_a_time(config) * (kept + work) + _copies(architecture, model)
 
 
-def head_at_work(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
+def head_at_work(architecture: Architecture, config: "CompletionConfig", lengths: Lengths) -> float:
     """Bytes of an update while its backward pass is in the head: beside what autograd keeps, the
     tile, and of a trained head the gradient in float32 and in the weights' type."""
     model, rows = config.model, rows_at_a_time(config)
@@ -257,13 +260,13 @@ def head_at_work(architecture: Architecture, config: "LanguageConfig", lengths: 
     return rows * lengths.total * kept + tile + gradient + _copies(architecture, model)
 
 
-def _copies(architecture: Architecture, model: "LanguageModelSection") -> float:
+def _copies(architecture: Architecture, model: "CompletionModelSection") -> float:
     """Bytes of the weights' copies under autocast."""
     computed = arithmetic_bytes(model)
     return computed * architecture.layer_parameters if computed != BYTES[model.dtype] else 0
 
 
-def _generation(architecture: Architecture, config: "LanguageConfig", lengths: Lengths) -> float:
+def _generation(architecture: Architecture, config: "CompletionConfig", lengths: Lengths) -> float:
     """The greater of two ends: all prompts in one pass, or the last token with a full cache."""
     stored, computed = BYTES[config.model.dtype], arithmetic_bytes(config.model)
     vocabulary = architecture.vocabulary
@@ -291,7 +294,7 @@ def _at_work(architecture: Architecture, size: int) -> float:
     return AT_WORK * architecture.hidden * size
 
 
-def cheaper(config: "LanguageConfig") -> list[tuple[str, "LanguageConfig"]]:
+def cheaper(config: "CompletionConfig") -> list[tuple[str, "CompletionConfig"]]:
     """Changes that need less memory, what changes the result least first: (key=value, changed)."""
     from adrpo.config import LanguageAdapterSection
 
@@ -315,7 +318,7 @@ def cheaper(config: "LanguageConfig") -> list[tuple[str, "LanguageConfig"]]:
     return cheap
 
 
-def _smaller_part(config: "LanguageConfig") -> int:
+def _smaller_part(config: "CompletionConfig") -> int:
     """The next smaller micro-batch that divides the batch."""
     batch = _rows_of_a_step(config)
     return max(part for part in range(1, rows_at_a_time(config)) if batch % part == 0)

@@ -1,0 +1,76 @@
+"""The door of audio-language models: that of language models, with clips beside the prompts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adrpo.audio.facts import EMBEDDED, FACTS
+from adrpo.config.audio_prompts import WORLD_PARTS
+from adrpo.data.base import Content, Prompt
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.door import Door
+from adrpo.llm.domain import LanguageDoor
+
+if TYPE_CHECKING:
+    from adrpo.audio.run import AudioRun
+
+
+class AudioDoor(LanguageDoor):
+    """The :class:`~adrpo.evaluation.door.Door` of audio-language models."""
+
+    packages: tuple[str, ...] = ("trl", "datasets", "soundfile", "soxr")
+    extra = "audio"
+    options = frozenset({"--lora", "--audio"})
+    facts = FACTS
+
+    def build(self, config: Any, *, reward: Callable[..., Any] | None = None) -> "AudioRun":
+        from adrpo.audio import AudioRun
+
+        return AudioRun(config, reward=reward)
+
+    def on_prompts(self, config: Any, source: str) -> Any:
+        # As in every domain: a file or a data set is taken whole.
+        size = config.prompts.held_out_size if source in WORLD_PARTS else None
+        settings = {**config.prompts.model_dump(), "held_out": source, "held_out_size": size}
+        section = type(config.prompts).model_validate(settings)
+        return config.model_copy(update={"prompts": section})
+
+    def asked(self, contents: Sequence[Content], clips: Sequence[Path]) -> list[Prompt]:
+        if len(clips) not in (0, 1, len(contents)):
+            raise AdrpoError(
+                f"--audio: expected one file for all prompts or one for each of {len(contents)}, "
+                f"received {len(clips)}"
+            )
+        heard = [*map(str, clips)] * (len(contents) if len(clips) == 1 else 1)
+        return [
+            Prompt(content, columns={"audio": clip})
+            for content, clip in zip(contents, heard or [None] * len(contents), strict=True)
+        ]
+
+    def embedded(self) -> Mapping[str, Callable[[], object]]:
+        return {EMBEDDED: _load_model}
+
+    def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
+        from adrpo.audio.memory.advice import longest, memory_lines
+        from adrpo.llm.pretrained import model_source
+
+        source = model_source(config.model, embedded=EMBEDDED)
+        tokens, seconds = longest(config, source, prompts)
+        return memory_lines(config, source, free, tokens=tokens, seconds=seconds)
+
+    def prompts(self, config: Any) -> tuple[list[Prompt], list[Prompt]]:
+        from adrpo.audio.data import load_held_out, load_train
+
+        return load_train(config.prompts), load_held_out(config.prompts)
+
+
+def _load_model() -> object:
+    from adrpo.audio.pretrained import load_thinker
+    from adrpo.audio.processor import AudioProcessor
+    from adrpo.embedded.weights import weights_path
+
+    folder = str(weights_path(EMBEDDED))
+    return load_thinker(folder), AudioProcessor.from_pretrained(folder)
+
+
+DOOR: Door = AudioDoor()

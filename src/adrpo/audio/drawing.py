@@ -1,0 +1,48 @@
+"""Answers of an audio-language model for its evaluation."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from adrpo.audio.sound import sources_of, waveform
+from adrpo.audio.trainer import COLUMN
+from adrpo.llm.drawing import CompletionDrawing
+from adrpo.rewards.multiple_choice import MultipleChoice
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
+
+CLIPS = "clips"
+"""Folder in samples/ with the sound of the questions that are shown."""
+
+
+class AnswerDrawing(CompletionDrawing):
+    """Draws the answers to one split of questions about sound and measures them; an
+    :class:`~adrpo.evaluation.evaluator.Drawing`."""
+
+    def judged(self, columns: Mapping[str, list[Any]]) -> dict[str, Sequence[float | None]]:
+        if not {"answer", "choices"} <= columns.keys():
+            return {}
+        return {"gold_accuracy": MultipleChoice(whole=True)(**columns)}
+
+    def attached(self, run: RunDirectory, prompt: int) -> dict[str, Any]:
+        clips = []
+        for place, source in enumerate(sources_of(self.prompts[prompt].columns.get(COLUMN))):
+            clip = f"{CLIPS}/{prompt}-{place}.flac"
+            self._write(source, run.samples / clip)
+            clips.append(clip)
+        return {"clips": clips}
+
+    def _write(self, source: Any, path: Path) -> None:
+        """Write the sound of ``source`` as the model hears it; FLAC plays in browsers."""
+        if path.is_file():
+            return
+        trainer: Any = self.trainer
+        extractor = trainer.processor.feature_extractor
+        samples = waveform(source, extractor.sampling_rate)
+        file = io.BytesIO()
+        soundfile.write(file, samples, extractor.sampling_rate, format="FLAC", subtype="PCM_16")
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, file.getvalue())

@@ -1,0 +1,84 @@
+"""A run of the domain ``audio``: that of the domain llm, on questions about sound."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from torch import nn
+
+from adrpo.audio.data import check_clips, load_held_out, load_train, warn_of_shared_clips
+from adrpo.audio.drawing import AnswerDrawing
+from adrpo.audio.facts import EMBEDDED, FACTS
+from adrpo.audio.pretrained import check_hears, language_modules
+from adrpo.audio.processor import AudioProcessor
+from adrpo.audio.trainer import COLUMN, AudioADRPOTrainer
+from adrpo.config.audio import AudioConfig
+from adrpo.data.base import Prompt
+from adrpo.llm.arguments import lora
+from adrpo.llm.drawing import CompletionDrawing
+from adrpo.llm.run import LanguageRun, not_loaded
+from adrpo.runs.facts import Facts
+
+
+class AudioRun(LanguageRun):
+    """Trains an audio-language model by a configuration, as ``adrpo train`` does.
+
+    Everything is in :class:`~adrpo.audio.trainer.AudioADRPOTrainer`; this is for those who want a
+    run directory with its evaluations and its report instead of a script of their own.
+    """
+
+    facts: ClassVar[Facts] = FACTS
+    embedded: ClassVar[str] = EMBEDDED
+    drawing: ClassVar[type[CompletionDrawing]] = AnswerDrawing
+
+    def __init__(self, config: AudioConfig, *, reward: Callable[..., Any] | None = None) -> None:
+        super().__init__(config, reward=reward)
+        try:
+            check_hears(self.source)
+        except (OSError, ValueError) as error:
+            raise not_loaded(self.source, error) from error
+
+    @cached_property
+    def processor(self) -> AudioProcessor:
+        """The model's tokenizer and feature extractor."""
+        return AudioProcessor.from_pretrained(self.source)
+
+    def load_train(self) -> list[Prompt]:
+        found = self._heard(load_train(self.config.prompts))
+        if self.config.prompts.held_out is not None:
+            warn_of_shared_clips(found, self.held_out)
+        return found
+
+    def load_held_out(self) -> list[Prompt]:
+        return self._heard(load_held_out(self.config.prompts))
+
+    def _heard(self, prompts: list[Prompt]) -> list[Prompt]:
+        """Check that the model can hear the clips of ``prompts``."""
+        extractor = self.processor.feature_extractor
+        return check_clips(
+            prompts,
+            rate=extractor.sampling_rate,
+            longest=extractor.chunk_length,
+            faulty=self.config.prompts.faulty,
+            progress=self.processes.is_main,
+        )
+
+    def training_set(self, prompts: Sequence[Prompt]) -> Dataset:
+        clips = [prompt.columns.get(COLUMN) for prompt in prompts]
+        return super().training_set(prompts).add_column(COLUMN, clips)
+
+    def processing(self) -> AudioProcessor:
+        return self.processor
+
+    def new_trainer(self, **arguments: Any) -> AudioADRPOTrainer:
+        adapter = lora(self.config.adapter)
+        if adapter is not None:
+            adapter.target_modules = language_modules(self.config.adapter.target_modules)
+        return AudioADRPOTrainer(peft_config=adapter, **arguments)
+
+    def _reference(self, trainer: Any) -> nn.Module | None:
+        reference = super()._reference(trainer)
+        if reference is not None:
+            trainer.admit(reference)
+        return reference
