@@ -150,6 +150,7 @@ def test_the_report_plays_what_the_model_heard(model: Path, run: Path) -> None:
         samples, rate = soundfile.read(io.BytesIO(base64.b64decode(player)), dtype="float32")
         heard = waveform(held_out[row["prompt"][-1]["content"]].columns["audio"], RATE)
         assert rate == RATE and np.array_equal(samples, heard)
+        assert f"right: {row['answer']}</small>" in page
     assert "media-src data:" in page and 'src="http' not in page
 
 

@@ -189,7 +189,9 @@ def test_the_report_shows_completions_escaped(run: Path, tmp_path: Path) -> None
     shutil.copytree(run, folder)
     base = folder / "samples/base.jsonl"
     first, *others = base.read_text().splitlines()
-    row = json.loads(first) | {"prompt": [{"role": "user", "content": "<b>bold</b>"}]}
+    system = {"role": "system", "content": "Be short."}
+    asked = [system, {"role": "user", "content": "<b>bold</b>"}]
+    row = json.loads(first) | {"prompt": asked}
     row["completions"][0] = "<script>alert(1)</script>"
     base.write_text("\n".join([json.dumps(row), *others]) + "\n")
     page = write_report(folder).read_text()

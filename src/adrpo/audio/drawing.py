@@ -29,11 +29,12 @@ class AnswerDrawing(CompletionDrawing):
 
     def attached(self, run: RunDirectory, prompt: int) -> dict[str, Any]:
         clips = []
-        for place, source in enumerate(sources_of(self.prompts[prompt].columns.get(COLUMN))):
+        columns = self.prompts[prompt].columns
+        for place, source in enumerate(sources_of(columns.get(COLUMN))):
             clip = f"{CLIPS}/{prompt}-{place}.flac"
             self._write(source, run.samples / clip)
             clips.append(clip)
-        return {"clips": clips}
+        return {"clips": clips, "answer": columns.get("answer")}
 
     def _write(self, source: Any, path: Path) -> None:
         """Write the sound of ``source`` as the model hears it; FLAC plays in browsers."""

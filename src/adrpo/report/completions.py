@@ -36,6 +36,8 @@ class HeldOutTexts:
     category: str
     base: list[Completion]
     final: list[Completion]
+    answer: str
+    """Right answer; empty where the data has none."""
     clips: list[Clip]
     """Clips that the prompt is about, for a model that hears."""
 
@@ -49,6 +51,7 @@ def held_out_completions(samples: Path) -> list[HeldOutTexts]:
             category=str(row.get("category") or ""),
             base=_completions(row),
             final=_completions(final[index]) if index < len(final) else [],
+            answer=str(row.get("answer") or ""),
             clips=[_clip(samples, name) for name in row.get("clips", [])],
         )
         for index, row in enumerate(base)
@@ -74,9 +77,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _prompt_text(prompt: Any) -> str:
-    """A text, or the turns of a conversation, a line each."""
+    """A text, or the turns of a conversation, a line each; of a lone question the text."""
     if isinstance(prompt, str):
         return prompt
+    if [turn["role"] for turn in prompt] == ["user"]:
+        return prompt[0]["content"]
     return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
 
 

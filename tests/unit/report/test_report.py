@@ -68,7 +68,7 @@ def test_needs_nothing_from_outside(page: Page) -> None:
             assert (attrs.get(name) or "data:").startswith(("data:", "#"))
     assert "@import" not in page.source and "@font-face" not in page.source
     policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
 def test_prompts_arrive_as_text(page: Page) -> None:
