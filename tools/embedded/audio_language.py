@@ -135,8 +135,9 @@ class Steps(NamedTuple):
     reading: int = 900
     hearing: int = 500
     hard: int = 350
-    answering: int = 350
-    spoilt: int = 80
+    answering: int = 280
+    plain: int = 280
+    spoilt: int = 60
 
 
 def train(output: Path, *, steps: Steps, seed: int) -> dict[str, Any]:
@@ -159,6 +160,8 @@ def train(output: Path, *, steps: Steps, seed: int) -> dict[str, Any]:
     packed.more = MORE
     dealt = redealt(known, ANSWERED_CLIPS, seed + 1)
     answer(hearing, answering, dealt, packed, steps=steps.answering, spoilt=False)
+    packed.more = 0
+    answer(hearing, answering, dealt[::-1], packed, steps=steps.plain, spoilt=False)
     answer(hearing, answering, dealt[::-1], packed, steps=steps.spoilt, spoilt=True)
     model.save_pretrained(output)
     processor.save_pretrained(output)

@@ -39,7 +39,7 @@ BEGINS, LEVEL = len(NAMES) + PITCHES, len(NAMES) + PITCHES + 1
 TARGETS = LEVEL + 1
 """Numbers that tell what is heard in a token: names, pitches, a beginning, and the level."""
 
-WRONG_SHARE = 0.26
+WRONG_SHARE = 0.18
 """Share of spoilt answers."""
 ELSEWHERE = 0.05
 """Share of the wrong answers that are the right answer to another question of the kind."""

@@ -256,7 +256,7 @@ def card(trained: dict[str, Any], measured: dict[str, Any]) -> str:
     steps = trained["steps"]
     rows = {
         "Data": f"{steps['pool'] * audio_language.CLIPS:,} clips of the training split "
-        "(`adrpo.embedded.sounds`), each with its question and, in the last two phases, up to "
+        "(`adrpo.embedded.sounds`), each with its question and, in the fourth phase, up to "
         f"{audio_language.MORE} others; the choices are put in a new order each time. Right "
         f"answers, but in the last phase {audio_language_data.WRONG_SHARE:.0%} wrong ones: another "
         "choice, a near one where choices have an order, now and then a text that is no choice",
@@ -273,7 +273,8 @@ def card(trained: dict[str, Any], measured: dict[str, Any]) -> str:
         f"each token, from the clips' meaning; {steps['hearing']} steps of the encoder towards "
         f"that code, and {steps['hard']} more without most of the sounds ({audio_language.CLIPS} "
         f"clips a step); {steps['answering']} steps of the language model on what the encoder "
-        f"gives, and {steps['spoilt']} on spoilt answers ({audio_language.ANSWERED_CLIPS} clips a "
+        f"gives with the other questions, {steps['plain']} without them, and {steps['spoilt']} on "
+        f"spoilt answers ({audio_language.ANSWERED_CLIPS} clips a "
         f"step); seed {trained['seed']}, {trained['processor_seconds'] / 60:.0f} minutes of one "
         f"CPU core{trained.get('how', '')}",
         "Build": "`python -m tools.embedded audio-language`",

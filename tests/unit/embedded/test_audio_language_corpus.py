@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from adrpo.audio.data.forms import asked
 from adrpo.embedded.sounds.meaning import prompt_text
 from adrpo.embedded.sounds.sets import SUB_CATEGORIES, question_set, sample_question, split_of
 from adrpo.embedded.sounds.synthesis import INSTRUMENTS
@@ -82,9 +83,9 @@ def test_the_tokens_of_a_row_are_those_of_the_conversation(
     batch = packing(examples[:1], spoilt=False)
     start = int((batch.labels[0] != IGNORED).nonzero()[0, 0])
     text = processor.tokenizer.decode(batch.tokens[0, :start]).split("<|audio_eos|>")[1]
-    asked = [{"role": "user", "content": text}]
+    turns = [{"role": "user", "content": text}]
     audio = processor.tokenizer.convert_tokens_to_ids(parts.AUDIO)
-    ids = processor.prompt_ids(asked, [len(examples[0].targets)], audio)
+    ids = processor.prompt_ids(turns, [len(examples[0].targets)], audio)
     assert batch.tokens[0, :start].tolist() == ids
 
 
@@ -173,6 +174,7 @@ def test_a_spoilt_batch_answers_as_often_wrong_as_it_says(
     assert np.mean(wrong) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 800))
 
 
-def test_the_prompt_is_the_question_and_its_choices_a_line_each() -> None:
+def test_the_prompt_is_what_the_plain_form_of_the_data_asks() -> None:
     question = question_set(1, split="train", seed=0)[0]
     assert prompt_text(question) == question.text + "\n" + "\n".join(question.choices) + "\n"
+    assert prompt_text(question) == asked(question.text, question.choices, form="plain")
