@@ -180,7 +180,7 @@ def test_the_page_is_self_contained_and_prompts_are_text(plan: Plan, page: Page)
     assert not page.all("script")
     assert re.findall(r"https?://[^\s\"'<>]+", page.source) == []
     policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     for attrs in page.all("img"):
         assert (attrs["src"] or "").startswith("data:image/png;base64,") and attrs["alt"]
     assert not re.search(r"\b(nan|inf|None)\b", page.text)
