@@ -35,16 +35,20 @@ class AudioDoor(LanguageDoor):
         section = type(config.prompts).model_validate(settings)
         return config.model_copy(update={"prompts": section})
 
-    def asked(self, contents: Sequence[Content], clips: Sequence[Path]) -> list[Prompt]:
-        if len(clips) not in (0, 1, len(contents)):
+    def asked(
+        self, config: Any, texts: Sequence[str], like: Content, clips: Sequence[Path]
+    ) -> list[Prompt]:
+        """Questions of a user's own: the first line of a text is the question, further ones are its
+        choices, which are asked as those of training."""
+        if len(clips) not in (0, 1, len(texts)):
             raise AdrpoError(
-                f"--audio: expected one file for all prompts or one for each of {len(contents)}, "
+                f"--audio: expected one file for all prompts or one for each of {len(texts)}, "
                 f"received {len(clips)}"
             )
-        heard = [*map(str, clips)] * (len(contents) if len(clips) == 1 else 1)
+        heard = [*map(str, clips)] * (len(texts) if len(clips) == 1 else 1)
         return [
-            Prompt(content, columns={"audio": clip})
-            for content, clip in zip(contents, heard or [None] * len(contents), strict=True)
+            Prompt(_asked(config.prompts, text), columns={"audio": clip})
+            for text, clip in zip(texts, heard or [None] * len(texts), strict=True)
         ]
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
@@ -62,6 +66,14 @@ class AudioDoor(LanguageDoor):
         from adrpo.audio.data import load_held_out, load_train
 
         return load_train(config.prompts), load_held_out(config.prompts)
+
+
+def _asked(section: Any, text: str) -> Content:
+    from adrpo.audio.data.forms import conversation
+
+    question, *choices = [line.strip() for line in text.strip().splitlines()] or [""]
+    form = section.form if choices else "{question}"
+    return conversation(question, choices, form=form, system=section.system)
 
 
 def _load_model() -> object:

@@ -69,7 +69,7 @@ class LanguageDoor:
         run = self.build(config.model_copy(update={"evaluation": settings}))
         first = run.held_out[0].content
         if prompts:
-            run.held_out = self.asked([_asked(prompt, first) for prompt in prompts], clips)
+            run.held_out = self.asked(config, prompts, first, clips)
         else:
             run.held_out = run.held_out[:size]
         with run.subject() as subject:
@@ -79,10 +79,13 @@ class LanguageDoor:
         for prompt, text in zip(run.held_out, drawn.texts, strict=True):
             yield f"{prompt.text}\n    {text}"
 
-    def asked(self, contents: Sequence[Content], clips: Sequence[Path]) -> list[Prompt]:
-        """Prompts of a user's own, with the ``clips`` that they are about, where a model hears."""
-        del clips
-        return [Prompt(content) for content in contents]
+    def asked(
+        self, config: Any, texts: Sequence[str], like: Content, clips: Sequence[Path]
+    ) -> list[Prompt]:
+        """Prompts of a user's own in the form of the prompt ``like``, with the ``clips`` that they
+        are about, where a model hears."""
+        del config, clips
+        return [Prompt(_asked(text, like)) for text in texts]
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from adrpo.rewards.reward_model import RewardModel

@@ -22,7 +22,7 @@ class Encoder:
     mels: int
     width: int
     hidden: int
-    tokens_a_second: int
+    tokens_a_second: float
 
     def tokens(self, seconds: float) -> int:
         """Tokens that a clip of ``seconds`` takes in its prompt."""
@@ -73,11 +73,23 @@ def read_thinker(source: str) -> Thinker | None:
             model = Qwen2_5OmniThinkerForConditionalGeneration(config)
     except (OSError, ValueError):
         return None
-    return thinker_of(model)
+    return thinker_of(model, tokens_a_second(source) or config.position_id_per_seconds)
 
 
-def thinker_of(model: Any) -> Thinker:
-    """The sizes of a Thinker that is made already."""
+def tokens_a_second(source: str) -> float | None:
+    """Tokens of a second of sound, by the feature extractor of a model on this machine; None where
+    it has none here."""
+    from transformers import WhisperFeatureExtractor
+
+    try:
+        extractor: Any = WhisperFeatureExtractor.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    return extractor.sampling_rate / extractor.hop_length / FRAMES_A_TOKEN
+
+
+def thinker_of(model: Any, tokens_a_second: float | None = None) -> Thinker:
+    """The sizes of a Thinker that is made already; Qwen2.5-Omni's own has 25 tokens a second."""
     config = model.config
     return Thinker(
         language=architecture_of(model, frozen_parts(model)),
@@ -85,6 +97,6 @@ def thinker_of(model: Any) -> Thinker:
             mels=config.audio_config.num_mel_bins,
             width=config.audio_config.d_model,
             hidden=config.audio_config.encoder_ffn_dim,
-            tokens_a_second=config.position_id_per_seconds,
+            tokens_a_second=tokens_a_second or config.position_id_per_seconds,
         ),
     )
