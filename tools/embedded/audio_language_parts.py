@@ -1,5 +1,5 @@
 # transformers' hints are narrower than what these classes take.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 """The embedded audio-language model before its training: its tokenizer, features and layers."""
 
 import json
