@@ -59,7 +59,6 @@ def test_predictions_are_scored_and_compared(command: Command) -> None:
     [
         ([], "RUN_OR_MODEL, or --benchmark"),
         (["embedded", "--data", "."], "--data"),
-        (["embedded", *MMAU, "--predictions", "right.jsonl"], "embedded"),
         ([*MMAU, "--predictions", "right.jsonl", "--size", "3", "--set", "a=1"], "--size, --set"),
         (MMAU, "no --predictions"),
         (["--benchmark", "mmau", "--predictions", "right.jsonl"], "no --data"),

@@ -45,10 +45,10 @@ def _accuracies(summary: Mapping[str, Any]) -> Table:
         "official": scores["official"],
         "official, missing = wrong": scores["official_missing_wrong"],
         "strict": scores["strict"],
-        "first choice (strict)": first,
     }
     if "shifts" in summary:
         columns["strict, over shifts"] = summary["shifts"]["strict"]
+    columns["first choice (strict)"] = first
     if not summary["noticed"]["missing"]:
         del columns["official, missing = wrong"]
     table = [["", "n", *columns]]

@@ -9,12 +9,25 @@ from adrpo.audio.benchmarks.answers import Answers
 from adrpo.audio.benchmarks.endpoint import sound_file
 from adrpo.audio.benchmarks.questions import Question, QuestionSet
 from adrpo.audio.benchmarks.scorers import chosen
+from adrpo.audio.facts import EMBEDDED
 from adrpo.config.audio import AudioConfig
 from adrpo.data.base import Content, Prompt
 from adrpo.errors import AdrpoError
+from adrpo.rewards.multiple_choice import choice_texts
 
-OWN = ("prompts.form", "prompts.system", "generation.max_completion_length", "model.dtype")
-"""Settings that change an answer: a file of answers has one value of each."""
+OWN = (
+    "model.dtype",
+    "model.autocast",
+    "model.chat_template_kwargs",
+    "prompts.form",
+    "prompts.system",
+    "generation.max_completion_length",
+)
+"""Settings that change an answer: a file of answers has one value of each. An adapter's are further
+ones."""
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+"""Names of the files with weights in a folder."""
 
 
 def shift_file(answers: Path, shift: int) -> Path:
@@ -32,8 +45,8 @@ class LocalModel:
 
     Answers are the likeliest tokens, without a draw, and kept as they arrive
     (:class:`~adrpo.audio.benchmarks.answers.Answers`). A row has "choices" in the order shown,
-    the benchmark's key with the choice that the answer names (the whole answer where it names
-    none, or several), and "said", the whole answer.
+    the benchmark's key with the choice that the answer names, as the benchmark writes it (the
+    whole answer where it names none, or several), and "said", the whole answer.
 
     Args:
         name: what the user called it.
@@ -66,11 +79,13 @@ class LocalModel:
             )
         self.config, self.final, self.questions = config, final, questions
         self._sounds = {one.id: sound_file(one, questions) for one in questions.questions}
-        settings = {key: _value(config, key) for key in OWN}
+        settings = config.model_dump(mode="json")
         asked = {
             "model": config.model.pretrained,
-            "weights_sha256": None if final is None else _sha256(final),
-            **settings,
+            "model_sha256": _sha256(_folder(config)),
+            "weights_sha256": _sha256(final),
+            "adapter": None if final is None else settings["adapter"],
+            **{key: _value(settings, key) for key in OWN},
             "questions_sha256": questions.sha256,
         }
         count = shifts_of(questions) if shifts else 1
@@ -88,8 +103,8 @@ class LocalModel:
         """Ask what is left; ``told(answered, of)`` is called after each batch.
 
         Raises:
-            AdrpoError: a model or a sound that can't be loaded. What was answered before is in the
-                files.
+            AdrpoError: a model that can't be loaded, or a sound that it can't hear; nothing is
+                asked then.
         """
         from adrpo.audio.run import AudioRun
 
@@ -97,6 +112,7 @@ class LocalModel:
             return
         left, done = self.left, 0
         run = AudioRun(self.config)
+        self._check_sounds(run.processor.feature_extractor)
         first = next(question for file in self.files for question in file.left)
         run.held_out = [Prompt(self._asked(first, 0))]
         at_once = self.config.evaluation.batch_size
@@ -113,6 +129,18 @@ class LocalModel:
                         done += len(batch)
                         told(done, left)
 
+    def _check_sounds(self, extractor: Any) -> None:
+        """Hear what is left to ask about once: a file that can't be heard is told before the work,
+        and not within it."""
+        from adrpo.audio.data.clips import ROW, check_clips
+
+        left = {question.id: question for file in self.files for question in file.left}
+        prompts = [
+            Prompt(one.text, columns={"audio": str(self._sounds[one.id]), ROW: one.id})
+            for one in left.values()
+        ]
+        check_clips(prompts, rate=extractor.sampling_rate, longest=extractor.chunk_length)
+
     def _answered(
         self, drawing: Any, questions: Sequence[Question], shift: int
     ) -> list[Mapping[str, Any]]:
@@ -123,19 +151,18 @@ class LocalModel:
         return [
             {
                 "id": question.id,
-                "choices": choices,
-                self.questions.benchmark.output: chosen(said, choices) or said,
+                "choices": shifted(question.choices, shift),
+                self.questions.benchmark.output: _output(question, said, shift),
                 "said": said,
             }
             for question, said in zip(questions, drawing.complete(rows), strict=True)
-            for choices in [shifted(question.choices, shift)]
         ]
 
     def _asked(self, question: Question, shift: int) -> Content:
         from adrpo.audio.data.forms import conversation
 
         prompts = self.config.prompts
-        choices = shifted(question.choices, shift)
+        choices = shifted(_texts(question), shift)
         return conversation(question.text, choices, form=prompts.form, system=prompts.system)
 
 
@@ -144,20 +171,43 @@ def shifted(choices: Sequence[str], shift: int) -> list[str]:
     return [*choices[shift:], *choices[:shift]]
 
 
+def _texts(question: Question) -> list[str]:
+    """The choices as they are shown: letters that the data has before them would not move."""
+    return choice_texts(question.choices) or []
+
+
+def _output(question: Question, said: str, shift: int) -> str:
+    """The choice that ``said`` names, as the data writes it; all of ``said`` where it names none
+    or several."""
+    shown = shifted(_texts(question), shift)
+    named = chosen(said, shown)
+    return said if named is None else shifted(question.choices, shift)[shown.index(named)]
+
+
 def _with(questions: QuestionSet, shift: int) -> list[Question]:
     """The questions that have a choice at the place ``shift``."""
     return [question for question in questions.questions if len(question.choices) > shift]
 
 
-def _value(config: AudioConfig, key: str) -> Any:
+def _value(settings: Mapping[str, Any], key: str) -> Any:
     section, _, name = key.partition(".")
-    return getattr(getattr(config, section), name)
+    return settings[section][name]
 
 
-def _sha256(final: Path) -> str:
-    """The checksum of the weights in a folder, whatever it is called."""
+def _folder(config: AudioConfig) -> Path | None:
+    """The folder of the model as it was before training; None on the Hub, where a name tells it."""
+    from adrpo.llm.pretrained import model_source
+
+    folder = Path(model_source(config.model, embedded=EMBEDDED))
+    return folder if folder.is_dir() else None
+
+
+def _sha256(folder: Path | None) -> str | None:
+    """The checksum of the weights in a folder, whatever it is called; None for None."""
+    if folder is None:
+        return None
     found = hashlib.sha256()
-    for path in sorted(final.glob("*.safetensors")):
+    for path in sorted(path for name in WEIGHTS for path in folder.glob(name)):
         with path.open("rb") as file:
             found.update(hashlib.file_digest(file, "sha256").digest())
     return found.hexdigest()
