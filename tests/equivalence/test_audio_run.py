@@ -21,6 +21,7 @@ from adrpo.audio.sound import waveform
 from adrpo.config.audio import AudioConfig
 from adrpo.errors import AdrpoError
 from adrpo.report.page import write_report
+from support.killed_runs import kill_and_resume
 from support.tiny_audio_runs import tiny_audio_config, write_thinker
 from support.tiny_audio_trainers import AUDIO_MARKS
 from support.tiny_language_model import save_tiny_model
@@ -48,6 +49,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def assert_same(stopped: Path, run: Path) -> None:
+    assert metrics_without_timings(stopped) == metrics_without_timings(run)
+    for file in ("evaluations.jsonl", "final/adapter_model.safetensors", "samples/final.jsonl"):
+        assert (stopped / file).read_bytes() == (run / file).read_bytes(), file
+
+
 @pytest.mark.parametrize("step", [0, 1, 3])
 def test_a_run_that_stopped_ends_as_one_that_never_did(
     model: Path, run: Path, tmp_path: Path, step: int
@@ -59,9 +66,12 @@ def test_a_run_that_stopped_ends_as_one_that_never_did(
     for later in range(step + 1, 5):
         shutil.rmtree(stopped / f"checkpoints/checkpoint-{later}")
     train(tiny_audio_config(model), stopped, resume=True)
-    assert metrics_without_timings(stopped) == metrics_without_timings(run)
-    for file in ("evaluations.jsonl", "final/adapter_model.safetensors", "samples/final.jsonl"):
-        assert (stopped / file).read_bytes() == (run / file).read_bytes(), file
+    assert_same(stopped, run)
+
+
+def test_a_killed_run_resumes_to_the_same_end(model: Path, run: Path, tmp_path: Path) -> None:
+    kill_and_resume(tiny_audio_config(model), tmp_path / "run")
+    assert_same(tmp_path / "run", run)
 
 
 def entropy_alone(thinker: Any, processor: Any, ids: list[int], count: int, clip: Any) -> float:

@@ -1,12 +1,7 @@
 """A run of the domain llm: repeatable, resumable, and what it writes."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +18,7 @@ from adrpo.llm.run import LanguageRun, latest_complete
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.report import write_report
 from adrpo.runs.directory import RunDirectory
+from support.killed_runs import kill_and_resume
 from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
@@ -71,22 +67,8 @@ def test_the_micro_batch_does_not_change_the_result(
 
 
 def test_a_killed_run_resumes_to_the_same_end(material: Path, run: Path, tmp_path: Path) -> None:
-    recipe, folder = tmp_path / "tiny.yaml", tmp_path / "run"
-    recipe.write_text(config_to_yaml(tiny_language_config(material)), encoding="utf-8")
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    # Threads change sums: as many as this process has.
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "adrpo", "train", str(recipe), "--output-dir", str(folder)]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    metrics = folder / "metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and b"\n" in metrics.read_bytes()):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (folder / "final").exists()
-    subprocess.run([*command, "--resume"], check=True, env=environment, capture_output=True)
+    folder = tmp_path / "run"
+    kill_and_resume(tiny_language_config(material), folder)
     assert metrics_without_timings(folder) == metrics_without_timings(run)
     assert (folder / "evaluations.jsonl").read_text() == (run / "evaluations.jsonl").read_text()
     assert weights(folder) == weights(run)

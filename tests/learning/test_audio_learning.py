@@ -36,7 +36,7 @@ def is_right(completions: list[Any], answer: list[str], **columns: Any) -> list[
 
 def answered(trainer: Any, rows: list[dict[str, Any]]) -> tuple[float, float]:
     """Mean probability of the right answer, and how often it is the likelier of the two."""
-    words = trainer._processor.tokenizer.convert_tokens_to_ids(ANSWERS)
+    words = trainer.processor.tokenizer.convert_tokens_to_ids(ANSWERS)
     probabilities = []
     trainer.model.eval()
     for row in rows:
