@@ -12,9 +12,15 @@ TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/llm/test_llm_loss.py \
   tests/unit/llm/test_llm_trainer.py tests/equivalence/test_language_run.py \
   tests/equivalence/test_gguf_checkpoints.py tests/equivalence/test_language_evaluation.py \
   tests/faults/test_language_loss.py
+# The oldest of what the extra audio allows, and the tests of all that touches it.
+AUDIO_LOWEST := $(shell sed -n '/^audio = \[/,/^\]/s/.*"\(soundfile\|soxr\|transformers\)>=\([0-9.]*\)".*/\1==\2/p' pyproject.toml)
+AUDIO_TESTS := tests/unit/audio/test_audio_trainer.py tests/unit/audio/test_audio_rows.py \
+  tests/unit/audio/test_audio_processor.py tests/unit/audio/test_sound.py \
+  tests/equivalence/test_audio_run.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-gpu lint package check bench
+.PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
+  test-gpu lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -37,6 +43,9 @@ test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where th
 test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
 	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)
 
+test-audio-lowest: .audio-lowest/.installed ## models that hear under the oldest transformers that they allow
+	@ADRPO_EXPECT_AUDIO="$(AUDIO_LOWEST)" PYTHONPATH=$(CURDIR)/.audio-lowest $(PY) -m pytest $(AUDIO_TESTS)
+
 lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -45,7 +54,7 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test test-slow test-deepspeed test-trl-lowest package ## all that CI runs
+check: lint test test-slow test-deepspeed test-trl-lowest test-audio-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
@@ -76,4 +85,10 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing TRL $(TRL_LOWEST) into .trl-lowest (alone: all else is that of $(VENV)) ..."
 	@rm -rf .trl-lowest
 	@$(PIP) install --no-deps --target .trl-lowest trl==$(TRL_LOWEST)
+	@touch $@
+
+.audio-lowest/.installed: pyproject.toml | $(VENV)/.installed-dev
+	@echo "Installing $(AUDIO_LOWEST) into .audio-lowest (alone: all else is that of $(VENV)) ..."
+	@rm -rf .audio-lowest
+	@$(PIP) install --no-deps --target .audio-lowest $(AUDIO_LOWEST)
 	@touch $@

@@ -2,7 +2,7 @@
 
 ``python benchmarks/comparison_tables.py keep FOLDER benchmarks/results/NAME`` copies tables,
 figures and summary of a comparison's ``FOLDER``, and packs into ``runs.tar.xz`` what its runs say:
-all but adapters, checkpoints, pictures and pages. Unpacked beside ``comparison.json``,
+all but adapters, checkpoints, pictures, sounds and pages. Unpacked beside ``comparison.json``,
 ``best-of-n.json`` and ``guidance.json``, ``adrpo compare ... --summary-only`` draws it again.
 
 ``python benchmarks/comparison_tables.py redraw NAME...`` does so: it draws tables, figures and
@@ -30,7 +30,7 @@ import numpy as np
 from embedded_quality import pairs_in_order
 
 RESULTS = Path(__file__).parent / "results"
-LEFT_OUT = (".png", ".safetensors", ".html", ".pt", ".log", ".lock")
+LEFT_OUT = (".png", ".flac", ".safetensors", ".html", ".pt", ".log", ".lock")
 NOT_KEPT = b"The adapter is not kept in this archive.\n"
 """In final/ of each run: `adrpo compare` takes a run without anything there as unfinished."""
 
