@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adrpo.audio.facts import EMBEDDED, FACTS
-from adrpo.config.audio_prompts import WORLD_PARTS
+from adrpo.config.audio_prompts import WORLD_PARTS, known_held_out
 from adrpo.data.base import Content, Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
@@ -31,8 +31,11 @@ class AudioDoor(LanguageDoor):
     def on_prompts(self, config: Any, source: str) -> Any:
         # As in every domain: a file or a data set is taken whole.
         size = config.prompts.held_out_size if source in WORLD_PARTS else None
-        settings = {**config.prompts.model_dump(), "held_out": source, "held_out_size": size}
-        section = type(config.prompts).model_validate(settings)
+        try:
+            update = {"held_out": known_held_out(source), "held_out_size": size}
+        except ValueError as error:
+            raise AdrpoError(f"--prompts: {error}") from None
+        section = config.prompts.model_copy(update=update)
         return config.model_copy(update={"prompts": section})
 
     def asked(
@@ -47,7 +50,7 @@ class AudioDoor(LanguageDoor):
             )
         heard = [*map(str, clips)] * (len(texts) if len(clips) == 1 else 1)
         return [
-            Prompt(_asked(config.prompts, text), columns={"audio": clip})
+            Prompt(_asked(config.prompts, text), columns={"audio": clip, "source_row": "--audio"})
             for text, clip in zip(texts, heard or [None] * len(texts), strict=True)
         ]
 

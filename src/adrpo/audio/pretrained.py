@@ -7,9 +7,7 @@ from typing import Any
 from transformers import AutoConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo.errors import AdrpoError
-
-MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
-"""``model_type`` of a config.json beside weights of a Thinker: of the whole model or of its own."""
+from adrpo.llm.pretrained import HEARING
 
 
 def load_thinker(name: str, **options: Any) -> Any:
@@ -31,7 +29,7 @@ def check_hears(name: str) -> None:
     """Look at the configuration of the model in a folder or on the Hub; errors as of
     :func:`load_thinker`."""
     received = AutoConfig.from_pretrained(name).model_type
-    if received not in MODEL_TYPES:
+    if received not in HEARING:
         raise AdrpoError(
             f"model: expected a Thinker of Qwen2.5-Omni, received {name!r}, a model of type "
             f"{received!r}; for text alone use ADRPOTrainer (a recipe of the domain llm)"

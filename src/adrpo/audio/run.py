@@ -1,6 +1,6 @@
 """A run of the domain ``audio``: that of the domain llm, on questions about sound."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,11 +13,10 @@ from adrpo.audio.facts import EMBEDDED, FACTS
 from adrpo.audio.pretrained import check_hears, language_modules
 from adrpo.audio.processor import AudioProcessor
 from adrpo.audio.trainer import COLUMN, AudioADRPOTrainer
-from adrpo.config.audio import AudioConfig
 from adrpo.data.base import Prompt
 from adrpo.llm.arguments import lora
 from adrpo.llm.drawing import CompletionDrawing
-from adrpo.llm.run import LanguageRun, not_loaded
+from adrpo.llm.run import LanguageRun
 from adrpo.runs.facts import Facts
 
 
@@ -32,12 +31,8 @@ class AudioRun(LanguageRun):
     embedded: ClassVar[str] = EMBEDDED
     drawing: ClassVar[type[CompletionDrawing]] = AnswerDrawing
 
-    def __init__(self, config: AudioConfig, *, reward: Callable[..., Any] | None = None) -> None:
-        super().__init__(config, reward=reward)
-        try:
-            check_hears(self.source)
-        except (OSError, ValueError) as error:
-            raise not_loaded(self.source, error) from error
+    def check_kind(self) -> None:
+        check_hears(self.source)
 
     @cached_property
     def processor(self) -> AudioProcessor:
@@ -45,23 +40,26 @@ class AudioRun(LanguageRun):
         return AudioProcessor.from_pretrained(self.source)
 
     def load_train(self) -> list[Prompt]:
-        found = self._heard(load_train(self.config.prompts))
+        found = self.heard(load_train(self.config.prompts), progress=self.processes.is_main)
         if self.config.prompts.held_out is not None:
             warn_of_shared_clips(found, self.held_out)
         return found
 
     def load_held_out(self) -> list[Prompt]:
-        return self._heard(load_held_out(self.config.prompts))
+        return self.heard(load_held_out(self.config.prompts), progress=self.processes.is_main)
 
-    def _heard(self, prompts: list[Prompt]) -> list[Prompt]:
-        """Check that the model can hear the clips of ``prompts``."""
+    def heard(self, prompts: Sequence[Prompt], *, progress: bool) -> list[Prompt]:
+        """The ``prompts`` whose clips the model can hear, with progress bar or without; errors as
+        of :func:`~adrpo.audio.data.check_clips`."""
+        if all(prompt.columns.get(COLUMN) is None for prompt in prompts):
+            return list(prompts)  # a user's own, which are about no clip
         extractor = self.processor.feature_extractor
         return check_clips(
             prompts,
             rate=extractor.sampling_rate,
             longest=extractor.chunk_length,
             faulty=self.config.prompts.faulty,
-            progress=self.processes.is_main,
+            progress=progress,
         )
 
     def training_set(self, prompts: Sequence[Prompt]) -> Dataset:

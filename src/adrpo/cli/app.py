@@ -21,7 +21,8 @@ from adrpo.errors import AdrpoWarning
 
 app = typer.Typer(
     name="adrpo",
-    help="Fine-tune text-to-image and language models by online reinforcement learning (ADRPO).",
+    help="Fine-tune text-to-image, language and audio-language models by online reinforcement "
+    "learning (ADRPO).",
     no_args_is_help=True,
     add_completion=False,
     # A bug should look like a bug: Python's own traceback, not a framed one with all locals.

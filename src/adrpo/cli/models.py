@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 NAME = typer.Argument(
     metavar="RUN_OR_MODEL",
     help="Folder of a run, `embedded`, or any text-to-image pipeline of diffusers: a folder "
-    "in its layout, or a Hub id. Beside a recipe of the domain llm, a language model.",
+    "in its layout, or a Hub id. Beside a recipe of the domain llm, a language model; of audio, a "
+    "model that hears.",
     show_default=False,
 )
 Recipe = Annotated[
@@ -35,7 +36,8 @@ Prompts = Annotated[
     str | None,
     typer.Option(
         help="scenes:held_out, scenes:test, drawbench-style, art-style, a .txt, .jsonl or .csv "
-        "file, a data set, or a published one (docs/use/prompts.md).",
+        "file, a data set, or a published one (docs/use/prompts.md); for a model that hears "
+        "sounds:test, a .jsonl file or a data set of questions (docs/use/audio.md).",
         show_default="held-out ones",
     ),
 ]
@@ -59,7 +61,7 @@ Samples = Annotated[
     int | None,
     typer.Option(
         min=2,
-        help="Pictures of each prompt; diversity needs 2.",
+        help="Pictures or completions of each prompt; diversity needs 2.",
         show_default="evaluation's",
     ),
 ]
@@ -77,7 +79,7 @@ def sample(
     size: Annotated[int, typer.Option(min=1, help="How many of the held-out prompts.")] = 8,
     steps: Steps = None,
     guidance_scale: Guidance = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noises.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     recipe: Recipe = None,
     settings: Set = None,
     lora: Lora = None,
@@ -85,7 +87,8 @@ def sample(
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
 ) -> None:
-    """Draw one picture for each prompt into a folder, or print a language model's completions."""
+    """Draw one picture for each prompt into a folder, or print the completion of a model that reads
+    or hears."""
     silence_loading()
     found = _resolve(
         target,
@@ -119,13 +122,18 @@ def evaluate(
     prompts: Prompts = None,
     size: Annotated[
         int | None,
-        typer.Option(min=1, help="How many of the scenes: prompts.", show_default="held_out_size"),
+        typer.Option(
+            min=1,
+            help="How many held-out prompts; of --prompts those of a generated source alone, as "
+            "scenes:test.",
+            show_default="held_out_size",
+        ),
     ] = None,
     samples_per_prompt: Samples = None,
     steps: Steps = None,
     guidance_scale: Guidance = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the noises.", show_default="evaluation's")
+        int | None, typer.Option(help="Seed of the draws.", show_default="evaluation's")
     ] = None,
     recipe: Recipe = None,
     settings: Set = None,
@@ -203,7 +211,8 @@ def _resolve(
         if value is not None and option not in found.door.options:
             raise AdrpoError(
                 f"expected no {option} for a model of the domain {found.config.domain}, which has "
-                f"none; received {value}; leave it out"
+                f"none; received {value}; leave it out, or name a recipe of another domain by "
+                f"--recipe"
             )
     if not sampling:
         return found

@@ -67,7 +67,8 @@ def _known_form(value: str) -> str:
     return value
 
 
-def _known_held_out(value: str) -> str:
+def known_held_out(value: str) -> str:
+    """``value``, where it names questions to measure a model on; ValueError where it doesn't."""
     kind, colon, place = value.partition(":")
     if value in WORLD_PARTS or (kind in BENCHMARKS and place) or _is_own(value):
         return value
@@ -130,7 +131,7 @@ class AudioPromptsSection(Section):
         description="'sounds', the path of a .jsonl file with one question a line, or a data set "
         "(a folder, or its Hub id) as docs/use/audio.md says.",
     )
-    held_out: Annotated[Text, AfterValidator(_known_held_out)] | None = Field(
+    held_out: Annotated[Text, AfterValidator(known_held_out)] | None = Field(
         default=None,
         description="Questions that training never sees, from a source of their own, which can be "
         "'sounds:test' and 'mmau:PATH', too; null: a share of source. Ours.",

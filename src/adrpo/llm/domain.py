@@ -69,7 +69,8 @@ class LanguageDoor:
         run = self.build(config.model_copy(update={"evaluation": settings}))
         first = run.held_out[0].content
         if prompts:
-            run.held_out = self.asked(config, prompts, first, clips)
+            asked = self.asked(config, prompts, first, clips)
+            run.held_out = run.heard(asked, progress=False)
         else:
             run.held_out = run.held_out[:size]
         with run.subject() as subject:

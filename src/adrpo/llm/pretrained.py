@@ -8,6 +8,10 @@ from adrpo.config import LanguageModelSection
 from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError
 
+HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+"""``model_type`` of the models that the domain audio trains: in a config.json of the whole of
+Qwen2.5-Omni, or of its Thinker."""
+
 PACKAGE = "package:"
 """Before the name of an installed Python package, whose folder holds the weights."""
 
@@ -30,6 +34,23 @@ def model_source(model: CompletionModelSection, *, embedded: str = "language_mod
     if (file := gguf_file(model)) is not None:
         _check_gguf(model, file, folder)
     return str(folder)
+
+
+def check_reads(source: str, model: CompletionModelSection) -> None:
+    """Look at the configuration in a folder or on the Hub of a model of text alone.
+
+    An adapter's layers would be found in the encoder of a model that hears, too.
+
+    Raises AdrpoError for a model that hears, OSError or ValueError where there is none.
+    """
+    from transformers import AutoConfig
+
+    received = AutoConfig.from_pretrained(source, **tokenizer_options(model)).model_type
+    if received in HEARING:
+        raise AdrpoError(
+            f"model.pretrained: expected a model of text alone, received {source!r}, a model of "
+            f"type {received!r}, which hears; use a recipe of the domain audio"
+        )
 
 
 def gguf_file(model: CompletionModelSection) -> str | None:

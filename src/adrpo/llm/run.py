@@ -25,7 +25,13 @@ from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
-from adrpo.llm.pretrained import loading_options, model_source, tokenizer_options, training_device
+from adrpo.llm.pretrained import (
+    check_reads,
+    loading_options,
+    model_source,
+    tokenizer_options,
+    training_device,
+)
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
@@ -63,6 +69,10 @@ class LanguageRun:
     ) -> None:
         self.config: Any = config
         self.source = model_source(config.model, embedded=self.embedded)
+        try:
+            self.check_kind()
+        except (OSError, ValueError) as error:
+            raise not_loaded(self.source, error) from error
         self.processes = join_processes(config.model.device)
         device = training_device(config.model)
         self.terms = training_reward(
@@ -79,6 +89,18 @@ class LanguageRun:
     def held_out(self) -> list[Prompt]:
         """The prompts that training never sees; who measures others sets it to them."""
         return self.load_held_out()
+
+    def check_kind(self) -> None:
+        """Look at the model's configuration before anything is loaded or written.
+
+        Raises AdrpoError for a model of another domain, OSError or ValueError for none.
+        """
+        check_reads(self.source, self.config.model)
+
+    def heard(self, prompts: Sequence[Prompt], *, progress: bool) -> list[Prompt]:
+        """The ``prompts``, what comes with them looked at first; here they are text alone."""
+        del progress
+        return list(prompts)
 
     def load_train(self) -> list[Prompt]:
         """Read the prompts that are trained on."""

@@ -134,7 +134,8 @@ def test_a_silent_clip_warns_by_name_and_stays(tmp_path: Path) -> None:
         with pytest.warns(AdrpoWarning) as caught:
             assert check(prompts) == prompts
         told = [str(warning.message) for warning in caught]
-        assert told == ["2 of 3 clips are silent: a.jsonl, line 2; a.jsonl, line 3"]
+        named = f"a.jsonl, line 2, {silent}; a.jsonl, line 3, {below}"
+        assert told == [f"2 of 3 clips are silent: {named}"]
 
 
 def test_a_second_check_reads_no_sound_again(

@@ -78,7 +78,7 @@ def check_clips(
         kept = sift(rows, silent, faulty=faulty, of="clips", parallel=True, shown=shown)
     finally:
         _remember(new)
-    if quiet := [where for where, _, is_silent in kept if is_silent]:
+    if quiet := [_place(where, prompt) for where, prompt, is_silent in kept if is_silent]:
         tell(f"{len(quiet)} of {len(kept)} clips are silent", quiet)
     return [prompt for _, prompt, _ in kept]
 
@@ -154,6 +154,11 @@ def _sha256(path: str, size: int, changed: int) -> str:
 def _hear(clip: Any, rate: int) -> Heard:
     samples = waveform(clip, rate)
     return len(samples) / rate, bool(np.abs(samples).max(initial=0) < SILENCE)
+
+
+def _place(where: str, prompt: Prompt) -> str:
+    clip = prompt.columns["audio"]
+    return f"{where}, {clip}" if isinstance(clip, str) else where
 
 
 def _named(clip: Any) -> str:
