@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import tomllib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,11 +32,7 @@ def of_transformers(samples: np.ndarray) -> tuple[Any, str]:
     own = tiny_processor()
     part = SimpleNamespace(feature_extractor=own.feature_extractor, audio_token="<|AUDIO|>")
     part._audio_processor = own.feature_extractor  # its name in transformers 5.21
-    part.replace_audio_token = lambda inputs, audio_idx: Qwen2_5OmniProcessor.replace_audio_token(
-        part,  # type: ignore[arg-type]
-        inputs,
-        audio_idx,
-    )
+    part.replace_audio_token = partial(Qwen2_5OmniProcessor.replace_audio_token, part)
     options = {"sampling_rate": RATE, "return_attention_mask": True, "return_tensors": "pt"}
     inputs, texts = Qwen2_5OmniProcessor._process_audio(part, [samples], **options)  # type: ignore[arg-type]
     return inputs, texts[0]
