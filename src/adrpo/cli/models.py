@@ -57,6 +57,15 @@ Clips = Annotated[
         show_default="none",
     ),
 ]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="How many held-out prompts; of --prompts those of a generated source alone, as "
+        "scenes:test.",
+        show_default="held_out_size",
+    ),
+]
 Samples = Annotated[
     int | None,
     typer.Option(
@@ -120,15 +129,7 @@ def evaluate(
     target: Annotated[str | None, NAME] = None,
     overrides: Overrides = None,
     prompts: Prompts = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="How many held-out prompts; of --prompts those of a generated source alone, as "
-            "scenes:test.",
-            show_default="held_out_size",
-        ),
-    ] = None,
+    size: Size = None,
     samples_per_prompt: Samples = None,
     steps: Steps = None,
     guidance_scale: Guidance = None,
