@@ -1,6 +1,8 @@
 """The trainer of audio-language models: what is frozen, counted, saved and refused."""
 
+import importlib.metadata
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +32,13 @@ from support.tiny_language_trainers import config, loss_and_gradients, move, sco
 from support.tiny_thinker import asked, tiny_processor, tiny_thinker, tone
 
 pytestmark = AUDIO_MARKS
+
+
+def test_the_packages_are_those_that_the_tests_are_to_run_under() -> None:
+    """``make test-audio-lowest`` puts the oldest ones before those of the environment."""
+    for wanted in os.environ.get("ADRPO_EXPECT_AUDIO", "").split():
+        name, _, version = wanted.partition("==")
+        assert importlib.metadata.version(name) == f"{version}.0"
 
 
 # --- what is trained ---
