@@ -70,6 +70,20 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert {path.name for path in tmp_path.glob("*")} - {path.name for path in before} <= {"cache"}
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["audio/embedded", READS], "a recipe of the domain llm"),
+        (["llm/embedded", HEARS], "a recipe of the domain audio"),
+        (["audio/embedded", "prompts.source=other.jsonl"], "'wolf'"),
+    ],
+)
+def test_doctor_finds_it_before_the_run(command: Command, words: list[str], named: str) -> None:
+    assert command("doctor", *words) == 1
+    broken = [line for line in command.out.splitlines() if "BROKEN" in line]
+    assert len(broken) == 1 and named in broken[0]
+
+
 def test_a_model_is_measured_on_what_is_trained_on_as_in_every_domain(command: Command) -> None:
     few = ["--samples-per-prompt", "2"]
     assert command("evaluate", *AUDIO, *few, "--prompts", "sounds:train", "--size", "4") == 0

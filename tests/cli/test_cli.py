@@ -90,9 +90,9 @@ def test_a_model_that_cannot_be_had_is_an_error(command_name: str, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_names_both_kinds_of_model(command: Command) -> None:
+def test_help_names_every_kind_of_model(command: Command) -> None:
     assert command("--help") == 0
-    assert "text-to-image and language models" in " ".join(command.out.split())
+    assert "text-to-image, language and audio-language models" in " ".join(command.out.split())
 
 
 def test_version(command: Command) -> None:

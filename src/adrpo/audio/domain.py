@@ -57,6 +57,11 @@ class AudioDoor(LanguageDoor):
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         return {EMBEDDED: _load_model}
 
+    def check_kind(self, config: Any) -> None:
+        from adrpo.audio.pretrained import check_hears
+
+        check_hears(config.model.pretrained)
+
     def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
         from adrpo.audio.memory.advice import longest, memory_lines
         from adrpo.llm.pretrained import model_source

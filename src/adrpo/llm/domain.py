@@ -97,15 +97,9 @@ class LanguageDoor:
         }
 
     def check(self, findings: Findings, config: Any) -> None:
-        from adrpo.llm.pretrained import PACKAGE, gguf_file, model_source, training_device
+        from adrpo.llm.pretrained import training_device
 
-        if gguf_file(config.model) is None and not config.model.pretrained.startswith(PACKAGE):
-            check_model(findings, "model", config.model.pretrained)
-        else:
-            try:
-                findings.ok("model", f"folder {model_source(config.model)}")
-            except AdrpoError as error:
-                findings.bad("model", str(error))
+        self._check_model(findings, config)
         prompts = self._check_prompts(findings, config)
         device = training_device(config.model)
         check_device(findings, device)
@@ -113,6 +107,32 @@ class LanguageDoor:
             check_memory(findings, device, lambda free: self.memory(config, prompts, free))
         except AdrpoError as error:  # the model, of which its own line tells
             findings.note("memory", f"no estimate: {error}")
+
+    def _check_model(self, findings: Findings, config: Any) -> None:
+        from adrpo.llm.pretrained import PACKAGE, gguf_file, model_source
+
+        if gguf_file(config.model) is None and not config.model.pretrained.startswith(PACKAGE):
+            if Path(config.model.pretrained).is_dir():
+                try:
+                    self.check_kind(config)
+                except (AdrpoError, OSError, ValueError) as error:
+                    findings.bad("model", str(error))
+                    return
+            check_model(findings, "model", config.model.pretrained)
+        else:
+            try:
+                findings.ok("model", f"folder {model_source(config.model)}")
+            except AdrpoError as error:
+                findings.bad("model", str(error))
+
+    def check_kind(self, config: Any) -> None:
+        """Look at the configuration of the model, which lies on this machine.
+
+        Raises AdrpoError for a model of another domain, OSError or ValueError for none.
+        """
+        from adrpo.llm.pretrained import check_reads
+
+        check_reads(config.model.pretrained, config.model)
 
     def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
         """The memory that training takes, in words; ``prompts`` are all, none where they are not
