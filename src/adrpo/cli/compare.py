@@ -110,7 +110,8 @@ def compare(
         )
     check_folder(plan)
     check_selected_by(output_dir / FILE, plan.reward)
-    typer.echo(plan.primary.sentence(plan.reference))
+    domain = str(plan.methods[0].settings.get("domain"))
+    typer.echo(plan.primary.sentence(plan.reference, domain))
     if left_out(plan):
         typer.echo(f"Left out, though {output_dir} has it: {', '.join(left_out(plan))}.")
     sizes, scales = best_of or [], guidance or []

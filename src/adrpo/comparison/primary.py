@@ -14,8 +14,6 @@ from adrpo.metrics import describe, names, with_role
 JUDGES = names(with_role("judge"))
 """Metrics that no method is trained on, in the order in which one of them is the primary metric."""
 
-BY_RULE = f"the first of {', '.join(JUDGES)} and the rewards that are only measured"
-
 
 @dataclass(frozen=True)
 class Primary:
@@ -61,11 +59,13 @@ class Primary:
                 f"by; add a reward under evaluation.rewards to measure it"
             )
 
-    def sentence(self, reference: str) -> str:
-        """The declaration in words, as it is printed before the first run."""
+    def sentence(self, reference: str, domain: str) -> str:
+        """The declaration in words, as it is printed before the first run of ``domain``."""
         if self.method is None:
             return "Primary comparison: none, since there is one method."
-        metric = BY_RULE if self.metric is None else describe(self.metric).in_sentence
+        judges = names(metric for metric in with_role("judge") if metric.written_by(domain))
+        rule = f"the first of {', '.join(judges)} and the rewards that are only measured"
+        metric = rule if self.metric is None else describe(self.metric).in_sentence
         when = "" if self.declared else " It was not declared before the runs: it describes too."
         return (
             f"Primary comparison: {self.method} against {reference} in {metric}. All other "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from peft import PeftModel
 from torch import nn
 from transformers import AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
@@ -22,6 +22,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.llm.adapter_weights import take_adapter
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
@@ -318,7 +319,7 @@ def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
     adapted = isinstance(model, PeftModel)
     try:
         if adapted:
-            set_peft_model_state_dict(model, load_peft_weights(str(folder)))
+            take_adapter(model, folder)
         elif (folder / "adapter_config.json").is_file():
             trainer.model = PeftModel.from_pretrained(model, str(folder)).eval()
         else:

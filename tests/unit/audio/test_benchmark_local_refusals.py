@@ -143,6 +143,23 @@ def test_answers_of_another_adapter_are_refused(
     assert "weights_sha256" in refusal(lambda: local(data, answers, final=moved))
 
 
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("adapter.alpha=3", "alpha 3"),
+        ("adapter.target_modules=[q_proj]", "k_proj"),
+        ("adapter.target_modules=[q_proj, k_proj, v_proj, o_proj, up_proj]", "up_proj"),
+    ],
+)
+def test_an_adapter_of_another_form_is_not_taken_in_part(
+    data: Path, run: Path, command: Command, setting: str, named: str
+) -> None:
+    both = ["--lora", str(run / "final"), *SETTINGS, setting]
+    assert command("evaluate", "embedded", *asking(data, "lora.jsonl"), *both) == 2
+    assert named in command.err and command.err.count("\n") == 1
+    assert not Path("lora.jsonl").exists()
+
+
 def test_a_sound_that_can_not_be_heard_is_told_before_anything_is_asked(
     tmp_path: Path, data: Path, saying: Callable[..., Saying]
 ) -> None:
