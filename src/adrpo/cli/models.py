@@ -1,7 +1,7 @@
 """``adrpo sample`` and ``adrpo evaluate``: what a trained or pretrained model draws."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -111,6 +111,7 @@ def sample(
     )
     if audio and not prompt:
         raise AdrpoError("--audio: expected a --prompt, the question about it; received none")
+    heard: dict[str, Any] = {"clips": audio} if audio else {}
     drawn = found.door.sample(
         found.config,
         found.final,
@@ -118,7 +119,7 @@ def sample(
         size=size,
         seed=seed,
         output_dir=free_folder(output_dir),
-        clips=audio or (),
+        **heard,
     )
     for line in drawn:
         typer.echo(line)

@@ -84,12 +84,11 @@ class Door(Protocol):
         size: int,
         seed: int,
         output_dir: Path,
-        clips: Sequence[Path] = (),
     ) -> Iterator[str]:
         """Draw a sample for each of ``prompts``, or without any for ``size`` held-out ones, as an
         evaluation draws; yield what the screen says of each. ``output_dir`` is made where samples
-        are files. ``clips`` are files of sound that ``prompts`` are about: one for each, or one for
-        all; none without the option --audio."""
+        are files. With ``--audio`` among the ``options`` it takes ``clips``, too: files of sound
+        that ``prompts`` are about, one for each or one for all."""
         ...
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:

@@ -130,7 +130,6 @@ class FlowDoor:
         size: int,
         seed: int,
         output_dir: Path,
-        clips: Sequence[Path] = (),
     ) -> Iterator[str]:
         """Files with one image for each prompt; the noise depends on ``seed`` alone."""
         from adrpo.flow.models.pipeline_sampler import load_sampler
