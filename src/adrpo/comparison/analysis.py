@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from adrpo.comparison.by_category import ByCategory, by_category
 from adrpo.comparison.collect import Array, MethodResults, Results, Values
 from adrpo.comparison.equal_price import AtEqualPrice
 from adrpo.comparison.plan import Flat, reward_names
@@ -70,6 +71,8 @@ class SplitAnalysis:
     pooled: list[str]
     """Categories that are too small for a stratum of their own."""
     trade_offs: list[TradeOff]
+    by_category: ByCategory | None
+    """The primary metric by category; None where all prompts are of one, or have no such metric."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,9 @@ def _analyse_split(
         family=family,
         pooled=pooled_categories(categories),
         trade_offs=trade_offs(results, split, primary, trained_on),
+        by_category=by_category(parts, results.plan.reference, primary)
+        if primary in metrics
+        else None,
     )
 
 
@@ -287,6 +293,7 @@ def _split_to_json(split: SplitAnalysis) -> dict[str, Any]:
         "kept": table(split.kept),
         "difference": difference,
         "trade_offs": [_trade_off_to_json(trade_off) for trade_off in split.trade_offs],
+        "by_category": split.by_category and split.by_category.to_json(),
     }
 
 

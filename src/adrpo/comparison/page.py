@@ -33,6 +33,7 @@ from adrpo.comparison.tables import (
 )
 from adrpo.comparison.trade_offs import Matched, TradeOff
 from adrpo.evaluation.best_of_n import read_best_of_n
+from adrpo.evaluation.intervals import Estimate
 from adrpo.metrics import TOTAL, UNSEEN, Better, Metric, describe, ordered
 from adrpo.report.numbers import decimals, fixed, printed
 from adrpo.report.pictures import held_out_pictures
@@ -231,6 +232,8 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
             for name in split.difference
         ],
         "kept": _kept(split),
+        "primary": describe(analysis.primary).label,
+        "by_category": _by_category(split),
         "trade_offs": [_trade_off(trade_off, split) for trade_off in split.trade_offs],
     }
 
@@ -246,6 +249,25 @@ def _kept(split: SplitAnalysis) -> dict[str, Any]:
             (name, [column[place] for column in columns]) for place, name in enumerate(split.kept)
         ],
     }
+
+
+def _by_category(split: SplitAnalysis) -> list[tuple[str, dict[str, Any]]]:
+    """(what it tells, its columns and rows) of the primary metric within the categories."""
+    found = split.by_category
+    if found is None:
+        return []
+    labels = [f"{name} ({count})" for name, count in found.prompts.items()]
+
+    def table(rows: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
+        columns = [
+            printed_column([row.get(category) for row in rows.values()])
+            for category in found.prompts
+        ]
+        cells = [(name, [column[place] for column in columns]) for place, name in enumerate(rows)]
+        return {"columns": labels, "rows": cells}
+
+    tables = [("mean", table({BASE: found.base, **found.final}))]
+    return tables + ([("difference", table(found.difference))] if found.difference else [])
 
 
 def _trade_off(trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
