@@ -303,6 +303,17 @@ def test_doctor_accepts_the_demo_and_names_what_is_broken(
     assert "pip uninstall torchvision" in command.out
 
 
+def test_doctor_notes_an_embedded_model_whose_extra_is_not_installed(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    for name in [name for name in sys.modules if name.startswith("adrpo.audio")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert command("doctor") == 0, command.out
+    remedy = "pip install '.[audio]' in the folder of adrpo"
+    assert f"note    audio_language_model: needs soundfile: {remedy}\n" in command.out
+
+
 def test_a_language_recipe_without_its_packages_says_how_to_install_them(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

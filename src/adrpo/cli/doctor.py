@@ -125,11 +125,18 @@ def check_embedded(findings: Findings) -> None:
     from adrpo.embedded.weights import weights_path
 
     for domain in DOMAINS:
-        for name, load in door_named(domain).embedded().items():
+        door = door_named(domain)
+        for name, load in door.embedded().items():
             try:
                 load()
             except Exception as error:  # a diagnosis must go on to the next model
-                findings.bad(name, f"does not load ({type(error).__name__}: {error})")
+                if isinstance(error, ModuleNotFoundError) and error.name in door.packages:
+                    needed = (
+                        f"needs {error.name}: pip install '.[{door.extra}]' in the folder of adrpo"
+                    )
+                    findings.note(name, needed)
+                else:
+                    findings.bad(name, f"does not load ({type(error).__name__}: {error})")
                 continue
             size = sum(file.stat().st_size for file in weights_path(name).rglob("*"))
             findings.ok(name, f"loads, {size / 1e6:.1f} MB")
