@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tools.embedded.audio_language_data import (
+    FACTS,
+    FIRST_FACT,
     IGNORED,
     LEVEL,
     NAMES,
@@ -74,8 +76,11 @@ def share_names(thinker: Any, hearing: Hearing, tokenizer: Any) -> None:
     """
     table = thinker.model.language_model.embed_tokens.weight
     table.normal_(std=WIDTH**-0.5)
-    for place, name in enumerate(NAMES):
-        word = name.split()[0]
+    words = {name.split()[0]: place for place, name in enumerate(NAMES)}
+    words |= {
+        fact: FIRST_FACT + place for place, fact in enumerate(FACTS) if len(fact.split()) == 1
+    }
+    for word, place in words.items():
         for ids in tokenizer([word, f" {word}"]).input_ids:
             if len(ids) == 1:
                 table[ids[0]] = hearing.code[place]
@@ -132,12 +137,12 @@ class Steps(NamedTuple):
     """Batches of clips, and the steps of each phase."""
 
     pool: int = 500
-    reading: int = 900
+    reading: int = 2400
     hearing: int = 500
     hard: int = 350
     answering: int = 280
     plain: int = 280
-    spoilt: int = 60
+    spoilt: int = 80
 
 
 def train(output: Path, *, steps: Steps, seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from adrpo.embedded.sounds.meaning import LEVELS, Event, Question, prompt_text
-from adrpo.embedded.sounds.music import INTERVALS, LOWEST
+from adrpo.embedded.sounds.music import CHORDS, INTERVALS, LOWEST
 from adrpo.embedded.sounds.rendering import Rendering, rendering_of
 from adrpo.embedded.sounds.sets import SUB_CATEGORIES, sample_question
 from adrpo.embedded.sounds.synthesis import INSTRUMENTS, KINDS
@@ -35,11 +35,17 @@ ROW = 256
 NAMES = (*KINDS, *INSTRUMENTS, *WORDS, *VOICES)
 PITCHES = 52
 """Semitones from one under the lowest root."""
-BEGINS, LEVEL = len(NAMES) + PITCHES, len(NAMES) + PITCHES + 1
+COUNTS = ("one", "two", "three", "four", "five")
+FACTS = ("L", "S", "rises", "falls", "other voice", *CHORDS, *INTERVALS, *COUNTS)
+"""What an event is beside others: long or short in a rhythm, its pitch against the last one's, its
+voice, its chord or interval, and how many of its name there were with it."""
+FIRST_FACT = len(NAMES) + PITCHES
+BEGINS = FIRST_FACT + len(FACTS)
+LEVEL = BEGINS + 1
 TARGETS = LEVEL + 1
-"""Numbers that tell what is heard in a token: names, pitches, a beginning, and the level."""
+"""Numbers that tell what is heard in a token: names, pitches, facts, a beginning, and the level."""
 
-WRONG_SHARE = 0.18
+WRONG_SHARE = 0.3
 """Share of spoilt answers."""
 ELSEWHERE = 0.05
 """Share of the wrong answers that are the right answer to another question of the kind."""
@@ -89,14 +95,37 @@ def heard_in(
     starts = np.arange(tokens) * FRAMES_A_TOKEN * HOP
     events = question.clip.events
     loudest = max(event.decibels for event in events)
-    for event, (begin, end) in zip(events, rendering.spans, strict=True):
+    for number, (event, (begin, end)) in enumerate(zip(events, rendering.spans, strict=True)):
         shared = np.minimum(starts + FRAMES_A_TOKEN * HOP, end) - np.maximum(starts, begin)
         share = np.clip(shared / (FRAMES_A_TOKEN * HOP), 0, 1)
-        for place, weight in _places(event, rendering.transposed):
+        told = [(FIRST_FACT + FACTS.index(fact), 1.0) for fact in facts(events, number)]
+        for place, weight in [*_places(event, rendering.transposed), *told]:
             targets[:, place] = np.maximum(targets[:, place], weight * share)
         targets[min(begin // (FRAMES_A_TOKEN * HOP), tokens - 1), BEGINS] = 1
         targets[:, LEVEL] += share * (event.decibels - loudest) / 10
     return targets
+
+
+def facts(events: Sequence[Event], number: int) -> Iterator[str]:
+    """Facts of one of ``events``."""
+    event, before = events[number], events[:number]
+    if event.name in INSTRUMENTS and len({one.beats for one in events}) > 1:
+        yield "L" if event.beats == max(one.beats for one in events) else "S"
+    root, above = min(event.pitches, default=0), {*event.pitches}
+    yield from (name for name, steps in CHORDS.items() if above == {root + step for step in steps})
+    if len(above) == 2:
+        yield from _interval(max(above) - root)
+    if before and len(above) == len(before[-1].pitches) == 1:
+        step = root - before[-1].pitches[0]
+        yield from ["rises"] * (step > 0) + ["falls"] * (step < 0)
+        yield from _interval(abs(step))
+    if before and event.voice not in (None, before[-1].voice):
+        yield "other voice"
+    yield from COUNTS[sum(one.name == event.name for one in before) :][:1]
+
+
+def _interval(semitones: int) -> Iterator[str]:
+    yield from (name for name, size in INTERVALS.items() if size == semitones)
 
 
 def _places(event: Event, transposed: float) -> Iterator[tuple[int, float]]:
@@ -128,7 +157,7 @@ def near_miss(question: Question, rng: np.random.Generator) -> str:
 
 SCALES = (
     tuple(INTERVALS),
-    ("one", "two", "three", "four", "five"),
+    COUNTS,
     ("never", "once", "twice", "three times"),
     ("the first", "the second", "the third", "the fourth"),
 )
@@ -252,20 +281,37 @@ def _laid(row: Sequence[Group], pad: int) -> tuple[np.ndarray, ...]:
     return tokens, labels, places, clips, questions
 
 
+Drawn = tuple[Question, np.ndarray, np.ndarray]
+"""An example whose features and targets are NumPy's: tensors of another process would hold a file
+open each, for as long as they are kept."""
+
+
 class Stream(IterableDataset):
-    """Lists of ``size`` examples."""
+    """Lists of ``size`` examples, as a process hands them to another."""
 
     def __init__(self, size: int, *, batches: int, seed: int) -> None:
         self.size, self.batches, self.seed = size, batches, seed
 
-    def __iter__(self) -> Iterator[list[Example]]:
+    def __iter__(self) -> Iterator[list[Drawn]]:
         torch.set_num_threads(1)
         examples = Examples(self.seed)
         for _ in range(self.batches):
-            yield [examples.draw() for _ in range(self.size)]
+            drawn = [examples.draw() for _ in range(self.size)]
+            yield [(one.question, one.features.numpy(), one.targets.numpy()) for one in drawn]
 
 
 def drawn_beside(size: int, *, batches: int, seed: int) -> Iterator[list[Example]]:
     """Lists of examples, drawn by a process of their own."""
     stream = Stream(size, batches=batches, seed=seed)
-    return iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=8))
+    loader: Any = DataLoader(
+        stream, batch_size=None, num_workers=1, prefetch_factor=8, collate_fn=_as_it_is
+    )
+    for drawn in loader:
+        yield [
+            Example(question, torch.from_numpy(features), torch.from_numpy(targets))
+            for question, features, targets in drawn
+        ]
+
+
+def _as_it_is(drawn: list[Drawn]) -> list[Drawn]:
+    return drawn

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from adrpo.audio.data.forms import asked
-from adrpo.embedded.sounds.meaning import prompt_text
+from adrpo.embedded.sounds.meaning import LEVELS, Clip, Event, Question, prompt_text
+from adrpo.embedded.sounds.music import CHORDS, INTERVALS
 from adrpo.embedded.sounds.sets import SUB_CATEGORIES, question_set, sample_question, split_of
 from adrpo.embedded.sounds.synthesis import INSTRUMENTS
 from adrpo.embedded.sounds.words import RATE
@@ -36,8 +37,39 @@ def test_what_is_heard_in_each_token_is_what_the_clip_says(examples: Sequence[Ex
         assert heard == {e.name for e in events} | {e.voice for e in events if e.voice}
         begun = int(example.targets[:, audio_language_data.BEGINS].sum())
         assert 1 <= begun <= len(events)
-        pitched = example.targets[:, len(NAMES) : audio_language_data.BEGINS].any().item()
+        pitched = example.targets[:, len(NAMES) : audio_language_data.FIRST_FACT].any().item()
         assert pitched == any(event.name in INSTRUMENTS for event in events)
+
+
+def told(question: Question) -> list[list[str]]:
+    """The facts of each event of a question's clip."""
+    events = question.clip.events
+    return [[*audio_language_data.facts(events, number)] for number in range(len(events))]
+
+
+def test_facts_are_what_the_right_answers_say() -> None:
+    rng = np.random.default_rng(2)
+    for level, _ in itertools.product(LEVELS, range(20)):
+        chord = sample_question(rng, "chord", level, "train")
+        heard = {fact for facts in told(chord) for fact in facts} & {*CHORDS}
+        # With its root on top a chord is not named; never is it named as another.
+        assert heard == {chord.answer} or (level == "hard" and not heard)
+        interval = sample_question(rng, "interval", level, "train")
+        assert {fact for facts in told(interval) for fact in facts} & {*INTERVALS} == {
+            interval.answer
+        }
+        rhythm = sample_question(rng, "rhythm", level, "train")
+        assert "".join(f for facts in told(rhythm) for f in facts if f in "LS") == rhythm.answer
+        count = sample_question(rng, "sound count", "easy", "train")
+        assert count.answer in {facts[-1] for facts in told(count)}
+    melody = Clip(
+        task="music",
+        events=tuple(Event(name="flute", pitches=(pitch,)) for pitch in (60, 64, 64, 62)),
+    )
+    moves = [[*audio_language_data.facts(melody.events, number)] for number in range(4)]
+    assert moves == [
+        ["one"], ["rises", "major third", "two"], ["three"], ["falls", "major second", "four"],
+    ]  # fmt: skip
 
 
 def test_the_pitches_heard_are_those_that_sound(examples: Sequence[Example]) -> None:
