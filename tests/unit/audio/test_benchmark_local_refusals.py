@@ -75,7 +75,8 @@ def saying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[str]], s
 def test_the_weights_of_a_run_answer(data: Path, run: Path, command: Command) -> None:
     assert command("evaluate", str(run), *asking(data)) == 0
     said = [row["said"] for row in answers_in(Path("answers.jsonl")).values()]
-    thinker = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(WEIGHTS).eval()
+    thinker = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(WEIGHTS, dtype="float32")
+    thinker.eval()
     base = all_alone(thinker, data)
     tuned = PeftModel.from_pretrained(thinker, str(run / "final")).eval()
     assert said == all_alone(tuned, data) != base
