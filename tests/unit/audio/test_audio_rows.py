@@ -152,7 +152,9 @@ def test_logits_that_are_kept_are_those_of_the_last_tokens() -> None:
     thinker, ids = tiny_thinker(), torch.tensor([[3, 11, 12, 4], [3, 12, 11, 4]])
     whole = thinker(input_ids=ids).logits
     take_logits_to_keep(thinker)
-    assert torch.equal(thinker(input_ids=ids, logits_to_keep=3).logits, whole[:, 1:])
+    kept = thinker(input_ids=ids, logits_to_keep=3).logits
+    # A matrix of other height is summed in another order where there are several threads.
+    torch.testing.assert_close(kept, whole[:, 1:])
     assert torch.equal(thinker(input_ids=ids).logits, whole)
 
 
