@@ -104,11 +104,18 @@ class Handler(BaseHTTPRequestHandler):
                 }
             )
             number = sum(entry["path"] == self.path for entry in SEEN)
+        self.counted = True
         try:
             self.answer(re.split("[-/?]", self.path[1:])[0], number, body)
         finally:
-            with LOCK:
+            self.leave()
+
+    def leave(self) -> None:
+        """Count the request as answered: before its answer goes, upon which the next one comes."""
+        with LOCK:
+            if self.counted:
                 UNDER_WAY.remove(self.path)
+            self.counted = False
 
     def answer(self, kind: str, number: int, body: dict[str, Any]) -> None:
         """``number`` counts the path's requests from 1."""
@@ -125,6 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
         else:
             time.sleep({"slow": 1.5, "busy": 0.1}.get(kind, 0))
+            self.leave()
             self.reply(200, content(kind, body, rewards), missing=3 if kind == "cut" else 0)
 
     def reply(

@@ -37,7 +37,7 @@ PITCHES = 52
 """Semitones from one under the lowest root."""
 COUNTS = ("one", "two", "three", "four", "five")
 FACTS = ("L", "S", "rises", "falls", "other voice", *CHORDS, *INTERVALS, *COUNTS)
-"""What an event is beside others: long or short in a rhythm, its pitch against the last one's, its
+"""Facts of an event beside others: long or short in a rhythm, its pitch against the last one's, its
 voice, its chord or interval, and how many of its name there were with it."""
 FIRST_FACT = len(NAMES) + PITCHES
 BEGINS = FIRST_FACT + len(FACTS)
