@@ -1,13 +1,16 @@
 """The tiny Thinker learns to say which tone it hears, and says it from the sound alone."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
 
-from adrpo.audio import AudioADRPOTrainer
+from adrpo.audio import AudioADRPOTrainer, AudioRun
+from adrpo.config import load_recipe
+from adrpo.runs.directory import RunDirectory
 from support.tiny_audio_trainers import AUDIO_MARKS
 from support.tiny_language_trainers import config
 from support.tiny_thinker import asked, tiny_processor, tiny_thinker, tone
@@ -93,3 +96,13 @@ def test_it_falls_to_chance_when_the_clips_are_swapped(trainer: Any) -> None:
     probability, likelier = answered(trainer, swapped)
     assert likelier == pytest.approx(0.5, abs=0.15)
     assert probability < 0.5
+
+
+@pytest.mark.slow
+def test_the_embedded_recipe_answers_more_questions_right(tmp_path: Path) -> None:
+    """A third of the recipe: held-out answers get better by more than their interval."""
+    config: Any = load_recipe("audio/embedded", ["training.steps=20", "checkpoint.every=20"])
+    run = RunDirectory.open(AudioRun(config).train(tmp_path / "run", progress=False))
+    last = run.read_evaluations("unseen")[-1]
+    assert last["step"] == 20 and last["gold_accuracy_change_low"] > 0
+    assert last["gold_accuracy_sound_change_low"] > 0
