@@ -195,7 +195,7 @@ def test_a_question_of_ones_own_is_about_its_file(model: Path, tmp_path: Path) -
     assert asked(config, ["which", "which"], [low], tmp_path) == [both[0]] * 2
     assert asked(config, ["which", "which"], [], tmp_path)[0] not in both
     # Choices are asked in the form of training, which ends with a line break.
-    [prompt] = DOOR.asked(config, ["which?\n high\nlow "], [], [low])  # pyright: ignore[reportAttributeAccessIssue]
+    [prompt] = DOOR.asked(AudioRun(config), ["which?\n high\nlow "], [low])  # pyright: ignore[reportAttributeAccessIssue]
     assert prompt.content == [{"role": "user", "content": "which?\nhigh\nlow\n"}]
     with pytest.raises(AdrpoError, match=r"--audio: expected one file .* of 3, received 2"):
         asked(config, ["which"] * 3, [low, high], tmp_path)

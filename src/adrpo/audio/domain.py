@@ -38,9 +38,7 @@ class AudioDoor(LanguageDoor):
         section = config.prompts.model_copy(update=update)
         return config.model_copy(update={"prompts": section})
 
-    def asked(
-        self, config: Any, texts: Sequence[str], like: Content, clips: Sequence[Path]
-    ) -> list[Prompt]:
+    def asked(self, run: Any, texts: Sequence[str], clips: Sequence[Path]) -> list[Prompt]:
         """Questions of a user's own: the first line of a text is the question, further ones are its
         choices, which are asked as those of training."""
         if len(clips) not in (0, 1, len(texts)):
@@ -50,7 +48,9 @@ class AudioDoor(LanguageDoor):
             )
         heard = [*map(str, clips)] * (len(texts) if len(clips) == 1 else 1)
         return [
-            Prompt(_asked(config.prompts, text), columns={"audio": clip, "source_row": "--audio"})
+            Prompt(
+                _asked(run.config.prompts, text), columns={"audio": clip, "source_row": "--audio"}
+            )
             for text, clip in zip(texts, heard or [None] * len(texts), strict=True)
         ]
 

@@ -67,10 +67,8 @@ class LanguageDoor:
         """
         settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
         run = self.build(config.model_copy(update={"evaluation": settings}))
-        first = run.held_out[0].content
         if prompts:
-            asked = self.asked(config, prompts, first, clips)
-            run.held_out = run.heard(asked, progress=False)
+            run.held_out = run.heard(self.asked(run, prompts, clips), progress=False)
         else:
             run.held_out = run.held_out[:size]
         with run.subject() as subject:
@@ -80,12 +78,11 @@ class LanguageDoor:
         for prompt, text in zip(run.held_out, drawn.texts, strict=True):
             yield f"{prompt.text}\n    {text}"
 
-    def asked(
-        self, config: Any, texts: Sequence[str], like: Content, clips: Sequence[Path]
-    ) -> list[Prompt]:
-        """Prompts of a user's own in the form of the prompt ``like``, with the ``clips`` that they
-        are about, where a model hears."""
-        del config, clips
+    def asked(self, run: Any, texts: Sequence[str], clips: Sequence[Path]) -> list[Prompt]:
+        """Prompts of a user's own in the form of those of ``run``, with the ``clips`` that they are
+        about, where a model hears."""
+        del clips
+        like = run.held_out[0].content
         return [Prompt(_asked(text, like)) for text in texts]
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:

@@ -11,7 +11,6 @@ from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo.audio.benchmarks.local import shift_file
 from adrpo.audio.benchmarks.results import score_predictions
-from adrpo.audio.drawing import AnswerDrawing
 from adrpo.embedded.sounds.sets import QUESTIONS_FILE
 from support.asked_here import (
     COUNTS,
@@ -24,17 +23,11 @@ from support.asked_here import (
     asking,
     local,
     quiet,
-    write_questions,
 )
 from support.command_line import Command
 from support.tiny_audio_trainers import AUDIO_MARKS
 
 pytestmark = AUDIO_MARKS
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_questions(tmp_path_factory.mktemp("data") / "mmau")
 
 
 @pytest.fixture(scope="module")
@@ -86,24 +79,6 @@ def test_each_choice_is_first_once_and_the_file_says_what_it_was_shown(
         assert [choices[0] for choices in shown] == row["choices"]
         assert all(sorted(choices) == sorted(row["choices"]) for choices in shown)
     assert not shift_file(shifted, 5).exists()
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
-def saying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[str]], str]], Saying]:
-    def replaced(says: Callable[[list[str]], str]) -> Saying:
-        model = Saying(says)
-        monkeypatch.setattr(AnswerDrawing, "complete", lambda self, rows: model(rows))
-        return model
-
-    return replaced
 
 
 def test_a_stopped_work_goes_on_and_asks_nothing_twice(

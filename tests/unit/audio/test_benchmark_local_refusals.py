@@ -13,7 +13,6 @@ from peft import PeftModel
 from transformers import Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo.audio import AudioRun
-from adrpo.audio.drawing import AnswerDrawing
 from adrpo.config import load_recipe
 from adrpo.config.audio import AudioConfig
 from adrpo.embedded.sounds.sets import QUESTIONS_FILE
@@ -28,18 +27,12 @@ from support.asked_here import (
     local,
     quiet,
     refusal,
-    write_questions,
 )
 from support.command_line import Command
 from support.tiny_audio_trainers import AUDIO_MARKS
 from support.tiny_language_model import save_tiny_model
 
 pytestmark = AUDIO_MARKS
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_questions(tmp_path_factory.mktemp("data") / "mmau")
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +45,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "audio/embedded", [*SETTINGS, *few, "evaluation.shown_prompts=1"], form=AudioConfig
     )
     return AudioRun(config).train(tmp_path_factory.mktemp("trained") / "run", progress=False)
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
-
-
-@pytest.fixture
-def saying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[str]], str]], Saying]:
-    def replaced(says: Callable[[list[str]], str]) -> Saying:
-        model = Saying(says)
-        monkeypatch.setattr(AnswerDrawing, "complete", lambda self, rows: model(rows))
-        return model
-
-    return replaced
 
 
 def test_the_weights_of_a_run_answer(data: Path, run: Path, command: Command) -> None:

@@ -14,6 +14,7 @@ from adrpo.audio.memory.estimate import clips_at_a_time, estimate
 from adrpo.config import LanguageConfig
 from adrpo.llm.memory.advice import ASSUMED_PROMPT
 from adrpo.llm.memory.estimate import Lengths
+from support.resident_bytes import resident_bytes
 from support.tiny_audio_trainers import ALIKE, AUDIO_MARKS, audio_trainer, rows_of
 from support.tiny_language_trainers import scored
 from support.tiny_thinker import tiny_processor, tiny_thinker
@@ -88,16 +89,7 @@ def test_what_lies_there_is_what_the_trainer_made(
         model_init_kwargs={"dtype": dtype},
     )
     trainer.train()
-    trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    weights = sum(p.nbytes for p in trainer.model.parameters())
-    own_reference = trainer.ref_model
-    reference = sum(p.nbytes for p in own_reference.parameters()) if own_reference else 0
-    moments = sum(
-        state[name].nbytes
-        for state in trainer.optimizer.state.values()
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    gradient = sum(p.nbytes for p in trained)
+    weights, reference, gradient, moments = resident_bytes(trainer)
     adapter = gradient if adapted else 0
     batch = scored(trainer, [row for row in rows_of(ALIKE)[:2] for _ in range(4)])
     clips = {clip.embedding for row in batch["audio"] for clip in row}

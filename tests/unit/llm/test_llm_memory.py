@@ -33,6 +33,7 @@ from adrpo.llm.memory.estimate import (
     layers_at_work,
 )
 from adrpo.llm.prompt_batch import PromptBatch
+from support.resident_bytes import resident_bytes
 from support.tiny_language_model import save_tiny_model
 from support.tiny_language_trainers import LANGUAGE_MARKS, build
 
@@ -308,16 +309,7 @@ def test_what_lies_there_is_what_the_trainer_made(adapted: bool, dtype: str, tmp
     options: dict[str, Any] = {"max_steps": 1, "model_init_kwargs": {"dtype": dtype}}
     trainer = build(str(source), tmp_path / "run", peft_config=lora, **options)
     trainer.train()
-    trained = [p for p in trainer.model.parameters() if p.requires_grad]
-    weights = sum(p.nbytes for p in trainer.model.parameters())
-    own_reference = trainer.ref_model
-    reference = sum(p.nbytes for p in own_reference.parameters()) if own_reference else 0
-    moments = sum(
-        state[name].nbytes
-        for state in trainer.optimizer.state.values()
-        for name in ("exp_avg", "exp_avg_sq")
-    )
-    gradient = sum(p.nbytes for p in trained)
+    weights, reference, gradient, moments = resident_bytes(trainer)
     adapter = gradient if adapted else 0
     architecture = find_architecture(config.model)
     assert architecture is not None
