@@ -51,8 +51,8 @@ CROWDED = 2
 def write_results(results: Results, command: str) -> Path:
     """Analyse the finished runs, write everything beside them, and return the page's path.
 
-    Writes summary.json, table-<split>.md, .csv and .tex, figures/*.png and comparison.html to
-    the comparison's folder. ``command`` is recorded. Raises AdrpoError as
+    Writes summary.json, table-<split>.md, .csv and .tex, the same of table-<split>-by-category
+    where prompts have several, figures/*.png and comparison.html to the comparison's folder. ``command`` is recorded. Raises AdrpoError as
     :func:`~adrpo.comparison.analysis.analyse` does.
     """
     folder = results.plan.folder
@@ -63,10 +63,13 @@ def write_results(results: Results, command: str) -> Path:
     summary = {"command": command, **to_json(analysis), "environment": environment_record()}
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:
-        table = results_table(analysis, split)
-        _write(folder / f"table-{split.split}.md", to_markdown(table))
-        _write(folder / f"table-{split.split}.csv", to_csv(table))
-        _write(folder / f"table-{split.split}.tex", to_latex(table))
+        tables = {"": results_table(analysis, split), "-by-category": category_table(analysis, split)}
+        for suffix, table in tables.items():
+            if table is not None:
+                name = f"table-{split.split}{suffix}"
+                _write(folder / f"{name}.md", to_markdown(table))
+                _write(folder / f"{name}.csv", to_csv(table))
+                _write(folder / f"{name}.tex", to_latex(table))
     page = folder / PAGE
     context = _context(results, analysis, drawings)
     _write(page, render("comparison/comparison.html.j2", context))
@@ -99,6 +102,25 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
     return ResultsTable(
         columns, rows, analysis.reference, untrained, split.family, primary, split.pooled
     )
+
+
+def category_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable | None:
+    """The primary metric of the base and each method within the categories; None without any.
+
+    Its differences describe, and none is tested.
+    """
+    found = split.by_category
+    if found is None:
+        return None
+    better = _better(describe(analysis.primary), analysis.lowered)
+    columns = [Column(name, f"{name} ({count})", better) for name, count in found.prompts.items()]
+    rows = {BASE: {name: Cell(estimate) for name, estimate in found.base.items()}}
+    for method, estimates in found.final.items():
+        differences = found.difference.get(method, {})
+        rows[method] = {
+            name: Cell(estimate, differences.get(name)) for name, estimate in estimates.items()
+        }
+    return ResultsTable(columns, rows, analysis.reference, frozenset([BASE]))
 
 
 def _better(metric: Metric, lowered: Collection[str]) -> Better:

@@ -105,7 +105,7 @@ class ResultsTable:
     reference: str
     unranked: frozenset[str] = frozenset()
     family: int = 0
-    """Number of differences that the p-values are adjusted for."""
+    """Number of differences that the p-values are adjusted for; 0 where none is tested."""
     primary: tuple[str, str] | None = None
     """Row and key of the difference that is tested alone."""
     pooled: Sequence[str] = ()
@@ -258,11 +258,13 @@ def legend(table: ResultsTable) -> str:
         if seeds > 1
         else "Mean of one seed, [95 % interval over prompts and samples, for this seed alone]"
     )
-    return (
-        f"{of_cells}. An asterisk: the paired difference to {table.reference} has p < {ALPHA} "
+    tested = (
+        f"An asterisk: the paired difference to {table.reference} has p < {ALPHA} "
         f"after Holm's correction for {table.family} differences{one}."
-        f"{note if len(alone) > 1 else ''}{pooled}"
+        if table.family
+        else "No difference is tested here."
     )
+    return f"{of_cells}. {tested}{note if len(alone) > 1 else ''}{pooled}"
 
 
 def _p(value: float) -> str:

@@ -1,5 +1,6 @@
 """A comparison within the categories: the means and differences of the prompts of each."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,20 @@ def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None
     )  # of the unseen prompts; the seen ones have one
     assert "paired by seed, prompt and noise" in text
     Page(page)
+    with (plan.folder / "table-unseen-by-category.csv").open(newline="") as stream:
+        cells = {(row["method"], row["metric"]): row for row in csv.DictReader(stream)}
+    assert len(cells) == 2 * (1 + len(written))
+    for name, own in written.items():
+        for category, place in places.items():
+            cell = cells[name, category]
+            assert float(cell["mean"]) == pytest.approx(own[:, place].mean())
+            if name != plan.reference:
+                told = (own - theirs)[:, place].mean()
+                assert float(cell["difference"]) == pytest.approx(told)
+            assert cell["p_holm"] == ""
+    text = (plan.folder / "table-unseen-by-category.md").read_text()
+    assert f"even ({prompts // 2}) ↑ | odd ({prompts // 2}) ↑" in text
+    assert "No difference is tested here." in text and "Holm" not in text
 
 
 def test_prompts_of_one_category_have_no_table() -> None:
