@@ -52,8 +52,8 @@ def write_results(results: Results, command: str) -> Path:
     """Analyse the finished runs, write everything beside them, and return the page's path.
 
     Writes summary.json, table-<split>.md, .csv and .tex, the same of table-<split>-by-category
-    where prompts have several, figures/*.png and comparison.html to the comparison's folder. ``command`` is recorded. Raises AdrpoError as
-    :func:`~adrpo.comparison.analysis.analyse` does.
+    where prompts have several, figures/*.png and comparison.html to the comparison's folder.
+    ``command`` is recorded. Raises AdrpoError as :func:`~adrpo.comparison.analysis.analyse` does.
     """
     folder = results.plan.folder
     analysis = analyse(results)
@@ -63,10 +63,13 @@ def write_results(results: Results, command: str) -> Path:
     summary = {"command": command, **to_json(analysis), "environment": environment_record()}
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:
-        tables = {"": results_table(analysis, split), "-by-category": category_table(analysis, split)}
-        for suffix, table in tables.items():
+        name = f"table-{split.split}"
+        tables = {
+            name: results_table(analysis, split),
+            f"{name}-by-category": category_table(analysis, split),
+        }
+        for name, table in tables.items():
             if table is not None:
-                name = f"table-{split.split}{suffix}"
                 _write(folder / f"{name}.md", to_markdown(table))
                 _write(folder / f"{name}.csv", to_csv(table))
                 _write(folder / f"{name}.tex", to_latex(table))
