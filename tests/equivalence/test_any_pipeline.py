@@ -262,6 +262,16 @@ def test_a_run_has_settings_and_an_adapter_of_its_own(tmp_path: Path) -> None:
         Target.resolve(str(tmp_path), door_of)
 
 
+@pytest.mark.parametrize("recipe", [None, "flow/adrpo", "llm/embedded"])
+def test_a_second_model_is_refused(recipe: str | None) -> None:
+    # The name took its place without a word.
+    other = "model.pretrained=owner/other"
+    with pytest.raises(AdrpoError, match=r"received embedded-x and model\.pretrained=owner/other"):
+        Target.resolve("embedded-x", door_of, recipe=recipe, overrides=[other])
+    same = Target.resolve("owner/other", door_of, recipe=recipe, overrides=[other])
+    assert same.config.model.pretrained == "owner/other"
+
+
 def test_prompts_may_be_those_of_training() -> None:
     target = Target.resolve("embedded", door_of, prompts="scenes:train")
     assert target.config.prompts.held_out == target.config.prompts.train == "scenes:train"

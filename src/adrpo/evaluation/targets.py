@@ -86,13 +86,23 @@ def _kept_step(run: Path) -> int:
 def _around(
     pretrained: str, door_of: Callable[[Any], Door], recipe: str | None, overrides: Sequence[str]
 ) -> Any:
-    """The settings of a recipe, with another model in its place."""
+    """The settings of a recipe, with another model in its place.
+
+    Raises AdrpoError where ``overrides`` name a model, too, and not this one.
+    """
     if recipe is None:
+        own = default_config()
         config = default_config(overrides)
     else:
         own = load_recipe(recipe)
         keys = door_of(own).own_keys if own.model.pretrained != pretrained else ()
         config = load_recipe(recipe, [*(f"model.{key}=null" for key in keys), *overrides])
+    written = config.model.pretrained
+    if written not in (own.model.pretrained, pretrained):
+        raise AdrpoError(
+            f"expected one model; received {pretrained} and model.pretrained={written}; "
+            f"name {written} in the place of {pretrained}, or leave it out"
+        )
     model = config.model.model_copy(update={"pretrained": pretrained})
     return config.model_copy(update={"model": model})
 
