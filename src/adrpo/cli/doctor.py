@@ -148,6 +148,7 @@ def check_recipe(findings: Findings, recipe: str, overrides: Sequence[str] = ())
 
     try:
         config = load_recipe(recipe, overrides)
+        config.check_trains()
     except AdrpoError as error:
         findings.bad("configuration", str(error))
         return

@@ -89,7 +89,9 @@ def demo(
 def _resolve(recipe: str, overrides: list[str]) -> "Configuration":
     from adrpo.config import load_recipe
 
-    return load_recipe(recipe, overrides)
+    config = load_recipe(recipe, overrides)
+    config.check_trains()
+    return config
 
 
 def _print_config(config: "Configuration") -> None:

@@ -248,6 +248,7 @@ def settings_that_differ(settings: Flat, reference: Flat) -> dict[str, tuple[Any
 
 def _entry(recipe: str, overrides: Sequence[str]) -> Entry:
     config = load_recipe(recipe, overrides)
+    config.check_trains()
     return Entry(_name(recipe), recipe, without_seed(flatten(config.model_dump(mode="json"))))
 
 

@@ -38,13 +38,16 @@ from adrpo.config.shared import (
     TrainingSection,
 )
 from adrpo.data.prompts import GENERATED, share_prompts, training_source
+from adrpo.errors import AdrpoError
 
 
 class CompletionModelSection(ModelSection):
     """The model that is trained to complete prompts, and at its start the reference."""
 
     dtype: Dtype = Field(
-        default="float32", description="Type of the weights, of the optimizer's state, too. Ours."
+        default="float32",
+        description="Type of the weights, of the optimizer's state, too; all weights are trained "
+        "in float32 (adapter: null), an adapter's always. Ours.",
     )
     autocast: Literal["bfloat16"] | None = Field(
         default=None, description="Type of the arithmetic on float32 weights; null: theirs. Ours."
@@ -224,6 +227,14 @@ class CompletionConfig(Configuration):
     training: LanguageTrainingSection = LanguageTrainingSection()
     evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
     generation: GenerationSection = GenerationSection()
+
+    def check_trains(self) -> None:
+        if self.adapter is None and self.model.dtype == "float16":
+            raise AdrpoError(
+                "model.dtype: expected float32 with adapter: null, which trains all weights, "
+                "received float16, in which AdamW's moments underflow; set model.dtype=float32 and "
+                "model.autocast=bfloat16 for arithmetic in 16 bits, or train an adapter"
+            )
 
 
 class LanguageConfig(CompletionConfig):

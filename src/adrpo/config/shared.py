@@ -191,6 +191,9 @@ class Configuration(Section):
     evaluation: EvaluationSection
     checkpoint: CheckpointSection = CheckpointSection()
 
+    def check_trains(self) -> None:
+        """Raise AdrpoError where these settings can measure a model, but not train it."""
+
     @model_validator(mode="after")
     def _rewards_have_names(self) -> Self:
         check_names(self.evaluation.rewards, self.reward)

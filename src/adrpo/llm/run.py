@@ -129,6 +129,7 @@ class LanguageRun:
         a model that can't be loaded, a ``base`` that measured something else, or a loss that is
         not finite.
         """
+        self.config.check_trains()
         self._check_processes()
         settings = self.config.model_dump(mode="json")
         if base is not None:

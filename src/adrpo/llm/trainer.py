@@ -24,6 +24,7 @@ from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
 from adrpo.llm.prompt_batch import PromptBatch
+from adrpo.llm.trained_types import check_trained_types
 
 STATE_FILE = "adrpo_state.json"
 CITATION = """\
@@ -112,6 +113,11 @@ class ADRPOTrainer(GRPOTrainer):
         text_config = self.model.config.get_text_config()
         self._context = getattr(text_config, "max_position_embeddings", None)
         self._check_prompts()
+
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):  # float32 masters of their own
+            check_trained_types(self.model, self.args)
+        return super().train(*arguments, **named)
 
     @property
     def beta_0(self) -> float:
