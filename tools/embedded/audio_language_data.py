@@ -45,7 +45,7 @@ LEVEL = BEGINS + 1
 TARGETS = LEVEL + 1
 """Numbers that tell what is heard in a token: names, pitches, facts, a beginning, and the level."""
 
-WRONG_SHARE = 0.3
+WRONG_SHARE = 0.45
 """Share of spoilt answers."""
 ELSEWHERE = 0.05
 """Share of the wrong answers that are the right answer to another question of the kind."""
