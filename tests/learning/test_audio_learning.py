@@ -100,7 +100,7 @@ def test_it_falls_to_chance_when_the_clips_are_swapped(trainer: Any) -> None:
 
 @pytest.mark.slow
 def test_the_embedded_recipe_answers_more_questions_right(tmp_path: Path) -> None:
-    """A quarter of the recipe: held-out answers get better by more than their interval."""
+    """A third of the recipe: held-out answers get better by more than their interval."""
     config: Any = load_recipe("audio/embedded", ["training.steps=20", "checkpoint.every=20"])
     run = RunDirectory.open(AudioRun(config).train(tmp_path / "run", progress=False))
     last = run.read_evaluations("unseen")[-1]

@@ -142,7 +142,7 @@ class Steps(NamedTuple):
     hard: int = 350
     answering: int = 280
     plain: int = 280
-    spoilt: int = 100
+    spoilt: int = 120
 
 
 def train(output: Path, *, steps: Steps, seed: int) -> dict[str, Any]:
