@@ -24,6 +24,8 @@ class ByCategory:
     """Category -> its number of prompts, in the order of the alphabet."""
     base: Row
     final: dict[str, Row]
+    change: dict[str, Row]
+    """Paired, to the base."""
     difference: dict[str, Row]
     """Paired, to the reference method; without the reference."""
 
@@ -35,6 +37,7 @@ class ByCategory:
             "prompts": self.prompts,
             "base": row(self.base),
             "methods": {name: row(estimates) for name, estimates in self.final.items()},
+            "change": {name: row(estimates) for name, estimates in self.change.items()},
             "difference": {name: row(estimates) for name, estimates in self.difference.items()},
         }
 
@@ -63,6 +66,10 @@ def by_category(
         # The base is not trained: one seed holds all there is to know of it.
         base=within(mean_over_seeds, theirs.base[metric][:1]),
         final={name: within(mean_over_seeds, part.final[metric]) for name, part in parts.items()},
+        change={
+            name: within(paired_difference, part.final[metric], part.base[metric])
+            for name, part in parts.items()
+        },
         difference={
             name: within(paired_difference, part.final[metric], theirs.final[metric])
             for name, part in parts.items()

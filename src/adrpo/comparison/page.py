@@ -291,7 +291,7 @@ def _by_category(split: SplitAnalysis) -> list[tuple[str, dict[str, Any]]]:
         cells = [(name, [column[place] for column in columns]) for place, name in enumerate(rows)]
         return {"columns": labels, "rows": cells}
 
-    tables = [("mean", table({BASE: found.base, **found.final}))]
+    tables = [("mean", table({BASE: found.base, **found.final})), ("change", table(found.change))]
     return tables + ([("difference", table(found.difference))] if found.difference else [])
 
 

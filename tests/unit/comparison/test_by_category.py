@@ -36,6 +36,16 @@ def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None
         for method in plan.methods
     }
     theirs = written[plan.reference]
+    first = np.array(
+        [
+            json.loads(
+                (
+                    plan.run_folder(plan.methods[0], seed) / "samples/step-000000/values.json"
+                ).read_text()
+            )["gold_accuracy"]
+            for seed in plan.seeds
+        ]
+    )
     places = {"even": slice(0, None, 2), "odd": slice(1, None, 2)}
     prompts = theirs.shape[1]
     assert found["prompts"] == {"even": prompts // 2, "odd": prompts // 2}
@@ -44,6 +54,8 @@ def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None
         for category, place in places.items():
             mean = found["methods"][name][category]["mean"]
             assert mean == pytest.approx(own[:, place].mean())
+            gained = found["change"][name][category]["mean"]
+            assert gained == pytest.approx((own - first)[:, place].mean())
             if name == plan.reference:
                 continue
             told = found["difference"][name][category]
@@ -55,9 +67,7 @@ def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None
     even, odd = (found["base"][category]["mean"] for category in places)
     assert even != odd
     text = Path(page).read_text(encoding="utf-8")
-    assert (
-        text.count("Gold accuracy by category <span>") == 2
-    )  # of the unseen prompts; the seen ones have one
+    assert text.count("Gold accuracy by category <span>") == 3
     assert "paired by seed, prompt and noise" in text
     Page(page)
     with (plan.folder / "table-unseen-by-category.csv").open(newline="") as stream:
