@@ -44,7 +44,8 @@ class FlowModelSection(ModelSection):
     )
     dtype: Dtype = Field(
         default="float32",
-        description="Type of the base weights; the adapter is float32 always. Ours.",
+        description="Type of the base weights; the adapter is float32 always. float16 has a "
+        "loss scale, a constant power of two that leaves the gradients. Ours.",
     )
     max_sequence_length: Count | None = Field(
         default=None,

@@ -6,6 +6,7 @@ family (adrpo/flow/models/families) implements the abstract methods and nothing 
 """
 
 import gc
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
+from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.path.samplers import SOLVERS, guided
@@ -249,7 +251,8 @@ class PipelinePolicy(ABC):
     ) -> Tensor:
         self.model_calls += len(x_t)
         x_t = x_t.to(self.pipeline.transformer.dtype)
-        return self._predict(x_t, t, conditioning, guidance_scale).float()
+        v = self._predict(x_t, t, conditioning, guidance_scale)
+        return v.float() if self._scale is None else scale_gradient(v, self._scale)
 
     def sample(
         self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
@@ -327,7 +330,7 @@ class PipelinePolicy(ABC):
         Draws from torch's global generator.
         """
         lora.add(self.pipeline.transformer, adapter, self.lora_targets)
-        self._adapter_on = True
+        self._switch_on()
 
     def shard(self, engine: Engine) -> None:
         """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
@@ -343,7 +346,20 @@ class PipelinePolicy(ABC):
         Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
         """
         lora.load(self.pipeline, folder)
+        self._switch_on()
+
+    def _switch_on(self) -> None:
+        """The adapter that was added is on, and its gradients are those of the loss."""
         self._adapter_on = True
+        if self._scale is not None:
+            unscale_gradients(self.adapter_parameters(), self._scale)
+
+    @property
+    def _scale(self) -> float | None:
+        """The loss scale; None where the network's type needs none."""
+        if self.pipeline.transformer.dtype != torch.float16:
+            return None
+        return loss_scale(math.prod(self.latent_shape))
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         """The adapter's parameters in a fixed order, inside ``reference`` as well."""
