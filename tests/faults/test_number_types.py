@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from safetensors.torch import load_file, save_file
 
 from adrpo.cli.doctor import check_recipe
 from adrpo.config import load_recipe
@@ -120,3 +121,23 @@ def test_a_trainer_takes_frozen_weights_of_any_type(tmp_path: Path, dtype: str) 
         torch.float32,
         getattr(torch, dtype),
     }
+
+
+def test_logits_that_are_not_finite_are_named_in_one_line(material: Path, tmp_path: Path) -> None:
+    """Of torch's own error in the base's evaluation, at a step, or in `adrpo evaluate`."""
+    model = save_tiny_model(tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    save_file(
+        {name: own * float("nan") if "norm" in name else own for name, own in weights.items()},
+        model / "model.safetensors",
+        {"format": "pt"},
+    )
+    config = tiny_language_config(material, model={"pretrained": str(model)})
+    run = LanguageRun(config)
+    with pytest.raises(AdrpoError, match="expected finite logits to draw tokens by"):
+        run.train(tmp_path / "run", progress=False)
+    with (
+        pytest.raises(AdrpoError, match="expected finite logits to draw tokens by"),
+        run.subject() as subject,
+    ):
+        subject.evaluator.measure()

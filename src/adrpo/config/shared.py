@@ -94,7 +94,8 @@ class TrainingSection(Section):
     )
     micro_batch_size: Count = Field(
         default=64,
-        description="Rows in memory at once; a memory knob that never changes the result.",
+        description="Rows in memory at once; a memory knob that changes the result by rounding "
+        "alone.",
     )
     learning_rate: PositiveNumber = Field(
         default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."

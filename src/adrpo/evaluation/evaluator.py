@@ -21,7 +21,7 @@ from adrpo.evaluation.values import (
     values_path,
     write_values,
 )
-from adrpo.metrics import EXCLUDED, TOTAL, names, with_role
+from adrpo.metrics import EXCLUDED, TOTAL, known, names, with_role
 from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.rewards.scoring import require_scores, score
 from adrpo.runs.directory import Row, RunDirectory
@@ -199,8 +199,10 @@ class Evaluator(Generic[Drawn]):
         return values, result.errors
 
     def _excluded(self, values: Values) -> int:
-        """Number of samples that a reward gave no score."""
+        """Number of samples without a score of a reward, or whose distance from the base is no
+        number."""
         scores = [values[term.name] for term in (*self.reward, *self.others)]
+        scores += [values[name] for name in _distances(values)]
         return int((~np.isfinite(scores)).any(axis=0).sum()) if scores else 0
 
     def _refuse_broken(self, values: Values, errors: Mapping[str, str]) -> None:
@@ -212,3 +214,16 @@ class Evaluator(Generic[Drawn]):
                     f"{key}: expected {name} to score at least one of {values[name].size} samples; "
                     f"received no score, and {errors[name]}; mend the reward, or leave it out"
                 )
+        for name in _distances(values):
+            if values[name].size and not np.isfinite(values[name]).any():
+                raise AdrpoError(
+                    f"evaluation: expected a finite {name} of at least one of {values[name].size} "
+                    f"samples, received NaN or infinity; the model, or its base, has no numbers in "
+                    f"model.dtype"
+                )
+
+
+def _distances(values: Values) -> list[str]:
+    """The metrics of each sample that compare the model with its base."""
+    metrics = {name: known(name) for name, own in values.items() if own.ndim == 2}
+    return [name for name, metric in metrics.items() if metric is not None and metric.against_base]

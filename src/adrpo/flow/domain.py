@@ -132,6 +132,7 @@ class FlowDoor:
         output_dir: Path,
     ) -> Iterator[str]:
         """Files with one image for each prompt; the noise depends on ``seed`` alone."""
+        from adrpo.flow.models.finite import WAY_OUT
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.flow.path.draws import initial_noise
 
@@ -145,15 +146,24 @@ class FlowDoor:
         if final is not None:
             model.load_adapter(final)
         x_0 = initial_noise(len(chosen), model.latent_shape, seed, "sample")
-        output_dir.mkdir(parents=True, exist_ok=True)
-        drawn = 0
+        number = drawn = 0
         for batch, noise in zip(sets.values(), x_0.split(at_once), strict=True):
             x_1 = model.sample(noise, batch.conditioning, settings.sampling)
             for prompt, image in zip(batch, model.decode(x_1), strict=True):
-                file = output_dir / f"{drawn:03d}.png"
+                file = output_dir / f"{number:03d}.png"
+                number += 1
+                if image is None:
+                    yield f"(no picture: its pixels are not finite)  {prompt.text}"
+                    continue
+                output_dir.mkdir(parents=True, exist_ok=True)
                 image.save(file)
                 drawn += 1
                 yield f"{file}  {prompt.text}"
+        if not drawn:
+            raise AdrpoError(
+                f"sample: expected finite pixels, received NaN or infinity in all {number} "
+                f"pictures; {WAY_OUT}"
+            )
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from functools import partial

@@ -1,11 +1,13 @@
 """Images of a text-to-image model for its evaluation: drawn, measured, shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
+from PIL import ImageDraw
 from PIL.Image import Image
 from torch import Tensor
 
@@ -34,10 +36,22 @@ PICTURED_PROMPTS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnImages:
-    """Images and their latents x_1 [images, *latent_shape], prompt after prompt."""
+    """Images and their latents x_1 [images, *latent_shape], prompt after prompt; None is an image
+    whose pixels are not finite."""
 
-    images: list[Image]
+    images: list[Image | None]
     x_1: Tensor
+
+    def measured(self, measure: Callable[[list[int], list[Image]], Tensor]) -> Tensor:
+        """What ``measure`` gives of the places of images and of these, [images, ...]; NaN where
+        there is no image."""
+        known = {place: image for place, image in enumerate(self.images) if image is not None}
+        if not known:
+            return torch.full((len(self.images), 1), torch.nan)
+        rows = measure(list(known), list(known.values()))
+        column = torch.full((len(self.images), *rows.shape[1:]), torch.nan, dtype=rows.dtype)
+        column[list(known)] = rows.cpu()
+        return column
 
 
 class ImageDrawing:
@@ -102,18 +116,23 @@ class ImageDrawing:
     def measure(self, drawn: DrawnImages) -> Values:
         own, each = self.share.of(self.prompts), self.samples_per_prompt
         texts = [prompt.text for prompt in own]
-        embeds = self.clip.embed_images(drawn.images)
+        embeds = drawn.measured(lambda _, images: self.clip.embed_images(images))
         text_embeds = self.clip.embed_texts(texts).repeat_interleave(each, 0)
         flat: dict[str, Sequence[float] | Tensor] = {}
         if self.has_gold:
             repeated = [text for text in texts for _ in range(each)]
-            flat["gold_accuracy"] = gold_scores(repeated, drawn.images)
-        flat["clip_score_evaluation"] = clip_score(embeds, text_embeds)
+
+            def gold(places: list[int], images: list[Image]) -> Tensor:
+                scores = gold_scores([repeated[place] for place in places], images)
+                return torch.tensor(scores, dtype=torch.float64)
+
+            flat["gold_accuracy"] = drawn.measured(gold)
+        flat["clip_score_evaluation"] = clip_score(embeds.expand_as(text_embeds), text_embeds)
         if isinstance(self.policy, FlowPolicy):
             both = self._against_the_base(self.policy, drawn.x_1)
             flat["divergence"], flat["velocity_norm_ratio"] = both
         for name, statistic in STATISTICS.items():
-            flat[name] = [statistic(image) for image in drawn.images]
+            flat[name] = [statistic(i) if i is not None else np.nan for i in drawn.images]
         shape = (len(own), each)
         values: Values = {
             name: np.asarray(column, dtype=np.float64).reshape(shape)
@@ -124,7 +143,10 @@ class ImageDrawing:
         values["clip_diversity_l2"] = clip_diversity(groups, kind="l2_unit").double().numpy()
         if self.has_gold:
             right = torch.from_numpy(values["gold_accuracy"] == 1).to(groups.device)
-            values["clip_diversity_right"] = clip_diversity(groups, among=right).double().numpy()
+            diversity = clip_diversity(groups, among=right)
+            # An image that is none is neither right nor wrong.
+            known = groups.isfinite().flatten(1).all(1)
+            values["clip_diversity_right"] = diversity.where(known, torch.nan).double().numpy()
         return values
 
     def choose(self, theirs: Tensor, drawn: DrawnImages, others: DrawnImages) -> DrawnImages:
@@ -135,7 +157,7 @@ class ImageDrawing:
             x_1=torch.where(mask, others.x_1, drawn.x_1),
         )
 
-    def shown(self, drawn: DrawnImages) -> dict[Place, Image]:
+    def shown(self, drawn: DrawnImages) -> dict[Place, Image | None]:
         if self.split != UNSEEN:
             return {}
         most = max(self.settings.strip_prompts, PICTURED_PROMPTS)
@@ -145,20 +167,22 @@ class ImageDrawing:
         return {p: image for p, image in zip(places, drawn.images, strict=True) if p[0] in shown}
 
     def show(
-        self, run: RunDirectory, step: int, shown: Mapping[Place, Image], values: Values
+        self, run: RunDirectory, step: int, shown: Mapping[Place, Image | None], values: Values
     ) -> None:
         """Write the strip of every evaluation, and the side by side of the base and the latest."""
         if self.split != UNSEEN:
             return
+        size = next((image.size for image in shown.values() if image is not None), (64, 64))
+        blank = missing_picture(size)
         folder = run.samples / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(spread(self.categories, self.settings.strip_prompts)):
-            shown[prompt, 0].save(folder / f"strip-{place:02d}.png")
+            (shown[prompt, 0] or blank).save(folder / f"strip-{place:02d}.png")
         side = run.samples / ("base" if step == 0 else "final")
         side.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(spread(self.categories, PICTURED_PROMPTS)):
             for k in range(self.samples_per_prompt):
-                shown[prompt, k].save(side / f"{place:02d}-{k}.png")
+                (shown[prompt, k] or blank).save(side / f"{place:02d}-{k}.png")
 
     def listing(self) -> dict[str, Any]:
         if self.split != UNSEEN:
@@ -190,6 +214,16 @@ class ImageDrawing:
             divergences.append(velocity_divergence(v, v_ref))
             ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
         return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()
+
+
+def missing_picture(size: tuple[int, int]) -> Image:
+    """What the report shows in the place of an image that there is none of: white, crossed out."""
+    image = PIL.Image.new("RGB", size, "white")
+    right, low = size[0] - 1, size[1] - 1
+    pen = ImageDraw.Draw(image)
+    pen.line((0, 0, right, low), fill="red", width=2)
+    pen.line((0, low, right, 0), fill="red", width=2)
+    return image
 
 
 def _is_scene(prompt: Prompt) -> bool:

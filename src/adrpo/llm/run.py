@@ -193,7 +193,8 @@ class LanguageRun:
                     self.config, run, reward, course, bar, seconds_before=before, base=base
                 )
                 trainer.add_callback(recorder)
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+                with finite_probabilities():
+                    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         course.finish(run)
 
     @contextmanager
@@ -203,7 +204,8 @@ class LanguageRun:
             run = RunDirectory(Path(folder))
             trainer = self._trainer(run, TrainingReward(self.terms), self.held_out)
             evaluator = self._evaluator(trainer, self._reference(trainer), UNSEEN, self.held_out)
-            yield LanguageSubject(trainer, evaluator)
+            with finite_probabilities():
+                yield LanguageSubject(trainer, evaluator)
 
     def _course(self, trainer: ADRPOTrainer) -> Course:
         return Course(
@@ -284,6 +286,20 @@ class LanguageRun:
         own: Any = trainer.accelerator.unwrap_model(trainer.model)
         model = type(own).from_pretrained(self.source, **loading_options(self.config.model))
         return model.to(trainer.accelerator.device).eval().requires_grad_(False)
+
+
+@contextmanager
+def finite_probabilities() -> Iterator[None]:
+    """Name the cause where torch refuses to draw a token, since a model's logits are no numbers."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor contains" not in str(error):
+            raise
+        raise AdrpoError(
+            "model: expected finite logits to draw tokens by, received NaN or infinity: the "
+            "weights are none, training diverged, or model.dtype can't hold what the model computes"
+        ) from error
 
 
 def not_loaded(source: str, error: Exception) -> AdrpoError:

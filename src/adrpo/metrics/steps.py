@@ -206,7 +206,8 @@ STEPS = (
     ),
     _column(
         "reward_error",
-        "the first exception that a reward raised in the step, as text; only where one did",
+        "the first exception that a reward raised in the step, as text, or that an image is not "
+        "finite; only where there is one",
         healthy="absent",
     ),
     _column(

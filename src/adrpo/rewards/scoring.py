@@ -19,6 +19,12 @@ from adrpo.runs.processes import Processes
 Samples = Mapping[str, Sequence[Any]]
 """Keyword -> one item per sample: "prompts", "images" or "completions", and the data's columns."""
 
+NO_IMAGE = (
+    "an image has pixels that are not finite: model.dtype can't hold what the model computes, or "
+    "training diverged"
+)
+"""Why a sample whose image is None has no score."""
+
 RAISED = (Exception, asyncio.CancelledError)
 """A reward that raises one of these has no score for what it was asked."""
 
@@ -30,7 +36,8 @@ def score(terms: Sequence[RewardTerm], /, **samples: Sequence[Any]) -> RewardRes
 
     A term that raises is called again one sample at a time, and only the samples that raise
     alone are left without a score; the first exception's text is kept in the result. Terms that
-    are coroutine functions, or return another awaitable, are awaited together.
+    are coroutine functions, or return another awaitable, are awaited together. A sample whose image
+    is None, having pixels that are not finite, has no score, and no term is asked for it.
 
     Args:
         terms: the reward.
@@ -49,6 +56,9 @@ def score(terms: Sequence[RewardTerm], /, **samples: Sequence[Any]) -> RewardRes
             raise ValueError(f"expected {count} {name}, one per prompt, got {len(values)}")
     for term in terms:
         _refuse_misfit(term, samples)
+    images = samples.get("images", ())
+    if any(image is None for image in images):
+        return _of_images(terms, samples, [i for i, own in enumerate(images) if own is not None])
     total = torch.zeros(count)
     by_term: dict[str, Tensor] = {}
     errors: dict[str, str] = {}
@@ -60,6 +70,23 @@ def score(terms: Sequence[RewardTerm], /, **samples: Sequence[Any]) -> RewardRes
         by_term[term.name] = answer
         total = total + term.contribution(answer)
     return RewardResult(total=total, by_term=by_term, errors=errors)
+
+
+def _of_images(terms: Sequence[RewardTerm], samples: Samples, rows: list[int]) -> RewardResult:
+    """The scores of the samples ``rows``, which have an image, and none of the others."""
+    part = {name: [column[row] for row in rows] for name, column in samples.items()}
+    result = score(terms, **part) if rows else None
+
+    def whole(values: Tensor | None) -> Tensor:
+        column = torch.full((len(samples["prompts"]),), math.nan)
+        return column if values is None else column.index_copy(0, torch.tensor(rows), values)
+
+    errors = {} if result is None else result.errors
+    return RewardResult(
+        total=whole(result and result.total),
+        by_term={t.name: whole(result and result.by_term[t.name]) for t in terms},
+        errors={term.name: errors.get(term.name, NO_IMAGE) for term in terms},
+    )
 
 
 def _one_by_one(term: RewardTerm, samples: Samples) -> Tensor:
@@ -135,6 +162,8 @@ def _number(term: RewardTerm, value: Any) -> float:
     if value is None:
         return math.nan
     try:
+        if isinstance(value, str | bytes):  # float would read a number there
+            raise TypeError
         return float(value)
     except (TypeError, ValueError):
         raise AdrpoError(
@@ -246,7 +275,7 @@ def require_scores(
 def score_together(
     processes: Processes,
     terms: Sequence[RewardTerm],
-    images: Sequence[Image],
+    images: Sequence[Image | None],
     prompts: Sequence[Prompt],
 ) -> RewardResult:
     """The scores of the whole batch, the same on every process.
@@ -289,7 +318,9 @@ def _scorers(holders: Sequence[int], prompts: Sequence[Prompt]) -> list[int]:
     return [first[prompt.text] for prompt in prompts]
 
 
-def _score_rows(terms: Sequence[RewardTerm], images: list[Image], columns: Samples) -> RewardResult:
+def _score_rows(
+    terms: Sequence[RewardTerm], images: list[Image | None], columns: Samples
+) -> RewardResult:
     if not images:  # No reward is asked for nothing: not all of them can answer that.
         none = torch.empty(0)
         return RewardResult(total=none, by_term={t.name: none for t in terms})

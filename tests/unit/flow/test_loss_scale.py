@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adrpo.config import AdapterSection, FlowModelSection
+from adrpo.config.fields import Dtype
 from adrpo.core import velocity_divergence
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.loss_scale import loss_scale
@@ -18,7 +19,7 @@ ROWS = 512
 """Rows of the step, of which this test has two."""
 
 
-def policy_of(dtype: str) -> PipelinePolicy:
+def policy_of(dtype: Dtype) -> PipelinePolicy:
     policy = load_policy(FlowModelSection(dtype=dtype, device="cpu"))
     torch.manual_seed(0)
     policy.add_adapter(AdapterSection(rank=4))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -36,6 +36,10 @@ class Weights:
     def to(self, device: torch.device) -> "Weights":
         """The same numbers on ``device``."""
         return self._each(lambda column: column.to(device))
+
+    def only(self, taken: Tensor) -> "Weights":
+        """The same numbers, and weight and beta 0 where ``taken`` [batch] is false."""
+        return replace(self, weight=self.weight * taken, beta=self.beta * taken)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Weights":
         return Weights(**{name: change(column) for name, column in vars(self).items()})

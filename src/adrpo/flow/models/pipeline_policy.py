@@ -22,6 +22,7 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
+from adrpo.flow.models.finite import all_finite, check_embeddings, check_latents
 from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
@@ -183,7 +184,8 @@ class PipelinePolicy(ABC):
     def encode(self, prompts: Sequence[str]) -> Conditioning:
         """Conditioning of ``prompts``, encoded once and kept by the caller.
 
-        Raises AdrpoError where the text encoders are released and a prompt was never encoded.
+        Raises AdrpoError where the text encoders are released and a prompt was never encoded, or
+        where an embedding is not finite.
         """
         found = self._embeddings.find(prompts)
         if found is None and not self.encoders:
@@ -200,6 +202,7 @@ class PipelinePolicy(ABC):
             chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
             parts = [self._encode(chunk) for chunk in chunks]
             found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            check_embeddings(found, prompts, self.pipeline.dtype)
             self._embeddings.add(prompts, found)
         return found.to(self.device)
 
@@ -212,6 +215,7 @@ class PipelinePolicy(ABC):
         if found is None:
             found = self._encode_nothing()
             assert found is not None, "a model without classifier-free guidance is distilled"
+            check_embeddings(found, [""], self.pipeline.dtype)
             self._embeddings.add(None, found)
         return found.to(self.device)
 
@@ -282,10 +286,15 @@ class PipelinePolicy(ABC):
         return time_grid(self.pipeline.scheduler, steps, **self._schedule(steps))
 
     @torch.inference_mode()
-    def decode(self, x_1: Tensor) -> list[Image.Image]:
-        """Images of latents ``x_1`` [batch, *latent_shape]."""
-        pixels = self._to_pixels(x_1)
-        return self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+    def decode(self, x_1: Tensor) -> list[Image.Image | None]:
+        """Images of latents ``x_1`` [batch, *latent_shape]; None where the latents or the pixels of
+        one are not finite, which would become a black image."""
+        pixels = self._to_pixels(x_1).float()
+        finite = all_finite(pixels) & all_finite(x_1)
+        # NaN has no 8 bits: numpy would warn.
+        known = pixels.masked_fill(~finite[:, None, None, None], 0)
+        images = self.pipeline.image_processor.postprocess(known, output_type="pil")
+        return [image if own else None for image, own in zip(images, finite.tolist(), strict=True)]
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
@@ -293,7 +302,8 @@ class PipelinePolicy(ABC):
         posterior, scaled as the transformer reads it. ``decode`` is its inverse but for what the
         autoencoder loses.
 
-        Raises AdrpoError for an image of another size than ``width`` x ``height``.
+        Raises AdrpoError for an image of another size than ``width`` x ``height``, and for latents
+        that are not finite.
         """
         # The image processor would scale it, whatever its proportions.
         wrong = next((i.size for i in images if i.size != (self.width, self.height)), None)
@@ -305,7 +315,9 @@ class PipelinePolicy(ABC):
         pixels = self.pipeline.image_processor.preprocess(
             list(images), height=self.height, width=self.width
         )
-        return self._to_latents(pixels.to(self.device, self.pipeline.vae.dtype))
+        latents = self._to_latents(pixels.to(self.device, self.pipeline.vae.dtype))
+        check_latents(latents, self.pipeline.vae.dtype)
+        return latents
 
     @contextmanager
     def reference(self) -> Iterator[None]:

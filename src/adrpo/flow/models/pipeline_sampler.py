@@ -19,6 +19,7 @@ from adrpo.config import FlowModelSection
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.finite import all_finite
 from adrpo.flow.models.loading import (
     INDEX,
     SUPPORTED,
@@ -53,8 +54,9 @@ class PipelineSampler:
     It is a :class:`~adrpo.flow.models.protocol.Draws`, so that what evaluates a policy evaluates
     this. But only the pipeline knows its noise, its solver and its latents: x_0
     [batch, SEED_NUMBERS] seeds a generator for each image, ``sample`` is the pipeline's own call
-    with them, and x_1 holds finished pixels, uint8 [batch, height, width, 3]. An image depends on
-    its prompt and its x_0, not on what else is drawn.
+    with them, and x_1 holds finished pixels [batch, height, width, 3]: float32 in [0, 1], or uint8
+    of a pipeline that gives images alone. An image depends on its prompt and its x_0, not on what
+    else is drawn.
 
     Args:
         pipeline: of a class that ``check_call`` accepts.
@@ -66,6 +68,9 @@ class PipelineSampler:
     def __init__(self, pipeline: Any, **arguments: Any) -> None:
         self.pipeline = pipeline
         self._arguments = arguments
+        if "output_type" in inspect.signature(type(pipeline).__call__).parameters:
+            # Pixels as they are computed: of NaN an image would be black.
+            self._arguments = {"output_type": "np", **arguments}
         self._prompts: list[str] = []
         self._adapter_on = False
 
@@ -99,10 +104,18 @@ class PipelineSampler:
             generator=[noise_generator(seeds) for seeds in x_0],
             **self._arguments,
         ).images
+        if isinstance(images, np.ndarray):
+            return torch.from_numpy(images)
         return torch.stack([torch.from_numpy(np.array(image.convert("RGB"))) for image in images])
 
-    def decode(self, x_1: Tensor) -> list[Image.Image]:
-        return [Image.fromarray(pixels.numpy()) for pixels in x_1]
+    def decode(self, x_1: Tensor) -> list[Image.Image | None]:
+        if x_1.dtype == torch.uint8:
+            return [Image.fromarray(pixels.numpy()) for pixels in x_1]
+        finite = all_finite(x_1)
+        # As diffusers makes images of what it computes.
+        known = x_1.masked_fill(~finite[:, None, None, None], 0).float().numpy()
+        images = (Image.fromarray(own) for own in (known * 255).round().astype("uint8"))
+        return [image if own else None for image, own in zip(images, finite.tolist(), strict=True)]
 
     def load_adapter(self, folder: Path) -> None:
         """Load a LoRA adapter as ``pipeline.load_lora_weights`` does.

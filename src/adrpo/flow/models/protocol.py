@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 class Draws(Protocol):
     """A model that draws: prompts to ``encode``, x_1 to ``sample`` from noise, images to
-    ``decode``, and a ``reference``, the same model with its adapter off."""
+    ``decode``, and a ``reference``, the same model with its adapter off.
+
+    ``decode`` gives None in the place of an image whose pixels are not all finite.
+    """
 
     @property
     def latent_shape(self) -> tuple[int, ...]: ...
@@ -35,7 +38,7 @@ class Draws(Protocol):
         self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"
     ) -> Tensor: ...
 
-    def decode(self, x_1: Tensor) -> list[Image.Image]: ...
+    def decode(self, x_1: Tensor) -> list[Image.Image | None]: ...
 
     def reference(self) -> AbstractContextManager[None]: ...
 

@@ -52,6 +52,8 @@ class FlowTrainer(OnlineLoop):
         own = self.share.of
         with stopwatch.part("sampling"):
             x_1, images = self._sample(step, own(prompt_index))
+            finite = self.finite_samples(x_1)
+            x_1[~finite] = 0  # a number, which no row is trained on
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
         if not result.total.isfinite().any():
@@ -70,7 +72,7 @@ class FlowTrainer(OnlineLoop):
         batch = Batch(
             path=path,
             conditioning=self.prompts.conditioning.select(prompt_index[sample]),
-            weights=weights.select(sample).to(self.device),
+            weights=weights.select(sample).to(self.device).only(finite.repeat_interleave(points)),
         )
         losses = accumulate_gradient(
             self._velocity,
@@ -97,7 +99,7 @@ class FlowTrainer(OnlineLoop):
             **self.cost_columns(len(result.total), calls, stopwatch),
         }
 
-    def _sample(self, step: int, prompt_index: Tensor) -> tuple[Tensor, list[Image.Image]]:
+    def _sample(self, step: int, prompt_index: Tensor) -> tuple[Tensor, list[Image.Image | None]]:
         """x_1 from the current policy for each of ``prompt_index``, in micro-batches, and the
         images."""
         x_0 = self.rollout_noise(step)
@@ -105,7 +107,6 @@ class FlowTrainer(OnlineLoop):
         for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
             conditioning = self.prompts.conditioning.select(prompt_index[rows])
             x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
-            self.check_samples(x_1)
             images += self.policy.decode(x_1)
             parts.append(x_1)
         # A clone made outside inference mode, since autograd refuses inference tensors.

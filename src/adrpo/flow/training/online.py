@@ -8,6 +8,7 @@ from torch import Tensor
 
 from adrpo.config import FlowConfig
 from adrpo.flow.methods import Weights
+from adrpo.flow.models.finite import all_finite
 from adrpo.flow.path.draws import initial_noise, prompt_order
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
@@ -54,12 +55,15 @@ class OnlineLoop(TrainingLoop):
         seed, shape = self.config.training.seed, self.policy.latent_shape
         return self.share.of(initial_noise(self.share.total, shape, seed, "rollout", step))
 
-    def check_samples(self, x_1: Tensor) -> None:
-        """Refuse samples that are not finite."""
-        if not x_1.isfinite().all():
+    def finite_samples(self, x_1: Tensor) -> Tensor:
+        """Mask [rows] of this process's samples that are finite; the others have no image and no
+        score, and take no part in the update. Diverged where the whole batch has none."""
+        finite = all_finite(x_1)
+        if not any(self.processes.gather(bool(finite.any()))):
             raise Diverged(
                 f"expected finite samples; the policy drew NaN or infinity; {LOWER_RATE}"
             )
+        return finite
 
     def scored(self, images: list[Any], prompt_index: Tensor) -> RewardResult:
         """The reward of each sample of the step, of which this process has ``images``;

@@ -115,10 +115,11 @@ def _tell(excluded: int, images: int, raised: str) -> None:
         )
 
 
-def _kept(folder: Path, place: int, prompt: str, pair: dict[str, Image.Image]) -> str:
+def _kept(folder: Path, place: int, prompt: str, pair: dict[str, Image.Image | None]) -> str:
     """The line of the listing for a ``pair``, whose images are written."""
     line = {"prompt": prompt}
     for name, image in pair.items():
+        assert image is not None, "a sample without an image has no score"
         line[name] = f"{place:06d}-{name}.png"
         image.save(folder / line[name])
     return json.dumps(line, ensure_ascii=False) + "\n"

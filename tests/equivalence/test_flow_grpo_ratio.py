@@ -1,0 +1,47 @@
+"""Flow-GRPO's ratio is 1 before the first update, in every number type and micro-batch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.training import flow_grpo
+from support.tiny_runs import darkness, perturb, tiny_config
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("micro_batch", [4, 64])
+@pytest.mark.parametrize("updates", [1, 2])
+def test_the_first_ratio_is_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, micro_batch: int, updates: int
+) -> None:
+    """A micro-batch of 4 leaves 2 of the 6 rollouts, and of the 3 noisy steps of each of them 2 of
+    18 rows, or 1 of the 9 of half of them; 64 is more than there are of either.
+
+    The ratio's clip is 1e-4, which Flow-GRPO's authors published: log p is a mean over elements.
+    """
+    config = tiny_config(
+        model={"dtype": dtype, "device": "cpu"},
+        algorithm={"method": "flow_grpo", "updates_per_step": updates},
+        sampling={"steps": 4, "guidance_scale": 2.0},
+        training={"micro_batch_size": micro_batch, "guidance_scale": 2.0},
+    )
+    trainer = build_trainer(config, reward=darkness)
+    perturb(trainer.policy)  # type: ignore[arg-type]
+    ratios: list[Tensor] = []
+    own = flow_grpo.clipped_surrogate
+
+    def kept(log_ratio: Tensor, advantages: Tensor, *, clip_range: float) -> Tensor:
+        ratios.append(log_ratio.detach())
+        return own(log_ratio, advantages, clip_range=clip_range)
+
+    monkeypatch.setattr(flow_grpo, "clipped_surrogate", kept)
+    trainer.step(1)
+    found = torch.cat(ratios)
+    assert len(found) == 18
+    # Rows of later updates are those of a policy that has moved.
+    first = found[: 18 // updates]
+    # log p is a mean of squares of size 1, in float32.
+    assert first.abs().max() <= 4 * torch.finfo(torch.float32).eps
+    if updates == 2:
+        assert found[9:].abs().max() > 1e-5, "the ratio says nothing here"
