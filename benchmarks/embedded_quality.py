@@ -81,7 +81,7 @@ def generate(
     policy = load_policy(FlowModelSection())
     x_0 = initial_noise(len(texts), policy.latent_shape, 99, "quality")
     sampling = SamplingSection(steps=steps, guidance_scale=guidance_scale)
-    images = []
+    images: list[Any] = []
     for rows in torch.arange(len(texts)).split(64):
         conditioning = policy.encode([texts[i] for i in rows])
         images += policy.decode(policy.sample(x_0[rows], conditioning, sampling))

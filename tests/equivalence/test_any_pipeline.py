@@ -2,7 +2,7 @@
 evaluated as runs are."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def quiet(build: Callable[[], Any]) -> Any:
     return pipeline
 
 
-def pixels(images: list[Image.Image]) -> np.ndarray:
+def pixels(images: Sequence[Image.Image | None]) -> np.ndarray:
     return np.stack([np.asarray(image) for image in images]).astype(int)
 
 

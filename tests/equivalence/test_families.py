@@ -1,7 +1,7 @@
 """Each family's policy against diffusers' own pipeline of that family, with random weights."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,11 @@ def unpacked(policy: PipelinePolicy, latents: Tensor) -> Tensor:
     return latents.reshape(len(latents), *policy.latent_shape)
 
 
-def pixels(images: list[Image.Image]) -> np.ndarray:
+def pixels(images: Sequence[Any]) -> np.ndarray:
     return np.stack([np.asarray(image, dtype=np.int32) for image in images])
 
 
-def assert_same_images(ours: list[Image.Image], theirs: list[Image.Image]) -> None:
+def assert_same_images(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
     # Rounding to eight bits turns the latents' 1e-5 into one level where a value is just between.
     assert np.abs(pixels(ours) - pixels(theirs)).max() <= 1
     assert pixels(theirs).std() > 5, "images without contrast agree on nothing"

@@ -144,7 +144,8 @@ def test_images_encode_to_what_they_were_decoded_from(policy: StableDiffusion3Po
     x_1 = policy.sample(
         initial_noise(3, policy.latent_shape, 0), policy.encode(texts), SamplingSection(steps=8)
     )
-    again = policy.encode_images(policy.decode(x_1))
+    images = [image for image in policy.decode(x_1) if image is not None]
+    again = policy.encode_images(images)
     # What eight bits and the autoencoder lose, against latents of standard deviation about 1.
     assert (again - x_1).square().mean() < 0.05 * x_1.var()
 

@@ -84,7 +84,11 @@ class TrainerOptions(CoefficientSection):
     # In a script infinity is a way to say "no clip"; in a recipe it is a mistake.
     model_config = ConfigDict(allow_inf_nan=True)
 
-    beta: NonNegativeNumber = Field(default=0.04, description=BETA_0)
+    beta: NonNegativeNumber = Field(
+        default=0.04,
+        description="beta_0, the KL coefficient of a sample with A = 0; 0 is plain GRPO, without "
+        "KL and reference, and is said once. Paper: 0.04.",
+    )
     coefficient: CoefficientKind = Field(default="adaptive", description=KIND)
     reference_rows: ReferenceRows = Field(
         default="needed",
@@ -95,6 +99,8 @@ class TrainerOptions(CoefficientSection):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.beta == 0 and self.target_kl is None:
+            return self  # plain GRPO, with no coefficient that could be wrong
         wrong = wrong_combination(self, kind=self.coefficient, beta_0=self.beta, beta="beta")
         if wrong is not None:
             raise conflict(wrong)

@@ -1,5 +1,8 @@
 """The KL coefficient of each sample, and what decides it. Pure functions."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -45,6 +48,51 @@ def kl_coefficient(
     flat = adaptive_coefficient(advantages.flatten(), beta_0=beta_0, clip=(-clip, clip))
     coefficient = flat.view_as(advantages)
     return coefficient.clamp(min=0) if floor else coefficient
+
+
+def edited_coefficient(
+    batch: Mapping[str, Any],
+    coefficient_of: Callable[[Tensor], Tensor],
+    *,
+    beta_0: float,
+    on_degenerate_groups: bool,
+) -> tuple[Tensor, Tensor]:
+    """The advantages that the coefficient of a loss follows, and the coefficient.
+
+    They are those that the batch was scored with, where its ``advantages`` and beta_0 are still
+    ``scored_advantages`` and ``scored_beta``. What a subclass or a callback has changed since is
+    followed: an edited advantage gives its sample a new coefficient, another beta_0 gives all
+    samples one.
+
+    Args:
+        batch: of the loss; where it has no ``kl_coefficient``, a subclass scored in its own way.
+        coefficient_of: advantages -> coefficients at ``beta_0``.
+        beta_0: the coefficient at A = 0, now.
+        on_degenerate_groups: whether samples without a policy gradient have a KL term.
+
+    Returns:
+        Both shaped like ``advantages``: [rows], or [rows, tokens] where a subclass has A per token.
+    """
+    advantages = batch["advantages"]
+    if "kl_coefficient" not in batch:
+        return advantages, coefficient_of(advantages)
+    kept, coefficient = batch.get("kl_advantages", advantages), batch["kl_coefficient"]
+    scored = batch.get("scored_advantages")
+    if scored is None:
+        return kept, coefficient
+    if scored.shape != advantages.shape:
+        return advantages, coefficient_of(advantages)
+    edited = scored != advantages
+    moved = bool((batch["scored_beta"] != beta_0).any())
+    if not (moved or edited.any()):
+        return kept, coefficient
+    kept = torch.where(edited, advantages, kept)
+    fresh = coefficient_of(kept)
+    if not moved:
+        return kept, torch.where(edited, fresh, coefficient)
+    # A sample that was left out of the KL, at A = 0, stays out.
+    left_out = (kept == 0) & (coefficient == 0) & ~edited
+    return kept, fresh if on_degenerate_groups else fresh.masked_fill(left_out, 0)
 
 
 def degenerate_rows(

@@ -15,6 +15,7 @@ from adrpo.config.llm_options import (
     checked_options,
     may_be_negative,
 )
+from adrpo.errors import AdrpoError
 
 OPTIONS = TrainerOptions.model_fields
 """Each option with the default that it has everywhere."""
@@ -64,6 +65,21 @@ class ADRPOConfig(GRPOConfig):
     reference_rows: ReferenceRows = field(
         default=OPTIONS["reference_rows"].default, metadata=WORDS["reference_rows"]
     )
+
+    taken = False
+    """True from where an ADRPOTrainer has it."""
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of the warm-up, which a trainer asks for when it begins to train.
+
+        Raises AdrpoError where that is no ADRPOTrainer.
+        """
+        if not self.taken:
+            raise AdrpoError(
+                "args: expected a GRPOConfig, received an ADRPOConfig, whose coefficient an "
+                "ADRPOTrainer alone has; train by adrpo.llm.ADRPOTrainer, by the same arguments"
+            )
+        return super().get_warmup_steps(num_training_steps)
 
     def __post_init__(self) -> None:
         self._checked_options()

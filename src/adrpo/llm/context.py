@@ -3,14 +3,69 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from datasets import Dataset
+from numpy.typing import NDArray
+
 from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
+
+pc: Any = pyarrow.compute
+"""Its functions are made at import, and pyright knows none of them."""
 
 
 def bytes_of(prompt: Any) -> int:
     """UTF-8 bytes of a prompt: a text, or messages with a text as content."""
     texts = [prompt] if isinstance(prompt, str) else [str(turn["content"]) for turn in prompt]
     return sum(len(text.encode()) for text in texts)
+
+
+def long_prompts(data: Dataset, context: int) -> list[int]:
+    """The rows of ``data`` whose prompt may not fit a ``context`` of so many tokens.
+
+    A token is at least one byte of text, so that only they need tokenizing. Texts and conversations
+    are measured where they lie in Arrow, without an object for each.
+    """
+    table = data.select_columns(["prompt"]).with_format("arrow")[:]
+    found: list[int] = []
+    first = 0
+    for chunk in table["prompt"].chunks:
+        sizes = _byte_sizes(chunk)
+        if sizes is None:
+            sizes = np.array([bytes_of(prompt) for prompt in chunk.to_pylist()])
+        found += (np.flatnonzero(sizes >= context) + first).tolist()
+        first += len(chunk)
+    return found
+
+
+def _byte_sizes(prompts: pa.Array) -> NDArray[np.int64] | None:
+    """UTF-8 bytes of each prompt; None for a column of another form."""
+    kind = prompts.type
+    if _is_text(kind):
+        return _lengths(prompts)
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    if not is_list or not pa.types.is_struct(kind.value_type):
+        return None
+    field = kind.value_type.get_field_index("content")
+    if field < 0 or not _is_text(kind.value_type.field(field).type):
+        return None
+    # flatten and field respect what slices and nulls leave out.
+    turns = prompts.flatten()
+    sums = np.concatenate([[0], _lengths(pc.struct_field(turns, field)).cumsum()])
+    ends = pc.fill_null(pc.list_value_length(prompts), 0).to_numpy(zero_copy_only=False).cumsum()
+    starts = np.concatenate([[0], ends[:-1]])
+    return sums[ends] - sums[starts]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _lengths(texts: pa.Array) -> NDArray[np.int64]:
+    lengths = pc.fill_null(pc.binary_length(texts), 0)
+    return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def check_context(

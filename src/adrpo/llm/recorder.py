@@ -122,10 +122,12 @@ class Recorder(TrainerCallback):
                 control.should_training_stop = True
 
     def row(self, step: int, logs: Mapping[str, Any], result: RewardResult) -> dict[str, Any]:
-        """The step's row of metrics.jsonl; TRL logs None for a mean of nothing."""
+        """The step's row of metrics.jsonl; a mean of nothing is not logged, and null there."""
         row: dict[str, Any] = {"step": step, "wall_seconds": time.monotonic() - self._started}
-        row |= {column: logs[name] for name, column in COLUMNS.items() if name in logs}
-        # Without a reference there is no coefficient and no KL.
-        row.setdefault("divergence", float("nan"))
+        # Without a reference there is no coefficient and no KL but the divergence.
+        has_kl = "adrpo/beta_0" in logs
+        for name, column in COLUMNS.items():
+            if name in logs or name == "adrpo/kl" or (has_kl and name.startswith("adrpo/kl")):
+                row[column] = logs.get(name, float("nan"))
         row |= score_columns(result)
         return row | {"samples_per_second": row["samples"] / row["seconds_step"]}

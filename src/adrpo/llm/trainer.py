@@ -1,7 +1,7 @@
 """ADRPO for language models, as a subclass of TRL's GRPOTrainer."""
 
 import json
-import warnings
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,31 +10,26 @@ from typing import Any, ClassVar, Literal
 import torch
 from datasets import Dataset
 from jaxtyping import Bool, Float
+from peft import PeftModel
 from torch import Tensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
-from adrpo.errors import AdrpoError, AdrpoWarning
-from adrpo.llm.coefficient import degenerate_rows, kl_coefficient
+from adrpo.errors import AdrpoError
+from adrpo.llm.citation import PAPER
+from adrpo.llm.coefficient import degenerate_rows, edited_coefficient, kl_coefficient
 from adrpo.llm.config import ADRPOConfig
-from adrpo.llm.context import bytes_of, check_context
+from adrpo.llm.context import check_context, long_prompts
 from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
 from adrpo.llm.prompt_batch import PromptBatch
+from adrpo.llm.scripts import check_beta, has_own_loss, warn_about
 from adrpo.llm.trained_types import check_trained_types
 
 STATE_FILE = "adrpo_state.json"
-CITATION = """\
-@inproceedings{fan2025adaptive,
-    title     = {Adaptive Divergence Regularized Policy Optimization for Fine-tuning Generative Models},
-    author    = {Fan, Jiajun and Wei, Tong and Cheng, Chaoran and Chen, Yuxin and Liu, Ge},
-    booktitle = {Advances in Neural Information Processing Systems},
-    year      = 2025,
-    eprint    = {arXiv:2510.18053},
-}"""  # noqa: E501
 
 
 class ADRPOTrainer(GRPOTrainer):
@@ -43,7 +38,8 @@ class ADRPOTrainer(GRPOTrainer):
         L = L_PG + beta_i KL(pi || pi_ref),   beta_i = beta_0 - clip(A_i, -c, c)
 
     L_PG is TRL's policy-gradient term, of whichever ``loss_type``, on the advantage A_i as TRL
-    computes it; beta_i is detached and set once, when the sample is scored. On policy and without
+    computes it; beta_i is detached. It is that of the sample's score, or of the ``advantages`` and
+    the ``beta`` that a subclass or a callback has set since. On policy and without
     ``use_bias_correction_kl`` the first step's gradient is a policy gradient with the advantage
     A_i + beta_i (pi_ref / pi - 1) at each token.
 
@@ -65,12 +61,7 @@ class ADRPOTrainer(GRPOTrainer):
 
     _tag_names: ClassVar[list[str]] = ["trl", "grpo", "adrpo"]
     _name = "ADRPO"
-    _paper: ClassVar[dict[str, str]] = {
-        "title": "Adaptive Divergence Regularized Policy Optimization for Fine-tuning "
-        "Generative Models",
-        "id": "2510.18053",
-        "citation": CITATION,
-    }
+    _paper: ClassVar[dict[str, str]] = PAPER
 
     args: ADRPOConfig
     # What TRL and accelerate leave open or optional.
@@ -98,13 +89,14 @@ class ADRPOTrainer(GRPOTrainer):
                 f"args: expected an ADRPOConfig, received a {type(args).__name__}; it takes the "
                 "same options, change the name"
             )
+        args.taken = True
         # Read while TRL's constructor runs: it may already tokenize or generate.
         self._controller = KLController(args.beta, target=args.target_kl)
         self._rewards: Tensor | None = None
         self._sampler: Any = None
         self._context: int | None = None
         super().__init__(model, reward_funcs, args, *arguments, **named)
-        _warn_about(args)
+        warn_about(args)
         if self._tokenizer.pad_token_id is None:
             raise AdrpoError(
                 "processing_class: expected a tokenizer with a pad or an eos token, received one "
@@ -121,8 +113,17 @@ class ADRPOTrainer(GRPOTrainer):
 
     @property
     def beta_0(self) -> float:
-        """beta_0 of the next generated batch; moves with ``target_kl`` only."""
+        """beta_0 of the next generated batch; moves with ``target_kl``, and with ``beta``, which a
+        callback may set."""
         return self._controller.beta_0
+
+    def _follow_beta(self) -> None:
+        """Take ``beta`` over from whoever has set it, as TRL's trainer would."""
+        if self.beta != self._controller.beta_0:
+            policy = self.accelerator.unwrap_model(self.model)
+            reference = self.ref_model is not None or isinstance(policy, PeftModel)
+            check_beta(self.args, self.beta, has_reference=reference)
+            self._controller.beta_0 = float(self.beta)
 
     # --- scoring: the coefficient, and which rows need the reference ---
 
@@ -134,10 +135,12 @@ class ADRPOTrainer(GRPOTrainer):
         return rewards
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._follow_beta()
         if self.beta == 0.0:
             return super()._generate_and_score_completions(inputs)
         if self.model.training:
             self._controller.move()
+            self.beta = self._controller.beta_0
         # TRL runs the reference before it knows the advantages. With beta 0 it leaves the pass
         # out, and it can follow for the rows that turn out to need it.
         postponed = self._may_leave_rows_out()
@@ -155,6 +158,9 @@ class ADRPOTrainer(GRPOTrainer):
             coefficient[degenerate] = 0
         # Keys of the batch are shuffled and split with it.
         batch["kl_advantages"], batch["kl_coefficient"] = advantages, coefficient
+        # By which a loss sees what was edited since.
+        batch["scored_advantages"] = batch["advantages"].clone()
+        batch["scored_beta"] = torch.full_like(coefficient, self.beta_0, dtype=torch.float64)
         rows = torch.ones_like(degenerate)
         if postponed:
             rows = (coefficient != 0).view(len(coefficient), -1).any(1)
@@ -190,7 +196,8 @@ class ADRPOTrainer(GRPOTrainer):
         wanted = self.model.training and args.reference_rows == "needed" and args.target_kl is None
         # Sharded models need every process in every pass; images are not one per row.
         possible = not (self.is_deepspeed_enabled or self.is_fsdp_enabled or self._is_vlm)
-        return has_zeros and wanted and possible
+        # A loss of its own would read the rows that were left out.
+        return has_zeros and wanted and possible and not has_own_loss(self)
 
     def _reference_logps(
         self, batch: dict[str, Any], rows: Bool[Tensor, " rows"]
@@ -219,6 +226,26 @@ class ADRPOTrainer(GRPOTrainer):
         logps[rows] = computed
         return logps
 
+    def _complete_reference(self, inputs: dict[str, Any], coefficient: Tensor) -> None:
+        """Compute what ``coefficient`` needs of the reference and the batch was scored without:
+        after an edit of its advantages, or a beta that was 0."""
+        computed = "ref_per_token_logps" in inputs
+        needed = (coefficient != 0).view(len(coefficient), -1).any(1)
+        rows = inputs.get("reference_rows", torch.full_like(needed, computed))
+        missing = needed & ~rows
+        if not missing.any():
+            return
+        if self._is_vlm:
+            raise AdrpoError(
+                "beta: expected a number above 0 when a batch with images is scored, received 0, "
+                "and another one at its loss; set it before the batch is generated"
+            )
+        fresh = self._reference_logps(inputs, missing)
+        if computed:
+            known = inputs["ref_per_token_logps"]
+            fresh = torch.where(missing.unsqueeze(1), fresh.to(known.dtype), known)
+        inputs["ref_per_token_logps"], inputs["reference_rows"] = fresh, rows | missing
+
     @contextmanager
     def _reference(self) -> Iterator[Any]:
         """The reference as TRL defines it: a model of its own, or the adapter's base."""
@@ -238,15 +265,18 @@ class ADRPOTrainer(GRPOTrainer):
         return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        self._follow_beta()
         if self.beta == 0.0:
             return super()._compute_loss(model, inputs)
+        advantages, coefficient = edited_coefficient(
+            inputs,
+            self._coefficient,
+            beta_0=self.beta_0,
+            on_degenerate_groups=self.args.kl_on_degenerate_groups,
+        )
+        self._complete_reference(inputs, coefficient)
         # The batch is kept for further iterations: change a copy.
         inputs = dict(inputs)
-        advantages = inputs.get("kl_advantages", inputs["advantages"])
-        # A subclass may score in its own way; the coefficient then follows from its advantages.
-        coefficient = inputs.get("kl_coefficient")
-        if coefficient is None:
-            coefficient = self._coefficient(advantages)
         if self.args.clip_policy_advantage:
             clip = self.args.clip_at(self.beta_0)
             inputs["advantages"] = inputs["advantages"].clamp(-clip, clip)
@@ -270,7 +300,9 @@ class ADRPOTrainer(GRPOTrainer):
     # --- metrics ---
 
     def _log(self, name: str, value: float) -> None:
-        self._metrics["train" if self.model.training else "eval"][f"adrpo/{name}"].append(value)
+        # A mean of nothing is left out: TRL would log None, of which TensorBoard warns every time.
+        if not math.isnan(value):
+            self._metrics["train" if self.model.training else "eval"][f"adrpo/{name}"].append(value)
 
     def _log_coefficient(self, advantages: Tensor, coefficient: Tensor, rows: Tensor) -> None:
         """Over the samples of a generated batch on all processes."""
@@ -300,8 +332,12 @@ class ADRPOTrainer(GRPOTrainer):
             self._log(name, _mean(sums[name], sums[f"{name}_tokens"]))
         if "reference_rows" in stand_in.batch:
             # TRL's mean counts the rows without a reference as 0.
-            mode = "train" if self.model.training else "eval"
-            self._metrics[mode]["kl"][-1] = _mean(sums["stock_kl"], sums["kl_tokens"])
+            metrics = self._metrics["train" if self.model.training else "eval"]
+            metrics["kl"].pop()
+            if sums["kl_tokens"]:
+                metrics["kl"].append(sums["stock_kl"] / sums["kl_tokens"])
+            elif not metrics["kl"]:
+                del metrics["kl"]
         if self.model.training:
             self._controller.observe(sums["kl"], sums["kl_tokens"])
 
@@ -318,18 +354,14 @@ class ADRPOTrainer(GRPOTrainer):
         return result
 
     def _check_prompts(self) -> None:
-        """Find prompts beyond the context before training, where they are at hand.
-
-        A token is at least one byte of text, so that only long texts need tokenizing. What the
-        chat template adds, streamed data and environments are checked batch by batch.
-        """
+        """Find prompts beyond the context before training, where they are at hand; what the chat
+        template adds, streamed data and environments are checked batch by batch."""
         data = self.train_dataset
         if self._context is None or self._is_vlm or self.environment_factories is not None:
             return
         if isinstance(data, Dataset) and "prompt" in data.column_names:
-            for prompt in data["prompt"]:
-                if bytes_of(prompt) >= self._context:
-                    self._tokenize_prompts([prompt])
+            for row in long_prompts(data, self._context):
+                self._tokenize_prompts([data[row]["prompt"]])
 
     # --- checkpoints ---
 
@@ -338,6 +370,7 @@ class ADRPOTrainer(GRPOTrainer):
         return self._sampler
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self._follow_beta()
         super()._save_checkpoint(model, trial)
         # Last, when the random state of every process is there: a checkpoint with it is complete.
         self.accelerator.wait_for_everyone()
@@ -358,27 +391,8 @@ class ADRPOTrainer(GRPOTrainer):
         # A checkpoint of stock GRPO has no such file: beta_0 then starts at beta.
         if (path := Path(checkpoint) / STATE_FILE).exists():
             self._controller.load(json.loads(path.read_text(encoding="utf-8")))
+            self.beta = self._controller.beta_0
 
 
 def _mean(total: float, count: float) -> float:
     return total / count if count else float("nan")
-
-
-def _warn_about(args: ADRPOConfig) -> None:
-    if args.negative_coefficient == "allow" and args.may_be_negative():
-        bound = "nothing" if args.log_ratio_bound is None else "log_ratio_bound"
-        warnings.warn(
-            f"advantage_clip {args.advantage_clip} above beta_0 = {args.beta} makes the KL "
-            "coefficients of the best samples negative: the loss rewards their distance from the "
-            f"reference, which {bound} bounds. Watch adrpo/frac_negative_coef and adrpo/kl_pos.",
-            AdrpoWarning,
-            stacklevel=3,
-        )
-    if args.kl_estimator == "k1" and not args.use_bias_correction_kl and args.beta > 0:
-        warnings.warn(
-            "kl_estimator 'k1' without use_bias_correction_kl has a gradient of mean 0 at a "
-            "constant coefficient: it penalises nothing. Set use_bias_correction_kl=True, or use "
-            "'k2' or 'k3'.",
-            AdrpoWarning,
-            stacklevel=3,
-        )
