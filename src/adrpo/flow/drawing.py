@@ -43,8 +43,8 @@ class DrawnImages:
     x_1: Tensor
 
     def measured(self, measure: Callable[[list[int], list[Image]], Tensor]) -> Tensor:
-        """What ``measure`` gives of the places of images and of these, [images, ...]; NaN where
-        there is no image."""
+        """The rows that ``measure`` gives of the places of images and of these, [images, ...]; NaN
+        where there is no image."""
         known = {place: image for place, image in enumerate(self.images) if image is not None}
         if not known:
             return torch.full((len(self.images), 1), torch.nan)
@@ -217,7 +217,7 @@ class ImageDrawing:
 
 
 def missing_picture(size: tuple[int, int]) -> Image:
-    """What the report shows in the place of an image that there is none of: white, crossed out."""
+    """The picture that the report shows in the place of one that isn't: white, crossed out."""
     image = PIL.Image.new("RGB", size, "white")
     right, low = size[0] - 1, size[1] - 1
     pen = ImageDraw.Draw(image)

@@ -15,4 +15,4 @@ PAPER = {
     "id": "2510.18053",
     "citation": CITATION,
 }
-"""What TRL writes of it."""
+"""The paper in TRL's words: title, arXiv id, and BibTeX entry."""

@@ -13,7 +13,7 @@ from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
 
 pc: Any = pyarrow.compute
-"""Its functions are made at import, and pyright knows none of them."""
+"""Arrow's functions, which are made at import, so that pyright knows none of them."""
 
 
 def bytes_of(prompt: Any) -> int:

@@ -1,5 +1,5 @@
-"""What a script may do to the trainer beside calling it: options that are told of, ``beta`` that is
-set from outside, methods that a subclass replaces."""
+"""Checks of what a script does to the trainer: options that are told of, ``beta`` that is set from
+outside, methods that a subclass replaces."""
 
 import math
 import warnings

@@ -23,7 +23,7 @@ NO_IMAGE = (
     "an image has pixels that are not finite: model.dtype can't hold what the model computes, or "
     "training diverged"
 )
-"""Why a sample whose image is None has no score."""
+"""The reason for which a sample whose image is None has no score."""
 
 RAISED = (Exception, asyncio.CancelledError)
 """A reward that raises one of these has no score for what it was asked."""

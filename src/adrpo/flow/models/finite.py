@@ -1,4 +1,4 @@
-"""What a model gives that is no number: found where it arises, and named."""
+"""Checks of what a model gives, which find what is no number where it arises, and name it."""
 
 from collections.abc import Sequence
 
