@@ -252,7 +252,7 @@ def test_another_model_than_the_recipes_has_its_own_size() -> None:
 
 
 def test_a_run_has_settings_and_an_adapter_of_its_own(tmp_path: Path) -> None:
-    with pytest.raises(AdrpoError, match="expected the folder of a LoRA adapter"):
+    with pytest.raises(AdrpoError, match="expected the folder or file of a LoRA adapter"):
         Target.resolve("owner/model", door_of, lora=tmp_path / "missing")
     (tmp_path / "config.yaml").write_text("domain: flow")
     for named in ({"recipe": "flow/adrpo"}, {"lora": tmp_path}):

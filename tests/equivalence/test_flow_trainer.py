@@ -140,6 +140,8 @@ def test_diffusers_loads_the_adapter_and_draws_the_trainers_samples(run: Path):
     base = draw()
     pipeline.load_lora_weights(run / "final")
     tuned = draw()
+    alone = (run / "final.safetensors").read_bytes()
+    assert alone == (run / "final" / "pytorch_lora_weights.safetensors").read_bytes()
     for ours, theirs, untouched in zip(expected, tuned, base, strict=True):
         # The same arithmetic in the same order, rounded to 8 bits: a level at most.
         assert np.abs(np.asarray(ours, dtype=int) - theirs).max() <= 1

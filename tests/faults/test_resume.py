@@ -215,4 +215,7 @@ def test_a_kill_while_the_adapter_is_saved_leaves_no_part_of_it(
         assert not (run / "final").exists()
     resume(longer)
     assert adapter_bytes(run) != good
-    assert {path.name for path in run.iterdir() if "final" in path.name} == {"final"}
+    assert {path.name for path in run.iterdir() if "final" in path.name} == {
+        "final",
+        "final.safetensors",
+    }

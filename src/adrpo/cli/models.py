@@ -30,7 +30,8 @@ Recipe = Annotated[
     ),
 ]
 Lora = Annotated[
-    Path | None, typer.Option(help="Folder of a LoRA adapter for a model.", show_default="none")
+    Path | None,
+    typer.Option(help="Folder or file of a LoRA adapter for a model.", show_default="none"),
 ]
 Prompts = Annotated[
     str | None,

@@ -12,6 +12,9 @@ from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
 from adrpo.runs.kept_weights import kept_step
 
+BESIDE = "adapter_config.json"
+"""File of PEFT's beside an adapter's weights."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -46,7 +49,7 @@ class Target:
         place of the held-out ones; unlike these it may be what was trained on.
 
         Raises AdrpoError where a run is not finished, or is named beside a recipe or an adapter;
-        where ``lora`` is no folder; and as :func:`~adrpo.config.load_recipe` does.
+        where ``lora`` is not there; and as :func:`~adrpo.config.load_recipe` does.
         """
         run = Path(name)
         if (run / "config.yaml").is_file():
@@ -66,8 +69,14 @@ class Target:
             # Early stopping may have kept the base, which is measured as such.
             final = final if step else None
         else:
-            if lora is not None and not lora.is_dir():
-                raise AdrpoError(f"--lora: expected the folder of a LoRA adapter; received {lora}")
+            if lora is not None and not lora.exists():
+                raise AdrpoError(
+                    f"--lora: expected the folder or file of a LoRA adapter; received {lora}, "
+                    f"which is not there"
+                )
+            if lora is not None and lora.is_file() and (lora.parent / BESIDE).is_file():
+                # PEFT keeps the scale of the file's tensors there.
+                lora = lora.parent
             config, final = _around(name, door_of, recipe, overrides), lora
             step = 0 if lora is None else 1
         door = door_of(config)

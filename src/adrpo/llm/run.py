@@ -22,7 +22,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.llm.adapter_weights import take_adapter
+from adrpo.llm.adapter_weights import CONFIG, add_adapter, take_adapter
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
@@ -333,21 +333,39 @@ def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
     Raises AdrpoError where they are not those of the configuration's model.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    adapted = isinstance(model, PeftModel)
     try:
-        if adapted:
+        if isinstance(model, PeftModel):
             take_adapter(model, folder)
-        elif (folder / "adapter_config.json").is_file():
-            trainer.model = PeftModel.from_pretrained(model, str(folder)).eval()
+        elif not folder.is_dir() or (folder / CONFIG).is_file():
+            trainer.model = add_adapter(model, folder).eval()
         else:
-            trained = type(model).from_pretrained(folder, dtype=model.dtype)
-            model.load_state_dict(trained.state_dict())
-    except (OSError, RuntimeError, ValueError) as error:
+            take_model(model, folder)
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise AdrpoError(
             f"{folder}: expected the weights that this run's training left, received others or "
             f"none: {reason}"
         ) from error
+
+
+def take_model(model: Any, folder: Path) -> None:
+    """Give ``model`` all weights in ``folder``.
+
+    Raises:
+        AdrpoError: some of them are missing, and transformers would have drawn them.
+        OSError, RuntimeError, ValueError: none, or of another model.
+    """
+    trained, found = type(model).from_pretrained(
+        folder, dtype=model.dtype, output_loading_info=True
+    )
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(map(str, found[what])):
+            raise AdrpoError(
+                f"{folder}: expected the whole of a {type(model).__name__}; received "
+                f"{len(names)} {what.replace('_', ' ')}, such as {names[0]}; name a folder with "
+                f"all weights of this model"
+            )
+    model.load_state_dict(trained.state_dict())
 
 
 def latest_complete(checkpoints: Path) -> Path | None:

@@ -8,6 +8,7 @@ facts.json           what the domain tells of itself (adrpo.runs.facts)
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html
+final.safetensors    the adapter of a text-to-image model once more, as one file
 """
 
 import json

@@ -203,9 +203,15 @@ def _folder(config: AudioConfig) -> Path | None:
 
 
 def _sha256(folder: Path | None) -> str | None:
-    """The checksum of the weights in a folder, whatever it is called; None for None."""
+    """The checksum of the weights in a folder, whatever it is called; None for None.
+
+    Raises AdrpoError where there are none.
+    """
     if folder is None:
         return None
+    from adrpo.llm.adapter_weights import check_adapter_folder
+
+    check_adapter_folder(folder)
     found = hashlib.sha256()
     for path in sorted(path for name in WEIGHTS for path in folder.glob(name)):
         with path.open("rb") as file:

@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from adrpo.errors import AdrpoError
+from adrpo.flow.models.lora_files import (
+    ADVICE,
+    PEFT_PREFIX,
+    check_fits,
+    convert,
+    is_peft,
+    listed,
+    naming_the_file,
+    weights_file,
+)
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterSection
@@ -52,31 +62,81 @@ def add(transformer: Any, settings: "AdapterSection", usual: Sequence[str]) -> N
     _in_float32(transformer)
 
 
-def load(pipeline: Any, folder: Path) -> None:
-    """Add the adapter in ``folder``, with all digits of its file.
+def load(pipeline: Any, source: Path) -> None:
+    """Add the adapter in ``source``, a file or a folder of diffusers or PEFT, with all digits of
+    its tensors: what ``pipeline.load_lora_weights`` makes of it.
 
-    Raises AdrpoError where it also adapts another part than the transformer.
+    Raises AdrpoError where it also adapts another part than the transformer, where diffusers does
+    not read it, or where a tensor of it fits no layer.
     """
-    from diffusers.utils import convert_unet_state_dict_to_peft
-
-    values, metadata = pipeline.lora_state_dict(folder, return_lora_metadata=True)
-    others = sorted({key.split(".")[0] for key in values} - {"transformer"})
-    if others:
+    if is_peft(source):
+        _load_pefts(pipeline, source)
+        return
+    file = weights_file(source)
+    parts = convert(pipeline, file)
+    if others := sorted(parts.keys() - {"transformer"}):
         raise AdrpoError(
-            f"{folder}: expected an adapter of the transformer alone; received one of "
+            f"{source}: expected an adapter of the transformer alone; received one of "
             f"{', '.join(others)} as well; load it with the pipeline's load_lora_weights"
         )
-    # load_lora_weights would warn that the text encoders have no adapter.
-    pipeline.transformer.load_lora_adapter(
-        values, adapter_name=ADAPTER, metadata=metadata, _pipeline=pipeline
-    )
-    _in_float32(pipeline.transformer)
-    # diffusers has rounded the values to the base's type. Old files have other names for them.
-    values = convert_unet_state_dict_to_peft(values)
-    load_state(
-        pipeline.transformer,
-        {name.removeprefix("transformer."): value for name, value in values.items()},
-    )
+    values = parts.get("transformer", {})
+    _check_values(source, pipeline.transformer, values)
+    with naming_the_file(pipeline, file):
+        pipeline.load_lora_weights(str(file), adapter_name=ADAPTER)
+    _take(pipeline.transformer, source, values)
+
+
+def load_any(pipeline: Any, source: Path) -> None:
+    """Add the adapter in ``source`` to whichever parts of ``pipeline`` it adapts, as
+    ``pipeline.load_lora_weights`` does.
+
+    Raises AdrpoError as ``load``, but for the parts.
+    """
+    if is_peft(source) and hasattr(pipeline, "transformer"):
+        _load_pefts(pipeline, source)
+        return
+    file = weights_file(source)
+    parts = convert(pipeline, file)
+    for part, values in parts.items():
+        _check_values(source, getattr(pipeline, part), values)
+    with naming_the_file(pipeline, file):
+        pipeline.load_lora_weights(str(file), adapter_name=ADAPTER)
+
+
+def _load_pefts(pipeline: Any, folder: Path) -> None:
+    """Add the adapter in a folder of PEFT's."""
+    from peft import PeftConfig, load_peft_weights
+
+    transformer = pipeline.transformer
+    with naming_the_file(pipeline, folder):
+        values = load_peft_weights(str(folder), device="cpu")
+        values = {name.removeprefix(PEFT_PREFIX): value for name, value in values.items()}
+        _check_values(folder, transformer, values)
+        transformer.add_adapter(PeftConfig.from_pretrained(str(folder)), adapter_name=ADAPTER)
+    _take(transformer, folder, values)
+
+
+def _check_values(source: Path, transformer: nn.Module, values: dict[str, Tensor]) -> None:
+    if not values:
+        raise AdrpoError(f"{source}: expected tensors of a LoRA adapter; received none")
+    check_fits(source, transformer, values)
+
+
+def _take(transformer: nn.Module, source: Path, values: dict[str, Tensor]) -> None:
+    """Give the adapter that was made for ``values`` their digits: diffusers has rounded them to the
+    base's type.
+
+    Raises AdrpoError where it has other tensors than these.
+    """
+    _in_float32(transformer)
+    own = state(transformer)
+    if others := sorted(own.keys() ^ values.keys()):
+        raise AdrpoError(
+            f"{source}: expected a tensor for each adapted layer, and a layer for each tensor; "
+            f"received {listed(others, len(own.keys() | values.keys()))} without the other; "
+            f"{ADVICE}"
+        )
+    load_state(transformer, values)
 
 
 def _in_float32(transformer: nn.Module) -> None:
@@ -87,7 +147,7 @@ def _in_float32(transformer: nn.Module) -> None:
 def parameters(transformer: nn.Module) -> list[nn.Parameter]:
     """The adapter's parameters in a fixed order, whether it is switched on or off."""
     # Not those that require a gradient: switching the adapter off takes that from them.
-    return [value for name, value in transformer.named_parameters() if f".{ADAPTER}." in name]
+    return [value for name, value in transformer.named_parameters() if f".{ADAPTER}." in f"{name}."]
 
 
 def state(transformer: nn.Module) -> dict[str, Tensor]:
@@ -106,18 +166,35 @@ def load_state(transformer: nn.Module, values: dict[str, Tensor]) -> None:
 
 def save(pipeline: Any, folder: Path) -> None:
     """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it; the same adapter gives
-    the same bytes."""
+    the same bytes.
+
+    Its strength is in the tensors: lora_B is multiplied by alpha / rank, and alpha in the header is
+    the rank, so that a program that reads no header draws the same.
+    """
     transformer = pipeline.transformer
     metadata = transformer.peft_config[ADAPTER].to_dict()
     # A set's order differs from process to process, and with it the bytes of the file.
     metadata["target_modules"] = sorted(metadata["target_modules"])
+    metadata |= {"lora_alpha": metadata["r"], "alpha_pattern": dict(metadata["rank_pattern"])}
+    metadata["use_rslora"] = False
     pipeline.save_lora_weights(
         save_directory=folder,
-        transformer_lora_layers=state(transformer),
+        transformer_lora_layers=folded_state(transformer),
         transformer_lora_adapter_metadata=metadata,
         weight_name=WEIGHTS_NAME,
     )
     _sort_metadata(folder / WEIGHTS_NAME)
+
+
+def folded_state(transformer: nn.Module) -> dict[str, Tensor]:
+    """The adapter's values by PEFT's names, lora_B multiplied by its layer's alpha / rank."""
+    values = state(transformer)
+    for name in values:
+        layer, is_b, _ = name.partition(".lora_B")
+        if is_b:
+            adapted: Any = transformer.get_submodule(layer)
+            values[name] = values[name] * adapted.scaling[ADAPTER]
+    return values
 
 
 def _sort_metadata(file: Path) -> None:

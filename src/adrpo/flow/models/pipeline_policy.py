@@ -351,13 +351,14 @@ class PipelinePolicy(ABC):
         """
         self._shards = SHARD_BY[engine](self.pipeline.transformer, self.device)
 
-    def load_adapter(self, folder: Path) -> None:
-        """Load an adapter of the transformer that ``save_adapter`` or a diffusers script saved,
-        with all digits of its file.
+    def load_adapter(self, source: Path) -> None:
+        """Load an adapter of the transformer, a file or a folder that ``save_adapter``, a script of
+        diffusers or PEFT saved, with all digits of its tensors.
 
-        Raises AdrpoError where it also adapts another part, which a policy leaves as it is.
+        Raises AdrpoError where it also adapts another part, which a policy leaves as it is, or
+        where a tensor of it fits no layer.
         """
-        lora.load(self.pipeline, folder)
+        lora.load(self.pipeline, source)
         self._switch_on()
 
     def _switch_on(self) -> None:

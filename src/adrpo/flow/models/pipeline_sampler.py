@@ -18,6 +18,7 @@ from torch import Tensor
 from adrpo.config import FlowModelSection
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
+from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.finite import all_finite
 from adrpo.flow.models.loading import (
@@ -117,17 +118,18 @@ class PipelineSampler:
         images = (Image.fromarray(own) for own in (known * 255).round().astype("uint8"))
         return [image if own else None for image, own in zip(images, finite.tolist(), strict=True)]
 
-    def load_adapter(self, folder: Path) -> None:
-        """Load a LoRA adapter as ``pipeline.load_lora_weights`` does.
+    def load_adapter(self, source: Path) -> None:
+        """Load a LoRA adapter, a file or a folder, as ``pipeline.load_lora_weights`` does.
 
-        Raises AdrpoError where diffusers loads none into this pipeline.
+        Raises AdrpoError where diffusers loads none into this pipeline, or a tensor of it fits no
+        layer.
         """
         if not hasattr(self.pipeline, "load_lora_weights"):
             raise AdrpoError(
                 f"--lora: expected a pipeline that diffusers loads LoRA into; received "
                 f"{type(self.pipeline).__name__}; leave --lora out"
             )
-        self.pipeline.load_lora_weights(folder)
+        lora.load_any(self.pipeline, source)
         self._adapter_on = True
 
     @contextmanager

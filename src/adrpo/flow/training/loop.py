@@ -20,6 +20,7 @@ from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
+from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
@@ -30,6 +31,7 @@ from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
@@ -37,6 +39,9 @@ from adrpo.runs.session import Session, session
 
 TRAIN = "train"
 """Name of the prompts that are trained on, among the sets that are encoded."""
+
+SINGLE_FILE = "final.safetensors"
+"""File beside ``final/`` with the same adapter, for programs that take one file."""
 
 
 class TrainingLoop(ABC):
@@ -212,6 +217,8 @@ class TrainingLoop(ABC):
                 if step % self.config.checkpoint.every == 0 or step == steps:
                     self._save(run, step)
         self.course.finish(run)
+        if main:
+            write_durably(run.path / SINGLE_FILE, (run.final / WEIGHTS_NAME).read_bytes())
 
     def apply_gradient(self, loss: float) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping.
@@ -261,6 +268,7 @@ class TrainingLoop(ABC):
         if checkpoint is None:
             opened.go_back(-1)
             return -1
+        (opened.run.path / SINGLE_FILE).unlink(missing_ok=True)
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
         if self.average is not None:
