@@ -27,6 +27,7 @@ from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
 from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.scripts import check_beta, has_own_loss, warn_about
+from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
 
 STATE_FILE = "adrpo_state.json"
@@ -107,6 +108,7 @@ class ADRPOTrainer(GRPOTrainer):
         self._check_prompts()
 
     def train(self, *arguments: Any, **named: Any) -> Any:
+        check_model_trains(self.accelerator.unwrap_model(self.model))
         if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):  # float32 masters of their own
             check_trained_types(self.model, self.args)
         return super().train(*arguments, **named)

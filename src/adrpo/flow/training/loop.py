@@ -36,6 +36,7 @@ from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 from adrpo.runs.session import Session, session
+from adrpo.runs.trainable import check_trains
 
 TRAIN = "train"
 """Name of the prompts that are trained on, among the sets that are encoded."""
@@ -164,6 +165,11 @@ class TrainingLoop(ABC):
         no sample of a step, or a loss that is not finite.
         """
         self._started = time.monotonic()
+        check_trains(
+            self.policy.adapter_parameters(),
+            f"an adapter of {self.config.model.pretrained}",
+            "set requires_grad of the policy's adapter_parameters",
+        )
         settings = self.config.model_dump(mode="json")
         if base is not None:
             check_base_evaluation(
