@@ -50,7 +50,7 @@ OPTIONS = ("benchmark", "data", "endpoint", "predictions", "against", "shifts")
 """Options of ``evaluate`` that belong to a benchmark."""
 SETTINGS = ("target", "overrides", "settings")
 """Parameters of ``evaluate`` that may hold settings of an endpoint."""
-MODEL = (*SETTINGS, "recipe", "lora")
+MODEL = (*SETTINGS, "recipe", "lora", "step")
 """Parameters of ``evaluate`` that say which model answers a benchmark, and how."""
 RECIPES = {"embedded": "audio/embedded"}
 """Model -> the recipe whose settings it has where none is named."""
@@ -129,7 +129,9 @@ def _answer(context: typer.Context) -> None:
         recipe = RECIPES.get(name, RECIPE)
         typer.echo(f"Settings of {recipe}; --recipe names another")
     overrides = [*(asked["overrides"] or []), *(asked["settings"] or [])]
-    target = Target.resolve(name, door_of, recipe=recipe, overrides=overrides, lora=asked["lora"])
+    target = Target.resolve(
+        name, door_of, recipe=recipe, overrides=overrides, lora=asked["lora"], step=asked["step"]
+    )
     benchmarks().answer(
         asked["benchmark"],
         asked["data"],

@@ -33,6 +33,14 @@ Lora = Annotated[
     Path | None,
     typer.Option(help="Folder or file of a LoRA adapter for a model.", show_default="none"),
 ]
+Step = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Step of a run whose weights are taken from its checkpoints; 0 is its base.",
+        show_default="what training kept",
+    ),
+]
 Prompts = Annotated[
     str | None,
     typer.Option(
@@ -93,6 +101,7 @@ def sample(
     recipe: Recipe = None,
     settings: Set = None,
     lora: Lora = None,
+    step: Step = None,
     output_dir: Annotated[
         Path, typer.Option(help="Folder of the pictures; a used one stays as it is.")
     ] = Path("runs/pictures"),
@@ -108,6 +117,7 @@ def sample(
         steps=steps,
         guidance_scale=guidance_scale,
         lora=lora,
+        step=step,
         clips=audio,
     )
     if audio and not prompt:
@@ -141,6 +151,7 @@ def evaluate(
     recipe: Recipe = None,
     settings: Set = None,
     lora: Lora = None,
+    step: Step = None,
     benchmark: benchmarks.Name = None,
     data: benchmarks.Data = None,
     endpoint: benchmarks.Endpoint = None,
@@ -175,6 +186,7 @@ def evaluate(
         steps=steps,
         guidance_scale=guidance_scale,
         lora=lora,
+        step=step,
     )
     folder = free_folder(output_dir)
     row = evaluate_target(found, folder)
@@ -191,6 +203,7 @@ def _resolve(
     steps: int | None,
     guidance_scale: float | None,
     lora: Path | None,
+    step: int | None,
     clips: list[Path] | None = None,
 ) -> "Target":
     """The target with the settings of the options.
@@ -200,7 +213,7 @@ def _resolve(
     from adrpo.evaluation.targets import Target
 
     found = Target.resolve(
-        target, door_of, recipe=recipe, overrides=overrides, prompts=prompts, lora=lora
+        target, door_of, recipe=recipe, overrides=overrides, prompts=prompts, lora=lora, step=step
     )
     sampling = given(
         {
@@ -226,4 +239,5 @@ def _resolve(
         overrides=[*sampling, *overrides],
         prompts=prompts,
         lora=lora,
+        step=step,
     )

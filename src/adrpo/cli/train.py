@@ -157,5 +157,11 @@ def _train(
 def _how_to_resume(target: Path, again: list[str]) -> str:
     if not (target / "config.yaml").is_file():
         return "nothing had been written, so there is nothing to resume"
+    from adrpo.runs.checkpoints import steps_with_weights
+
     command = shlex.join(["adrpo", *again, "--output-dir", str(target), "--resume"])
-    return f"to go on from the last checkpoint: {command}"
+    steps = steps_with_weights(target)
+    drawn = shlex.join(["adrpo", "sample", str(target), "--step", str(max(steps))]) if steps else ""
+    return f"to go on from the last checkpoint: {command}" + (
+        f"; to draw with its weights: {drawn}" if steps else ""
+    )

@@ -8,6 +8,7 @@ from typing import Any
 from adrpo.config import config_to_yaml, default_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
+from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
 from adrpo.runs.kept_weights import kept_step
@@ -40,15 +41,18 @@ class Target:
         overrides: Sequence[str] = (),
         prompts: str | None = None,
         lora: Path | None = None,
+        step: int | None = None,
     ) -> "Target":
         """A run's folder with its own settings and weights, or a model with the settings of
         ``recipe`` (the defaults without one) and the adapter ``lora``, if any.
 
         ``door_of`` finds the door of a configuration. A model that is not the recipe's has its own
         values of the door's ``own_keys``, unless ``overrides`` set them. ``prompts`` takes the
-        place of the held-out ones; unlike these it may be what was trained on.
+        place of the held-out ones; unlike these it may be what was trained on. ``step`` takes a
+        run's weights of an earlier step, which its checkpoints have; 0 is its base.
 
-        Raises AdrpoError where a run is not finished, or is named beside a recipe or an adapter;
+        Raises AdrpoError where a run is not finished and no ``step`` is named, has no weights of
+        the ``step``, or is named beside a recipe or an adapter; where a model has a ``step``;
         where ``lora`` is not there; and as :func:`~adrpo.config.load_recipe` does.
         """
         run = Path(name)
@@ -58,17 +62,14 @@ class Target:
                     f"expected --recipe and --lora beside a model only; {name} is a run, which has "
                     f"settings and weights of its own; leave them out"
                 )
-            final: Path | None = run / "final"
-            if not final.is_dir():
-                raise AdrpoError(
-                    f"expected a finished run with {final}; {name} has none yet; finish it with "
-                    f"--resume"
-                )
             config = load_recipe(run / "config.yaml", overrides)
-            step = _kept_step(run)
-            # Early stopping may have kept the base, which is measured as such.
-            final = final if step else None
+            final, step = _weights(run, step)
         else:
+            if step is not None:
+                raise AdrpoError(
+                    f"--step: expected a run, whose checkpoints have steps; received the model "
+                    f"{name}; leave --step out"
+                )
             if lora is not None and not lora.exists():
                 raise AdrpoError(
                     f"--lora: expected the folder or file of a LoRA adapter; received {lora}, "
@@ -83,6 +84,23 @@ class Target:
         if prompts is not None:
             config = door.on_prompts(config, prompts)
         return cls(name=name, door=door, config=config, final=final, step=step)
+
+
+def _weights(run: Path, step: int | None) -> tuple[Path | None, int]:
+    """The folder with a run's weights of ``step``, None for its base, and the step; without one
+    what training kept."""
+    if step is not None:
+        return (weights_of_step(run, step) if step else None), step
+    final = run / "final"
+    if not final.is_dir():
+        there = ", ".join(map(str, sorted(steps_with_weights(run)))) or "none"
+        raise AdrpoError(
+            f"expected a finished run with {final}; {run} has none yet; finish it with --resume, "
+            f"or name one of the steps that its checkpoints have by --step: {there}"
+        )
+    step = _kept_step(run)
+    # Early stopping may have kept the base, which is measured as such.
+    return (final if step else None), step
 
 
 def _kept_step(run: Path) -> int:

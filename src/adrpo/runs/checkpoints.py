@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,21 @@ _TEMPORARY = ".partial-"
 # kill between the two renames then loses neither.
 _REPLACED = ".replaced"
 _NAME = re.compile(rf"step-(\d{{6,}})({re.escape(_REPLACED)})?")
+# Ours, and that of transformers.
+_ANY_NAME = re.compile(r"(?:step|checkpoint)-(\d+)")
+COMPLETE = (MANIFEST, "adrpo_state.json")
+"""Files that are written last: a checkpoint with one of them is whole."""
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter, str, bool, int, float, type(None))
 
 
-def save_checkpoint(run: RunDirectory, step: int, state: dict[str, Any], *, keep: int) -> Path:
+def save_checkpoint(
+    run: RunDirectory,
+    step: int,
+    state: dict[str, Any],
+    *,
+    keep: int,
+    weights: Callable[[Path], None] | None = None,
+) -> Path:
     """Write ``state`` as the checkpoint of ``step`` and remove the oldest beyond ``keep``.
 
     Args:
@@ -37,6 +49,7 @@ def save_checkpoint(run: RunDirectory, step: int, state: dict[str, Any], *, keep
         step: number of updates that the state has behind it.
         state: nested dicts, lists and tuples of tensors, numbers, text and None.
         keep: number of checkpoints to keep, at least 1, this one included.
+        weights: writes the weights alone into a folder, as ``final/`` holds them; None: none.
 
     Returns:
         The checkpoint's folder, ``checkpoints/step-<step, six digits>``.
@@ -56,8 +69,13 @@ def save_checkpoint(run: RunDirectory, step: int, state: dict[str, Any], *, keep
     temporary = root / f"{_TEMPORARY}{final.name}"
     temporary.mkdir()
     torch.save(state, temporary / STATE)
-    sync_file(temporary / STATE)
-    manifest = {"step": step, "sha256": {STATE: _checksum(temporary / STATE)}}
+    if weights is not None:
+        weights(temporary)
+    sums = {}
+    for file in sorted(temporary.iterdir()):
+        sync_file(file)
+        sums[file.name] = _checksum(file)
+    manifest = {"step": step, "sha256": sums}
     (temporary / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
     sync_file(temporary / MANIFEST)
     sync_folder(temporary)
@@ -77,6 +95,35 @@ def latest_checkpoint(run: RunDirectory) -> Path | None:
     """The checkpoint of the highest step, None where there is none; temporary folders are not."""
     found = _checkpoints(run.checkpoints)
     return found[-1][1] if found else None
+
+
+def weights_of_step(run: Path, step: int) -> Path:
+    """The checkpoint of ``step`` in the run's folder ``run``, from which a model takes its weights
+    as from ``final/``.
+
+    Raises AdrpoError where there is none with weights in it; the line names the steps that there
+    are.
+    """
+    found = steps_with_weights(run)
+    if step not in found:
+        there = ", ".join(map(str, sorted(found))) or "none"
+        raise AdrpoError(
+            f"--step: expected a step whose weights {run} has; received {step}; there are {there} "
+            f"(checkpoint.keep says how many are kept)"
+        )
+    return found[step]
+
+
+def steps_with_weights(run: Path) -> dict[int, Path]:
+    """Step -> folder of each whole checkpoint in a run's folder, of any domain, that has weights
+    beside its state."""
+    found = {}
+    for path in (run / "checkpoints").glob("*"):
+        match = _ANY_NAME.fullmatch(path.name)
+        whole = any((path / name).is_file() for name in COMPLETE)
+        if match and whole and any(path.glob("*.safetensors")):
+            found[int(match[1])] = path
+    return found
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -119,18 +166,20 @@ def _damage(path: Path) -> str | None:
     for file in (manifest_path, state_path):
         if not file.is_file():
             return f"{file}: expected a file of the checkpoint, received none"
-    actual = _checksum(state_path)
     try:
         manifest = json.loads(manifest_path.read_bytes())
     except ValueError:
         return f"{manifest_path}: expected JSON, received something else"
     sums = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(sums, dict) or sums.keys() != {STATE}:
+    # Of the weights beside it, which an earlier version did not write, too.
+    if not isinstance(sums, dict) or STATE not in sums:
         return f"{manifest_path}: expected the sha256 of {STATE}, received {manifest}"
     if manifest.get("step") != int(match[1]):
         return f"{manifest_path}: expected step {int(match[1])}, received {manifest.get('step')}"
-    if sums[STATE] != actual:
-        return f"{state_path}: expected sha256 {sums[STATE]}, received {actual}"
+    for name, expected in sums.items():
+        actual = _checksum(path / name) if (path / name).is_file() else "no file"
+        if expected != actual:
+            return f"{path / name}: expected sha256 {expected}, received {actual}"
     return None
 
 

@@ -310,7 +310,14 @@ class TrainingLoop(ABC):
             "rng": rng[0],
             "rng_of_others": rng[1:],
         }
-        save_checkpoint(run, step, state, keep=self.config.checkpoint.keep)
+        with self._averaged():
+            save_checkpoint(
+                run,
+                step,
+                state,
+                keep=self.config.checkpoint.keep,
+                weights=self.policy.save_adapter,
+            )
 
     def _last_checkpoint(self, run: RunDirectory) -> str:
         checkpoint = latest_checkpoint(run)
