@@ -158,7 +158,13 @@ class Mask2Former:
         ]
 
     def _read(self, classes: Tensor, masks: Tensor, seen: Size, size: Size) -> list[Detection]:
-        """Detections of one image from its logits, [queries, labels + 1] and [queries, h, w]."""
+        """Detections of one image from its logits, [queries, labels + 1] and [queries, h, w].
+
+        Raises ValueError where they are no numbers, of which none is above a threshold: the image
+        would be one without objects.
+        """
+        if classes.isnan().any() or masks.isnan().any():
+            raise ValueError("the detector's logits of an image are not finite")
         # The last class stands for no object.
         probabilities = classes.softmax(dim=-1)[:, :-1]
         best = probabilities.flatten().topk(len(classes))

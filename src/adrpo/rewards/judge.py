@@ -121,7 +121,11 @@ class VlmJudge:
 
 
 def yes_probability(tokens: Sequence[tuple[str, float]]) -> float | None:
-    """p_yes / (p_yes + p_no) from (token, log-probability) pairs, None without either answer."""
+    """p_yes / (p_yes + p_no) from (token, log-probability) pairs, None without either answer, and
+    where a log-probability is no number; minus infinity is that of an answer that is not given."""
+    if any(math.isnan(logp) for _, logp in tokens):
+        return None
+    tokens = [(token, logp) for token, logp in tokens if logp > -math.inf]
     yes = _log_sum([logp for token, logp in tokens if _word(token) == "yes"])
     no = _log_sum([logp for token, logp in tokens if _word(token) == "no"])
     if yes is None:

@@ -197,6 +197,23 @@ def test_a_threshold_drops_the_unsure_and_nothing_else(folder: Path) -> None:
     assert small(folder, threshold=1.0)(images) == [[]]
 
 
+@pytest.mark.parametrize("spoiled", ["class_queries_logits", "masks_queries_logits"])
+def test_logits_that_are_no_numbers_are_no_empty_image(
+    folder: Path, spoiled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = small(folder)
+    model = detector._model
+
+    def spoil(pixels: torch.Tensor) -> Any:
+        output = model(pixels)
+        getattr(output, spoiled)[-1, 0, 0] = torch.nan
+        return output
+
+    monkeypatch.setattr(detector, "_model", spoil)
+    with pytest.raises(ValueError, match="logits of an image are not finite"):
+        detector(photos((70, 50)))
+
+
 def test_a_folder_is_a_detector_with_its_labels(folder: Path, tmp_path: Path) -> None:
     detector = load_detector(str(folder), "cpu")
     assert isinstance(detector, Mask2Former)

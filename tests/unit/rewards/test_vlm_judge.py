@@ -48,6 +48,20 @@ def test_yes_is_the_sum_of_its_forms() -> None:
     assert yes_probability([("yes", -9999.0), ("no", -9999.0)]) == 0.5
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_log_probability_that_is_no_number_gives_no_verdict(place: int) -> None:
+    """Python's max passes over NaN, or keeps it, by its place."""
+    tokens = [("yes", -0.5), ("Yes", -2.0), ("no", -1.0)]
+    tokens[place] = (tokens[place][0], math.nan)
+    assert yes_probability(tokens) is None
+
+
+def test_minus_infinity_is_the_log_probability_of_0() -> None:
+    assert yes_probability([("yes", -math.inf), ("no", -0.1)]) == 0
+    assert yes_probability([("yes", -0.1), ("YES", -math.inf), ("no", -math.inf)]) == 1
+    assert yes_probability([("yes", -math.inf), ("no", -math.inf)]) is None
+
+
 def test_a_judge_asks_about_each_image(server: str) -> None:
     judge = VlmJudge(
         f"{server}/judge/v1/chat/completions",
