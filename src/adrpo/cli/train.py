@@ -136,7 +136,12 @@ def _train(
     base: Path | None = None,
 ) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
+    from adrpo.runs.start import start_lines
+
     silence_loading()
+    if processes.is_main:
+        for line in start_lines(config.adapter):
+            typer.echo(line)
     try:
         run = door_of(config).build(config).train(target, resume=resume, progress=True, base=base)
     except KeyboardInterrupt:

@@ -76,6 +76,16 @@ class AdapterSection(Section):
         default=None,
         description="Endings of the adapted layers' names; null: the family's attention. Ours.",
     )
+    start_from: Text | None = Field(
+        default=None,
+        description="File or folder of a LoRA adapter to go on with, as one of supervised "
+        "training, of this rank and these layers; null: a new one, which changes nothing yet.",
+    )
+    reference: Literal["start", "base"] = Field(
+        default="start",
+        description="The reference beside start_from: the policy at step 0, or the bare base. "
+        "Ours.",
+    )
 
 
 class MethodSection(Section):

@@ -12,6 +12,7 @@ from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.start import START
 
 BESIDE = "adapter_config.json"
 """File of PEFT's beside an adapter's weights."""
@@ -63,6 +64,10 @@ class Target:
                     f"settings and weights of its own; leave them out"
                 )
             config = load_recipe(run / "config.yaml", overrides)
+            if (run / START).is_dir():
+                # The one that the run began with, whatever lies in its place now.
+                adapter = config.adapter.model_copy(update={"start_from": str(run / START)})
+                config = config.model_copy(update={"adapter": adapter})
             final, step = _weights(run, step)
         else:
             if step is not None:

@@ -22,6 +22,7 @@ from adrpo.runs.findings import (
     check_setting,
     note_unfetched,
 )
+from adrpo.runs.start import check_start
 
 if TYPE_CHECKING:
     from adrpo.flow.drawing import DrawnImages
@@ -57,6 +58,7 @@ class FlowSubject:
         settings = config.evaluation
         self.model: PipelinePolicy | PipelineSampler
         self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
+        _begin(self.model, config)
         self.prompts = sets[UNSEEN]
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
             ImageDrawing(config, self.model, self.prompts),
@@ -78,6 +80,23 @@ class FlowSubject:
 
     def take(self, final: Path) -> None:
         self.model.load_adapter(final)
+
+
+def _begin(model: "PipelinePolicy | PipelineSampler", config: FlowConfig) -> None:
+    """Give an untrained model the adapter that its training begins with, where one is named.
+
+    Raises AdrpoError where the model can't be trained.
+    """
+    from adrpo.flow.models.pipeline_sampler import PipelineSampler
+
+    if config.adapter.start_from is None:
+        return
+    if isinstance(model, PipelineSampler):
+        raise AdrpoError(
+            f"adapter.start_from: expected null for {type(model.pipeline).__name__}, which is of "
+            f"no family that is trained; name the adapter by --lora"
+        )
+    model.add_adapter(config.adapter)
 
 
 class FlowDoor:
@@ -143,6 +162,7 @@ class FlowDoor:
         starts = range(0, len(chosen), at_once)
         batches = {str(start): chosen[start : start + at_once] for start in starts}
         model, sets = load_sampler(config.model, batches)
+        _begin(model, config)
         if final is not None:
             model.load_adapter(final)
         x_0 = initial_noise(len(chosen), model.latent_shape, seed, "sample")
@@ -180,6 +200,7 @@ class FlowDoor:
         from adrpo.rewards.image import EMBEDDED
 
         check_model(findings, "model", config.model.pretrained)
+        check_start(findings, config.adapter)
         check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)
         check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer

@@ -1,4 +1,4 @@
-"""An adapter's weights from a folder of PEFT's into a model, all of them or none."""
+"""Weights from a folder into a language model, an adapter's or its own: all of them or none."""
 
 import warnings
 from pathlib import Path
@@ -22,6 +22,9 @@ KEYS = {"lora_alpha": "alpha", "r": "rank"}
 
 FORM = ("use_rslora", "use_dora", "lora_bias", "alpha_pattern", "rank_pattern")
 """PEFT's settings that change what an adapter's weights mean, and that no key sets."""
+
+REFERENCE = "ref"
+"""TRL's name of an adapter that is the reference of the one that is trained."""
 
 SHOWN = 3
 """Tensors that an error names; it counts all of them."""
@@ -60,6 +63,46 @@ def take_adapter(model: PeftModel, folder: Path) -> None:
         theirs: Any = PeftConfig.from_pretrained(str(folder))
         _check_form(folder, theirs, model.active_peft_config)
     set_peft_model_state_dict(model, weights)
+
+
+def begin_with(model: PeftModel, start: Path, *, is_reference: bool) -> None:
+    """Give the new adapter of ``model`` the weights in ``start``, and keep a copy of them where it
+    is the reference.
+
+    Raises AdrpoError where they are not an adapter of its form.
+    """
+    try:
+        take_adapter(model, start)
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdrpoError(
+            f"adapter.start_from: expected an adapter of this model, which PEFT saved; received "
+            f"{start}: {reason}"
+        ) from error
+    if is_reference:
+        keep_reference(model)
+
+
+def keep_reference(model: PeftModel) -> None:
+    """Add a frozen copy of the adapter of ``model``, under the name of TRL's reference."""
+    named: Any = model
+    model.add_adapter(REFERENCE, model.peft_config["default"])
+    for name, value in model.named_parameters():
+        if ".default." in name:
+            copy = named.get_parameter(name.replace(".default.", f".{REFERENCE}."))
+            copy.data.copy_(value.data)
+            copy.requires_grad_(False)
+
+
+def same_adapter(source: Path, kept: Path) -> bool:
+    """True where the adapter in the folder ``source`` has the weights of the one in ``kept``, as
+    far as the type of these can tell."""
+    if not kept.is_dir():  # PEFT would look for it on the Hub
+        return False
+    ours, theirs = (load_peft_weights(str(folder), device="cpu") for folder in (source, kept))
+    return ours.keys() == theirs.keys() and all(
+        ours[name].to(value.dtype).equal(value) for name, value in theirs.items()
+    )
 
 
 def _check_form(folder: Path, theirs: Any, ours: Any) -> None:
@@ -103,6 +146,26 @@ def add_adapter(model: Any, folder: Path) -> PeftModel:
             f"{'with' if unfit else 'without'} {_listed(others)}; name an adapter of this model"
         )
     return adapted
+
+
+def take_model(model: Any, folder: Path) -> None:
+    """Give ``model`` all weights in ``folder``.
+
+    Raises:
+        AdrpoError: some of them are missing, and transformers would have drawn them.
+        OSError, RuntimeError, ValueError: none, or of another model.
+    """
+    trained, found = type(model).from_pretrained(
+        folder, dtype=model.dtype, output_loading_info=True
+    )
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if names := sorted(map(str, found[what])):
+            raise AdrpoError(
+                f"{folder}: expected the whole of a {type(model).__name__}; received "
+                f"{len(names)} {what.replace('_', ' ')}, such as {names[0]}; name a folder with "
+                f"all weights of this model"
+            )
+    model.load_state_dict(trained.state_dict())
 
 
 def _listed(names: list[str]) -> str:

@@ -18,6 +18,7 @@ from adrpo.runs.findings import (
     check_model,
     note_unfetched,
 )
+from adrpo.runs.start import check_start
 
 if TYPE_CHECKING:
     from adrpo.llm.run import LanguageRun, LanguageSubject
@@ -97,6 +98,7 @@ class LanguageDoor:
         from adrpo.llm.pretrained import training_device
 
         self._check_model(findings, config)
+        check_start(findings, config.adapter)
         prompts = self._check_prompts(findings, config)
         device = training_device(config.model)
         check_device(findings, device)

@@ -22,7 +22,14 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.llm.adapter_weights import CONFIG, add_adapter, take_adapter
+from adrpo.llm.adapter_weights import (
+    CONFIG,
+    add_adapter,
+    begin_with,
+    same_adapter,
+    take_adapter,
+    take_model,
+)
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
@@ -42,11 +49,13 @@ from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
 from adrpo.runs.session import Session, session
+from adrpo.runs.start import START, changed_start, start_of
 
 
 class LanguageRun:
@@ -74,6 +83,7 @@ class LanguageRun:
             self.check_kind()
         except (OSError, ValueError) as error:
             raise not_loaded(self.source, error) from error
+        start_of(config.adapter)  # before anything is loaded
         self.processes = join_processes(config.model.device)
         device = training_device(config.model)
         self.terms = training_reward(
@@ -163,8 +173,14 @@ class LanguageRun:
             self.processes.share(len(prompts), f"prompts that are evaluated ({split})")
 
     def _go_back(self, opened: Session) -> Path | None:
-        """The checkpoint to go on from, with the rows after it dropped."""
+        """The checkpoint to go on from, with the rows after it dropped.
+
+        Raises AdrpoError where the run began with another adapter.
+        """
         checkpoint = opened.agreed(latest_complete(opened.run.checkpoints))
+        start = start_of(self.config.adapter)
+        if checkpoint and start and not same_adapter(start, opened.run.path / START):
+            raise changed_start(opened.run.path, str(start))
         opened.go_back(-1 if checkpoint is None else _step(checkpoint))
         return checkpoint
 
@@ -175,6 +191,8 @@ class LanguageRun:
         seed_everything(self.config.training.seed)
         reward = TrainingReward(self.terms, processes=self.processes)
         trainer = self._trainer(run, reward, self.prompts)
+        if checkpoint is None:
+            self._keep_start(run, trainer)
         course = self._course(trainer)
         steps, done = self.config.training.steps, _step(checkpoint) if checkpoint else 0
         if checkpoint is not None and (done >= steps or course.ended(run)):
@@ -196,6 +214,13 @@ class LanguageRun:
                 with finite_probabilities():
                     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         course.finish(run)
+
+    def _keep_start(self, run: RunDirectory, trainer: ADRPOTrainer) -> None:
+        """Write the adapter that a run begins with into its ``start/``."""
+        if start_of(self.config.adapter) is not None and self.processes.is_main:
+            model: Any = trainer.accelerator.unwrap_model(trainer.model)
+            with replace_folder(run.path / START) as partial:
+                model.save_pretrained(str(partial), selected_adapters=["default"])
 
     @contextmanager
     def subject(self) -> "Iterator[LanguageSubject]":
@@ -264,7 +289,15 @@ class LanguageRun:
         except OSError as error:
             raise not_loaded(self.source, error) from error
         trainer.remove_callback(PrinterCallback)
+        self._begin(trainer)
         return trainer
+
+    def _begin(self, trainer: ADRPOTrainer) -> None:
+        """Give the new adapter the weights of ``adapter.start_from``, where it names some."""
+        adapter = self.config.adapter
+        if (start := start_of(adapter)) is not None:
+            model: Any = trainer.accelerator.unwrap_model(trainer.model)
+            begin_with(model, start, is_reference=adapter.reference == "start")
 
     def training_set(self, prompts: Sequence[Prompt]) -> Dataset:
         """The prompts as TRL trains on them."""
@@ -346,26 +379,6 @@ def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
             f"{folder}: expected the weights that this run's training left, received others or "
             f"none: {reason}"
         ) from error
-
-
-def take_model(model: Any, folder: Path) -> None:
-    """Give ``model`` all weights in ``folder``.
-
-    Raises:
-        AdrpoError: some of them are missing, and transformers would have drawn them.
-        OSError, RuntimeError, ValueError: none, or of another model.
-    """
-    trained, found = type(model).from_pretrained(
-        folder, dtype=model.dtype, output_loading_info=True
-    )
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if names := sorted(map(str, found[what])):
-            raise AdrpoError(
-                f"{folder}: expected the whole of a {type(model).__name__}; received "
-                f"{len(names)} {what.replace('_', ' ')}, such as {names[0]}; name a folder with "
-                f"all weights of this model"
-            )
-    model.load_state_dict(trained.state_dict())
 
 
 def latest_complete(checkpoints: Path) -> Path | None:

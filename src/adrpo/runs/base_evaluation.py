@@ -14,6 +14,7 @@ from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.resuming import flatten, settings_of
 
 DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward", "generation.")
+DECISIVE += ("adapter.start_from", "adapter.reference")
 """Keys and sections on which the evaluation of the untrained model depends."""
 
 SEED_KEY = "training.seed"

@@ -5,6 +5,7 @@ environment.json     versions, hardware, commit, dirty flag
 metrics.jsonl        one JSON object a step
 evaluations.jsonl    one JSON object an evaluation
 facts.json           what the domain tells of itself (adrpo.runs.facts)
+start/               the adapter that the run began with, where adapter.start_from names one
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html

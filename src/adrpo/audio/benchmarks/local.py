@@ -84,7 +84,7 @@ class LocalModel:
             "model": config.model.pretrained,
             "model_sha256": _sha256(_folder(config)),
             "weights_sha256": _sha256(final),
-            "adapter": None if final is None else settings["adapter"],
+            "adapter": None if final is None else _adapter(settings),
             **{key: _value(settings, key) for key in OWN},
             "questions_sha256": questions.sha256,
         }
@@ -200,6 +200,12 @@ def _folder(config: AudioConfig) -> Path | None:
 
     folder = Path(model_source(config.model, embedded=EMBEDDED))
     return folder if folder.is_dir() else None
+
+
+def _adapter(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of an adapter that change an answer: where its training began does not."""
+    adapter = settings["adapter"]
+    return adapter and {k: v for k, v in adapter.items() if k not in ("start_from", "reference")}
 
 
 def _sha256(folder: Path | None) -> str | None:

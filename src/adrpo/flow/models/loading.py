@@ -14,12 +14,13 @@ from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
+from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxPolicy
 from adrpo.flow.models.families.qwen_image import QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.families.z_image import ZImagePolicy
-from adrpo.flow.models.pipeline_policy import ENCODER, PipelinePolicy, text_encoders
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
 from adrpo.runs.processes import Engine

@@ -5,7 +5,9 @@ a run that is loaded again is the one that was trained.
 """
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 ADAPTER = "default"
 """PEFT's name of the adapter."""
+
+READ = "read"
+"""PEFT's name of an adapter while it is read into another one."""
 
 WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
 
@@ -62,7 +67,7 @@ def add(transformer: Any, settings: "AdapterSection", usual: Sequence[str]) -> N
     _in_float32(transformer)
 
 
-def load(pipeline: Any, source: Path) -> None:
+def load(pipeline: Any, source: Path, name: str = ADAPTER) -> None:
     """Add the adapter in ``source``, a file or a folder of diffusers or PEFT, with all digits of
     its tensors: what ``pipeline.load_lora_weights`` makes of it.
 
@@ -70,7 +75,7 @@ def load(pipeline: Any, source: Path) -> None:
     not read it, or where a tensor of it fits no layer.
     """
     if is_peft(source):
-        _load_pefts(pipeline, source)
+        _load_pefts(pipeline, source, name)
         return
     file = weights_file(source)
     parts = convert(pipeline, file)
@@ -82,8 +87,8 @@ def load(pipeline: Any, source: Path) -> None:
     values = parts.get("transformer", {})
     _check_values(source, pipeline.transformer, values)
     with naming_the_file(pipeline, file):
-        pipeline.load_lora_weights(str(file), adapter_name=ADAPTER)
-    _take(pipeline.transformer, source, values)
+        pipeline.load_lora_weights(str(file), adapter_name=name)
+    _take(pipeline.transformer, source, values, name)
 
 
 def load_any(pipeline: Any, source: Path) -> None:
@@ -93,7 +98,7 @@ def load_any(pipeline: Any, source: Path) -> None:
     Raises AdrpoError as ``load``, but for the parts.
     """
     if is_peft(source) and hasattr(pipeline, "transformer"):
-        _load_pefts(pipeline, source)
+        _load_pefts(pipeline, source, ADAPTER)
         return
     file = weights_file(source)
     parts = convert(pipeline, file)
@@ -103,17 +108,49 @@ def load_any(pipeline: Any, source: Path) -> None:
         pipeline.load_lora_weights(str(file), adapter_name=ADAPTER)
 
 
-def _load_pefts(pipeline: Any, folder: Path) -> None:
+def fill(pipeline: Any, source: Path) -> None:
+    """Give the adapter that is there the update of the one in ``source``, whatever its scale.
+
+    Raises AdrpoError as ``load``, and where it has other layers or another rank.
+    """
+    transformer = pipeline.transformer
+    with warnings.catch_warnings():
+        # There are two adapters, for as long as the second is read.
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+        load(pipeline, source, READ)
+    values = folded_state(transformer, READ)
+    transformer.set_adapter(ADAPTER)
+    transformer.delete_adapters(READ)
+    own = state(transformer)
+    if others := sorted(own.keys() ^ values.keys()):
+        raise AdrpoError(
+            f"{source}: expected an adapter of the layers in adapter.target_modules; received one "
+            f"{'with' if others[0] in values else 'without'} "
+            f"{listed(others, len(own.keys() | values.keys()))}; set them to its own"
+        )
+    for name, value in values.items():
+        if value.shape != own[name].shape:
+            ours, theirs = (min(shape) for shape in (own[name].shape, value.shape))
+            raise AdrpoError(
+                f"{source}: expected an adapter of rank {ours}, which adapter.rank says; received "
+                f"one of rank {theirs} in {name}; set adapter.rank={theirs}"
+            )
+        if scale := _scale(transformer, name, ADAPTER):
+            values[name] = value / scale
+    load_state(transformer, values)
+
+
+def _load_pefts(pipeline: Any, folder: Path, name: str) -> None:
     """Add the adapter in a folder of PEFT's."""
     from peft import PeftConfig, load_peft_weights
 
     transformer = pipeline.transformer
     with naming_the_file(pipeline, folder):
         values = load_peft_weights(str(folder), device="cpu")
-        values = {name.removeprefix(PEFT_PREFIX): value for name, value in values.items()}
+        values = {key.removeprefix(PEFT_PREFIX): value for key, value in values.items()}
         _check_values(folder, transformer, values)
-        transformer.add_adapter(PeftConfig.from_pretrained(str(folder)), adapter_name=ADAPTER)
-    _take(transformer, folder, values)
+        transformer.add_adapter(PeftConfig.from_pretrained(str(folder)), adapter_name=name)
+    _take(transformer, folder, values, name)
 
 
 def _check_values(source: Path, transformer: nn.Module, values: dict[str, Tensor]) -> None:
@@ -122,46 +159,77 @@ def _check_values(source: Path, transformer: nn.Module, values: dict[str, Tensor
     check_fits(source, transformer, values)
 
 
-def _take(transformer: nn.Module, source: Path, values: dict[str, Tensor]) -> None:
+def _take(transformer: nn.Module, source: Path, values: dict[str, Tensor], name: str) -> None:
     """Give the adapter that was made for ``values`` their digits: diffusers has rounded them to the
     base's type.
 
     Raises AdrpoError where it has other tensors than these.
     """
-    _in_float32(transformer)
-    own = state(transformer)
+    _in_float32(transformer, name)
+    own = state(transformer, name)
     if others := sorted(own.keys() ^ values.keys()):
         raise AdrpoError(
             f"{source}: expected a tensor for each adapted layer, and a layer for each tensor; "
             f"received {listed(others, len(own.keys() | values.keys()))} without the other; "
             f"{ADVICE}"
         )
-    load_state(transformer, values)
+    load_state(transformer, values, name)
 
 
-def _in_float32(transformer: nn.Module) -> None:
-    for parameter in parameters(transformer):
+def _in_float32(transformer: nn.Module, name: str = ADAPTER) -> None:
+    for parameter in parameters(transformer, name):
         parameter.data = parameter.data.float()
 
 
-def parameters(transformer: nn.Module) -> list[nn.Parameter]:
+def parameters(transformer: nn.Module, name: str = ADAPTER) -> list[nn.Parameter]:
     """The adapter's parameters in a fixed order, whether it is switched on or off."""
     # Not those that require a gradient: switching the adapter off takes that from them.
-    return [value for name, value in transformer.named_parameters() if f".{ADAPTER}." in f"{name}."]
+    return [value for key, value in transformer.named_parameters() if f".{name}." in f"{key}."]
 
 
-def state(transformer: nn.Module) -> dict[str, Tensor]:
+@contextmanager
+def standing_in(own: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+    """``values`` stand in for the parameters ``own`` inside, which are as they were afterwards."""
+    before = [parameter.data for parameter in own]
+    try:
+        for parameter, value in zip(own, values, strict=True):
+            parameter.data = value
+        yield
+    finally:
+        for parameter, value in zip(own, before, strict=True):
+            parameter.data = value
+
+
+def state(transformer: nn.Module, name: str = ADAPTER) -> dict[str, Tensor]:
     """The adapter's values by PEFT's names."""
     from peft import get_peft_model_state_dict
 
-    return get_peft_model_state_dict(transformer, adapter_name=ADAPTER)
+    return get_peft_model_state_dict(transformer, adapter_name=name)
 
 
-def load_state(transformer: nn.Module, values: dict[str, Tensor]) -> None:
+def folded_state(transformer: nn.Module, name: str = ADAPTER) -> dict[str, Tensor]:
+    """The adapter's values by PEFT's names, lora_B multiplied by its layer's alpha / rank."""
+    values = state(transformer, name)
+    for key in values:
+        if scale := _scale(transformer, key, name):
+            values[key] = values[key] * scale
+    return values
+
+
+def _scale(transformer: nn.Module, key: str, name: str) -> float | None:
+    """The scale of the layer whose lora_B is ``key``; None for another tensor."""
+    layer, is_b, _ = key.partition(".lora_B")
+    if not is_b:
+        return None
+    adapted: Any = transformer.get_submodule(layer)
+    return adapted.scaling[name]
+
+
+def load_state(transformer: nn.Module, values: dict[str, Tensor], name: str = ADAPTER) -> None:
     """Put the values that ``state`` gave into the adapter."""
     from peft import set_peft_model_state_dict
 
-    set_peft_model_state_dict(transformer, values, adapter_name=ADAPTER)
+    set_peft_model_state_dict(transformer, values, adapter_name=name)
 
 
 def save(pipeline: Any, folder: Path) -> None:
@@ -186,15 +254,15 @@ def save(pipeline: Any, folder: Path) -> None:
     _sort_metadata(folder / WEIGHTS_NAME)
 
 
-def folded_state(transformer: nn.Module) -> dict[str, Tensor]:
-    """The adapter's values by PEFT's names, lora_B multiplied by its layer's alpha / rank."""
-    values = state(transformer)
-    for name in values:
-        layer, is_b, _ = name.partition(".lora_B")
-        if is_b:
-            adapted: Any = transformer.get_submodule(layer)
-            values[name] = values[name] * adapted.scaling[ADAPTER]
-    return values
+def is_in(transformer: nn.Module, folder: Path) -> bool:
+    """True where ``save`` would write the tensors that are in ``folder``."""
+    from safetensors.torch import load_file
+
+    if not (folder / WEIGHTS_NAME).is_file():
+        return False
+    there = load_file(folder / WEIGHTS_NAME)
+    own = {f"transformer.{name}": value for name, value in folded_state(transformer).items()}
+    return own.keys() == there.keys() and all(own[k].cpu().equal(there[k]) for k in own)
 
 
 def _sort_metadata(file: Path) -> None:

@@ -10,7 +10,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,32 +21,18 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
+from adrpo.flow.models.encoders import text_encoders
 from adrpo.flow.models.finite import all_finite, check_embeddings, check_latents
+from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.path.samplers import SOLVERS, guided
 from adrpo.runs.processes import Engine
+from adrpo.runs.start import start_of
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterSection, SamplingSection
-
-ENCODER = "text_encoder"
-"""Beginning of the names of a pipeline's text encoders."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """Sizes of a family's latents and images.
-
-    ``channels`` of a latent; ``factor``, pixels a latent's side; ``multiple``, of which an image's
-    height and width must be, in pixels; ``default``, the side of its images where none is named.
-    """
-
-    channels: int
-    factor: int
-    multiple: int
-    default: int
 
 
 class PipelinePolicy(ABC):
@@ -111,6 +96,7 @@ class PipelinePolicy(ABC):
         self._check_sizes()
         self.model_calls = 0
         self._adapter_on = False
+        self._start: list[Tensor] | None = None
         self._shards: Any = None
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
@@ -321,10 +307,15 @@ class PipelinePolicy(ABC):
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """The frozen reference: the adapter is off inside, and as it was afterwards.
+        """The frozen reference: the adapter is off inside, and as it was afterwards. Where it began
+        with ``adapter.start_from``, that stands in for it, unless ``adapter.reference`` is base.
 
         Uses nest: an inner one leaves the adapter off for the rest of the outer one.
         """
+        if self._start is not None:
+            with lora.standing_in(self.adapter_parameters(), self._start):
+                yield
+            return
         if not self._adapter_on:  # nor does diffusers switch off what isn't there
             yield
             return
@@ -339,10 +330,18 @@ class PipelinePolicy(ABC):
     def add_adapter(self, adapter: "AdapterSection") -> None:
         """Add a new LoRA adapter: A Gaussian, B zero, so the policy starts as the reference.
 
-        Draws from torch's global generator.
+        Draws from torch's global generator. With ``adapter.start_from`` it begins as that one.
+
+        Raises AdrpoError where the transformer has no such layers, or ``start_from`` is no adapter
+        of them.
         """
+        start = start_of(adapter)
         lora.add(self.pipeline.transformer, adapter, self.lora_targets)
         self._switch_on()
+        if start is not None:
+            lora.fill(self.pipeline, start)
+            if adapter.reference == "start":
+                self._start = [value.detach().clone() for value in self.adapter_parameters()]
 
     def shard(self, engine: Engine) -> None:
         """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
@@ -356,8 +355,12 @@ class PipelinePolicy(ABC):
         diffusers or PEFT saved, with all digits of its tensors.
 
         Raises AdrpoError where it also adapts another part, which a policy leaves as it is, or
-        where a tensor of it fits no layer.
+        where a tensor of it fits no layer. It takes the place of an adapter that is there, which
+        then says layers and rank.
         """
+        if self._adapter_on:
+            lora.fill(self.pipeline, source)
+            return
         lora.load(self.pipeline, source)
         self._switch_on()
 
@@ -386,15 +389,10 @@ class PipelinePolicy(ABC):
         """Put the values that ``adapter_state`` gave into the adapter."""
         lora.load_state(self.pipeline.transformer, state)
 
+    def same_adapter(self, folder: Path) -> bool:
+        """True where ``save_adapter`` would write the tensors that are in ``folder``."""
+        return lora.is_in(self.pipeline.transformer, folder)
+
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter as ``pipeline.load_lora_weights(folder)`` reads it."""
         lora.save(self.pipeline, folder)
-
-
-def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
-    """A pipeline's text encoders by name, those that are there."""
-    return {
-        name: part
-        for name, part in pipeline.components.items()
-        if name.startswith(ENCODER) and isinstance(part, nn.Module)
-    }

@@ -1,13 +1,13 @@
 """The model that the policy is held to, behind v_ref."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 
 from adrpo.config import AlgorithmSection
 from adrpo.config.algorithms import Anchored
+from adrpo.flow.models.lora import standing_in
 from adrpo.flow.models.protocol import FlowPolicy
 
 
@@ -26,7 +26,8 @@ class Anchor(Protocol):
 
 
 class BaseAnchor:
-    """The frozen base: the adapter is off (the paper's v_ref)."""
+    """The policy's reference: the frozen base, the adapter off (the paper's v_ref), or the policy
+    at step 0 where it began with an adapter (``adapter.start_from``)."""
 
     def __init__(self, policy: FlowPolicy) -> None:
         self.policy = policy
@@ -64,18 +65,9 @@ class EmaAnchor:
         self.updates = 0
         self.values = [parameter.detach().clone() for parameter in policy.adapter_parameters()]
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
+    def active(self) -> AbstractContextManager[None]:
         """The average stands in for the adapter inside, and the adapter is as it was afterwards."""
-        parameters = self.policy.adapter_parameters()
-        own = [parameter.data for parameter in parameters]
-        try:
-            for parameter, value in zip(parameters, self.values, strict=True):
-                parameter.data = value
-            yield
-        finally:
-            for parameter, value in zip(parameters, own, strict=True):
-                parameter.data = value
+        return standing_in(self.policy.adapter_parameters(), self.values)
 
     @torch.no_grad()
     def update(self) -> None:

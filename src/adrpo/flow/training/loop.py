@@ -31,11 +31,12 @@ from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import write_durably
+from adrpo.runs.durable import replace_folder, write_durably
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 from adrpo.runs.session import Session, session
+from adrpo.runs.start import START, changed_start, start_of
 from adrpo.runs.trainable import check_trains
 
 TRAIN = "train"
@@ -79,6 +80,7 @@ class TrainingLoop(ABC):
                 f"which {engine} needs; received {config.algorithm.method}; use "
                 f"recipes/accelerate/ddp.yaml"
             )
+        start_of(config.adapter)  # before anything is loaded
         train = load_train(config)
         seen = config.evaluation.seen_prompts
         splits = evaluated(train, load_held_out(config), seen=seen)
@@ -196,11 +198,8 @@ class TrainingLoop(ABC):
         with TrainingProgress(steps, completed=max(done, 0), enabled=progress and main) as bar:
             self.prepare(run)
             if done < 0:
-                # For rewards that draw from a global generator; our own draws are named streams.
-                seed_everything(self.config.training.seed + self.processes.rank)
                 bar.say("evaluate")
-                self.course.begin(run, base)
-                self._save(run, 0)
+                self._begin(run, base)
                 done = 0
             for step in range(done + 1, steps + 1):
                 if self.course.ended(run):
@@ -225,6 +224,16 @@ class TrainingLoop(ABC):
         self.course.finish(run)
         if main:
             write_durably(run.path / SINGLE_FILE, (run.final / WEIGHTS_NAME).read_bytes())
+
+    def _begin(self, run: RunDirectory, base: str | Path | None) -> None:
+        """All that comes before the first step."""
+        if self.processes.is_main and self.config.adapter.start_from is not None:
+            with replace_folder(run.path / START) as partial:
+                self.policy.save_adapter(partial)
+        # For rewards that draw from a global generator; our own draws are named streams.
+        seed_everything(self.config.training.seed + self.processes.rank)
+        self.course.begin(run, base)
+        self._save(run, 0)
 
     def apply_gradient(self, loss: float) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping.
@@ -274,6 +283,10 @@ class TrainingLoop(ABC):
         if checkpoint is None:
             opened.go_back(-1)
             return -1
+        # Before the adapter goes back to its step.
+        source = self.config.adapter.start_from
+        if source is not None and not self.policy.same_adapter(opened.run.path / START):
+            raise changed_start(opened.run.path, source)
         (opened.run.path / SINGLE_FILE).unlink(missing_ok=True)
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
