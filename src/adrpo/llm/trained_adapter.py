@@ -1,4 +1,4 @@
-"""Whether training would move a model that may be PEFT's."""
+"""A check that training would move a model, which may be PEFT's."""
 
 from typing import Any
 

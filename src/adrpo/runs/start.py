@@ -30,7 +30,7 @@ def start_of(adapter: "AdapterSection | None") -> Path | None:
 
 
 def start_lines(adapter: "AdapterSection | None") -> list[str]:
-    """What the run says of its beginning and its reference; empty where a new adapter is drawn."""
+    """Lines in which a run says what it begins with, and its reference; none of a new adapter."""
     if adapter is None or adapter.start_from is None:
         return []
     reference = (
