@@ -35,7 +35,7 @@ ALLOWED = {
     "config": {"errors", "data", "metrics"},
     "embedded": {"errors"},
     "data": {"errors", "embedded"},
-    "runs": {"config", "errors", "metrics"},
+    "runs": {"config", "data", "errors", "metrics"},
     "rewards": FOUNDATION,
     "evaluation": FOUNDATION | {"rewards"},
     "flow": DOMAIN,

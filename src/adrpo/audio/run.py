@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 from datasets import Dataset
 from torch import nn
 
-from adrpo.audio.data import check_clips, load_held_out, load_train, warn_of_shared_clips
+from adrpo.audio.data import (
+    by_content,
+    check_clips,
+    from_anywhere,
+    load_held_out,
+    load_train,
+    warn_of_shared_clips,
+)
 from adrpo.audio.drawing import AnswerDrawing
 from adrpo.audio.facts import EMBEDDED, FACTS
 from adrpo.audio.pretrained import check_hears, language_modules
@@ -18,6 +25,7 @@ from adrpo.llm.arguments import lora
 from adrpo.llm.drawing import CompletionDrawing
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.facts import Facts
+from adrpo.runs.inputs import Inputs
 
 
 class AudioRun(LanguageRun):
@@ -60,6 +68,13 @@ class AudioRun(LanguageRun):
             longest=extractor.chunk_length,
             faulty=self.config.prompts.faulty,
             progress=progress,
+        )
+
+    def inputs(self) -> Inputs:
+        return Inputs(
+            train=[by_content(prompt) for prompt in self.prompts],
+            held_out=[by_content(prompt) for prompt in self.held_out],
+            copy=[from_anywhere(prompt) for prompt in self.held_out],
         )
 
     def training_set(self, prompts: Sequence[Prompt]) -> Dataset:

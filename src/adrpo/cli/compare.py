@@ -176,7 +176,10 @@ def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
     """Best of n and guidance under the reference's own reward and evaluation, where they are not
     measured yet."""
     from adrpo.cli.quiet import silence_loading
+    from adrpo.comparison import jobs_of
     from adrpo.evaluation import best_of_n, guidance
+    from adrpo.runs.directory import RunDirectory
+    from adrpo.runs.inputs import read_held_out
 
     selected, guided = (plan.folder / module.FILE for module in (best_of_n, guidance))
     sizes = best_of_n.missing_sizes(selected, sizes)
@@ -185,11 +188,13 @@ def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
         return
     silence_loading()
     config = _base_of(plan)
+    # Those that the runs were measured on, though their source may have changed since.
+    held_out = read_held_out(RunDirectory(jobs_of(plan)[0].folder))
     if sizes:
-        with door_of(config).subject(config) as subject:
+        with door_of(config).subject(config, held_out) as subject:
             best_of_n.complete_best_of_n(selected, subject.evaluator, sizes, plan.reward)
     if scales:
-        guidance.complete_guidance(guided, _guiding(config), config, scales)
+        guidance.complete_guidance(guided, _guiding(config), config, scales, held_out)
 
 
 def _base_of(plan: "Plan") -> Any:

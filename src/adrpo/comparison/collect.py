@@ -23,6 +23,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import values_path
 from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, category
 from adrpo.runs.directory import Row, RunDirectory
+from adrpo.runs.inputs import read_record
 from adrpo.runs.resuming import settings_of
 
 Array = NDArray[np.float64]
@@ -370,14 +371,22 @@ def _check_is_of(folder: Path, name: str, settings: Flat) -> None:
             )
 
 
+def _held_out(folder: Path, beside: Path) -> list[Any] | None:
+    """The digests of a run's held-out prompts; None where it or the run ``beside`` kept none."""
+    records = [read_record(RunDirectory.open(run)) for run in (folder, beside)]
+    own = None if None in records else records[0]
+    return own and [digest for digest, _ in own["prompts"]["held_out"]]
+
+
 def _check_same_prompts(folders: Sequence[Path]) -> None:
     first, *others = folders
     expected = read_listing(first)
     for folder in others:
         received = read_listing(folder)
-        if any(received.get(key) != expected.get(key) for key in LISTED):
+        unlike = any(received.get(key) != expected.get(key) for key in LISTED)
+        if unlike or _held_out(folder, first) != _held_out(first, folder):
             raise AdrpoError(
                 f"compare: expected all runs on the same held-out prompts; {first} and {folder} "
-                f"have different ones in samples/prompts.json; delete the run whose prompt file "
+                f"have different ones; delete the run whose prompt file "
                 f"has changed since, and compare again"
             )

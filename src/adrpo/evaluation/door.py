@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from adrpo.data.base import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.runs.facts import Facts
 from adrpo.runs.findings import Findings
@@ -67,8 +68,11 @@ class Door(Protocol):
         """The training of ``config``; ``reward`` replaces the configuration's."""
         ...
 
-    def subject(self, config: Any) -> AbstractContextManager[Subject]:
-        """The untrained model of ``config``, to be measured on its held-out prompts."""
+    def subject(
+        self, config: Any, held_out: Sequence[Prompt] | None = None
+    ) -> AbstractContextManager[Subject]:
+        """The untrained model of ``config``, to be measured on ``held_out``, by default the
+        held-out prompts of its settings."""
         ...
 
     def on_prompts(self, config: Any, source: str) -> Any:
@@ -110,8 +114,8 @@ class Guides(Protocol):
         ...
 
     def guided(
-        self, config: Any, scales: Sequence[float]
+        self, config: Any, scales: Sequence[float], held_out: Sequence[Prompt] | None = None
     ) -> Iterator[tuple[float, Evaluator[Any]]]:
         """Each of ``scales`` with an evaluator of the untrained model of ``config`` under it, on
-        the held-out prompts; raises as ``check_guidance`` does."""
+        ``held_out`` or the held-out prompts of its settings; raises as ``check_guidance`` does."""
         ...

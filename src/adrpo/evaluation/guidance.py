@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adrpo.data.base import Prompt
 from adrpo.evaluation.door import Guides
 from adrpo.evaluation.sweeps import Sweep, read_sweeps, write_sweeps
 
@@ -31,10 +32,17 @@ def missing_scales(path: Path, scales: Sequence[float]) -> list[float]:
     return sorted(set(scales) - read_guidance(path).keys())
 
 
-def complete_guidance(path: Path, door: Guides, config: Any, scales: Sequence[float]) -> None:
-    """Measure the base of ``config`` at the ``scales`` that the file ``path`` lacks, and add each
-    as it is measured; what the file has stays as it is."""
+def complete_guidance(
+    path: Path,
+    door: Guides,
+    config: Any,
+    scales: Sequence[float],
+    held_out: Sequence[Prompt] | None = None,
+) -> None:
+    """Measure the base of ``config`` at the ``scales`` that the file ``path`` lacks, on
+    ``held_out`` or the prompts of its settings, and add each as it is measured; what the file has
+    stays as it is."""
     sweep = read_guidance(path)
-    for scale, evaluator in door.guided(config, missing_scales(path, scales)):
+    for scale, evaluator in door.guided(config, missing_scales(path, scales), held_out):
         sweep[scale] = evaluator.measure().values
         write_sweeps(path, SETTING, sweep)

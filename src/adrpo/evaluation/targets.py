@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config import config_to_yaml, default_config, load_recipe
+from adrpo.data.base import Prompt
+from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
+from adrpo.evaluation.whereabouts import from_home
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
+from adrpo.runs.inputs import read_held_out, read_record
 from adrpo.runs.kept_weights import kept_step
 from adrpo.runs.start import START
 
@@ -23,7 +27,8 @@ class Target:
     """A model that is asked, and its settings.
 
     ``name`` as the user gave it; ``config`` is the run's own or a recipe's, around this model;
-    ``final``, the folder of trained weights, and the ``step`` at which training left them.
+    ``final``, the folder of trained weights, and the ``step`` at which training left them;
+    ``held_out`` are the prompts that a run kept, where it is asked about those.
     """
 
     name: str
@@ -31,6 +36,7 @@ class Target:
     config: Any
     final: Path | None
     step: int
+    held_out: list[Prompt] | None = None
 
     @classmethod
     def resolve(
@@ -69,6 +75,16 @@ class Target:
                 adapter = config.adapter.model_copy(update={"start_from": str(run / START)})
                 config = config.model_copy(update={"adapter": adapter})
             final, step = _weights(run, step)
+            final: Path | None = run / "final"
+            if not final.is_dir():
+                raise AdrpoError(
+                    f"expected a finished run with {final}; {name} has none yet; finish it with "
+                    f"--resume"
+                )
+            config, held_out = _of_run(run, overrides)
+            step = _kept_step(run)
+            # Early stopping may have kept the base, which is measured as such.
+            final = final if step else None
         else:
             if step is not None:
                 raise AdrpoError(
@@ -84,11 +100,28 @@ class Target:
                 # PEFT keeps the scale of the file's tensors there.
                 lora = lora.parent
             config, final = _around(name, door_of, recipe, overrides), lora
-            step = 0 if lora is None else 1
+            step, held_out = 0 if lora is None else 1, None
         door = door_of(config)
         if prompts is not None:
-            config = door.on_prompts(config, prompts)
-        return cls(name=name, door=door, config=config, final=final, step=step)
+            config, held_out = door.on_prompts(config, prompts), None
+        return cls(name=name, door=door, config=config, final=final, step=step, held_out=held_out)
+
+
+def _of_run(folder: Path, overrides: Sequence[str]) -> tuple[Any, list[Prompt] | None]:
+    """The settings of a run, whose files are found from every folder, and its own held-out prompts,
+    unless ``overrides`` name others."""
+    run = RunDirectory.open(folder)
+    own = load_recipe(run.config)
+    record = read_record(run)
+    if record is None:
+        return load_recipe(run.config, overrides), None
+    changed = load_recipe(run.config, overrides)
+    same = changed.prompts == own.prompts and (
+        changed.evaluation.seed == own.evaluation.seed
+        or getattr(own.prompts, "held_out", None) not in GENERATED
+    )
+    found = load_recipe(run.config, [*from_home(own, Path(record["folder"])), *overrides])
+    return found, read_held_out(run) if same else None
 
 
 def _weights(run: Path, step: int | None) -> tuple[Path | None, int]:
@@ -148,7 +181,7 @@ def evaluate_target(target: Target, output_dir: Path) -> Row:
     draw by draw. Returns the last row.
     """
     with (
-        target.door.subject(target.config) as subject,
+        target.door.subject(target.config, target.held_out) as subject,
         RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,
     ):
         write_facts(run, target.door.facts)

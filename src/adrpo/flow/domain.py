@@ -47,9 +47,10 @@ def build_trainer(config: FlowConfig, *, reward: "Reward | None" = None) -> "Tra
 
 
 class FlowSubject:
-    """A text-to-image model that is measured on the held-out prompts of ``config``."""
+    """A text-to-image model that is measured on ``held_out``, by default the held-out prompts of
+    ``config``."""
 
-    def __init__(self, config: FlowConfig) -> None:
+    def __init__(self, config: FlowConfig, held_out: Sequence[Prompt] | None = None) -> None:
         from adrpo.flow.drawing import ImageDrawing
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.rewards.loading import build_measured, build_reward
@@ -59,6 +60,8 @@ class FlowSubject:
         self.model: PipelinePolicy | PipelineSampler
         self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
         _begin(self.model, config)
+        prompts = load_held_out(config) if held_out is None else held_out
+        self.model, sets = load_sampler(config.model, {UNSEEN: prompts})
         self.prompts = sets[UNSEEN]
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
             ImageDrawing(config, self.model, self.prompts),
@@ -114,8 +117,10 @@ class FlowDoor:
         return build_trainer(config, reward=reward)
 
     @contextmanager
-    def subject(self, config: FlowConfig) -> Iterator[FlowSubject]:
-        yield FlowSubject(config)
+    def subject(
+        self, config: FlowConfig, held_out: Sequence[Prompt] | None = None
+    ) -> Iterator[FlowSubject]:
+        yield FlowSubject(config, held_out)
 
     def check_guidance(self, config: FlowConfig) -> None:
         from adrpo.flow.models.loading import family_of
@@ -129,10 +134,13 @@ class FlowDoor:
             )
 
     def guided(
-        self, config: FlowConfig, scales: Sequence[float]
+        self,
+        config: FlowConfig,
+        scales: Sequence[float],
+        held_out: Sequence[Prompt] | None = None,
     ) -> "Iterator[tuple[float, Evaluator[DrawnImages]]]":
         self.check_guidance(config)
-        subject = FlowSubject(config)
+        subject = FlowSubject(config, held_out)
         for scale in scales:
             yield scale, subject.guided(scale)
 

@@ -40,8 +40,13 @@ class LanguageDoor:
         return LanguageRun(config, reward=reward)
 
     @contextmanager
-    def subject(self, config: Any) -> "Iterator[LanguageSubject]":
-        with self.build(config).subject() as subject:
+    def subject(
+        self, config: Any, held_out: Sequence[Prompt] | None = None
+    ) -> "Iterator[LanguageSubject]":
+        run = self.build(config)
+        if held_out is not None:
+            run.held_out = run.heard(held_out, progress=False)
+        with run.subject() as subject:
             yield subject
 
     def on_prompts(self, config: Any, source: str) -> Any:

@@ -14,7 +14,6 @@ from torch import nn
 from transformers import AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
 
-from adrpo.config import config_to_yaml
 from adrpo.config.llm import CompletionConfig
 from adrpo.data.base import Prompt
 from adrpo.data.splits import evaluated
@@ -47,10 +46,10 @@ from adrpo.llm.training_reward import TrainingReward
 from adrpo.llm.trl_messages import without_messages
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
-from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
+from adrpo.runs.inputs import Inputs
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -121,6 +120,10 @@ class LanguageRun:
         """Read the prompts that training never sees."""
         return load_held_out(self.config)
 
+    def inputs(self) -> Inputs:
+        """The prompts as the run keeps them, to be known again."""
+        return Inputs(train=self.prompts, held_out=self.held_out)
+
     def train(
         self,
         output_dir: str | Path,
@@ -141,17 +144,14 @@ class LanguageRun:
         """
         self.config.check_trains()
         self._check_processes()
-        settings = self.config.model_dump(mode="json")
-        if base is not None:
-            check_base_evaluation(
-                RunDirectory.open(base), settings, list(self._splits()), self.facts.machine_keys
-            )
         with session(
             output_dir,
-            config_to_yaml(self.config),
-            settings,
-            resume=resume,
+            self.config,
             facts=self.facts,
+            inputs=self.inputs(),
+            splits=list(self._splits()),
+            resume=resume,
+            base=base,
             processes=self.processes,
         ) as opened:
             if not (resume and is_complete(opened, self.config.training.steps, self._stopping())):

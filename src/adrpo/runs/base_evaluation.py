@@ -11,6 +11,7 @@ from typing import Any
 
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
+from adrpo.runs.inputs import Inputs, check_inputs
 from adrpo.runs.resuming import flatten, settings_of
 
 DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward", "generation.")
@@ -26,6 +27,7 @@ def check_base_evaluation(
     settings: Mapping[str, Any],
     splits: Sequence[str],
     machine_keys: Collection[str],
+    inputs: Inputs | None = None,
 ) -> None:
     """Raise AdrpoError where ``other`` has not evaluated its base, or did it otherwise.
 
@@ -34,6 +36,7 @@ def check_base_evaluation(
         settings: the resolved configuration of the run that wants it, as JSON values.
         splits: those that it evaluates.
         machine_keys: keys in which the two may differ, since they touch speed and memory only.
+        inputs: the prompts of the run that wants it, which must be the other's; None looks at none.
     """
     theirs, ours = settings_of(other), flatten(settings)
     key = where_bases_differ(ours, theirs, machine_keys)
@@ -48,6 +51,8 @@ def check_base_evaluation(
             f"--base: expected a run that has evaluated its base; received {other.path}, whose "
             f"evaluations.jsonl has no row of step 0 for {', '.join(sorted(missing))} prompts"
         )
+    if inputs is not None:
+        check_inputs(other, inputs, seen=ours.get("evaluation.seen_prompts") or 0)
 
 
 def where_bases_differ(

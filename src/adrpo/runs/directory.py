@@ -6,6 +6,8 @@ metrics.jsonl        one JSON object a step
 evaluations.jsonl    one JSON object an evaluation
 facts.json           what the domain tells of itself (adrpo.runs.facts)
 start/               the adapter that the run began with, where adapter.start_from names one
+inputs.json          the prompts that it was given, by their content (adrpo.runs.inputs)
+held_out.jsonl       the held-out ones, to be measured again
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html
@@ -16,7 +18,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -44,12 +46,15 @@ class RunDirectory:
         self.diverged = path / "diverged.json"
 
     @classmethod
-    def create(cls, path: str | Path, config_yaml: str) -> Self:
+    def create(
+        cls, path: str | Path, config_yaml: str, files: Mapping[str, bytes] | None = None
+    ) -> Self:
         """Start a run in a folder that is new or empty.
 
         Args:
             path: the folder; parents are made.
             config_yaml: the resolved configuration, kept word for word.
+            files: name -> content of what the run has beside it from its first moment.
 
         Raises:
             AdrpoError: the folder holds anything, or cannot be made. Nothing is written then.
@@ -66,13 +71,17 @@ class RunDirectory:
             raise AdrpoError(
                 f"{run.path}: expected a folder that can be written for the run; {error.strerror}"
             ) from None
+        for name, content in (files or {}).items():
+            write_durably(run.path / name, content)
         # Last, because a folder is a run from the moment it has a configuration.
         write_durably(run.config, config_yaml.encode())
         return run
 
     @classmethod
     @contextmanager
-    def whole(cls, path: str | Path, config_yaml: str) -> Iterator[Self]:
+    def whole(
+        cls, path: str | Path, config_yaml: str, files: Mapping[str, bytes] | None = None
+    ) -> Iterator[Self]:
         """``create``, for a run that can't be resumed: it is filled beside ``path`` and put there
         at the end of the block, and nothing is left of one that was not filled."""
         path = Path(path)
@@ -80,7 +89,7 @@ class RunDirectory:
             _refuse_taken(path)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            yield cls.create(partial, config_yaml)
+            yield cls.create(partial, config_yaml, files)
             # An empty folder gives way; one that something else has filled meanwhile does not.
             os.replace(partial, path)
         finally:

@@ -1,6 +1,7 @@
 """A run's folder while one training works in it: made or reopened, held, brought back to a step."""
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,14 @@ from typing import Any
 
 import yaml
 
-from adrpo.errors import AdrpoError
+from adrpo.config import Configuration, config_to_yaml
+from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.metrics import UNSEEN
+from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import remove_folder, write_durably
 from adrpo.runs.facts import Facts, write_facts
+from adrpo.runs.inputs import Inputs, check_inputs, keep_inputs
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.resuming import check_same_run
@@ -57,11 +62,13 @@ class Session:
 @contextmanager
 def session(
     output_dir: str | Path,
-    config_yaml: str,
-    settings: Mapping[str, Any],
+    config: Configuration,
     *,
-    resume: bool,
     facts: Facts,
+    inputs: Inputs,
+    splits: Sequence[str] = (UNSEEN,),
+    resume: bool = False,
+    base: str | Path | None = None,
     processes: Processes = ALONE,
 ) -> Iterator[Session]:
     """Hold the run in ``output_dir`` against other processes: a new one, or with ``resume`` the one
@@ -69,28 +76,49 @@ def session(
 
     Args:
         output_dir: the run's folder.
-        config_yaml: the resolved configuration.
-        settings: the same as JSON values.
-        resume: whether to go on with a run.
+        config: the resolved configuration.
         facts: of the domain, for those that read the run.
+        inputs: the prompts of the run.
+        splits: those that it evaluates.
+        resume: whether to go on with a run.
+        base: a run whose evaluation of the untrained model is to be taken over.
         processes: that train together.
 
     Raises:
-        AdrpoError: the folder holds another run, another process works in it, or the run can't go
-            on with these settings.
+        AdrpoError: the folder holds another run, another process works in it, the run can't go on
+            with these settings or prompts, or ``base`` measured something else. Nothing is written
+            then.
     """
-    path = Path(output_dir)
-    if processes.is_main and not resume:
-        RunDirectory.create(path, config_yaml)
-    processes.wait()
-    run = RunDirectory.open(path)
+    settings = config.model_dump(mode="json")
+    with telling(processes):
+        if base is not None:
+            other = RunDirectory.open(base)
+            check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)
+        path = Path(output_dir)
+        if processes.is_main and not resume:
+            RunDirectory.create(path, config_to_yaml(config), inputs.files())
+        processes.wait()
+        run = RunDirectory.open(path)
     with exclusive(run.path) if processes.is_main else nullcontext():
         if resume:
-            check_resumable(run, settings)
+            with telling(processes):
+                check_resumable(run, settings)
+                check_inputs(run, inputs)
+        processes.wait()
         if processes.is_main:
             write_facts(run, facts)
-        yield Session(run, config_yaml, resume, processes)
+            keep_inputs(run, inputs)
+        yield Session(run, config_to_yaml(config), resume, processes)
         processes.wait()
+
+
+@contextmanager
+def telling(processes: Processes) -> Iterator[None]:
+    """A block whose warnings the main one of ``processes`` gives, and no other."""
+    with warnings.catch_warnings() if not processes.is_main else nullcontext():
+        if not processes.is_main:
+            warnings.simplefilter("ignore", AdrpoWarning)
+        yield
 
 
 def check_resumable(run: RunDirectory, settings: Mapping[str, Any]) -> None:

@@ -1,6 +1,18 @@
 """Multiple-choice questions about sound, as prompts to train on and to evaluate on."""
 
-from adrpo.audio.data.clips import check_clips, warn_of_shared_clips
+from adrpo.audio.data.clips import (
+    by_content,
+    check_clips,
+    from_anywhere,
+    warn_of_shared_clips,
+)
 from adrpo.audio.data.loading import load_held_out, load_train
 
-__all__ = ["check_clips", "load_held_out", "load_train", "warn_of_shared_clips"]
+__all__ = [
+    "by_content",
+    "check_clips",
+    "from_anywhere",
+    "load_held_out",
+    "load_train",
+    "warn_of_shared_clips",
+]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,22 @@ def warn_of_shared_clips(train: Sequence[Prompt], held_out: Sequence[Prompt]) ->
     rows = [p.columns[ROW] for p in held_out if checksum(p.columns["audio"]) in heard]
     if rows:
         tell(f"{len(rows)} of {len(held_out)} held-out questions are on clips of training", rows)
+
+
+def by_content(prompt: Prompt) -> Prompt:
+    """A question known by its clip's checksum in the clip's place, and not by where it stands.
+
+    Raises AdrpoError as :func:`checksum`.
+    """
+    columns = {name: value for name, value in prompt.columns.items() if name != ROW}
+    return replace(prompt, columns=columns | {"audio": checksum(prompt.columns["audio"])})
+
+
+def from_anywhere(prompt: Prompt) -> Prompt:
+    """A question whose clip is found from every folder, where it is a file."""
+    clip = prompt.columns["audio"]
+    found = os.path.abspath(clip) if isinstance(clip, str) else clip
+    return replace(prompt, columns={**prompt.columns, "audio": found})
 
 
 def checksum(clip: Any) -> str:

@@ -1,5 +1,6 @@
 """Diffusion-DPO on flow matching: offline, from pairs of images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,19 @@ from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.flow.path.draws import prompt_order
 from adrpo.flow.path.path_samples import PathSamples, sample_times
 from adrpo.flow.training.loop import TrainingLoop
-from adrpo.flow.training.pairs import check_images, draw_pairs, load_latents, prompts_of, read_pairs
+from adrpo.flow.training.pairs import (
+    by_content,
+    check_images,
+    draw_pairs,
+    load_latents,
+    prompts_of,
+    read_pairs,
+)
 from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.inputs import Inputs
 from adrpo.runs.seeding import generator
 
 PAIRS = "pairs"
@@ -44,6 +53,14 @@ class DPOTrainer(TrainingLoop):
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
         points = self.pairs_per_step * training.timesteps_per_sample
         self.share = self.processes.share(points, "points of the pairs of a step")
+
+    def inputs(self) -> Inputs:
+        """The prompts, and behind them the pairs that are named and trained on."""
+        known = super().inputs()
+        if self.settings.pairs is None:
+            return known
+        pairs = read_pairs(Path(self.settings.pairs))
+        return replace(known, train=[*known.train, *map(by_content, pairs)])
 
     def prepare(self, run: RunDirectory) -> None:
         """Draw the pairs where none are named, and read them."""

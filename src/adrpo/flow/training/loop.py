@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt
 from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError
@@ -26,12 +26,14 @@ from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.metrics import UNSEEN
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
-from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder, write_durably
+from adrpo.runs.durable import write_durably
+from adrpo.runs.inputs import Inputs
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
@@ -148,6 +150,10 @@ class TrainingLoop(ABC):
     def load_trainer_state(self, state: dict[str, Any]) -> None:  # noqa: B027, a hook, too
         """Take back what ``trainer_state`` gave."""
 
+    def inputs(self) -> Inputs:
+        """The prompts as the run keeps them, to be known again."""
+        return Inputs(train=list(self.prompts), held_out=list(self.splits.get(UNSEEN, ())))
+
     def train(
         self,
         output_dir: str | Path,
@@ -179,10 +185,12 @@ class TrainingLoop(ABC):
             )
         with session(
             output_dir,
-            config_to_yaml(self.config),
-            settings,
-            resume=resume,
+            self.config,
             facts=FACTS,
+            inputs=self.inputs(),
+            splits=list(self.splits),
+            resume=resume,
+            base=base,
             processes=self.processes,
         ) as opened:
             if not (resume and is_complete(opened, self.config.training.steps, self.stopping)):

@@ -176,6 +176,12 @@ def prompts_of(pairs: Sequence[Pair]) -> list[Prompt]:
     return [Prompt(text) for text in dict.fromkeys(pair.prompt for pair in pairs)]
 
 
+def by_content(pair: Pair) -> Prompt:
+    """A pair known by its prompt and the content of its files, whatever these are called."""
+    files = {"chosen": pair.chosen, "rejected": pair.rejected}
+    return Prompt(pair.prompt, columns={name: file.read_bytes() for name, file in files.items()})
+
+
 def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:
     """Raise AdrpoError unless all images have the size that ``policy`` draws.
 

@@ -1,0 +1,183 @@
+"""What a run was given beside its settings: prompts, a reward of the caller's own, its folder.
+
+inputs.json     digests of all prompts, in their order; the reward; the folder that paths start from
+held_out.jsonl  the held-out prompts with all columns; not there where JSON has no form for them
+
+A name in a configuration says where something lay; these say what it was.
+"""
+
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adrpo.data.base import Prompt
+from adrpo.data.identity import digest
+from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.durable import write_durably
+
+FILE = "inputs.json"
+COPY = "held_out.jsonl"
+BEGINNING = 60
+"""Letters of a prompt that are kept to name it."""
+
+WORDS = {"train": "prompts of training", "held_out": "held-out prompts"}
+"""Key of the record -> what stands there, in words."""
+
+Mark = list[str]
+"""[digest, beginning] of a prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The prompts of a run, as far as they are what they are whatever their files are called.
+
+    ``copy`` are the held-out prompts as they can be read back, where ``held_out`` has something in
+    their place.
+    """
+
+    train: Sequence[Prompt] = ()
+    held_out: Sequence[Prompt] = ()
+    copy: Sequence[Prompt] | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Name -> content of the files that keep them."""
+        record = {
+            "folder": os.getcwd(),
+            "prompts": {"train": _marks(self.train), "held_out": _marks(self.held_out)},
+        }
+        found = {FILE: (json.dumps(record) + "\n").encode()}
+        lines = _lines(self.held_out if self.copy is None else self.copy)
+        return found if lines is None else found | {COPY: lines.encode()}
+
+
+def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) -> None:
+    """Raise AdrpoError, saying how many and naming the first, where ``ours`` are other prompts than
+    those of ``run``. A run that kept none is let pass, with a warning.
+
+    Args:
+        run: the run to go on with, or to take the base's evaluation from.
+        ours: the prompts of this call.
+        seen: None where all must be the same; otherwise of the prompts of training the number that
+            the base is evaluated on.
+    """
+    option = "--resume" if seen is None else "--base"
+    record = read_record(run)
+    if record is None:
+        warnings.warn(
+            f"{option}: {run.path} is of an earlier version and kept no record of its prompts; "
+            f"whether they are the same is not checked",
+            AdrpoWarning,
+            stacklevel=2,
+        )
+        return
+    for key, own in (("train", ours.train[:seen]), ("held_out", ours.held_out)):
+        then = record["prompts"][key]
+        fault = _difference(then[:seen] if key == "train" else then, _marks(own), WORDS[key])
+        if fault is not None:
+            raise AdrpoError(
+                f"{option}: expected the prompts of {run.path}; {fault}; restore their source, or "
+                + ("start another run with --output-dir" if seen is None else "leave --base out")
+            )
+
+
+def keep_inputs(run: RunDirectory, inputs: Inputs) -> None:
+    """Write the files of ``inputs`` into a run that has none."""
+    if read_record(run) is None:
+        for name, content in inputs.files().items():
+            write_durably(run.path / name, content)
+
+
+def read_record(run: RunDirectory) -> dict[str, Any] | None:
+    """The content of inputs.json; None where a run has none.
+
+    Raises AdrpoError where the file holds something else.
+    """
+    path = run.path / FILE
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        marks = [mark for key in WORDS for mark in record["prompts"][key]]
+        if not all(isinstance(text, str) for mark in marks for text in mark):
+            raise TypeError("a prompt without its digest")
+        Path(record["folder"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdrpoError(
+            f"{path}: expected the record of a run's prompts, received {type(error).__name__}: "
+            f"{error}; restore it, or delete it to go on without it"
+        ) from None
+    return record
+
+
+def read_held_out(run: RunDirectory) -> list[Prompt] | None:
+    """The held-out prompts of a run; None where it kept no copy of them.
+
+    Raises AdrpoError where the file is damaged.
+    """
+    path = run.path / COPY
+    if not path.exists():
+        return None
+    try:
+        return [
+            Prompt(**json.loads(line))
+            for line in path.read_text(encoding="utf-8").split("\n")
+            if line
+        ]
+    except (ValueError, TypeError) as error:
+        raise AdrpoError(
+            f"{path}: expected a run's held-out prompts, received {type(error).__name__}: {error}; "
+            f"restore it, or delete it to read them from their source"
+        ) from None
+
+
+def _marks(prompts: Sequence[Prompt]) -> list[Mark]:
+    return [[digest(prompt), " ".join(prompt.text.split())[:BEGINNING]] for prompt in prompts]
+
+
+def _lines(prompts: Sequence[Prompt]) -> str | None:
+    """JSON Lines of the prompts; None where reading them back would give others."""
+    text = ""
+    for prompt in prompts:
+        fields = {
+            "content": prompt.content,
+            "category": prompt.category,
+            "columns": dict(prompt.columns),
+        }
+        try:
+            line = json.dumps(fields, allow_nan=False)
+            if json.loads(line) != fields:
+                return None
+        except (TypeError, ValueError):
+            return None
+        text += line + "\n"
+    return text
+
+
+def _difference(then: Sequence[Mark], now: Sequence[Mark], words: str) -> str | None:
+    """What parts two lists of prompts, in words; None where nothing does."""
+    # A record that was read has lists, and only digests decide.
+    before, after = ([mark[0] for mark in marks] for marks in (then, now))
+    if before == after:
+        return None
+    pairs = zip(before, after, strict=False)
+    place = next((p for p, (a, b) in enumerate(pairs) if a != b), min(len(then), len(now)))
+    others = Counter(after) - Counter(before)
+    lost = Counter(before) - Counter(after)
+    if not others and not lost:
+        return f"received the {len(then)} {words} not in their order, from number {place + 1} on"
+    was, received = (
+        f"{marks[place][1]!r}" if place < len(marks) else "none" for marks in (then, now)
+    )
+    if was == received:
+        received = "one of the same beginning with another end or other columns"
+    count = max(others.total(), lost.total())
+    return (
+        f"{count} of {len(then)} {words} differ: number {place + 1} was {was}, and is {received} "
+        f"now"
+    )
