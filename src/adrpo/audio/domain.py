@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.audio.facts import EMBEDDED, FACTS
 from adrpo.config.audio_prompts import WORLD_PARTS, known_held_out
 from adrpo.data.base import Content, Prompt
+from adrpo.data.identity import shared_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.llm.domain import LanguageDoor
@@ -69,6 +70,11 @@ class AudioDoor(LanguageDoor):
         source = model_source(config.model, embedded=EMBEDDED)
         tokens, seconds = longest(config, source, prompts)
         return memory_lines(config, source, free, tokens=tokens, seconds=seconds)
+
+    def shared(self, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> str | None:
+        from adrpo.audio.data import by_clip_and_words
+
+        return shared_prompts(train, held_out, by_clip_and_words)
 
     def prompts(self, config: Any) -> tuple[list[Prompt], list[Prompt]]:
         from adrpo.audio.data import load_held_out, load_train

@@ -7,8 +7,10 @@ from typing import Any
 
 import soundfile
 
+from adrpo.audio.data import by_clip_and_words
 from adrpo.audio.sound import sources_of, waveform
 from adrpo.audio.trainer import COLUMN
+from adrpo.data.base import Prompt
 from adrpo.llm.drawing import CompletionDrawing
 from adrpo.rewards.multiple_choice import MultipleChoice
 from adrpo.runs.directory import RunDirectory
@@ -21,6 +23,9 @@ CLIPS = "clips"
 class AnswerDrawing(CompletionDrawing):
     """Draws the answers to one split of questions about sound and measures them; an
     :class:`~adrpo.evaluation.evaluator.Drawing`."""
+
+    def known_as(self, prompt: Prompt) -> str:
+        return by_clip_and_words(prompt)
 
     def judged(self, columns: Mapping[str, list[Any]]) -> dict[str, Sequence[float | None]]:
         if not {"answer", "choices"} <= columns.keys():

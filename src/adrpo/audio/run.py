@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import nn
 
 from adrpo.audio.data import (
+    by_clip_and_words,
     by_content,
     check_clips,
     from_anywhere,
@@ -74,6 +75,7 @@ class AudioRun(LanguageRun):
         return Inputs(
             train=[by_content(prompt) for prompt in self.prompts],
             held_out=[by_content(prompt) for prompt in self.held_out],
+            key=by_clip_and_words,
             copy=[from_anywhere(prompt) for prompt in self.held_out],
         )
 

@@ -16,15 +16,36 @@ def digest(prompt: Prompt) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+Key = Callable[[Prompt], str]
+"""What two prompts share that are the same to a model."""
+
+
+def by_words(prompt: Prompt) -> str:
+    """The :data:`Key` of what is read: prompts are the same where they differ in case, spaces and
+    columns only."""
+    return same_prompt(prompt.content)
+
+
 def in_common(
-    train: Sequence[Prompt],
-    held_out: Sequence[Prompt],
-    key: Callable[[Prompt], str] = lambda prompt: same_prompt(prompt.content),
+    train: Sequence[Prompt], held_out: Sequence[Prompt], key: Key = by_words
 ) -> list[Prompt]:
-    """The prompts of ``held_out`` that are among ``train``, too; by default they are the same where
-    they differ in case, spaces and columns only."""
+    """The prompts of ``held_out`` that are among ``train``, too."""
     known = {key(prompt) for prompt in train}
     return [prompt for prompt in held_out if key(prompt) in known]
+
+
+def shared_prompts(
+    train: Sequence[Prompt], held_out: Sequence[Prompt], key: Key = by_words
+) -> str | None:
+    """The fault of held-out prompts that are trained on, too, with their number and the first of
+    them; None without any."""
+    found = in_common(train, held_out, key)
+    if not found:
+        return None
+    return (
+        f"prompts.held_out: {len(found)} of {len(held_out)} held-out prompts are trained on, too, "
+        f"the first of them: {' '.join(found[0].text.split())[:60]!r}"
+    )
 
 
 def _in_json(value: Any) -> Any:

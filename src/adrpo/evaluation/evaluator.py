@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import (
     Values,
@@ -46,9 +47,14 @@ class Drawing(Protocol[Drawn]):
 
     split: str
     share: Share
+    prompts: Sequence[Prompt]
     samples_per_prompt: int
     categories: list[str]
     """The categories of the prompts of all processes."""
+
+    def known_as(self, prompt: Prompt) -> str:
+        """What prompts share that are the same to the model (:data:`~adrpo.data.identity.Key`)."""
+        ...
 
     def draw(self, draw: int = 0) -> Drawn:
         """Samples of the share; ``draw`` 0 is the evaluation's, others are independent of it."""

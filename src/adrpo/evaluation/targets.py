@@ -14,7 +14,7 @@ from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.evaluation.whereabouts import from_home
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
-from adrpo.runs.inputs import read_held_out, read_record
+from adrpo.runs.inputs import read_held_out, read_record, tell_of_trained
 from adrpo.runs.kept_weights import kept_step
 from adrpo.runs.start import START
 
@@ -28,7 +28,8 @@ class Target:
 
     ``name`` as the user gave it; ``config`` is the run's own or a recipe's, around this model;
     ``final``, the folder of trained weights, and the ``step`` at which training left them;
-    ``held_out`` are the prompts that a run kept, where it is asked about those.
+    ``run`` is the trained one, and ``held_out`` the prompts that it kept, where it is asked about
+    those.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     final: Path | None
     step: int
     held_out: list[Prompt] | None = None
+    run: RunDirectory | None = None
 
     @classmethod
     def resolve(
@@ -62,7 +64,7 @@ class Target:
         the ``step``, or is named beside a recipe or an adapter; where a model has a ``step``;
         where ``lora`` is not there; and as :func:`~adrpo.config.load_recipe` does.
         """
-        run = Path(name)
+        run, known = Path(name), None
         if (run / "config.yaml").is_file():
             if recipe is not None or lora is not None:
                 raise AdrpoError(
@@ -82,7 +84,7 @@ class Target:
                     f"--resume"
                 )
             config, held_out = _of_run(run, overrides)
-            step = _kept_step(run)
+            step, known = _kept_step(run), RunDirectory.open(run)
             # Early stopping may have kept the base, which is measured as such.
             final = final if step else None
         else:
@@ -104,7 +106,15 @@ class Target:
         door = door_of(config)
         if prompts is not None:
             config, held_out = door.on_prompts(config, prompts), None
-        return cls(name=name, door=door, config=config, final=final, step=step, held_out=held_out)
+        return cls(
+            name=name,
+            door=door,
+            config=config,
+            final=final,
+            step=step,
+            held_out=held_out,
+            run=known,
+        )
 
 
 def _of_run(folder: Path, overrides: Sequence[str]) -> tuple[Any, list[Prompt] | None]:
@@ -184,6 +194,9 @@ def evaluate_target(target: Target, output_dir: Path) -> Row:
         target.door.subject(target.config, target.held_out) as subject,
         RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,
     ):
+        drawing = subject.evaluator.drawing
+        if target.run is not None:
+            tell_of_trained(target.run, drawing.prompts, drawing.known_as)
         write_facts(run, target.door.facts)
         row = subject.evaluator.evaluate(run, 0, target=target.name)
         if target.final is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
 from adrpo.data.base import Prompt
+from adrpo.data.identity import shared_prompts
 from adrpo.data.prompts import is_unfetched
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
@@ -227,18 +228,21 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
         "held_out": (prompts.held_out, prompts.held_out_size, config.evaluation.seed),
     }
     total = config.evaluation.seen_prompts
+    found: list[list[Prompt]] = []
     for name, (source, size, seed) in sets.items():
         if is_unfetched(source):
             total += UNFETCHED
             note_unfetched(findings, f"prompts.{name}", source)
             continue
         try:
-            count = len(load_texts(source, size=size, seed=seed))
+            found.append(load_texts(source, size=size, seed=seed))
         except AdrpoError as error:
             findings.bad(f"prompts.{name}", str(error))
         else:
-            total += count
-            findings.ok(f"prompts.{name}", f"{count} from {source}")
+            total += len(found[-1])
+            findings.ok(f"prompts.{name}", f"{len(found[-1])} from {source}")
+    if len(found) == len(sets) and (shared := shared_prompts(*found)) is not None:
+        findings.bad("prompts", shared)
     return total
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from adrpo.config import FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.data.base import Prompt, columns_of
+from adrpo.data.identity import by_words
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.evaluator import Place
@@ -92,6 +93,9 @@ class ImageDrawing:
         self.clip = ClipScore(settings.clip, policy.device)
         # The gold scorer reads scenes only; other prompts have no gold.
         self.has_gold = all(_is_scene(prompt) for prompt in prompts)
+
+    def known_as(self, prompt: Prompt) -> str:
+        return by_words(prompt)
 
     def draw(self, draw: int = 0) -> DrawnImages:
         settings = self.settings

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adrpo.data import Prompt
 from adrpo.data.base import Content
+from adrpo.data.identity import shared_prompts
 from adrpo.data.prompts import GENERATED, is_unfetched
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
@@ -151,6 +152,10 @@ class LanguageDoor:
 
         return load_train(config), load_held_out(config)
 
+    def shared(self, train: Sequence[Prompt], held_out: Sequence[Prompt]) -> str | None:
+        """The fault of held-out prompts that are trained on, too; None without any."""
+        return shared_prompts(train, held_out)
+
     def _check_prompts(self, findings: Findings, config: Any) -> list[Prompt]:
         """All prompts of a run; none where they can't be read, or where some are to be fetched."""
         sources = [name for name in (config.prompts.source, config.prompts.held_out) if name]
@@ -164,6 +169,9 @@ class LanguageDoor:
             findings.bad("prompts", str(error))
             return []
         named = " and ".join(sources)
+        if (shared := self.shared(train, held_out)) is not None:
+            findings.bad("prompts", shared)
+            return [*train, *held_out]
         findings.ok("prompts", f"{len(train)} and {len(held_out)} held out from {named}")
         return [*train, *held_out]
 

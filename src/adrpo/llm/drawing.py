@@ -14,6 +14,7 @@ from trl.trainer.utils import pad
 from adrpo.config.llm import CompletionConfig
 from adrpo.core.divergences import token_kl
 from adrpo.data.base import Content, Prompt, columns_of
+from adrpo.data.identity import by_words
 from adrpo.embedded.questions import parse_question
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.values import Values, plain, spread
@@ -86,6 +87,9 @@ class CompletionDrawing:
         self.share = processes.share(len(prompts), f"prompts that are evaluated ({split})")
         self.repeated = [prompt for prompt in prompts for _ in range(self.samples_per_prompt)]
         self.has_gold = all(_is_question(prompt.content) for prompt in prompts)
+
+    def known_as(self, prompt: Prompt) -> str:
+        return by_words(prompt)
 
     @torch.no_grad()
     def draw(self, draw: int = 0) -> Completions:

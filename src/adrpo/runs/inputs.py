@@ -6,6 +6,7 @@ held_out.jsonl  the held-out prompts with all columns; not there where JSON has 
 A name in a configuration says where something lay; these say what it was.
 """
 
+import hashlib
 import json
 import os
 import warnings
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.data.base import Prompt
-from adrpo.data.identity import digest
+from adrpo.data.identity import Key, by_words, digest, shared_prompts
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
@@ -30,7 +31,7 @@ WORDS = {"train": "prompts of training", "held_out": "held-out prompts"}
 """Key of the record -> what stands there, in words."""
 
 Mark = list[str]
-"""[digest, beginning] of a prompt."""
+"""[digest, beginning, digest of its key] of a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +39,22 @@ class Inputs:
     """The prompts of a run, as far as they are what they are whatever their files are called.
 
     ``copy`` are the held-out prompts as they can be read back, where ``held_out`` has something in
-    their place.
+    their place; ``key`` tells what is the same to the model.
     """
 
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()
     copy: Sequence[Prompt] | None = None
+    key: Key = by_words
 
     def files(self) -> dict[str, bytes]:
         """Name -> content of the files that keep them."""
         record = {
             "folder": os.getcwd(),
-            "prompts": {"train": _marks(self.train), "held_out": _marks(self.held_out)},
+            "prompts": {
+                "train": _marks(self.train, self.key),
+                "held_out": _marks(self.held_out, self.key),
+            },
         }
         found = {FILE: (json.dumps(record) + "\n").encode()}
         lines = _lines(self.held_out if self.copy is None else self.copy)
@@ -78,12 +83,43 @@ def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) ->
         return
     for key, own in (("train", ours.train[:seen]), ("held_out", ours.held_out)):
         then = record["prompts"][key]
-        fault = _difference(then[:seen] if key == "train" else then, _marks(own), WORDS[key])
+        now = _marks(own, ours.key)
+        fault = _difference(then[:seen] if key == "train" else then, now, WORDS[key])
         if fault is not None:
             raise AdrpoError(
                 f"{option}: expected the prompts of {run.path}; {fault}; restore their source, or "
                 + ("start another run with --output-dir" if seen is None else "leave --base out")
             )
+
+
+def check_unseen(inputs: Inputs, *, resume: bool) -> None:
+    """Raise AdrpoError where held-out prompts are trained on, too; a run that began so, with
+    ``resume``, is warned of instead."""
+    fault = shared_prompts(inputs.train, inputs.held_out, inputs.key)
+    if fault is None:
+        return
+    if resume:
+        warnings.warn(f"{fault}; they are no unseen ones", AdrpoWarning, stacklevel=2)
+        return
+    raise AdrpoError(
+        f"{fault}; expected prompts that training never sees: take them out of one of the sources, "
+        f"or hold a part of one out (docs/use/prompts.md)"
+    )
+
+
+def tell_of_trained(run: RunDirectory, prompts: Sequence[Prompt], key: Key) -> None:
+    """Warn where some of ``prompts``, which a run is measured on, are those that it was trained
+    on."""
+    record = read_record(run)
+    trained = {mark[2] for mark in record["prompts"]["train"]} if record else set[str]()
+    found = sum(_short(key(prompt)) in trained for prompt in prompts)
+    if found:
+        warnings.warn(
+            f"{found} of {len(prompts)} prompts are among those that {run.path} was trained on: "
+            f"what is measured on them is not of unseen ones",
+            AdrpoWarning,
+            stacklevel=2,
+        )
 
 
 def keep_inputs(run: RunDirectory, inputs: Inputs) -> None:
@@ -136,8 +172,15 @@ def read_held_out(run: RunDirectory) -> list[Prompt] | None:
         ) from None
 
 
-def _marks(prompts: Sequence[Prompt]) -> list[Mark]:
-    return [[digest(prompt), " ".join(prompt.text.split())[:BEGINNING]] for prompt in prompts]
+def _marks(prompts: Sequence[Prompt], key: Key) -> list[Mark]:
+    return [
+        [digest(prompt), " ".join(prompt.text.split())[:BEGINNING], _short(key(prompt))]
+        for prompt in prompts
+    ]
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _lines(prompts: Sequence[Prompt]) -> str | None:

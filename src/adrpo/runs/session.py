@@ -16,7 +16,7 @@ from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import remove_folder, write_durably
 from adrpo.runs.facts import Facts, write_facts
-from adrpo.runs.inputs import Inputs, check_inputs, keep_inputs
+from adrpo.runs.inputs import Inputs, check_inputs, check_unseen, keep_inputs
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.resuming import check_same_run
@@ -91,6 +91,7 @@ def session(
     """
     settings = config.model_dump(mode="json")
     with telling(processes):
+        check_unseen(inputs, resume=resume)
         if base is not None:
             other = RunDirectory.open(base)
             check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)

@@ -1,6 +1,7 @@
 """Multiple-choice questions about sound, as prompts to train on and to evaluate on."""
 
 from adrpo.audio.data.clips import (
+    by_clip_and_words,
     by_content,
     check_clips,
     from_anywhere,
@@ -9,6 +10,7 @@ from adrpo.audio.data.clips import (
 from adrpo.audio.data.loading import load_held_out, load_train
 
 __all__ = [
+    "by_clip_and_words",
     "by_content",
     "check_clips",
     "from_anywhere",

@@ -13,7 +13,7 @@ import numpy as np
 
 from adrpo.audio.data.sifting import sift, tell
 from adrpo.audio.sound import key_of, waveform
-from adrpo.data.base import Prompt
+from adrpo.data.base import Prompt, same_prompt
 from adrpo.errors import AdrpoError
 
 ROW = "source_row"
@@ -106,6 +106,18 @@ def by_content(prompt: Prompt) -> Prompt:
     """
     columns = {name: value for name, value in prompt.columns.items() if name != ROW}
     return replace(prompt, columns=columns | {"audio": checksum(prompt.columns["audio"])})
+
+
+def by_clip_and_words(prompt: Prompt) -> str:
+    """The :data:`~adrpo.data.identity.Key` of a question: its clip's content and its words, in any
+    order, since choices are shuffled.
+
+    Raises AdrpoError as :func:`checksum`.
+    """
+    clip = prompt.columns.get("audio")
+    # A prompt of by_content has the checksum itself.
+    known = clip if clip is None or ROW not in prompt.columns else checksum(clip)
+    return f"{known} {sorted(same_prompt(prompt.content).split())}"
 
 
 def from_anywhere(prompt: Prompt) -> Prompt:
