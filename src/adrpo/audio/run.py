@@ -76,6 +76,7 @@ class AudioRun(LanguageRun):
             train=[by_content(prompt) for prompt in self.prompts],
             held_out=[by_content(prompt) for prompt in self.held_out],
             key=by_clip_and_words,
+            reward=self.own_reward,
             copy=[from_anywhere(prompt) for prompt in self.held_out],
         )
 

@@ -54,6 +54,8 @@ def train(
     if dry_run:
         _print_config(config)
         return
+    if not resume:
+        _check_has_reward(recipe, overrides or [])
     target = output_dir or Path("runs") / _run_name(recipe)
     with _together(config) as processes:
         if processes.is_main and not resume and free_folder(target) != target:
@@ -92,6 +94,16 @@ def _resolve(recipe: str, overrides: list[str]) -> "Configuration":
     config = load_recipe(recipe, overrides)
     config.check_trains()
     return config
+
+
+def _check_has_reward(recipe: str, overrides: list[str]) -> None:
+    """Raise AdrpoError where ``recipe`` is the configuration of a run that had another reward."""
+    from adrpo.runs.directory import RunDirectory
+    from adrpo.runs.inputs import check_trained_by_settings
+
+    run = RunDirectory(Path(recipe).parent)
+    if Path(recipe) == run.config:
+        check_trained_by_settings(run, overrides)
 
 
 def _print_config(config: "Configuration") -> None:

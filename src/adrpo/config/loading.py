@@ -12,6 +12,7 @@ from adrpo.config.domains import DOMAIN, DOMAINS, domain_of, form_of
 from adrpo.config.flow import FlowConfig
 from adrpo.config.messages import Location, describe
 from adrpo.config.overrides import METHOD, apply_overrides
+from adrpo.config.places import note_place
 from adrpo.config.recipes import SUFFIXES, find_recipe
 from adrpo.config.shared import Configuration
 from adrpo.config.written import completed, under_todays_names
@@ -139,6 +140,7 @@ def _layers(file: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
             f"{seen[-1]}: extends: expected a recipe that does not lead back to {file}"
         )
     content = read_mapping(file)
+    note_place(file.parent)
     if EXTENDS not in content:
         return [(file, content)]
     base = content.pop(EXTENDS)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config import config_to_yaml, default_config, load_recipe
+from adrpo.config.places import note_place
 from adrpo.data.base import Prompt
 from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError
@@ -14,7 +15,12 @@ from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.evaluation.whereabouts import from_home
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
-from adrpo.runs.inputs import read_held_out, read_record, tell_of_trained
+from adrpo.runs.inputs import (
+    check_trained_by_settings,
+    read_held_out,
+    read_record,
+    tell_of_trained,
+)
 from adrpo.runs.kept_weights import kept_step
 from adrpo.runs.start import START
 
@@ -27,9 +33,9 @@ class Target:
     """A model that is asked, and its settings.
 
     ``name`` as the user gave it; ``config`` is the run's own or a recipe's, around this model;
-    ``final``, the folder of trained weights, and the ``step`` at which training left them;
-    ``run`` is the trained one, and ``held_out`` the prompts that it kept, where it is asked about
-    those.
+    ``final``, the folder of trained weights, and the ``step`` at which training left them. ``run``
+    is the trained one, ``overrides`` change its settings, and ``held_out`` are the prompts that it
+    kept, where it is asked about those.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Target:
     step: int
     held_out: list[Prompt] | None = None
     run: RunDirectory | None = None
+    overrides: Sequence[str] = ()
 
     @classmethod
     def resolve(
@@ -114,6 +121,7 @@ class Target:
             step=step,
             held_out=held_out,
             run=known,
+            overrides=overrides,
         )
 
 
@@ -125,6 +133,8 @@ def _of_run(folder: Path, overrides: Sequence[str]) -> tuple[Any, list[Prompt] |
     record = read_record(run)
     if record is None:
         return load_recipe(run.config, overrides), None
+    for place in record.get("places", ()):
+        note_place(place)
     changed = load_recipe(run.config, overrides)
     same = changed.prompts == own.prompts and (
         changed.evaluation.seed == own.evaluation.seed
@@ -190,6 +200,8 @@ def evaluate_target(target: Target, output_dir: Path) -> Row:
     after its base (step 0), and its row then holds ``<metric>_change``, paired prompt by prompt and
     draw by draw. Returns the last row.
     """
+    if target.run is not None:
+        check_trained_by_settings(target.run, target.overrides)
     with (
         target.door.subject(target.config, target.held_out) as subject,
         RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,

@@ -49,7 +49,7 @@ from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
-from adrpo.runs.inputs import Inputs
+from adrpo.runs.inputs import Inputs, callable_name
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -85,6 +85,7 @@ class LanguageRun:
         start_of(config.adapter)  # before anything is loaded
         self.processes = join_processes(config.model.device)
         device = training_device(config.model)
+        self.own_reward = callable_name(reward)
         self.terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
         )
@@ -122,7 +123,7 @@ class LanguageRun:
 
     def inputs(self) -> Inputs:
         """The prompts as the run keeps them, to be known again."""
-        return Inputs(train=self.prompts, held_out=self.held_out)
+        return Inputs(train=self.prompts, held_out=self.held_out, reward=self.own_reward)
 
     def train(
         self,

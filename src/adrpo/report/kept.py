@@ -1,4 +1,4 @@
-"""The weights that early stopping kept, where they are not those of the last evaluation."""
+"""What a run is beside its settings: weights that early stopping kept, another reward."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 from adrpo.metrics import UNSEEN, describe
 from adrpo.report.numbers import fixed
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.inputs import own_reward
 from adrpo.runs.kept_weights import kept_step
 
 
@@ -46,3 +47,11 @@ def kept_weights(run: RunDirectory, config: Mapping[str, Any]) -> Kept | None:
         return None
     step, last = kept_step(run, str(metric)), rows[-1]["step"]
     return None if step is None or step == last else Kept(str(metric), step, last)
+
+
+def own_reward_lines(run: RunDirectory) -> list[str]:
+    """A sentence on the reward of a run where its configuration does not have it."""
+    name = own_reward(run)
+    if name is None:
+        return []
+    return [f"The reward is the callable {name}, which Python gave in the place of the recipe's."]

@@ -11,7 +11,7 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
-from adrpo.report.kept import kept_weights
+from adrpo.report.kept import kept_weights, own_reward_lines
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
@@ -73,7 +73,11 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
         "facts": _facts(config, metrics),
-        "notices": [*_progress(run, config, metrics), *([kept.sentence] if kept else [])],
+        "notices": [
+            *_progress(run, config, metrics),
+            *([kept.sentence] if kept else []),
+            *own_reward_lines(run),
+        ],
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
         "tables": [(table, unscored(table, facts.samples)) for table in tables],

@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from adrpo.metrics import UNSEEN
-from adrpo.report.kept import kept_weights
+from adrpo.report.kept import kept_weights, own_reward_lines
 from adrpo.report.numbers import Printed
 from adrpo.report.summary import Row, metric_table, size, unscored
 from adrpo.runs import RunDirectory
@@ -40,7 +40,8 @@ def result_lines(run: Path) -> list[str]:
         if row.change is not None and row.verb in ("rose", "fell"):
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
-    return [*lines, *unscored(table, samples), *([kept.sentence] if kept else [])]
+    notices = [*unscored(table, samples), *([kept.sentence] if kept else [])]
+    return [*lines, *notices, *own_reward_lines(directory)]
 
 
 def metric_lines(evaluation: Row, samples: str = "samples") -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from adrpo.config import RewardTermSection, written_names
+from adrpo.config.places import open_places
 from adrpo.config.rewards import taken_name, taken_name_of_trained
 from adrpo.errors import AdrpoError
 from adrpo.rewards.base import Logistic, RewardTerm
@@ -121,12 +122,13 @@ def _resolve(name: str) -> Callable[..., Any]:
             "expected a reward's name or a dotted path 'package.module:callable', "
             f"received {name!r} (key 'reward'); {hint}"
         )
+    open_places()
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise AdrpoError(
             f"reward {name!r}: expected an importable module {module_name!r}, but importing it "
-            f"failed ({error}); install it, or put its folder on PYTHONPATH"
+            f"failed ({error}); put it beside the recipe, in the current folder or on PYTHONPATH"
         ) from error
     target = getattr(module, attribute, None)
     if target is None:

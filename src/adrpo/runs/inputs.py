@@ -11,11 +11,12 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adrpo.config.places import places
 from adrpo.data.base import Prompt
 from adrpo.data.identity import Key, by_words, digest, shared_prompts
 from adrpo.errors import AdrpoError, AdrpoWarning
@@ -39,18 +40,22 @@ class Inputs:
     """The prompts of a run, as far as they are what they are whatever their files are called.
 
     ``copy`` are the held-out prompts as they can be read back, where ``held_out`` has something in
-    their place; ``key`` tells what is the same to the model.
+    their place; ``key`` tells what is the same to the model. ``reward`` is a callable of the
+    caller's own in the place of the configuration's, by :func:`callable_name`.
     """
 
     train: Sequence[Prompt] = ()
     held_out: Sequence[Prompt] = ()
     copy: Sequence[Prompt] | None = None
     key: Key = by_words
+    reward: str | None = None
 
     def files(self) -> dict[str, bytes]:
         """Name -> content of the files that keep them."""
         record = {
             "folder": os.getcwd(),
+            "places": places(),
+            "reward": self.reward,
             "prompts": {
                 "train": _marks(self.train, self.key),
                 "held_out": _marks(self.held_out, self.key),
@@ -81,6 +86,8 @@ def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) ->
             stacklevel=2,
         )
         return
+    if record.get("reward") != ours.reward:
+        raise AdrpoError(f"{option}: {_other_reward(run, record.get('reward'), ours.reward)}")
     for key, own in (("train", ours.train[:seen]), ("held_out", ours.held_out)):
         then = record["prompts"][key]
         now = _marks(own, ours.key)
@@ -90,6 +97,40 @@ def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) ->
                 f"{option}: expected the prompts of {run.path}; {fault}; restore their source, or "
                 + ("start another run with --output-dir" if seen is None else "leave --base out")
             )
+
+
+def callable_name(function: Callable[..., Any] | None) -> str | None:
+    """The module and name of a callable, or of its class where it has none itself; None of none."""
+    if function is None:
+        return None
+    inner = getattr(function, "func", function)  # of functools.partial
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def own_reward(run: RunDirectory) -> str | None:
+    """The callable that a run is trained by in the place of its configuration's reward, by module
+    and name; None where it is the configuration's, or where an earlier version did not say."""
+    record = read_record(run)
+    return record.get("reward") if record else None
+
+
+def reward_line(name: str) -> str:
+    """An override that makes the callable ``name`` the reward of a configuration, where it can be
+    imported; otherwise the form of one."""
+    found = "__main__" not in name and "<" not in name
+    return f"reward=[{{name: {name if found else 'package.module:callable'}}}]"
+
+
+def check_trained_by_settings(run: RunDirectory, overrides: Sequence[str]) -> None:
+    """Raise AdrpoError where the configuration of ``run`` does not have the reward that it was
+    trained by, and ``overrides`` name none."""
+    name = own_reward(run)
+    if name is not None and not any(part.strip().startswith("reward") for part in overrides):
+        raise AdrpoError(
+            f"{run.config}: expected the reward that the run was trained by; received that of a "
+            f"recipe, in whose place Python gave {name}; name the reward: '{reward_line(name)}'"
+        )
 
 
 def check_unseen(inputs: Inputs, *, resume: bool) -> None:
@@ -170,6 +211,21 @@ def read_held_out(run: RunDirectory) -> list[Prompt] | None:
             f"{path}: expected a run's held-out prompts, received {type(error).__name__}: {error}; "
             f"restore it, or delete it to read them from their source"
         ) from None
+
+
+def _other_reward(run: RunDirectory, then: str | None, now: str | None) -> str:
+    received = f"the callable {now}" if now else "that of config.yaml"
+    if then is None:
+        return (
+            f"expected the reward of {run.config}, which the run is trained by; received "
+            f"{received}; leave it out, or start another run"
+        )
+    return (
+        f"expected the reward that {run.path} is trained by, the callable {then}, which Python "
+        f"gave and config.yaml does not have; received {received}; go on in Python, with this "
+        f"reward and .train({str(run.path)!r}, resume=True), or train another run with "
+        f"'{reward_line(then)}'"
+    )
 
 
 def _marks(prompts: Sequence[Prompt], key: Key) -> list[Mark]:

@@ -34,6 +34,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder, write_durably
 from adrpo.runs.durable import write_durably
 from adrpo.runs.inputs import Inputs
+from adrpo.runs.inputs import Inputs, callable_name
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
@@ -92,6 +93,7 @@ class TrainingLoop(ABC):
         self.prompts = self.sets[TRAIN]
         self.splits = {split: self.sets[split] for split in splits}
         self.device = self.policy.device
+        self.own_reward = callable_name(reward)
         self.reward = training_reward(
             config.reward,
             self.device,
@@ -152,7 +154,11 @@ class TrainingLoop(ABC):
 
     def inputs(self) -> Inputs:
         """The prompts as the run keeps them, to be known again."""
-        return Inputs(train=list(self.prompts), held_out=list(self.splits.get(UNSEEN, ())))
+        return Inputs(
+            train=list(self.prompts),
+            held_out=list(self.splits.get(UNSEEN, ())),
+            reward=self.own_reward,
+        )
 
     def train(
         self,
