@@ -11,7 +11,11 @@ from support.prompt_files import place, refused, trained
 from support.sound_files import write_lines
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
-pytestmark = LANGUAGE_MARKS
+# In a test a warning is an error, unless it is what the command prints.
+pytestmark = [
+    *LANGUAGE_MARKS,
+    pytest.mark.filterwarnings("always::adrpo.errors.AdrpoWarning"),
+]
 
 __all__ = ["place", "trained"]
 

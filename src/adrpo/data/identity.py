@@ -17,7 +17,7 @@ def digest(prompt: Prompt) -> str:
 
 
 Key = Callable[[Prompt], str]
-"""What two prompts share that are the same to a model."""
+"""A text that two prompts share where they are the same to a model."""
 
 
 def by_words(prompt: Prompt) -> str:
@@ -49,7 +49,7 @@ def shared_prompts(
 
 
 def _in_json(value: Any) -> Any:
-    """What stands for a value that JSON has not: its content, or at least its text."""
+    """A stand-in for a value that JSON has not: its content, or at least its text."""
     if hasattr(value, "tobytes"):  # an array or a picture
         value = value.tobytes()
     if isinstance(value, bytes):

@@ -1,4 +1,4 @@
-"""What a run is beside its settings: weights that early stopping kept, another reward."""
+"""Sentences on a run that its settings don't tell: weights that were kept, another reward."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

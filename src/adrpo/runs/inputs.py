@@ -1,4 +1,4 @@
-"""What a run was given beside its settings: prompts, a reward of the caller's own, its folder.
+"""The inputs of a run beside its settings: prompts, a reward of the caller's own, its folder.
 
 inputs.json     digests of all prompts, in their order; the reward; the folder that paths start from
 held_out.jsonl  the held-out prompts with all columns; not there where JSON has no form for them
@@ -9,6 +9,7 @@ A name in a configuration says where something lay; these say what it was.
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -126,7 +127,9 @@ def check_trained_by_settings(run: RunDirectory, overrides: Sequence[str]) -> No
     """Raise AdrpoError where the configuration of ``run`` does not have the reward that it was
     trained by, and ``overrides`` name none."""
     name = own_reward(run)
-    if name is not None and not any(part.strip().startswith("reward") for part in overrides):
+    keys = [part.partition("=")[0].strip() for part in overrides]
+    chosen = any(key == "reward" or re.fullmatch(r"reward\.\d+\.name", key) for key in keys)
+    if name is not None and not chosen:
         raise AdrpoError(
             f"{run.config}: expected the reward that the run was trained by; received that of a "
             f"recipe, in whose place Python gave {name}; name the reward: '{reward_line(name)}'"
@@ -259,7 +262,7 @@ def _lines(prompts: Sequence[Prompt]) -> str | None:
 
 
 def _difference(then: Sequence[Mark], now: Sequence[Mark], words: str) -> str | None:
-    """What parts two lists of prompts, in words; None where nothing does."""
+    """The difference of two lists of prompts, in words; None without any."""
     # A record that was read has lists, and only digests decide.
     before, after = ([mark[0] for mark in marks] for marks in (then, now))
     if before == after:

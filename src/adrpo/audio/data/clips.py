@@ -13,7 +13,7 @@ import numpy as np
 
 from adrpo.audio.data.sifting import sift, tell
 from adrpo.audio.sound import key_of, waveform
-from adrpo.data.base import Prompt, same_prompt
+from adrpo.data.base import Prompt, normalized
 from adrpo.errors import AdrpoError
 
 ROW = "source_row"
@@ -117,7 +117,9 @@ def by_clip_and_words(prompt: Prompt) -> str:
     clip = prompt.columns.get("audio")
     # A prompt of by_content has the checksum itself.
     known = clip if clip is None or ROW not in prompt.columns else checksum(clip)
-    return f"{known} {sorted(same_prompt(prompt.content).split())}"
+    turns = prompt.content
+    texts = [turns] if isinstance(turns, str) else [str(turn["content"]) for turn in turns]
+    return f"{known} {sorted(normalized(' '.join(texts)).split())}"
 
 
 def from_anywhere(prompt: Prompt) -> Prompt:
