@@ -96,6 +96,11 @@ class LanguagePromptsSection(Section):
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."
     )
+    cut_answers: Switch = Field(
+        default=False,
+        description="Cut the assistant's turn that ends a conversation, which is the answer; false "
+        "refuses such a conversation. Ours.",
+    )
     held_out: PromptSource | None = Field(
         default=None,
         description="Prompts that training never sees, from a source of their own, which is "

@@ -53,7 +53,12 @@ class _Source(NamedTuple):
 
 
 def load_prompts(
-    source: str, *, size: int | None, seed: int, column: str | None = None
+    source: str,
+    *,
+    size: int | None,
+    seed: int,
+    column: str | None = None,
+    cut_answers: bool = False,
 ) -> list[Prompt]:
     """The prompts of ``source``, in a fixed order, with the further columns of their rows.
 
@@ -80,6 +85,7 @@ def load_prompts(
         seed: which prompts; of scenes and questions only.
         column: the column of the prompts in a file or a data set of the user's own; None: the
             data set's own, else "prompt".
+        cut_answers: as of :func:`~adrpo.data.rows.read_prompts`.
 
     Raises:
         AdrpoError: an unknown source, a file that is missing, empty, not UTF-8 or of another
@@ -95,7 +101,7 @@ def load_prompts(
     elif kind in PUBLISHED:
         prompts = read_published(kind, place)
     else:
-        prompts = read_prompts(place, prompt=column)
+        prompts = read_prompts(place, prompt=column, cut_answers=cut_answers)
     if not part:
         return prompts
     chosen = half(prompts, held_out=part == "held_out")
@@ -115,6 +121,7 @@ def load_both(
     train_size: int | None,
     held_out_size: int | None,
     column: str | None = None,
+    cut_answers: bool = False,
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Prompts to train on and prompts that training never sees, of one source.
 
@@ -126,7 +133,7 @@ def load_both(
         seed: which of the possible splits.
         train_size: prompts to train on at most, the first ones; None takes all that there are.
         held_out_size: the same of the held-out ones.
-        column: as for :func:`load_prompts`.
+        column, cut_answers: as for :func:`load_prompts`.
 
     Raises:
         AdrpoError: as :func:`load_prompts`, or a share that leaves a part without a prompt.
@@ -142,7 +149,7 @@ def load_both(
     elif source == SUMS:
         train, held_out = split_sums(share, seed=seed)
     else:
-        prompts = load_prompts(source, size=None, seed=seed, column=column)
+        prompts = load_prompts(source, size=None, seed=seed, column=column, cut_answers=cut_answers)
         train, held_out = hold_out(prompts, share, seed=seed)
     return train[:train_size], held_out[:held_out_size]
 
@@ -154,13 +161,20 @@ def training_source(source: str) -> str:
 
 
 def load_all(
-    source: str, *, size: int | None, seed: int, column: str | None = None
+    source: str,
+    *,
+    size: int | None,
+    seed: int,
+    column: str | None = None,
+    cut_answers: bool = False,
 ) -> list[Prompt]:
     """All that can be trained on of a ``source`` of :func:`load_both`, where what is held out is
     another one; arguments and errors as of :func:`load_prompts`."""
     if source == SUMS:
         return [prompt for part in split_sums(0.5, seed=seed) for prompt in part]
-    return load_prompts(training_source(source), size=size, seed=seed, column=column)
+    return load_prompts(
+        training_source(source), size=size, seed=seed, column=column, cut_answers=cut_answers
+    )
 
 
 def _generated(source: str, size: int | None, seed: int) -> list[Prompt]:

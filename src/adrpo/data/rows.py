@@ -40,6 +40,7 @@ def read_prompts(
     *,
     prompt: str | None = None,
     unique: bool | None = None,
+    cut_answers: bool = False,
     split: str = TRAIN,
     config: str | None = None,
     revision: str | None = None,
@@ -56,6 +57,7 @@ def read_prompts(
         prompt: the column with the prompts; None: the known set's own, else "prompt".
         unique: whether only the first row of each prompt is kept; None: as the known set wants
             it, else False.
+        cut_answers: whether the assistant's turn that ends a conversation is left out.
         split: which split; files have none but "train".
         config, revision: of a data set on the Hub.
 
@@ -64,13 +66,14 @@ def read_prompts(
 
     Raises:
         AdrpoError: no such source or column, a row without a prompt (file, line and column are
-            named), a column with a name that rewards know for something else, a data set that
+            named) or with the answer in it, a column with a name that rewards know for something
+            else, a data set that
             can't be loaded, or ``datasets`` is not installed.
     """
     known = KNOWN_SETS.get(source, KnownSet("prompt", unique=False))
     name = known.prompt if prompt is None else prompt
     rows = _located_rows(source, split, config, revision)
-    prompts = prompts_of((where, _row(row, name, where)) for where, row in rows)
+    prompts = prompts_of((where, _row(row, name, where, cut_answers)) for where, row in rows)
     if not prompts:
         raise no_prompt(source)
     return first_of_each(prompts) if (known.unique if unique is None else unique) else prompts
@@ -84,7 +87,7 @@ def first_of_each(prompts: Iterable[Prompt]) -> list[Prompt]:
     return list(first.values())
 
 
-def _row(row: Mapping[str, Any], name: str, where: str) -> Row:
+def _row(row: Mapping[str, Any], name: str, where: str, cut_answers: bool) -> Row:
     """``row`` with its prompt, which is checked, under the name "prompt"."""
     if name not in row:
         raise AdrpoError(
@@ -98,7 +101,26 @@ def _row(row: Mapping[str, Any], name: str, where: str) -> Row:
             "rename one of them"
         )
     others = {column: value for column, value in row.items() if column != name}
-    return {"prompt": _content(row[name], f"{where}, column {name!r}"), **others}
+    place = f"{where}, column {name!r}"
+    content = _content(row[name], place)
+    if not isinstance(content, str):
+        content = _asking(content, place, cut_answers)
+    return {"prompt": content, **others}
+
+
+def _asking(turns: list[dict[str, Any]], where: str, cut_answers: bool) -> list[dict[str, Any]]:
+    """A conversation that asks for the assistant's turn, and does not have it already."""
+    kept = turns
+    while cut_answers and kept and kept[-1]["role"] == "assistant":
+        kept = kept[:-1]
+    if kept and kept[-1]["role"] != "assistant":
+        return kept
+    advice = "leave the row out" if cut_answers else "cut it, or set prompts.cut_answers=true"
+    raise AdrpoError(
+        f"{where}: expected a conversation that ends with what the assistant is to answer, "
+        f"received one that ends with its turn, {turns[-1]['content']!r:.60}, so that the answer "
+        f"would stand in the prompt; {advice}"
+    )
 
 
 def _content(value: Any, where: str) -> Content:

@@ -25,7 +25,11 @@ def load_train(config: LanguageConfig) -> list[Prompt]:
     if prompts.held_out is None:
         return _checked(_both(prompts)[0], prompts.source)
     found = load_all(
-        prompts.source, size=prompts.train_size, seed=prompts.split_seed, column=prompts.column
+        prompts.source,
+        size=prompts.train_size,
+        seed=prompts.split_seed,
+        column=prompts.column,
+        cut_answers=prompts.cut_answers,
     )
     return _checked(found[: prompts.train_size], prompts.source)
 
@@ -43,6 +47,7 @@ def load_held_out(config: LanguageConfig) -> list[Prompt]:
         size=prompts.held_out_size,
         seed=prompts.split_seed,
         column=prompts.column,
+        cut_answers=prompts.cut_answers,
     )
     return _checked(found[: prompts.held_out_size], prompts.held_out)
 
@@ -55,6 +60,7 @@ def _both(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:
         train_size=prompts.train_size,
         held_out_size=prompts.held_out_size,
         column=prompts.column,
+        cut_answers=prompts.cut_answers,
     )
 
 
@@ -78,9 +84,15 @@ def training_set(prompts: Sequence[Prompt]) -> "Dataset":
     """
     from datasets import Dataset
 
-    return Dataset.from_list(
-        [{"prompt": prompt.content, PLACE: place} for place, prompt in enumerate(prompts)]
-    )
+    try:
+        return Dataset.from_list(
+            [{"prompt": prompt.content, PLACE: place} for place, prompt in enumerate(prompts)]
+        )
+    except (TypeError, ValueError) as error:  # Arrow's
+        raise AdrpoError(
+            f"prompts: expected messages whose keys beside role and content have values of one "
+            f"type each; received several ({' '.join(str(error).split())[:200]}); leave them out"
+        ) from error
 
 
 def with_columns(

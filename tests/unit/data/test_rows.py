@@ -273,3 +273,27 @@ def test_whose_turn_it_is_tells_prompts_apart() -> None:
 def test_a_part_without_a_prompt_is_refused(share: float, count: int) -> None:
     with pytest.raises(AdrpoError, match=f"of {count} different prompts"):
         hold_out(numbered([str(n) for n in range(count)]), share, seed=0)
+
+
+ANSWERED = [
+    {"role": "user", "content": "What is 2 + 3?"},
+    {"role": "assistant", "content": "5"},
+]
+
+
+def test_a_conversation_with_its_answer_is_refused_with_its_line(tmp_path: Path):
+    """Of two rows the second has the answer in the prompt."""
+    path = tmp_path / "chat.jsonl"
+    rows = [{"prompt": ANSWERED[:1]}, {"prompt": ANSWERED}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"line 2, .*assistant.*'5'.*prompts\.cut_answers=true"):
+        read_prompts(str(path))
+    cut = read_prompts(str(path), cut_answers=True)
+    assert [prompt.content for prompt in cut] == [ANSWERED[:1], ANSWERED[:1]]
+
+
+def test_a_conversation_of_answers_alone_asks_nothing(tmp_path: Path):
+    path = tmp_path / "chat.jsonl"
+    path.write_text(json.dumps({"prompt": ANSWERED[1:]}) + "\n", encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"line 1, .*leave the row out"):
+        read_prompts(str(path), cut_answers=True)
