@@ -32,9 +32,10 @@ def test_taking_it_over_changes_nothing(measured: Path, tmp_path: Path):
     run = trainer.train(tmp_path / "run", progress=False, base=measured)
     saved = FlowTrainer(config(), reward=noisy_darkness)
     saved.train(tmp_path / "again", progress=False)
-    # Two steps of 2 x 4 and 2 x 2 images, and of each image v and v_ref for its divergence.
+    # Two steps of 2 x 4 and 2 x 2 images, and of each image v and v_ref for its divergence; and two
+    # steps of four images that the reward is tried on.
     difference = (saved.policy.model_calls) - (trainer.policy.model_calls - calls)
-    assert difference == (4 + 2) * 2 * (2 + 2)
+    assert difference == (4 + 2) * 2 * (2 + 2) + 4 * 2
 
     assert metrics_without_timings(run) == metrics_without_timings(measured)
     assert adapter_bytes(run) == adapter_bytes(measured)

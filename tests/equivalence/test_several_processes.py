@@ -370,6 +370,6 @@ def test_an_error_of_one_process_ends_both_in_one_line(folder: Path):
     assert main[0] == second[0] == 2
     lines = main[2].splitlines()
     assert [line.startswith("adrpo: error: reward") for line in lines] == [True], main[2]
-    assert "expected 6 values" in lines[0] and "received 5" in lines[0]
+    assert "expected 4 values" in lines[0] and "received 3" in lines[0]
     assert "error" not in second[2]
     assert not (folder / "short" / "evaluations.jsonl").exists()

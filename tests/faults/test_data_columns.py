@@ -119,8 +119,8 @@ class TestLanguage:
             return [float(len(completion)) for completion in completions]
 
         LanguageRun(config, reward=length).train(tmp_path / "run", progress=False)
-        # The base, two steps, and the end.
-        assert [len(columns["prompts"]) for columns in asked] == [12, 16, 16, 12]
+        # A trial, the base, two steps, and the end.
+        assert [len(columns["prompts"]) for columns in asked] == [4, 12, 16, 16, 12]
         told = {row["prompt"]: (repr(row["answer"]), "gold", "") for row in rows}
         names = ("prompts", "answer", "completion", "category")
         for columns in asked:

@@ -91,7 +91,9 @@ def test_completions_whose_reward_raises_are_left_out_and_counted(
         # A mean of at most eight eighths, in float32.
         assert row["reward_mean"] == pytest.approx(expected, rel=1e-6)
         assert row["reward_judge_mean"] == pytest.approx(expected, rel=1e-6)
-        assert row["reward_error"] == "judge: RuntimeError: no such word"
+        told, _, place = row["reward_error"].partition(" (")
+        assert told == "judge: RuntimeError: no such word"
+        assert place.startswith("test_language_rewards.py, line ")
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf])

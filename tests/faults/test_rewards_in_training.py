@@ -57,15 +57,15 @@ def test_a_reward_that_raises_for_one_image_costs_one_sample():
 
     row = FlowTrainer(tiny_config(training={"steps": 1}), reward=fussy).step(1)
     assert row["samples_excluded"] == 1
-    assert row["reward_error"] == "fussy: RuntimeError: can't look at this"
+    assert row["reward_error"].startswith("fussy: RuntimeError: can't look at this (")
 
 
 def test_a_step_without_any_score_stops_with_the_last_checkpoint_kept(tmp_path: Path):
-    steps = iter(range(100))
+    steps, away = iter(range(100)), True
 
     def dying(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
-        # Call 0 is the base's evaluation, 1 and 2 are steps, 3 the evaluation after step 2.
-        if next(steps) >= 4:
+        # Call 0 is a trial, 1 the base's evaluation, 2 and 3 steps, 4 the evaluation after step 2.
+        if away and next(steps) >= 5:
             raise RuntimeError("the judge is away")
         return darkness(prompts, images)
 
@@ -80,7 +80,8 @@ def test_a_step_without_any_score_stops_with_the_last_checkpoint_kept(tmp_path: 
     assert [row["step"] for row in RunDirectory.open(run).read_metrics()] == [1, 2]
     assert (run / "checkpoints" / "step-000002" / "state.pt").is_file()
 
-    resumed = FlowTrainer(tiny_config(), reward=darkness).train(run, resume=True, progress=False)
+    away = False
+    resumed = FlowTrainer(tiny_config(), reward=dying).train(run, resume=True, progress=False)
     assert [row["step"] for row in RunDirectory.open(resumed).read_metrics()] == [1, 2, 3, 4]
 
 
@@ -155,8 +156,8 @@ def test_the_learning_rate_moves_on_in_a_step_without_any_score():
 
 
 def test_a_run_goes_on_after_a_step_without_any_score_and_resumes(tmp_path: Path):
-    # The base's evaluation, two steps, the evaluation after step 2, then step 3.
-    whole = FlowTrainer(tiny_config(), reward=unscored_at(5)).train(
+    # A trial, the base's evaluation, two steps, the evaluation after step 2, then step 3.
+    whole = FlowTrainer(tiny_config(), reward=unscored_at(6)).train(
         tmp_path / "whole", progress=True
     )
     rows = RunDirectory.open(whole).read_metrics()
@@ -176,7 +177,7 @@ def test_a_run_goes_on_after_a_step_without_any_score_and_resumes(tmp_path: Path
     ("reward", "message"),
     [
         (broken, "broken: RuntimeError: the judge is away"),
-        (one_short, "reward 'one_short': expected 8 values, one per sample, received 7"),
+        (one_short, "reward 'one_short': expected 4 values, one per sample, received 3"),
         (
             narrow,
             "received one that does not (got an unexpected keyword argument 'category'); end ",
@@ -190,7 +191,7 @@ def test_what_is_wrong_with_a_reward_is_one_line_before_the_first_update(
     with pytest.raises(AdrpoError) as caught:
         trainer.train(tmp_path / "run", progress=False)
     assert message in str(caught.value) and "\n" not in str(caught.value)
-    assert RunDirectory.open(tmp_path / "run").read_metrics() == []
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_async_reward_trains_as_the_same_function_does(tmp_path: Path):
@@ -227,3 +228,20 @@ def test_pairs_of_a_reward_that_draws_are_the_same_again(tmp_path: Path):
         images = sorted((tmp_path / name / "pairs").glob("*.png"))
         listings.append([(image.name, image.read_bytes()) for image in images])
     assert listings[0] == listings[1]
+
+
+def test_a_reward_is_tried_before_the_base_is_drawn(tmp_path: Path):
+    """A reward that raises is asked for a few images, and then each alone; none is evaluated, and
+    the folder is free for the reward that is mended."""
+    asked: list[int] = []
+
+    def absent(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+        asked.append(len(images))
+        raise RuntimeError("no such server")
+
+    config = tiny_config(training={"steps": 1})
+    with pytest.raises(AdrpoError, match=r"reward: .*absent.* 4 samples .*no such server .*line"):
+        FlowTrainer(config, reward=absent).train(tmp_path / "run", progress=False)
+    assert asked == [4, 1, 1, 1, 1]
+    assert not (tmp_path / "run").exists()
+    FlowTrainer(config, reward=darkness).train(tmp_path / "run", progress=False)

@@ -60,8 +60,11 @@ class AudioDoor(LanguageDoor):
 
     def check_kind(self, config: Any) -> None:
         from adrpo.audio.pretrained import check_hears
+        from adrpo.llm.context import check_completion_length
+        from adrpo.llm.pretrained import model_source
 
-        check_hears(config.model.pretrained)
+        found = check_hears(model_source(config.model, embedded=EMBEDDED))
+        check_completion_length(config.generation.max_completion_length, found)
 
     def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
         from adrpo.audio.memory.advice import longest, memory_lines

@@ -12,6 +12,7 @@ from adrpo.audio.sound import sources_of, waveform
 from adrpo.audio.trainer import COLUMN
 from adrpo.data.base import Prompt
 from adrpo.llm.drawing import CompletionDrawing
+from adrpo.llm.turns import thought_opening, whole_turns
 from adrpo.rewards.multiple_choice import MultipleChoice
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
@@ -30,7 +31,10 @@ class AnswerDrawing(CompletionDrawing):
     def judged(self, columns: Mapping[str, list[Any]]) -> dict[str, Sequence[float | None]]:
         if not {"answer", "choices"} <= columns.keys():
             return {}
-        return {"gold_accuracy": MultipleChoice(whole=True)(**columns)}
+        options = self.config.model.chat_template_kwargs
+        opening = thought_opening(self.trainer.processing_class, options)
+        turns = {"completions": whole_turns(columns["completions"], opening)}
+        return {"gold_accuracy": MultipleChoice(whole=True)(**{**columns, **turns})}
 
     def attached(self, run: RunDirectory, prompt: int) -> dict[str, Any]:
         clips = []

@@ -25,15 +25,17 @@ def load_thinker(name: str, **options: Any) -> Any:
     return Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(name, **options)
 
 
-def check_hears(name: str) -> None:
-    """Look at the configuration of the model in a folder or on the Hub; errors as of
+def check_hears(name: str) -> Any:
+    """The configuration of the model in a folder or on the Hub, looked at; errors as of
     :func:`load_thinker`."""
-    received = AutoConfig.from_pretrained(name).model_type
+    found = AutoConfig.from_pretrained(name)
+    received = found.model_type
     if received not in HEARING:
         raise AdrpoError(
             f"model: expected a Thinker of Qwen2.5-Omni, received {name!r}, a model of type "
             f"{received!r}; for text alone use ADRPOTrainer (a recipe of the domain llm)"
         )
+    return found
 
 
 def language_modules(names: Sequence[str]) -> str:

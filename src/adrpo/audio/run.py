@@ -40,8 +40,8 @@ class AudioRun(LanguageRun):
     embedded: ClassVar[str] = EMBEDDED
     drawing: ClassVar[type[CompletionDrawing]] = AnswerDrawing
 
-    def check_kind(self) -> None:
-        check_hears(self.source)
+    def check_kind(self) -> Any:
+        return check_hears(self.source)
 
     @cached_property
     def processor(self) -> AudioProcessor:

@@ -41,8 +41,9 @@ def read_dataset(
             loaded: Any = datasets.load_from_disk(source)
         else:
             loaded = datasets.load_dataset(source, config, split=split, revision=revision)
-    except (OSError, ValueError) as error:  # the Hub's errors and those of splits and configs
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+    # The Hub's errors, those of splits and configs, and of columns that mix types.
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300] or type(error).__name__
         raise AdrpoError(
             f"{source}: expected a data set with the split {split!r}, which can't be loaded: "
             f"{reason}; check its id, split and config, or name a .jsonl file"

@@ -53,8 +53,11 @@ class Course:
         self._kept = kept
 
     def begin(self, run: RunDirectory, base: str | Path | None = None) -> None:
-        """Evaluate the untrained model, or take over that evaluation from the run ``base``."""
+        """Evaluate the untrained model, its rewards tried first, or take over that evaluation from
+        the run ``base``."""
         if base is None:
+            for evaluator in self.evaluators[:1]:
+                evaluator.try_rewards()
             self._evaluate(run, 0, before_training=True)
         elif self.processes.is_main:
             adopt_base_evaluation(run, RunDirectory.open(base))

@@ -33,6 +33,9 @@ Drawn = TypeVar("Drawn")
 Place = tuple[int, int]
 """A prompt, and which of its samples: (prompt, k)."""
 
+TRIED = 4
+"""Samples that rewards are tried on before an evaluation of the base."""
+
 FIRST = names(with_role("judge"))[0]
 """The metric that stands before all others where a domain has it: the judge of what is right."""
 
@@ -47,17 +50,26 @@ class Drawing(Protocol[Drawn]):
 
     split: str
     share: Share
-    prompts: Sequence[Prompt]
     samples_per_prompt: int
     categories: list[str]
     """The categories of the prompts of all processes."""
 
+    @property
+    def prompts(self) -> Sequence[Prompt]:
+        """The prompts of all processes."""
+        ...
+
     def known_as(self, prompt: Prompt) -> str:
-        """What prompts share that are the same to the model (:data:`~adrpo.data.identity.Key`)."""
+        """The :data:`~adrpo.data.identity.Key` by which prompts are the same to the model."""
         ...
 
     def draw(self, draw: int = 0) -> Drawn:
         """Samples of the share; ``draw`` 0 is the evaluation's, others are independent of it."""
+        ...
+
+    def trial(self, count: int) -> dict[str, list[Any]]:
+        """Arguments of a reward, as of ``columns``, for the first ``count`` samples of the share
+        or one of all that it has, drawn by the way and for nothing else."""
         ...
 
     def columns(self, drawn: Drawn) -> dict[str, list[Any]]:
@@ -126,6 +138,22 @@ class Evaluator(Generic[Drawn]):
     @property
     def split(self) -> str:
         return self.drawing.split
+
+    def try_rewards(self) -> None:
+        """Ask every reward for a few samples, before all of an evaluation are drawn.
+
+        Raises AdrpoError where one can't be asked, or raises for all of them.
+        """
+        with preserved_generators():
+            samples = self.drawing.trial(TRIED)
+            result = score((*self.reward, *self.others), **samples)
+        for name, error in result.errors.items():
+            if not result.by_term[name].isfinite().any():
+                raise AdrpoError(
+                    f"{self._key(name)}: expected {name} to score one of the {len(result.total)} "
+                    f"samples that it is tried on before the evaluation; received {error}; mend "
+                    f"the reward, or leave it out"
+                )
 
     def measure(self, *, before_training: bool = False) -> Measured:
         """Draw from the model as it is now, and measure.
@@ -211,14 +239,18 @@ class Evaluator(Generic[Drawn]):
         scores += [values[name] for name in _distances(values)]
         return int((~np.isfinite(scores)).any(axis=0).sum()) if scores else 0
 
+    def _key(self, name: str) -> str:
+        """The key under which the reward ``name`` stands."""
+        trained = any(term.name == name for term in self.reward)
+        return "reward" if trained else "evaluation.rewards"
+
     def _refuse_broken(self, values: Values, errors: Mapping[str, str]) -> None:
-        trained = [term.name for term in self.reward]
         for name in errors:
             if not np.isfinite(values[name]).any():
-                key = "reward" if name in trained else "evaluation.rewards"
                 raise AdrpoError(
-                    f"{key}: expected {name} to score at least one of {values[name].size} samples; "
-                    f"received no score, and {errors[name]}; mend the reward, or leave it out"
+                    f"{self._key(name)}: expected {name} to score at least one of "
+                    f"{values[name].size} samples; received no score, and "
+                    f"{errors[name]}; mend the reward, or leave it out"
                 )
         for name in _distances(values):
             if values[name].size and not np.isfinite(values[name]).any():

@@ -11,8 +11,8 @@ from adrpo.data.base import Prompt
 from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
-from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.evaluation.whereabouts import from_home
+from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
 from adrpo.runs.inputs import (
@@ -78,22 +78,9 @@ class Target:
                     f"expected --recipe and --lora beside a model only; {name} is a run, which has "
                     f"settings and weights of its own; leave them out"
                 )
-            config = load_recipe(run / "config.yaml", overrides)
-            if (run / START).is_dir():
-                # The one that the run began with, whatever lies in its place now.
-                adapter = config.adapter.model_copy(update={"start_from": str(run / START)})
-                config = config.model_copy(update={"adapter": adapter})
-            final, step = _weights(run, step)
-            final: Path | None = run / "final"
-            if not final.is_dir():
-                raise AdrpoError(
-                    f"expected a finished run with {final}; {name} has none yet; finish it with "
-                    f"--resume"
-                )
             config, held_out = _of_run(run, overrides)
-            step, known = _kept_step(run), RunDirectory.open(run)
-            # Early stopping may have kept the base, which is measured as such.
-            final = final if step else None
+            final, step = _weights(run, step)
+            known = RunDirectory.open(run)
         else:
             if step is not None:
                 raise AdrpoError(
@@ -114,21 +101,24 @@ class Target:
         if prompts is not None:
             config, held_out = door.on_prompts(config, prompts), None
         return cls(
-            name=name,
-            door=door,
-            config=config,
-            final=final,
-            step=step,
-            held_out=held_out,
-            run=known,
-            overrides=overrides,
-        )
+            name=name, door=door, config=config, final=final, step=step,
+            held_out=held_out, run=known, overrides=overrides,
+        )  # fmt: skip
 
 
 def _of_run(folder: Path, overrides: Sequence[str]) -> tuple[Any, list[Prompt] | None]:
     """The settings of a run, whose files are found from every folder, and its own held-out prompts,
     unless ``overrides`` name others."""
-    run = RunDirectory.open(folder)
+    config, held_out = _at_home(RunDirectory.open(folder), overrides)
+    if (folder / START).is_dir():
+        # The one that the run began with, whatever lies in its place now.
+        adapter = config.adapter.model_copy(update={"start_from": str(folder / START)})
+        config = config.model_copy(update={"adapter": adapter})
+    return config, held_out
+
+
+def _at_home(run: RunDirectory, overrides: Sequence[str]) -> tuple[Any, list[Prompt] | None]:
+    """The settings of a run with paths from its folder, and the held-out prompts that it kept."""
     own = load_recipe(run.config)
     record = read_record(run)
     if record is None:

@@ -59,10 +59,9 @@ class FlowSubject:
         self.config = config
         settings = config.evaluation
         self.model: PipelinePolicy | PipelineSampler
-        self.model, sets = load_sampler(config.model, {UNSEEN: load_held_out(config)})
-        _begin(self.model, config)
         prompts = load_held_out(config) if held_out is None else held_out
         self.model, sets = load_sampler(config.model, {UNSEEN: prompts})
+        _begin(self.model, config)
         self.prompts = sets[UNSEEN]
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
             ImageDrawing(config, self.model, self.prompts),

@@ -113,6 +113,14 @@ class ImageDrawing:
             latents.append(x_1)
         return DrawnImages(images=images, x_1=torch.cat(latents))
 
+    def trial(self, count: int) -> dict[str, list[Any]]:
+        index = self.index[: min(count, self.settings.batch_size)]
+        x_0 = initial_noise(len(index), self.policy.latent_shape, self.settings.seed, "trial")
+        conditioning = self.prompts.conditioning.select(index)
+        x_1 = self.policy.sample(x_0, conditioning, self.settings.sampling)
+        own = columns_of([self.prompts[place] for place in index.tolist()])
+        return {"images": self.policy.decode(x_1), **own}
+
     def columns(self, drawn: DrawnImages) -> dict[str, list[Any]]:
         own = columns_of([self.prompts[place] for place in self.index.tolist()])
         return {"images": drawn.images, **own}

@@ -1,6 +1,6 @@
 """Prompts against the context of the model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,14 @@ import pyarrow.compute
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from adrpo.data.base import text_of
+from adrpo.data.base import TAKEN, text_of
 from adrpo.errors import AdrpoError
 
 pc: Any = pyarrow.compute
 """Arrow's functions, which are made at import, so that pyright knows none of them."""
+
+PICTURES = frozenset({"image", "images"})
+"""Columns in which TRL looks for what a model is to see."""
 
 
 def bytes_of(prompt: Any) -> int:
@@ -66,6 +69,35 @@ def _is_text(kind: pa.DataType) -> bool:
 def _lengths(texts: pa.Array) -> NDArray[np.int64]:
     lengths = pc.fill_null(pc.binary_length(texts), 0)
     return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def context_of(config: Any) -> int | None:
+    """Tokens that a model of this ``config`` has places for; None where it does not say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def check_completion_length(length: int, config: Any) -> None:
+    """Raise AdrpoError where completions of ``length`` tokens leave no room for a prompt in the
+    context of a model of transformers' ``config``."""
+    context = context_of(config)
+    if context is not None and length >= context:
+        raise AdrpoError(
+            f"generation.max_completion_length: expected fewer tokens than the model's context of "
+            f"{context}, in which the prompt stands, too; received {length}; lower it"
+        )
+
+
+def check_columns(names: Collection[str], *, sees: bool) -> None:
+    """Raise AdrpoError where a column of a data set has a name by which rewards, or a model that
+    ``sees``, are given something else; ``names`` are those of all its columns."""
+    taken = sorted(set(names) & (TAKEN if sees else TAKEN | PICTURES))
+    if taken:
+        what = "pictures" if taken[0] in PICTURES else "something else"
+        to = "a model that sees is" if taken[0] in PICTURES else "rewards are"
+        raise AdrpoError(
+            f"train_dataset: expected another name for the column {taken[0]!r}, since {to} given "
+            f"{what} by that name; rename it"
+        )
 
 
 def check_context(

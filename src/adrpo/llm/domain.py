@@ -135,9 +135,11 @@ class LanguageDoor:
 
         Raises AdrpoError for a model of another domain, OSError or ValueError for none.
         """
-        from adrpo.llm.pretrained import check_reads
+        from adrpo.llm.context import check_completion_length
+        from adrpo.llm.pretrained import check_reads, model_source
 
-        check_reads(config.model.pretrained, config.model)
+        found = check_reads(model_source(config.model), config.model)
+        check_completion_length(config.generation.max_completion_length, found)
 
     def memory(self, config: Any, prompts: Sequence[Prompt], free: float | None) -> list[str]:
         """The memory that training takes, in words; ``prompts`` are all, none where they are not

@@ -121,6 +121,16 @@ class CompletionDrawing:
         )
 
     @torch.no_grad()
+    def trial(self, count: int) -> dict[str, list[Any]]:
+        chosen = self.share.times(self.samples_per_prompt).of(self.repeated)[:count]
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        rows = [{"prompt": prompt.content, **prompt.columns} for prompt in chosen]
+        with _evaluating(model), self.trainer.accelerator.autocast():
+            generated = self._generate(model, rows)
+        ids = zip(generated.completion.tolist(), generated.mask.sum(dim=1).tolist(), strict=True)
+        return _arguments(chosen, self._texts(generated), [row[:n] for row, n in ids])
+
+    @torch.no_grad()
     def complete(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """One completion of each of ``rows``, which have the columns of the data set: the likeliest
         token at every place, without a draw."""
@@ -208,12 +218,8 @@ class CompletionDrawing:
 
     def columns(self, drawn: Completions) -> dict[str, list[Any]]:
         """The arguments of a reward, as TRL passes them."""
-        columns = columns_of(self.share.times(self.samples_per_prompt).of(self.repeated))
-        completions: list[Completion] = [
-            text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
-            for prompt, text in zip(columns["prompts"], drawn.texts, strict=True)
-        ]
-        return {**columns, "completions": completions, "completion_ids": drawn.ids}
+        own = self.share.times(self.samples_per_prompt).of(self.repeated)
+        return _arguments(own, drawn.texts, drawn.ids)
 
     def measure(self, drawn: Completions) -> Values:
         flat: dict[str, Sequence[float | None] | Tensor] = {**self.judged(self.columns(drawn))}
@@ -285,6 +291,18 @@ class CompletionDrawing:
 
     def _shown_prompts(self) -> list[int]:
         return spread(self.categories, self.config.evaluation.shown_prompts)
+
+
+def _arguments(
+    prompts: Sequence[Prompt], texts: Sequence[str], ids: list[list[int]]
+) -> dict[str, list[Any]]:
+    """The arguments of a reward for one completion of each of ``prompts``, as TRL passes them."""
+    columns = columns_of(prompts)
+    completions: list[Completion] = [
+        text if isinstance(prompt, str) else [{"role": "assistant", "content": text}]
+        for prompt, text in zip(columns["prompts"], texts, strict=True)
+    ]
+    return {**columns, "completions": completions, "completion_ids": ids}
 
 
 @contextmanager

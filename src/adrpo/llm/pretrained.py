@@ -7,6 +7,7 @@ from typing import Any
 from adrpo.config import LanguageModelSection
 from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError
+from adrpo.runs.model_folder import refuse_adapter
 
 HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 """``model_type`` of the models that the domain audio trains: in a config.json of the whole of
@@ -33,11 +34,13 @@ def model_source(model: CompletionModelSection, *, embedded: str = "language_mod
         return name
     if (file := gguf_file(model)) is not None:
         _check_gguf(model, file, folder)
+    else:
+        refuse_adapter(name, folder)
     return str(folder)
 
 
-def check_reads(source: str, model: CompletionModelSection) -> None:
-    """Look at the configuration in a folder or on the Hub of a model of text alone.
+def check_reads(source: str, model: CompletionModelSection) -> Any:
+    """The configuration in a folder or on the Hub of a model of text alone, looked at.
 
     An adapter's layers would be found in the encoder of a model that hears, too.
 
@@ -45,12 +48,22 @@ def check_reads(source: str, model: CompletionModelSection) -> None:
     """
     from transformers import AutoConfig
 
-    received = AutoConfig.from_pretrained(source, **tokenizer_options(model)).model_type
-    if received in HEARING:
+    found = AutoConfig.from_pretrained(source, **tokenizer_options(model))
+    if found.model_type in HEARING:
         raise AdrpoError(
             f"model.pretrained: expected a model of text alone, received {source!r}, a model of "
-            f"type {received!r}, which hears; use a recipe of the domain audio"
+            f"type {found.model_type!r}, which hears; use a recipe of the domain audio"
         )
+    return found
+
+
+def not_loaded(source: str, error: Exception) -> AdrpoError:
+    """The error of a model, or its tokenizer, that can't be loaded."""
+    reason = " ".join(str(error).split())[:300]
+    return AdrpoError(
+        f"model.pretrained: expected a model with its tokenizer, received "
+        f"{source!r}, which can't be loaded: {reason}"
+    )
 
 
 def gguf_file(model: CompletionModelSection) -> str | None:

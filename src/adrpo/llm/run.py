@@ -30,12 +30,14 @@ from adrpo.llm.adapter_weights import (
     take_model,
 )
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
+from adrpo.llm.context import check_completion_length
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import (
     check_reads,
     loading_options,
     model_source,
+    not_loaded,
     tokenizer_options,
     training_device,
 )
@@ -44,6 +46,7 @@ from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_
 from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.llm.trl_messages import without_messages
+from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.directory import RunDirectory
@@ -79,17 +82,22 @@ class LanguageRun:
         self.config: Any = config
         self.source = model_source(config.model, embedded=self.embedded)
         try:
-            self.check_kind()
+            found = self.check_kind()
         except (OSError, ValueError) as error:
             raise not_loaded(self.source, error) from error
         start_of(config.adapter)  # before anything is loaded
+        check_completion_length(config.generation.max_completion_length, found)
         self.processes = join_processes(config.model.device)
         device = training_device(config.model)
         self.own_reward = callable_name(reward)
-        self.terms = training_reward(
+        self.opening = ""
+        terms = training_reward(
             config.reward, device, measured=config.evaluation.rewards, replacement=reward
         )
-        self.others = build_measured(config.evaluation.rewards, device)
+        others = build_measured(config.evaluation.rewards, device)
+        self.terms, self.others = (
+            of_whole_turns(part, lambda: self.opening) for part in (terms, others)
+        )
 
     @cached_property
     def prompts(self) -> list[Prompt]:
@@ -101,12 +109,12 @@ class LanguageRun:
         """The prompts that training never sees; who measures others sets it to them."""
         return self.load_held_out()
 
-    def check_kind(self) -> None:
-        """Look at the model's configuration before anything is loaded or written.
+    def check_kind(self) -> Any:
+        """The model's configuration, looked at before anything is loaded or written.
 
         Raises AdrpoError for a model of another domain, OSError or ValueError for none.
         """
-        check_reads(self.source, self.config.model)
+        return check_reads(self.source, self.config.model)
 
     def heard(self, prompts: Sequence[Prompt], *, progress: bool) -> list[Prompt]:
         """The ``prompts``, what comes with them looked at first; here they are text alone."""
@@ -206,7 +214,12 @@ class LanguageRun:
             with (
                 # The progress bar tells of samples without a score once, and metrics.jsonl counts.
                 without_messages("All reward functions returned None"),
-                TrainingProgress(steps, completed=done, enabled=shown) as bar,
+                TrainingProgress(
+                    steps,
+                    completed=done,
+                    enabled=shown,
+                    settings=self.config.model_dump(mode="json"),
+                ) as bar,
             ):
                 recorder = Recorder(
                     self.config, run, reward, course, bar, seconds_before=before, base=base
@@ -277,6 +290,7 @@ class LanguageRun:
     ) -> ADRPOTrainer:
         try:
             processing = self.processing()
+            self.opening = thought_opening(processing, self.config.model.chat_template_kwargs)
         except (OSError, ValueError) as error:
             raise not_loaded(self.source, error) from error
         try:
@@ -334,15 +348,6 @@ def finite_probabilities() -> Iterator[None]:
             "model: expected finite logits to draw tokens by, received NaN or infinity: the "
             "weights are none, training diverged, or model.dtype can't hold what the model computes"
         ) from error
-
-
-def not_loaded(source: str, error: Exception) -> AdrpoError:
-    """The error of a model, or its tokenizer, that can't be loaded."""
-    reason = " ".join(str(error).split())[:300]
-    return AdrpoError(
-        f"model.pretrained: expected a model with its tokenizer, received "
-        f"{source!r}, which can't be loaded: {reason}"
-    )
 
 
 class LanguageSubject:

@@ -21,7 +21,7 @@ from adrpo.errors import AdrpoError
 from adrpo.llm.citation import PAPER
 from adrpo.llm.coefficient import degenerate_rows, edited_coefficient, kl_coefficient
 from adrpo.llm.config import ADRPOConfig
-from adrpo.llm.context import check_context, long_prompts
+from adrpo.llm.context import check_columns, check_context, context_of, long_prompts
 from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
@@ -103,8 +103,7 @@ class ADRPOTrainer(GRPOTrainer):
                 "processing_class: expected a tokenizer with a pad or an eos token, received one "
                 "with neither; set tokenizer.pad_token"
             )
-        text_config = self.model.config.get_text_config()
-        self._context = getattr(text_config, "max_position_embeddings", None)
+        self._context = context_of(self.model.config)
         self._check_prompts()
 
     def train(self, *arguments: Any, **named: Any) -> Any:
@@ -359,6 +358,7 @@ class ADRPOTrainer(GRPOTrainer):
         """Find prompts beyond the context before training, where they are at hand; what the chat
         template adds, streamed data and environments are checked batch by batch."""
         data = self.train_dataset
+        check_columns(getattr(data, "column_names", None) or (), sees=self._is_vlm)
         if self._context is None or self._is_vlm or self.environment_factories is not None:
             return
         if isinstance(data, Dataset) and "prompt" in data.column_names:

@@ -19,6 +19,7 @@ from adrpo.report.summary import finite, headline, metric_table, unscored
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import read_facts
+from adrpo.runs.symptoms import STEPS, symptoms
 
 Row = Mapping[str, Any]
 
@@ -77,6 +78,7 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
             *_progress(run, config, metrics),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),
+            *(f"Training, {line}." for line in symptoms(metrics, config, _planned(config))),
         ],
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
@@ -116,6 +118,12 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
         if isinstance(found, dict) and found.get(key) is not None:
             facts.append((label, str(found[key])))
     return facts
+
+
+def _planned(config: Row) -> int:
+    """Steps that a run is to make; as many as tell anything where it does not say."""
+    planned = finite(config.get("training"), "steps")
+    return STEPS if planned is None else int(planned)
 
 
 def _progress(run: RunDirectory, config: Row, metrics: Sequence[Row]) -> list[str]:

@@ -50,6 +50,9 @@ class MultipleChoice:
             that is none of them.
     """
 
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
+
     def __init__(
         self,
         answer: str = "answer",

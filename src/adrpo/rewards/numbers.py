@@ -50,6 +50,9 @@ class NumericAnswer:
         AdrpoError: a negative tolerance, no column of answers, or an answer without one number.
     """
 
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
+
     def __init__(
         self,
         answer: str = "answer",

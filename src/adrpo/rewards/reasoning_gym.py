@@ -30,6 +30,9 @@ class ReasoningGym:
             indices, or one out of range.
     """
 
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
+
     def __init__(
         self,
         task: str,

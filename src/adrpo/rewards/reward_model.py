@@ -48,6 +48,9 @@ class RewardModel:
             setting out of range; on a call, a conversation that the template rejects.
     """
 
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
+
     def __init__(
         self,
         model: str | Path,

@@ -3,7 +3,10 @@
 import asyncio
 import inspect
 import math
+import re
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +27,9 @@ NO_IMAGE = (
     "training diverged"
 )
 """The reason for which a sample whose image is None has no score."""
+
+LIBRARY = re.compile(r"[/\\](site-packages|lib[/\\]python[\d.]+|adrpo[/\\]rewards)[/\\]")
+"""Path of a file in which the fault of a user's reward doesn't lie."""
 
 RAISED = (Exception, asyncio.CancelledError)
 """A reward that raises one of these has no score for what it was asked."""
@@ -174,7 +180,16 @@ def _number(term: RewardTerm, value: Any) -> float:
 
 def _describe(term: RewardTerm, error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return f"{term.name}: {type(error).__name__}: {text}"
+    place = _place(error)
+    return f"{term.name}: {type(error).__name__}: {text}{f' ({place})' if place else ''}"
+
+
+def _place(error: BaseException) -> str | None:
+    """The file and line in which a reward raised: of a user's own code the innermost, where
+    libraries raised; None for what was raised nowhere."""
+    frames = traceback.extract_tb(error.__traceback__)[1:] or []
+    own = [f for f in frames if not LIBRARY.search(f.filename)] or frames
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}" if own else None
 
 
 def _refuse_misfit(term: RewardTerm, samples: Samples) -> None:

@@ -32,6 +32,9 @@ class ExactAnswer:
         AdrpoError: no column of answers.
     """
 
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
+
     def __init__(self, answer: str = "answer", tag: str = "answer") -> None:
         self.answer, self.tag = answer, tag
 
@@ -67,6 +70,9 @@ class Format:
     Raises:
         AdrpoError: not a regular expression.
     """
+
+    reads_whole_turns = True
+    """A thought that the chat template opened is part of what is read."""
 
     def __init__(self, pattern: str = "think_answer") -> None:
         try:

@@ -159,6 +159,21 @@ class RunDirectory:
             raise AdrpoError(f"{self.environment}: expected a JSON object; restore the file")
         return record
 
+    def has_begun(self) -> bool:
+        """True where the run has something that took its time: an evaluation, a step, pairs."""
+        made = (self.evaluations, self.metrics, *self.path.glob("pairs/*.jsonl"))
+        return any(path.exists() for path in made)
+
+    def discard(self, *, keep_folder: bool) -> None:
+        """Remove all that is in the run's folder, and the folder itself unless it is to be kept."""
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        if not keep_folder:
+            self.path.rmdir()
+
     def truncate_after(self, step: int) -> None:
         """Drop the rows of steps after ``step``, and a line cut short, before resuming there.
 

@@ -1,16 +1,29 @@
 """The progress bar of a training run."""
 
 import math
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from adrpo.runs.symptoms import Watch
+
 
 class TrainingProgress:
-    """One line: steps, reward, divergence, range of beta, samples per second, time left."""
+    """One line: steps, reward, divergence, range of beta, samples per second, time left.
 
-    def __init__(self, total: int, *, completed: int, enabled: bool) -> None:
+    ``settings`` of the run tell what its rows are symptoms of; without them there are fewer.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        completed: int,
+        enabled: bool,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._bar = Progress(
             # Together 80 columns at most, so that nothing is cut off in a small terminal.
             TextColumn("{task.description}"),
@@ -21,6 +34,7 @@ class TrainingProgress:
             disable=not enabled,
         )
         self._told: set[str] = set()
+        self._watch = Watch(settings or {}, total)
         self._task = self._bar.add_task("evaluate", total=total, completed=completed, numbers="")
 
     def __enter__(self) -> "TrainingProgress":
@@ -40,8 +54,11 @@ class TrainingProgress:
         self._bar.update(self._task, description=activity)
 
     def update(self, row: dict[str, Any]) -> None:
-        """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told."""
+        """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told, and
+        each symptom (:mod:`adrpo.runs.symptoms`) once."""
         self._tell(row)
+        for sentence in self._watch.update(row):
+            self._print(sentence)
         # An offline method has no reward, and not every method a coefficient.
         parts = [f"div {_number(row['divergence'], '.4f')}", f"{row['samples_per_second']:.1f}/s"]
         if "beta_min" in row:
@@ -69,10 +86,11 @@ class TrainingProgress:
             told = f"step {row['step']}: none of {samples} samples has a score to learn from"
         if "reward_error" in row:
             told += f" ({row['reward_error']})"
+        self._print(f"{told}; metrics.jsonl counts all")
+
+    def _print(self, line: str) -> None:
         if not self._bar.disable:
-            self._bar.console.print(
-                f"{told}; metrics.jsonl counts all", markup=False, highlight=False, soft_wrap=True
-            )
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -87,7 +87,7 @@ def session(
     Raises:
         AdrpoError: the folder holds another run, another process works in it, the run can't go on
             with these settings or prompts, or ``base`` measured something else. Nothing is written
-            then.
+            then, and nothing is left of a run that ends in an error before its first evaluation.
     """
     settings = config.model_dump(mode="json")
     with telling(processes):
@@ -96,6 +96,7 @@ def session(
             other = RunDirectory.open(base)
             check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)
         path = Path(output_dir)
+        was_there = path.exists()
         if processes.is_main and not resume:
             RunDirectory.create(path, config_to_yaml(config), inputs.files())
         processes.wait()
@@ -109,7 +110,13 @@ def session(
         if processes.is_main:
             write_facts(run, facts)
             keep_inputs(run, inputs)
-        yield Session(run, config_to_yaml(config), resume, processes)
+        try:
+            yield Session(run, config_to_yaml(config), resume, processes)
+        except Exception:
+            if processes.is_main and not resume and not run.has_begun():
+                # A mistake that is mended now can be tried again under the same name.
+                run.discard(keep_folder=was_there)
+            raise
         processes.wait()
 
 

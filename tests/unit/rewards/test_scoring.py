@@ -5,6 +5,7 @@ import functools
 import math
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,13 +121,19 @@ def test_whatever_is_callable_is_a_reward(function: Any) -> None:
     assert score([term(function)], **SAMPLES).total.tolist() == LENGTHS
 
 
+def texts(result: RewardResult) -> dict[str, str]:
+    """The errors without their place in the code."""
+    assert all(error.endswith(")") for error in result.errors.values())
+    return {name: error.rpartition(" (")[0] for name, error in result.errors.items()}
+
+
 def test_a_type_error_inside_a_reward_is_a_failure_of_its_sample() -> None:
     def careless(completions: list[Any], **columns: Any) -> Scores:
         return [float(len(completion)) for completion in completions]
 
     result = score([term(careless)], **SAMPLES | {"completions": ["a", None, "ccc"]})
     assert result.total.isnan().tolist() == [False, True, False]
-    assert result.errors == {"odd": "odd: TypeError: object of type 'NoneType' has no len()"}
+    assert texts(result) == {"odd": "odd: TypeError: object of type 'NoneType' has no len()"}
 
 
 def test_what_a_function_can_be_told() -> None:
@@ -144,7 +151,7 @@ def test_a_generator_that_raises_costs_its_samples() -> None:
 
     result = score([term(lazily)], **SAMPLES)
     assert result.total.isnan().tolist() == [False, True, False]
-    assert result.first_error == "odd: ZeroDivisionError: division by zero"
+    assert texts(result) == {"odd": "odd: ZeroDivisionError: division by zero"}
 
 
 def test_every_term_that_raises_has_its_error() -> None:
@@ -158,10 +165,15 @@ def test_every_term_that_raises_has_its_error() -> None:
 
     terms = [term(length, "fine"), term(picky, "picky"), term(broken, "broken")]
     result = score(terms, **SAMPLES)
-    assert result.errors == {
+    assert texts(result) == {
         "picky": "picky: ValueError: no bb", "broken": "broken: RuntimeError: away",
     }  # fmt: skip
-    assert result.first_error == "picky: ValueError: no bb"
+    assert result.first_error == result.errors["picky"]
+    file, line = result.errors["broken"].partition(" (")[2].rstrip(")").split(", line ")
+    source = Path(__file__).read_text(encoding="utf-8").splitlines()
+    assert (file, source[int(line) - 1].strip()) == (
+        Path(__file__).name, 'raise RuntimeError("away")',
+    )  # fmt: skip
     assert result.total.isnan().all()
     assert result.by_term["fine"].tolist() == LENGTHS
 
@@ -258,7 +270,7 @@ def test_an_async_reward_that_raises_costs_its_samples() -> None:
 
     result = score([term(picky)], **SAMPLES)
     assert result.total.isnan().tolist() == [False, True, False]
-    assert result.errors == {"odd": "odd: RuntimeError: no bb"}
+    assert texts(result) == {"odd": "odd: RuntimeError: no bb"}
 
 
 def test_wrong_returns_of_an_async_reward_are_named() -> None:

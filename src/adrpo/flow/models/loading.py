@@ -23,6 +23,7 @@ from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
+from adrpo.runs.model_folder import refuse_adapter
 from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
@@ -92,6 +93,7 @@ def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
     folder = Path(source)
     index = folder / INDEX if folder.is_dir() else Path(hf_hub_download(str(source), INDEX))
     if not index.is_file():
+        refuse_adapter(str(source), folder)
         raise AdrpoError(
             f"model.pretrained: expected a folder in diffusers' layout; {folder} has no {INDEX}"
         )

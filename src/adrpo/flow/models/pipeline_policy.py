@@ -104,13 +104,8 @@ class PipelinePolicy(ABC):
         self._unconditional = self._nothing()
 
     def _check_sizes(self) -> None:
-        name, multiple = type(self.pipeline).__name__, self.geometry.multiple
-        for side in ("height", "width"):
-            if getattr(self, side) % multiple:
-                raise AdrpoError(
-                    f"model.{side}: expected a multiple of {multiple} pixels for {name}; "
-                    f"received {getattr(self, side)}"
-                )
+        name = type(self.pipeline).__name__
+        self.geometry.check(name, height=self.height, width=self.width)
         if self.max_sequence_length < self.fewest_tokens:
             raise AdrpoError(
                 f"model.max_sequence_length: expected at least {self.fewest_tokens} for {name}, "

@@ -32,8 +32,6 @@ from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder, write_durably
-from adrpo.runs.durable import write_durably
-from adrpo.runs.inputs import Inputs
 from adrpo.runs.inputs import Inputs, callable_name
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
@@ -184,11 +182,6 @@ class TrainingLoop(ABC):
             f"an adapter of {self.config.model.pretrained}",
             "set requires_grad of the policy's adapter_parameters",
         )
-        settings = self.config.model_dump(mode="json")
-        if base is not None:
-            check_base_evaluation(
-                RunDirectory.open(base), settings, list(self.splits), FACTS.machine_keys
-            )
         with session(
             output_dir,
             self.config,
@@ -209,7 +202,12 @@ class TrainingLoop(ABC):
     ) -> None:
         """All that is left after ``done`` steps (-1: not even the base is evaluated)."""
         steps, main = self.config.training.steps, self.processes.is_main
-        with TrainingProgress(steps, completed=max(done, 0), enabled=progress and main) as bar:
+        with TrainingProgress(
+            steps,
+            completed=max(done, 0),
+            enabled=progress and main,
+            settings=self.config.model_dump(mode="json"),
+        ) as bar:
             self.prepare(run)
             if done < 0:
                 bar.say("evaluate")

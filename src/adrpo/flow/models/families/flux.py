@@ -9,7 +9,8 @@ from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.families.attention import JOINT_ATTENTION
 from adrpo.flow.models.families.autoencoders import decode_kl, encode_kl
 from adrpo.flow.models.families.packing import pack, unpack
-from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.models.geometry import Geometry
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.convention import (
     dynamic_shift,
     even_sigmas,

@@ -8,7 +8,8 @@ from torch import Tensor
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.families.attention import JOINT_ATTENTION
 from adrpo.flow.models.families.packing import pack, unpack
-from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.models.geometry import Geometry
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.convention import (
     dynamic_shift,
     even_sigmas,

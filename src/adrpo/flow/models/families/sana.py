@@ -6,7 +6,8 @@ from typing import Any, final
 from torch import Tensor
 
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.models.geometry import Geometry
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.convention import timestep_from_time, velocity_from_diffusers
 
 

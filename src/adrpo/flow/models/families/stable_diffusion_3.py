@@ -7,7 +7,8 @@ from torch import Tensor
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.families.attention import JOINT_ATTENTION
 from adrpo.flow.models.families.autoencoders import decode_kl, encode_kl
-from adrpo.flow.models.pipeline_policy import Geometry, PipelinePolicy
+from adrpo.flow.models.geometry import Geometry
+from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.convention import dynamic_shift, timestep_from_time, velocity_from_diffusers
 
 
@@ -25,10 +26,12 @@ class StableDiffusion3Policy(PipelinePolicy):
 
     def _geometry(self) -> Geometry:
         pipeline, factor = self.pipeline, self.pipeline.vae_scale_factor
+        patch = factor * pipeline.patch_size
         return Geometry(
             channels=pipeline.transformer.config.in_channels,
             factor=factor,
-            multiple=factor * pipeline.patch_size,
+            multiple=patch,
+            largest=pipeline.transformer.config.pos_embed_max_size * patch,
             default=pipeline.default_sample_size * factor,
         )
 
