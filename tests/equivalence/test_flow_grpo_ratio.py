@@ -16,15 +16,16 @@ def test_the_first_ratio_is_one(
     monkeypatch: pytest.MonkeyPatch, dtype: str, micro_batch: int, updates: int
 ) -> None:
     """A micro-batch of 4 leaves 2 of the 6 rollouts, and of the 3 noisy steps of each of them 2 of
-    18 rows, or 1 of the 9 of half of them; 64 is more than there are of either.
+    18 rows, or 1 of the 9 of half of them, whose log r was 7e-4; 64 is more than there are of
+    either. Guidance would double a single row to two, which rounds as four.
 
     The ratio's clip is 1e-4, which Flow-GRPO's authors published: log p is a mean over elements.
     """
     config = tiny_config(
         model={"dtype": dtype, "device": "cpu"},
         algorithm={"method": "flow_grpo", "updates_per_step": updates},
-        sampling={"steps": 4, "guidance_scale": 2.0},
-        training={"micro_batch_size": micro_batch, "guidance_scale": 2.0},
+        sampling={"steps": 4},
+        training={"micro_batch_size": micro_batch},
     )
     trainer = build_trainer(config, reward=darkness)
     perturb(trainer.policy)  # type: ignore[arg-type]
