@@ -3,18 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 
 from adrpo.config import LanguageConfig, config_to_yaml, load_flow_config, load_recipe
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.values import read_values, values_path
+from adrpo.llm.checkpoints import latest_complete
 from adrpo.llm.drawing import CompletionDrawing, Generated, until_end
 from adrpo.llm.prompt_batch import PromptBatch
-from adrpo.llm.run import LanguageRun, latest_complete
+from adrpo.llm.run import LanguageRun
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.report import write_report
 from adrpo.runs.directory import RunDirectory
@@ -52,6 +55,31 @@ def test_the_same_seed_gives_the_same_run(material: Path, run: Path, tmp_path: P
     assert weights(again) == weights(run)
     other = train(tiny_language_config(material, training={"seed": 1}), tmp_path / "other")
     assert weights(other) != weights(run)
+
+
+def test_the_attention_is_the_one_that_is_asked_for(material: Path, tmp_path: Path) -> None:
+    for asked in ("eager", "sdpa"):
+        config = tiny_language_config(material, model={"attn_implementation": asked})
+        with LanguageRun(config).subject() as subject:
+            assert subject.trainer.model.config._attn_implementation == asked
+
+
+def test_arithmetic_that_is_wrong_stops_a_run_before_its_first_evaluation(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Qwen3Model.forward
+
+    def deaf(own: Qwen3Model, *arguments: Any, **named: Any) -> Any:
+        """Padding is read as text."""
+        mask = named.get("attention_mask")
+        if mask is not None:
+            named["attention_mask"] = torch.ones_like(mask)
+        return forward(own, *arguments, **named)
+
+    monkeypatch.setattr(Qwen3Model, "forward", deaf)
+    with pytest.raises(AdrpoError, match=r"left-padded by \d+: expected at most 0\.001 before the"):
+        train(tiny_language_config(material), tmp_path / "run")
+    assert not (tmp_path / "run" / "evaluations.jsonl").exists()
 
 
 def test_the_micro_batch_does_not_change_the_result(

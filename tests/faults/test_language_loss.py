@@ -11,7 +11,8 @@ from torch import Tensor
 
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
-from adrpo.llm.run import LanguageRun, latest_complete
+from adrpo.llm.checkpoints import latest_complete
+from adrpo.llm.run import LanguageRun
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import tiny_language_config, write_material

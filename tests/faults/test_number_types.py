@@ -124,7 +124,7 @@ def test_a_trainer_takes_frozen_weights_of_any_type(tmp_path: Path, dtype: str) 
 
 
 def test_logits_that_are_not_finite_are_named_in_one_line(material: Path, tmp_path: Path) -> None:
-    """Of torch's own error in the base's evaluation, at a step, or in `adrpo evaluate`."""
+    """Of torch's own error in `adrpo evaluate`, and of a trial before a run's first evaluation."""
     model = save_tiny_model(tmp_path / "model")
     weights = load_file(model / "model.safetensors")
     save_file(
@@ -134,7 +134,7 @@ def test_logits_that_are_not_finite_are_named_in_one_line(material: Path, tmp_pa
     )
     config = tiny_language_config(material, model={"pretrained": str(model)})
     run = LanguageRun(config)
-    with pytest.raises(AdrpoError, match="expected finite logits to draw tokens by"):
+    with pytest.raises(AdrpoError, match="of a prompt that are not finite: expected at most 0"):
         run.train(tmp_path / "run", progress=False)
     with (
         pytest.raises(AdrpoError, match="expected finite logits to draw tokens by"),

@@ -43,6 +43,9 @@ class HeardBatch(PromptBatch):
     def inputs(self, rows: slice = WHOLE) -> dict[str, Tensor]:
         return audio_inputs(self.rows[rows])
 
+    def given(self, trainer: "AudioADRPOTrainer", rows: Sequence[int]) -> Any:
+        return trainer._hearing([self.rows[row] for row in rows])
+
 
 def language_lora() -> LoraConfig:
     """Adapter of the language model alone, of rank 16."""

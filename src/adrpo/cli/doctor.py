@@ -33,14 +33,23 @@ def doctor(
             show_default=False,
         ),
     ] = None,
+    tried: Annotated[
+        bool,
+        typer.Option(
+            "--try",
+            help="Load the recipe's model and try the arithmetic that training rests on: padding, "
+            "batches, the reference, gradients.",
+        ),
+    ] = False,
 ) -> None:
     """Check the installation; exit code 1 if something required is broken."""
     from adrpo.config import names_and_overrides
 
     names, overrides = names_and_overrides(arguments or [], least=0)
     recipe = next(iter(names), None)
-    if overrides and recipe is None:
-        raise AdrpoError(f"expected a recipe beside its settings; received {' '.join(overrides)}")
+    if recipe is None and (overrides or tried):
+        received = " ".join([*overrides, *(["--try"] if tried else [])])
+        raise AdrpoError(f"expected a recipe beside its settings; received {received}")
     findings = Findings(typer.echo)
     typer.echo("Packages")
     check_packages(findings)
@@ -53,6 +62,9 @@ def doctor(
     if recipe is not None:
         typer.echo(f"Recipe {recipe}")
         check_recipe(findings, recipe, overrides)
+        if tried and not findings.broken:
+            typer.echo("Arithmetic")
+            try_model(findings, recipe, overrides)
     if findings.broken:
         typer.echo(f"{findings.broken} broken")
         raise typer.Exit(1)
@@ -162,6 +174,15 @@ def check_recipe(findings: Findings, recipe: str, overrides: Sequence[str] = ())
         )
         return
     door.check(findings, config)
+
+
+def try_model(findings: Findings, recipe: str, overrides: Sequence[str] = ()) -> None:
+    """Load the model of a recipe, and hold what it computes against what it ought to."""
+    from adrpo.config import load_recipe
+    from adrpo.runs.trials import tell
+
+    config = load_recipe(recipe, overrides)
+    tell(findings, door_named(config.domain).tried(config))
 
 
 def _check_rewards(findings: Findings, terms: "Sequence[RewardTermSection]") -> None:

@@ -52,6 +52,10 @@ class CompletionModelSection(ModelSection):
     autocast: Literal["bfloat16"] | None = Field(
         default=None, description="Type of the arithmetic on float32 weights; null: theirs. Ours."
     )
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
+        default=None,
+        description="Attention of transformers; null: what it takes for the model. Ours.",
+    )
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Arguments of the chat template, as enable_thinking: false for Qwen3.",

@@ -14,6 +14,7 @@ from adrpo.data.base import Prompt
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.runs.facts import Facts
 from adrpo.runs.findings import Findings
+from adrpo.runs.trials import Trial
 
 
 class Training(Protocol):
@@ -101,6 +102,10 @@ class Door(Protocol):
 
     def check(self, findings: Findings, config: Any) -> None:
         """Say what ``config`` needs, without loading its model."""
+        ...
+
+    def tried(self, config: Any) -> list[Trial]:
+        """Load the model of ``config`` and try the arithmetic that training rests on."""
         ...
 
 

@@ -24,6 +24,7 @@ from adrpo.runs.findings import (
     note_unfetched,
 )
 from adrpo.runs.start import check_start
+from adrpo.runs.trials import Trial
 
 if TYPE_CHECKING:
     from adrpo.flow.drawing import DrawnImages
@@ -201,6 +202,9 @@ class FlowDoor:
 
         clips = {folder: partial(ClipScore, name, "cpu") for name, folder in EMBEDDED.items()}
         return {"pipeline": lambda: load_policy(FlowModelSection()), **clips}
+
+    def tried(self, config: FlowConfig) -> list[Trial]:
+        return self.build(config).tried()
 
     def check(self, findings: Findings, config: FlowConfig) -> None:
         from adrpo.flow.memory.advice import memory_lines

@@ -20,6 +20,7 @@ from adrpo.runs.findings import (
     note_unfetched,
 )
 from adrpo.runs.start import check_start
+from adrpo.runs.trials import Trial
 
 if TYPE_CHECKING:
     from adrpo.llm.run import LanguageRun, LanguageSubject
@@ -99,6 +100,9 @@ class LanguageDoor:
             "language_model": _load_language_model,
             "language_reward": lambda: RewardModel("embedded"),
         }
+
+    def tried(self, config: Any) -> list[Trial]:
+        return self.build(config).tried()
 
     def check(self, findings: Findings, config: Any) -> None:
         from adrpo.llm.pretrained import training_device

@@ -28,6 +28,9 @@ from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator, preserved_generators
 
+LIKELIEST = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+"""Options of generation that take the likeliest token at every place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Completions:
@@ -106,7 +109,7 @@ class CompletionDrawing:
         first = own.start // at_once * at_once
         parts: list[Completions] = []
         # As in training, also before accelerate prepares the model, and for a reference of our own.
-        with preserved_generators(), _evaluating(model), trainer.accelerator.autocast():
+        with preserved_generators(), evaluating(model), trainer.accelerator.autocast():
             for start in range(first, own.stop, at_once):
                 numbers = generator(settings.seed, *stream, start, *again)
                 torch.manual_seed(numbers.initial_seed())
@@ -125,7 +128,7 @@ class CompletionDrawing:
         chosen = self.share.times(self.samples_per_prompt).of(self.repeated)[:count]
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         rows = [{"prompt": prompt.content, **prompt.columns} for prompt in chosen]
-        with _evaluating(model), self.trainer.accelerator.autocast():
+        with evaluating(model), self.trainer.accelerator.autocast():
             generated = self._generate(model, rows)
         ids = zip(generated.completion.tolist(), generated.mask.sum(dim=1).tolist(), strict=True)
         return _arguments(chosen, self._texts(generated), [row[:n] for row, n in ids])
@@ -137,12 +140,10 @@ class CompletionDrawing:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         at_once = self.config.evaluation.batch_size
         texts: list[str] = []
-        with _evaluating(model), self.trainer.accelerator.autocast():
+        with evaluating(model), self.trainer.accelerator.autocast():
             for start in range(0, len(rows), at_once):
                 part = rows[start : start + at_once]
-                generated = self._generate(
-                    model, part, do_sample=False, temperature=None, top_p=None, top_k=None
-                )
+                generated = self._generate(model, part, **LIKELIEST)
                 texts += self._texts(generated)
         return texts
 
@@ -306,7 +307,7 @@ def _arguments(
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """``model`` without dropout, and as it was afterwards, whatever happens meanwhile."""
     training = model.training
     model.eval()

@@ -84,6 +84,8 @@ def loading_options(model: CompletionModelSection) -> dict[str, Any]:
     Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request.
     """
     options: dict[str, Any] = {"dtype": model.dtype}
+    if model.attn_implementation is not None:
+        options["attn_implementation"] = model.attn_implementation
     if gguf_file(model) is None:
         return options
     try:

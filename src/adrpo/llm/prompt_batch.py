@@ -1,6 +1,9 @@
 """Prompts of one batch as a model is given them."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -17,3 +20,9 @@ class PromptBatch:
         """Keyword arguments of the model for ``rows``, beside their tokens; none for texts."""
         del rows
         return {}
+
+    def given(self, trainer: Any, rows: Sequence[int]) -> AbstractContextManager[None]:
+        """A block in which ``trainer`` scores rows that begin with the prompts ``rows``, and gives
+        its model what belongs to them."""
+        del trainer, rows
+        return nullcontext()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ COLUMNS = {
 
 
 class Recorder(TrainerCallback):
-    """After each step: its row of metrics.jsonl, then the evaluation that is due.
+    """After each step: its row of metrics.jsonl, then the evaluation that is due; ``trial`` before
+    the first one.
 
     Both come before the step's checkpoint, so that a resumed run has them, and so that a step
     whose loss or gradient is not finite, or whose reward raised for all samples, is in no
@@ -61,6 +62,7 @@ class Recorder(TrainerCallback):
         bar: TrainingProgress,
         *,
         seconds_before: float,
+        trial: Callable[[], None] = lambda: None,
         base: str | Path | None = None,
     ) -> None:
         self.config = config
@@ -69,6 +71,7 @@ class Recorder(TrainerCallback):
         self.course = course
         self.bar = bar
         self.base = base
+        self.trial = trial
         self._started = time.monotonic() - seconds_before
 
     def on_train_begin(
@@ -81,6 +84,7 @@ class Recorder(TrainerCallback):
         # A checkpoint remembers how often its run was saved; this call may have another number.
         state.save_steps = int(args.save_steps)
         if state.global_step == 0:
+            self.trial()
             self.bar.say("evaluate")
             self.course.begin(self.run, self.base)
         self.bar.say("train   ")

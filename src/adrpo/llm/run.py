@@ -1,6 +1,5 @@
 """A run of the domain ``llm``: TRL trains, the run directory is ours."""
 
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from adrpo.llm.adapter_weights import (
     take_model,
 )
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
+from adrpo.llm.checkpoints import latest_complete, step_of
 from adrpo.llm.context import check_completion_length
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
@@ -43,8 +43,9 @@ from adrpo.llm.pretrained import (
 )
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
-from adrpo.llm.trainer import STATE_FILE, ADRPOTrainer
+from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward
+from adrpo.llm.trial import FEW_PADDINGS, try_arithmetic
 from adrpo.llm.trl_messages import without_messages
 from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.metrics import UNSEEN
@@ -58,6 +59,7 @@ from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
 from adrpo.runs.session import Session, session
 from adrpo.runs.start import START, changed_start, start_of
+from adrpo.runs.trials import Trial, check_trials
 
 
 class LanguageRun:
@@ -190,7 +192,7 @@ class LanguageRun:
         start = start_of(self.config.adapter)
         if checkpoint and start and not same_adapter(start, opened.run.path / START):
             raise changed_start(opened.run.path, str(start))
-        opened.go_back(-1 if checkpoint is None else _step(checkpoint))
+        opened.go_back(-1 if checkpoint is None else step_of(checkpoint))
         return checkpoint
 
     def _train(
@@ -203,7 +205,7 @@ class LanguageRun:
         if checkpoint is None:
             self._keep_start(run, trainer)
         course = self._course(trainer)
-        steps, done = self.config.training.steps, _step(checkpoint) if checkpoint else 0
+        steps, done = self.config.training.steps, step_of(checkpoint) if checkpoint else 0
         if checkpoint is not None and (done >= steps or course.ended(run)):
             # Nothing is left but final/, and transformers would make one step more.
             take_weights(trainer, checkpoint)
@@ -211,18 +213,15 @@ class LanguageRun:
             rows = run.read_metrics()
             before = rows[-1]["wall_seconds"] if rows else 0.0
             shown = progress and self.processes.is_main
+            settings = self.config.model_dump(mode="json")
             with (
                 # The progress bar tells of samples without a score once, and metrics.jsonl counts.
                 without_messages("All reward functions returned None"),
-                TrainingProgress(
-                    steps,
-                    completed=done,
-                    enabled=shown,
-                    settings=self.config.model_dump(mode="json"),
-                ) as bar,
+                TrainingProgress(steps, completed=done, enabled=shown, settings=settings) as bar,
             ):
+                asked = {"trial": lambda: self._try(trainer), "base": base}
                 recorder = Recorder(
-                    self.config, run, reward, course, bar, seconds_before=before, base=base
+                    self.config, run, reward, course, bar, seconds_before=before, **asked
                 )
                 trainer.add_callback(recorder)
                 with finite_probabilities():
@@ -235,6 +234,18 @@ class LanguageRun:
             model: Any = trainer.accelerator.unwrap_model(trainer.model)
             with replace_folder(run.path / START) as partial:
                 model.save_pretrained(str(partial), selected_adapters=["default"])
+
+    def _try(self, trainer: ADRPOTrainer) -> None:
+        """Raise AdrpoError, in all processes, where the arithmetic of ``trainer`` is wrong."""
+        with self.processes.failing_together():
+            check_trials(try_arithmetic(trainer, self.prompts, paddings=FEW_PADDINGS))
+
+    def tried(self) -> list[Trial]:
+        """Try the arithmetic of the untrained model; nothing is trained or kept."""
+        with tempfile.TemporaryDirectory() as folder:
+            run = RunDirectory(Path(folder))
+            trainer = self._trainer(run, TrainingReward(self.terms), self.held_out)
+            return try_arithmetic(trainer, self.held_out)
 
     @contextmanager
     def subject(self) -> "Iterator[LanguageSubject]":
@@ -385,14 +396,3 @@ def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
             f"{folder}: expected the weights that this run's training left, received others or "
             f"none: {reason}"
         ) from error
-
-
-def latest_complete(checkpoints: Path) -> Path | None:
-    """The latest checkpoint that was written to its end; its own state comes last."""
-    complete = [path for path in checkpoints.glob("checkpoint-*") if (path / STATE_FILE).is_file()]
-    return max(complete, key=_step, default=None)
-
-
-def _step(checkpoint: Path) -> int:
-    found = re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)
-    return int(found[1]) if found else -1

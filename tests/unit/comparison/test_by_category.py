@@ -11,9 +11,19 @@ import pytest
 from adrpo.comparison import collect, write_results
 from adrpo.comparison.by_category import by_category
 from adrpo.comparison.collect import SplitResults
+from adrpo.comparison.plan import Entry, Plan
 from adrpo.evaluation.intervals import paired_difference
 from support.fabricated_comparison import STEPS, fabricate_comparison
 from support.strict_page import Page
+
+
+def gold(plan: Plan, method: Entry, step: int) -> Any:
+    """Gold accuracy as the runs' files have it, [seeds, prompts, samples]."""
+    files = [
+        plan.run_folder(method, seed) / f"samples/step-{step:06d}/values.json"
+        for seed in plan.seeds
+    ]
+    return np.array([json.loads(file.read_text())["gold_accuracy"] for file in files])
 
 
 def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None:
@@ -22,30 +32,8 @@ def test_a_category_has_the_numbers_of_its_prompts_alone(tmp_path: Path) -> None
     page = write_results(collect(plan), "adrpo compare")
     summary = json.loads((plan.folder / "summary.json").read_text())
     found = summary["splits"]["unseen"]["by_category"]
-    written: dict[str, Any] = {
-        method.name: np.array(
-            [
-                json.loads(
-                    (
-                        plan.run_folder(method, seed) / f"samples/step-{STEPS[-1]:06d}/values.json"
-                    ).read_text()
-                )["gold_accuracy"]
-                for seed in plan.seeds
-            ]
-        )
-        for method in plan.methods
-    }
-    theirs = written[plan.reference]
-    first = np.array(
-        [
-            json.loads(
-                (
-                    plan.run_folder(plan.methods[0], seed) / "samples/step-000000/values.json"
-                ).read_text()
-            )["gold_accuracy"]
-            for seed in plan.seeds
-        ]
-    )
+    written = {method.name: gold(plan, method, STEPS[-1]) for method in plan.methods}
+    theirs, first = written[plan.reference], gold(plan, plan.methods[0], 0)
     places = {"even": slice(0, None, 2), "odd": slice(1, None, 2)}
     prompts = theirs.shape[1]
     assert found["prompts"] == {"even": prompts // 2, "odd": prompts // 2}

@@ -151,7 +151,8 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
         (
             "model: {height: 512}",
             "recipe.yaml: model.height: unknown key (received 512); known keys: pretrained, "
-            "dtype, gradient_checkpointing, device, autocast, chat_template_kwargs, gguf_file",
+            "dtype, gradient_checkpointing, device, autocast, attn_implementation, "
+            "chat_template_kwargs, gguf_file",
         ),
         (
             "max_completion_length: 64",

@@ -26,6 +26,7 @@ from adrpo.flow.training.anchors import EmaAnchor
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.flow.training.trial import try_arithmetic
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
@@ -39,6 +40,7 @@ from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 from adrpo.runs.session import Session, session
 from adrpo.runs.start import START, changed_start, start_of
 from adrpo.runs.trainable import check_trains
+from adrpo.runs.trials import Trial, check_trials
 
 TRAIN = "train"
 """Name of the prompts that are trained on, among the sets that are encoded."""
@@ -239,6 +241,7 @@ class TrainingLoop(ABC):
 
     def _begin(self, run: RunDirectory, base: str | Path | None) -> None:
         """All that comes before the first step."""
+        self._try()
         if self.processes.is_main and self.config.adapter.start_from is not None:
             with replace_folder(run.path / START) as partial:
                 self.policy.save_adapter(partial)
@@ -246,6 +249,20 @@ class TrainingLoop(ABC):
         seed_everything(self.config.training.seed + self.processes.rank)
         self.course.begin(run, base)
         self._save(run, 0)
+
+    def tried(self) -> list[Trial]:
+        """Try the arithmetic of the untrained model; nothing is trained or kept."""
+        at_once = self.config.training.micro_batch_size
+        return try_arithmetic(self.policy, self.prompts.conditioning, micro_batch_size=at_once)
+
+    def _try(self) -> None:
+        """Raise AdrpoError, in all processes, where the model's arithmetic is wrong.
+
+        Not of a model in shards, whose layers can't be called one by one.
+        """
+        if not self.processes.sharded:
+            with self.processes.failing_together():
+                check_trials(self.tried())
 
     def apply_gradient(self, loss: float) -> float:
         """Clip, make the optimizer's step, and return the gradient's norm before clipping.
