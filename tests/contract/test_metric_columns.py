@@ -31,7 +31,7 @@ SHORT = {
         "prompts.held_out_size=6", "prompts.train_size=8", "training.timesteps_per_sample=1",
     ],
     "llm": ["prompts.train_size=16", "prompts.held_out_size=21"],
-    "audio": ["prompts.train_size=8", "prompts.held_out_size=6"],
+    "audio": ["prompts.train_size=8", "prompts.held_out_size=6", "training.warmup_steps=0"],
 }  # fmt: skip
 """Domain -> what makes its runs short; a domain without a line here fails."""
 

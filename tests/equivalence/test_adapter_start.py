@@ -94,7 +94,8 @@ def test_a_run_of_images_goes_on_with_it(reference: str, tmp_path: Path) -> None
     assert rows[-1]["divergence"] > 0
     # It is measured again from what the run keeps, and the adapter in final/ is whole.
     shutil.rmtree(source)
-    evaluate_target(Target.resolve(str(run), door_of), tmp_path / "again")
+    own = ["reward=[{name: support.tiny_runs:darkness}]"]
+    evaluate_target(Target.resolve(str(run), door_of, overrides=own), tmp_path / "again")
     again = RunDirectory.open(tmp_path / "again").read_evaluations()
     for ours, theirs in zip(again, (rows[0], rows[-1]), strict=True):
         assert ours["divergence"] == pytest.approx(theirs["divergence"], rel=1e-4, abs=1e-9)

@@ -41,8 +41,8 @@ def stopping(reward: Callable[..., Any], after: int) -> Callable[..., Any]:
 
 def flow_run(folder: Path, _: Path, *, stopped: bool) -> Any:
     config = tiny_config(training={"steps": STEPS, "learning_rate": 0.01, "ema_decay": 0.5})
-    # The base, two steps, an evaluation, and the step that is not finished.
-    reward = stopping(darkness, 4) if stopped else darkness
+    # A trial, the base, two steps, an evaluation, and the step that is not finished.
+    reward = stopping(darkness, 5) if stopped else darkness
     return lambda: FlowTrainer(config, reward=reward).train(folder, progress=False)
 
 
@@ -50,7 +50,7 @@ def language_run(folder: Path, material: Path, *, stopped: bool) -> Any:
     config = tiny_language_config(
         material, adapter={"rank": 4, "alpha": 8.0}, training={"steps": STEPS}
     )
-    reward = stopping(share_of_a, 4) if stopped else share_of_a
+    reward = stopping(share_of_a, 5) if stopped else share_of_a
     return lambda: LanguageRun(config, reward=reward).train(folder, progress=False)
 
 
@@ -65,10 +65,12 @@ def test_a_step_is_measured_again_as_training_measured_it(
 ) -> None:
     run = train(tmp_path / "run", material, stopped=False)()
     rows = {row["step"]: row for row in RunDirectory.open(run).read_evaluations("unseen")}
-    # Written by another reward in Python; the recipe's own measures here.
     same = "divergence" if train is flow_run else "kl"
+    own = darkness if train is flow_run else share_of_a
+    # It was given in Python, and is named here.
+    named = [f"reward=[{{name: {own.__module__}:{own.__name__}}}]"]
     for step in (2, STEPS):
-        target = Target.resolve(str(run), door_of, step=step)
+        target = Target.resolve(str(run), door_of, step=step, overrides=named)
         row = evaluate_target(target, tmp_path / f"evaluation-{step}")
         assert row["step"] == step
         assert row[same] == rows[step][same] != 0

@@ -375,7 +375,7 @@ def _held_out(folder: Path, beside: Path) -> list[Any] | None:
     """The digests of a run's held-out prompts; None where it or the run ``beside`` kept none."""
     records = [read_record(RunDirectory.open(run)) for run in (folder, beside)]
     own = None if None in records else records[0]
-    return own and [mark[0] for mark in own["prompts"]["held_out"]]
+    return None if own is None else [mark[0] for mark in own["prompts"]["held_out"]]
 
 
 def _check_same_prompts(folders: Sequence[Path]) -> None:

@@ -29,6 +29,7 @@ def read_dataset(
     """
     try:
         import datasets
+        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise AdrpoError(
             f"{source}: a data set needs the package datasets ({error}): "
@@ -42,7 +43,7 @@ def read_dataset(
         else:
             loaded = datasets.load_dataset(source, config, split=split, revision=revision)
     # The Hub's errors, those of splits and configs, and of columns that mix types.
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300] or type(error).__name__
         raise AdrpoError(
             f"{source}: expected a data set with the split {split!r}, which can't be loaded: "

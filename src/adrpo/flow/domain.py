@@ -244,8 +244,10 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
         else:
             total += len(found[-1])
             findings.ok(f"prompts.{name}", f"{len(found[-1])} from {source}")
-    if len(found) == len(sets) and (shared := shared_prompts(*found)) is not None:
-        findings.bad("prompts", shared)
+    if len(found) == len(sets):
+        train, held_out = found
+        if (shared := shared_prompts(train, held_out)) is not None:
+            findings.bad("prompts", shared)
     return total
 
 

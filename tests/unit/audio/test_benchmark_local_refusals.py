@@ -35,14 +35,25 @@ from support.tiny_language_model import save_tiny_model
 pytestmark = AUDIO_MARKS
 
 
+ATTENTION = "adapter.target_modules=[q_proj, k_proj, v_proj, o_proj]"
+"""Fewer layers than the recipe's."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the embedded model, of two steps that are long enough to change its answers."""
-    few = ["training.steps=2", "training.learning_rate=0.03", "training.prompts_per_step=4"]
+    few = [
+        "training.steps=2",
+        "training.warmup_steps=0",
+        "training.learning_rate=0.03",
+        "training.prompts_per_step=4",
+    ]
     few += ["training.samples_per_prompt=4", "training.micro_batch_size=16"]
     few += ["prompts.train_size=8", "prompts.held_out_size=3", "evaluation.samples_per_prompt=1"]
     config = load_recipe(
-        "audio/embedded", [*SETTINGS, *few, "evaluation.shown_prompts=1"], form=AudioConfig
+        "audio/embedded",
+        [*SETTINGS, *few, ATTENTION, "evaluation.shown_prompts=1"],
+        form=AudioConfig,
     )
     return AudioRun(config).train(tmp_path_factory.mktemp("trained") / "run", progress=False)
 
@@ -58,7 +69,7 @@ def test_the_weights_of_a_run_answer(data: Path, run: Path, command: Command) ->
     summary = json.loads(Path("runs/evaluation/summary.json").read_text())
     assert summary["scores"]["strict"]["all"]["all"]["n"] == 12 and "shifts" not in summary
     # The same adapter over the model, as --lora takes it.
-    both = ["--lora", str(run / "final"), *SETTINGS]
+    both = ["--lora", str(run / "final"), *SETTINGS, ATTENTION]
     assert command("evaluate", "embedded", *asking(data, "lora.jsonl"), *both) == 0
     assert [row["said"] for row in answers_in(Path("lora.jsonl")).values()] == said
     assert "Settings of audio/embedded" in command.out and "12 of 12 answered" in command.out
@@ -109,14 +120,14 @@ def test_answers_of_another_adapter_are_refused(
 ) -> None:
     saying(lambda lines: lines[1])
     answers, moved = tmp_path / "answers.jsonl", tmp_path / "moved"
-    local(data, answers, final=run / "final").ask(quiet)
+    local(data, answers, ATTENTION, final=run / "final").ask(quiet)
     shutil.copytree(run / "final", moved)
-    assert local(data, answers, final=moved).left == 0
+    assert local(data, answers, ATTENTION, final=moved).left == 0
     assert "adapter" in refusal(lambda: local(data, answers, "adapter.alpha=3", final=moved))
-    assert "weights_sha256" in refusal(lambda: local(data, answers))
+    assert "weights_sha256" in refusal(lambda: local(data, answers, ATTENTION))
     weights = moved / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    assert "weights_sha256" in refusal(lambda: local(data, answers, final=moved))
+    assert "weights_sha256" in refusal(lambda: local(data, answers, ATTENTION, final=moved))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,7 @@ def test_answers_of_another_adapter_are_refused(
 def test_an_adapter_of_another_form_is_not_taken_in_part(
     data: Path, run: Path, command: Command, setting: str, named: str
 ) -> None:
-    both = ["--lora", str(run / "final"), *SETTINGS, setting]
+    both = ["--lora", str(run / "final"), *SETTINGS, ATTENTION, setting]
     assert command("evaluate", "embedded", *asking(data, "lora.jsonl"), *both) == 2
     assert named in command.err and command.err.count("\n") == 1
     assert not Path("lora.jsonl").exists()

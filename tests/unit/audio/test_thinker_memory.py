@@ -71,6 +71,7 @@ def test_the_estimate_is_what_torch_counts(
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("adapted", [False, True], ids=["whole", "adapter"])
+@pytest.mark.filterwarnings("ignore:.* trained tensors are bfloat16")
 def test_what_lies_there_is_what_the_trainer_made(
     adapted: bool, dtype: str, tmp_path: Path
 ) -> None:

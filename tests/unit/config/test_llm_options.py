@@ -49,12 +49,14 @@ def test_a_field_of_the_trainer_has_the_words_and_the_default() -> None:
 
 
 def test_a_key_of_a_recipe_has_the_words_and_the_default() -> None:
+    words = LanguageAlgorithmSection.model_fields["beta_0"].description
+    assert words != TrainerOptions.model_fields["beta"].description, "0 is another matter there"
     for name, key in IN_A_RECIPE.items():
         option, field = (
             TrainerOptions.model_fields[name],
             LanguageAlgorithmSection.model_fields[key],
         )
-        assert field.description == option.description
+        assert field.description == option.description or name == "beta"
         assert COEFFICIENTS.get(str(field.default), field.default) == option.default
 
 
@@ -88,7 +90,6 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"target_kl": 0.0}, "target_kl: expected a number > 0, received 0.0"),
     ({"advantage_clip": "a"}, "advantage_clip: expected a number, received 'a'"),
     ({"clip_policy_advantage": 1}, "clip_policy_advantage: expected true or false, received 1"),
-    ({"beta": 0.0}, "beta: expected a number above 0, received 0, which goes with a fixed"),
     ({"beta": 0.0, "coefficient": "fixed", "target_kl": 0.1}, "beta: expected a number above 0"),
     ({"advantage_clip": 0.08}, "advantage_clip: expected at most beta_0 = 0.04, received 0.08"),
     (
@@ -112,6 +113,14 @@ def test_what_one_accepts_the_other_accepts(tmp_path: Path, options: dict[str, A
     for name, key in IN_A_RECIPE.items():
         value = getattr(section, key)
         assert COEFFICIENTS.get(str(value), value) == getattr(made, name)
+
+
+def test_beta_0_of_a_script_is_plain_grpo_and_a_recipe_says_so_by_its_method(
+    tmp_path: Path,
+) -> None:
+    assert trainer_config(tmp_path, beta=0.0).beta == 0
+    with pytest.raises(ValidationError, match="which goes with a fixed"):
+        recipe_section({"beta": 0.0})
 
 
 @pytest.mark.parametrize(("options", "message"), IMPOSSIBLE)

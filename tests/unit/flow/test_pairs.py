@@ -94,7 +94,7 @@ def test_the_error_of_a_reward_that_left_images_out_is_told(tmp_path: Path):
 
     told = (
         r"^pairs: 3 of 6 images have no score and are in no pair \(reward: RuntimeError: no such "
-        r"prompt\)$"
+        r"prompt \(test_pairs\.py, line \d+\)\)$"
     )
     with pytest.warns(AdrpoWarning, match=told):
         draw(tmp_path / "pairs", fussy, prompts=2)

@@ -295,6 +295,7 @@ def test_an_evaluation_has_all_logits_and_three_of_their_size(case: Case, live_b
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("adapted", [False, True], ids=["whole", "adapter"])
+@pytest.mark.filterwarnings("ignore:.* trained tensors are bfloat16")
 def test_what_lies_there_is_what_the_trainer_made(adapted: bool, dtype: str, tmp_path: Path):
     """Weights, reference, gradient and moments after a step, to the byte."""
     source = save_tiny_model(tmp_path / "model")
