@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from jaxtyping import install_import_hook
@@ -18,6 +18,16 @@ early = [name for name in CHECKED if name in sys.modules]
 if early:
     raise RuntimeError(f"imported before the shape checks were installed: {early}")
 install_import_hook(CHECKED, "beartype.beartype")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A command puts the folders of a user's rewards on Python's path, and leaves them there."""
+    kept = sys.path[:]
+    try:
+        return (yield)
+    finally:
+        sys.path[:] = kept
 
 
 @pytest.fixture(scope="module")

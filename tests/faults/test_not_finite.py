@@ -112,10 +112,17 @@ def test_a_sample_whose_latents_are_not_finite_takes_no_part_in_the_update(metho
 def test_a_step_without_any_image_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    # The base's evaluation draws 8 images, and the first step those after them.
-    spoil(monkeypatch, lambda image: image >= 8)
+    trainer, begun = trainer_of(), []
+    own = trainer.step
+
+    def step(number: int) -> dict[str, Any]:
+        begun.append(number)
+        return own(number)
+
+    monkeypatch.setattr(trainer, "step", step)
+    spoil(monkeypatch, lambda _: bool(begun))
     with pytest.raises(AdrpoError, match="step 1: the reward scored none of 6 samples") as caught:
-        trainer_of().train(tmp_path / "run", progress=False)
+        trainer.train(tmp_path / "run", progress=False)
     assert NO_IMAGE in str(caught.value)
     assert "\n" not in str(caught.value)
 
