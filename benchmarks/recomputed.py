@@ -25,7 +25,7 @@ from improvement import unpacked
 from adrpo.cli.domains import all_facts
 from adrpo.comparison import Plan, collect
 from adrpo.comparison.analysis import analyse, to_json
-from adrpo.comparison.page import category_table, results_table
+from adrpo.comparison.page import tables_of
 from adrpo.comparison.plan import Entry, without_seed
 from adrpo.comparison.primary import Primary
 from adrpo.comparison.tables import to_latex, to_markdown
@@ -77,15 +77,9 @@ def recomputed(name: str) -> Recomputed:
         analysis = analyse(collect(recorded_plan(whole, committed(name)["reference"])))
     tables = {}
     for split in analysis.splits:
-        name = f"table-{split.split}"
-        drawn = {
-            name: results_table(analysis, split),
-            f"{name}-by-category": category_table(analysis, split),
-        }
-        for file, table in drawn.items():
-            if table is not None:
-                tables[f"{file}.md"] = to_markdown(table)
-                tables[f"{file}.tex"] = to_latex(table)
+        for file, table in tables_of(analysis, split).items():
+            tables[f"{file}.md"] = to_markdown(table)
+            tables[f"{file}.tex"] = to_latex(table)
     return Recomputed(to_json(analysis), tables)
 
 

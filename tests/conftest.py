@@ -4,9 +4,14 @@ import gc
 import os
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from support.command_line import Command
 
 # Nothing in the suite may reach a model hub: what it needs it builds or the package embeds.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -45,3 +50,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     from support.tiny_language_model import save_tiny_model
 
     return str(save_tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> "Command":
+    """The command line, in an empty folder, since the defaults of --output-dir are relative."""
+    from support.command_line import Command
+
+    monkeypatch.chdir(tmp_path)
+    return Command(monkeypatch, capsys)

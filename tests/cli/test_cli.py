@@ -36,15 +36,6 @@ SMALL = [
 """Settings under which the demo takes seconds."""
 
 
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """In an empty folder, since the defaults of --output-dir are relative."""
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
-
-
 def error_line(command: Command) -> str:
     """The one line that stderr must consist of."""
     lines = command.err.splitlines()

@@ -16,6 +16,7 @@ from adrpo.errors import AdrpoError
 from adrpo.llm.trial import try_arithmetic
 from adrpo.runs.findings import Findings
 from adrpo.runs.trials import check_trials, tell
+from support.tiny_language_model import CONTEXT
 from support.tiny_language_trainers import LANGUAGE_MARKS, build, move
 
 pytestmark = LANGUAGE_MARKS
@@ -151,3 +152,12 @@ def test_numbers_that_are_not_finite_are_found(model: str, tmp_path: Path) -> No
     with planted(trainer.accelerator.unwrap_model(trainer.model).get_base_model().model, spoil):
         trials = tried(trainer)
     assert [trial.holds for trial in trials][: FINITE + 1] == [False] * 5
+
+
+def test_a_prompt_that_fills_the_context_is_tried_without_padding(
+    model: str, tmp_path: Path
+) -> None:
+    trainer = build(model, tmp_path)
+    trials = try_arithmetic(trainer, [Prompt(" ".join("a" * (CONTEXT - 1)))])
+    assert all(trial.holds for trial in trials)
+    assert not any("left-padded" in trial.what for trial in trials)

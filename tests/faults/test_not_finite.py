@@ -181,14 +181,6 @@ def test_an_evaluation_without_any_finite_distance_is_refused(
 # --- the command, other pipelines, what is encoded, what a reward returns ---
 
 
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
-
-
 def test_sample_writes_no_picture_of_what_is_none(
     monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path
 ) -> None:

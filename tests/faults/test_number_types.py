@@ -31,14 +31,6 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_material(tmp_path_factory.mktemp("material"))
 
 
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
-
-
 @pytest.fixture(params=["llm/embedded", "audio/embedded"])
 def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A recipe that trains all weights in float16."""

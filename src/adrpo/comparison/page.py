@@ -63,20 +63,23 @@ def write_results(results: Results, command: str) -> Path:
     summary = {"command": command, **to_json(analysis), "environment": environment_record()}
     _write(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     for split in analysis.splits:
-        name = f"table-{split.split}"
-        tables = {
-            name: results_table(analysis, split),
-            f"{name}-by-category": category_table(analysis, split),
-        }
-        for name, table in tables.items():
-            if table is not None:
-                _write(folder / f"{name}.md", to_markdown(table))
-                _write(folder / f"{name}.csv", to_csv(table))
-                _write(folder / f"{name}.tex", to_latex(table))
+        for name, table in tables_of(analysis, split).items():
+            _write(folder / f"{name}.md", to_markdown(table))
+            _write(folder / f"{name}.csv", to_csv(table))
+            _write(folder / f"{name}.tex", to_latex(table))
     page = folder / PAGE
     context = _context(results, analysis, drawings)
     _write(page, render("comparison/comparison.html.j2", context))
     return page
+
+
+def tables_of(analysis: Analysis, split: SplitAnalysis) -> dict[str, ResultsTable]:
+    """The tables of a split, by the names of their files without an ending."""
+    name = f"table-{split.split}"
+    tables = {name: results_table(analysis, split)}
+    if (table := category_table(analysis, split)) is not None:
+        tables[f"{name}-by-category"] = table
+    return tables
 
 
 def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:

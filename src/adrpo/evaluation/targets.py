@@ -22,10 +22,8 @@ from adrpo.runs.inputs import (
     tell_of_trained,
 )
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.model_folder import ADAPTER_CONFIG
 from adrpo.runs.start import START
-
-BESIDE = "adapter_config.json"
-"""File of PEFT's beside an adapter's weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ class Target:
                     f"--lora: expected the folder or file of a LoRA adapter; received {lora}, "
                     f"which is not there"
                 )
-            if lora is not None and lora.is_file() and (lora.parent / BESIDE).is_file():
+            if lora is not None and lora.is_file() and (lora.parent / ADAPTER_CONFIG).is_file():
                 # PEFT keeps the scale of the file's tensors there.
                 lora = lora.parent
             config, final = _around(name, door_of, recipe, overrides), lora

@@ -13,9 +13,7 @@ from peft import (
 )
 
 from adrpo.errors import AdrpoError
-
-CONFIG = "adapter_config.json"
-"""File that PEFT writes beside an adapter's weights."""
+from adrpo.runs.model_folder import ADAPTER_CONFIG
 
 KEYS = {"lora_alpha": "alpha", "r": "rank"}
 """PEFT's names of an adapter's numbers -> the keys of the section ``adapter``."""
@@ -34,9 +32,9 @@ def check_adapter_folder(path: Path) -> None:
     """Raise AdrpoError where ``path`` is a file: its scale would be unknown."""
     if not path.is_dir():
         raise AdrpoError(
-            f"{path}: expected the folder that PEFT saved, in which {CONFIG} has the scale of the "
-            f"weights; received {'a file' if path.exists() else 'nothing that is there'}; name "
-            f"the folder"
+            f"{path}: expected the folder that PEFT saved, in which {ADAPTER_CONFIG} has the scale "
+            f"of the weights; received {'a file' if path.exists() else 'nothing that is there'}; "
+            f"name the folder"
         )
 
 
@@ -59,7 +57,7 @@ def take_adapter(model: PeftModel, folder: Path) -> None:
             f"{'with' if others[0] in weights else 'without'} {_listed(others)}; set them to its "
             f"own"
         )
-    if (folder / CONFIG).is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         theirs: Any = PeftConfig.from_pretrained(str(folder))
         _check_form(folder, theirs, model.active_peft_config)
     set_peft_model_state_dict(model, weights)

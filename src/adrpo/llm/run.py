@@ -21,7 +21,6 @@ from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.adapter_weights import (
-    CONFIG,
     add_adapter,
     begin_with,
     same_adapter,
@@ -54,6 +53,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs, callable_name
+from adrpo.runs.model_folder import ADAPTER_CONFIG
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -386,7 +386,7 @@ def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
     try:
         if isinstance(model, PeftModel):
             take_adapter(model, folder)
-        elif not folder.is_dir() or (folder / CONFIG).is_file():
+        elif not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
             trainer.model = add_adapter(model, folder).eval()
         else:
             take_model(model, folder)

@@ -1,6 +1,8 @@
 """Trials of a language model's arithmetic: padding, generation, the reference, gradients."""
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from adrpo.data.base import Prompt
 from adrpo.llm.drawing import LIKELIEST, evaluating, until_end
 from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.trainer import ADRPOTrainer
-from adrpo.runs.network_trials import base_alone, gradient_trials
+from adrpo.runs.network_trials import base_alone, finite_trial, gradient_trials
 from adrpo.runs.seeding import preserved_generators
 from adrpo.runs.trials import Trial
 
@@ -30,7 +32,13 @@ TOKENS = 12
 """Tokens that are generated of each prompt."""
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-"""Most that a log-probability may differ by: some hundred roundings of a logit of the size 20."""
+"""Most that a log-probability may differ by. Of a logit of the size 20 it is four hundred roundings
+in float32, whose kernels sum in another order for another batch, and three to five in the 16-bit
+types, whose sums are float32. A mask that fails moves log-probabilities by whole numbers."""
+
+ANOTHER_WAY = (
+    "try model.attn_implementation=eager, another version of transformers, or a wider model.dtype"
+)
 
 
 def try_arithmetic(
@@ -51,7 +59,7 @@ def try_arithmetic(
     trying = _Trying(trainer, model, trainer.prompt_batch(rows))
     with preserved_generators(), evaluating(model), trainer.accelerator.autocast():
         with torch.no_grad():
-            found = [trying.finite(), trying.padded(paddings), trying.generated()]
+            found = [trying.finite(), *trying.padded(paddings), trying.generated()]
             # An adapter that training began with may be the reference, in the base's place.
             if isinstance(model, PeftModel) and "ref" not in model.peft_config:
                 found.append(trying.reference())
@@ -88,41 +96,42 @@ class _Trying:
             )
         return found.float()
 
-    def finite(self) -> Trial:
-        """Log-probabilities of the first prompt."""
-        own = self._followed(self.ids[0], 1)
-        found = self.scored(own[None], torch.ones_like(own)[None], len(own) - 1, [0])
-        return Trial(
-            what="log-probabilities of a prompt that are not finite",
-            value=float((~found.isfinite()).sum()),
-            limit=0.0,
-            remedy="the weights are none, or overflow: use other weights, or model.dtype=bfloat16 "
-            "or float32",
-        )
+    @cached_property
+    def own(self) -> Int[Tensor, " tokens"]:
+        """The first prompt with a token more, so that a single one has something to predict."""
+        return self._followed(self.ids[0], 1)
 
-    def padded(self, paddings: Sequence[int]) -> Trial:
-        """The first prompt alone, and left-padded beside itself, which a longer end follows."""
-        own = self._followed(self.ids[0], 1)
-        count = len(own) - 1
-        alone = self.scored(own[None], torch.ones_like(own)[None], count, [0])[0]
-        room = self.trainer._context or len(own) + max(paddings)
-        off = []
-        # A model with a short context has room for fewer.
-        for padding in (n for n in paddings if len(own) + n <= room):
-            ids = torch.stack([self._padded(own, padding), self._followed(own, padding)])
+    @cached_property
+    def alone(self) -> Float[Tensor, " tokens"]:
+        """log p of the first prompt's tokens but the first, in a batch of it alone."""
+        ids = self.own[None]
+        return self.scored(ids, torch.ones_like(ids), len(self.own) - 1, [0])[0]
+
+    def finite(self) -> Trial:
+        return finite_trial("log-probabilities of a prompt", self.alone)
+
+    def padded(self, paddings: Sequence[int]) -> list[Trial]:
+        """The first prompt alone, and left-padded beside itself, which a longer end follows; none
+        where the context has room for no padding."""
+        room = (self.trainer._context or math.inf) - len(self.own)
+        off = {}
+        for padding in (n for n in paddings if n <= room):
+            ids = torch.stack([self._padded(self.own, padding), self._followed(self.own, padding)])
             mask = torch.ones_like(ids)
             mask[0, :padding] = 0
-            off.append((self.scored(ids, mask, count, [0, 0])[0] - alone).abs().max())
-        values = torch.stack(off)
-        worst = int(values.nan_to_num(torch.inf).argmax())
-        return Trial(
-            what=f"log-probabilities of a prompt, left-padded by {paddings[worst]}",
-            value=float(values[worst]),
-            limit=self.limit,
-            remedy="the model's attention reads its padding: try "
-            "model.attn_implementation=eager, another version of transformers, or a wider "
-            "model.dtype",
-        )
+            row = self.scored(ids, mask, len(self.alone), [0, 0])[0]
+            off[padding] = float((row - self.alone).abs().nan_to_num(torch.inf).max())
+        if not off:
+            return []
+        worst = max(off, key=off.__getitem__)
+        return [
+            Trial(
+                what=f"log-probabilities of a prompt, left-padded by {worst}",
+                value=off[worst],
+                limit=self.limit,
+                remedy=f"the model's attention reads its padding: {ANOTHER_WAY}",
+            )
+        ]
 
     def _padded(self, ids: Int[Tensor, " tokens"], padding: int) -> Int[Tensor, " longer"]:
         return torch.cat([ids.new_full((padding,), self.blank), ids])
@@ -158,9 +167,7 @@ class _Trying:
             what="log-probabilities of generation and of scoring",
             value=float(off.nan_to_num(torch.inf).max()),
             limit=self.limit,
-            remedy="training would see other probabilities than it drew from: try "
-            "model.attn_implementation=eager, another version of transformers, or a wider "
-            "model.dtype",
+            remedy=f"training would see other probabilities than it drew from: {ANOTHER_WAY}",
         )
 
     def completions(self, rows: int | None = None) -> Float[Tensor, "rows count"]:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from adrpo.runs.trials import Trial
 
 SCALE = 2.0**12
+"""Factor of a loss whose gradient shows what was rounded to 0 without it."""
+
 SHARE_OF_ADAM = 1e-3
 """1 - beta_2 of Adam's defaults."""
 
@@ -33,6 +35,17 @@ def base_alone(model: nn.Module) -> Iterator[None]:
             del layer.forward
 
 
+def finite_trial(what: str, *tensors: Tensor) -> Trial:
+    """Count the values of ``tensors`` that are not finite; one is too many."""
+    return Trial(
+        what=f"{what} that are not finite",
+        value=float(sum(int((~tensor.isfinite()).sum()) for tensor in tensors)),
+        limit=0.0,
+        remedy="the weights are no numbers, or what is computed overflows: use other weights, or "
+        "model.dtype=bfloat16 or float32",
+    )
+
+
 def gradient_trials(loss: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> list[Trial]:
     """Try the gradient of a ``loss``, which is computed twice, by ``parameters``: it must be
     finite, and neither it nor its square be rounded to 0.
@@ -42,18 +55,13 @@ def gradient_trials(loss: Callable[[], Tensor], parameters: Sequence[nn.Paramete
     """
     value = loss()
     plain = _gradients(value, 1.0, parameters)
-    strange = sum(int((~grad.isfinite()).sum()) for grad in plain) + int(not value.isfinite())
+    finite = finite_trial("values of the loss and its gradient", value, *plain)
     kept = [grad != 0 for grad in plain]
     squares = [(SHARE_OF_ADAM * grad.float() ** 2).to(grad.dtype) != 0 for grad in plain]
     del plain
     scaled = [grad != 0 for grad in _gradients(loss(), SCALE, parameters)]
     return [
-        Trial(
-            what="values that are not finite in the loss and its gradient",
-            value=float(strange),
-            limit=0.0,
-            remedy="use model.dtype=bfloat16 or float32",
-        ),
+        finite,
         Trial(
             what="share of the gradient that is rounded to 0",
             value=_lost(kept, scaled),

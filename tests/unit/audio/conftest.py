@@ -6,22 +6,12 @@ from pathlib import Path
 import pytest
 
 from support.asked_here import Saying, write_questions
-from support.command_line import Command
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Questions of the sounds world in MMAU's layout."""
     return write_questions(tmp_path_factory.mktemp("data") / "mmau")
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Command:
-    """The command line, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return Command(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from adrpo.flow.models.lora_files import (
     naming_the_file,
     weights_file,
 )
+from adrpo.runs.model_folder import LORA_WEIGHTS
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterSection
@@ -34,7 +35,8 @@ ADAPTER = "default"
 READ = "read"
 """PEFT's name of an adapter while it is read into another one."""
 
-WEIGHTS_NAME = "pytorch_lora_weights.safetensors"
+WEIGHTS_NAME = LORA_WEIGHTS
+"""File of an adapter in a run's folders."""
 
 
 def add(transformer: Any, settings: "AdapterSection", usual: Sequence[str]) -> None:

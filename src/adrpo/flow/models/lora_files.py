@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from adrpo.errors import AdrpoError
-
-PEFT_CONFIG = "adapter_config.json"
-"""File that PEFT writes beside the tensors of an adapter, with the scale in it."""
+from adrpo.runs.model_folder import ADAPTER_CONFIG
 
 PEFT_PREFIX = "base_model.model."
 """Beginning of PEFT's names in its own files."""
@@ -85,7 +83,7 @@ def weights_file(source: Path) -> Path:
 
 def is_peft(source: Path) -> bool:
     """True where ``source`` is a folder that PEFT's own ``save_pretrained`` wrote."""
-    return (source / PEFT_CONFIG).is_file()
+    return (source / ADAPTER_CONFIG).is_file()
 
 
 def convert(pipeline: Any, file: Path) -> Parts:
@@ -144,7 +142,7 @@ def _foreign(pipeline: Any, file: Path, names: Iterable[str], count: int) -> str
     names = sorted(names)
     if all(name.startswith(PEFT_PREFIX) for name in names):
         way = (
-            f"these are PEFT's names: name the folder in which {PEFT_CONFIG}, which has the "
+            f"these are PEFT's names: name the folder in which {ADAPTER_CONFIG}, which has the "
             f"scale, lies beside adapter_model.safetensors"
         )
     else:

@@ -7,7 +7,7 @@ from adrpo.config import SamplingSection
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.draws import initial_noise
-from adrpo.runs.network_trials import base_alone, gradient_trials
+from adrpo.runs.network_trials import base_alone, finite_trial, gradient_trials
 from adrpo.runs.seeding import preserved_generators
 from adrpo.runs.trials import Trial
 
@@ -57,20 +57,11 @@ class _Trying:
     def trials(self) -> list[Trial]:
         with torch.no_grad():
             v = self.velocity()
-            found = [self.finite(v), self.batch(v), self.pixels()]
+            found = [finite_trial("velocities", v), self.batch(v), self.pixels()]
             # An adapter that training began with may be the reference, in the base's place.
             if self.policy._start is None:
                 found.append(self.reference())
         return [*found, *gradient_trials(self.regression, self.policy.adapter_parameters())]
-
-    def finite(self, v: Tensor) -> Trial:
-        return Trial(
-            what="velocities that are not finite",
-            value=float((~v.isfinite()).sum()),
-            limit=0.0,
-            remedy="the weights are none, or overflow: use other weights, or model.dtype=bfloat16 "
-            "or float32",
-        )
 
     def velocity(self, rows: slice = slice(None)) -> Tensor:
         """v at the points ``rows``, in a batch of them alone."""
