@@ -144,7 +144,10 @@ def test_an_evaluation_leaves_out_a_prompt_with_a_missing_image_and_counts_it(
     assert row["samples_excluded"] == 1
     for name, values in measured.values.items():
         others = [0, 1, 3]
-        np.testing.assert_array_equal(values[others], expected[name][others], err_msg=name)
+        # A scorer meets one image less: another batch, so another kernel and the last digits.
+        np.testing.assert_allclose(
+            values[others], expected[name][others], rtol=1e-5, atol=1e-5, err_msg=name
+        )
         if name not in ("divergence", "velocity_norm_ratio"):  # of latents, which are there
             assert np.isnan(values[2].reshape(-1)[-1]), name
     reward = measured.values["reward"][[0, 1, 3]]
