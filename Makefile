@@ -18,6 +18,9 @@ AUDIO_LOWEST := $(shell sed -n '/^audio = \[/,/^\]/s/.*"\(soundfile\|soxr\|trans
 AUDIO_TESTS := tests/unit/audio/test_audio_trainer.py tests/unit/audio/test_audio_rows.py \
   tests/unit/audio/test_sound.py tests/equivalence/test_audio_run.py
 
+# Two, whatever the machine: each has all libraries in its memory, about 2 GB.
+TESTERS ?= 2
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
   test-gpu lint package check bench
@@ -28,8 +31,9 @@ help: ## this list
 demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/report.html
 	@$(PY) -m adrpo demo --output-dir runs/demo
 
-test: $(VENV)/.installed-dev ## the fast test suite
-	@$(PY) -m pytest -m "not gpu and not slow and not deepspeed"
+test: $(VENV)/.installed-dev ## the fast test suite, by TESTERS processes of one thread each
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not slow and not deepspeed" \
+	  -n $(TESTERS) --dist loadfile
 
 test-slow: $(VENV)/.installed-dev ## several processes that train together, compiling, benchmarks
 	@$(PY) -m pytest -m "slow and not gpu"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+pytest_plugins = ["support.file_times"]
+
 CHECKED = ("adrpo.core", "adrpo.flow.path")
 
 early = [name for name in CHECKED if name in sys.modules]
