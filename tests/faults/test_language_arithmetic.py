@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import IterableDataset
 from peft import LoraConfig
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
-from adrpo.llm.trial import try_arithmetic
+from adrpo.llm import ADRPOTrainer
+from adrpo.llm.trial import try_arithmetic, try_before_training
 from adrpo.runs.findings import Findings
 from adrpo.runs.trials import check_trials, tell
 from support.tiny_language_model import CONTEXT
-from support.tiny_language_trainers import LANGUAGE_MARKS, build, move
+from support.tiny_language_trainers import LANGUAGE_MARKS, build, config, count_a, move
 
 pytestmark = LANGUAGE_MARKS
 
@@ -161,3 +163,61 @@ def test_a_prompt_that_fills_the_context_is_tried_without_padding(
     trials = try_arithmetic(trainer, [Prompt(" ".join("a" * (CONTEXT - 1)))])
     assert all(trial.holds for trial in trials)
     assert not any("left-padded" in trial.what for trial in trials)
+
+
+# --- a script's own trainer ---
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_script_trains_to_the_same_weights_with_the_trial_and_without(
+    lora: bool, model: str, tmp_path: Path
+) -> None:
+    def trained(tries: bool) -> dict[str, torch.Tensor]:
+        trainer = build(model, tmp_path, peft_config=LORA if lora else None, try_arithmetic=tries)
+        move(trainer)
+        torch.manual_seed(3)  # what is drawn before the first step moves what training draws
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        trainer.train()
+        after = {name: p.detach() for name, p in trainer.model.named_parameters()}
+        assert any(not torch.equal(after[name], before[name]) for name in after)
+        return after
+
+    with_it, without = trained(True), trained(False)
+    assert all(torch.equal(with_it[name], without[name]) for name in without)
+
+
+def test_a_script_with_a_fault_is_refused_once_before_its_first_step(
+    model: str, tmp_path: Path
+) -> None:
+    trainer = build(model, tmp_path, save_strategy="steps", save_steps=1)
+
+    def jump(keywords: dict[str, Any], output: Any) -> Any:
+        mask = keywords.get("attention_mask")
+        if mask is not None and mask.ndim == 2:
+            output.last_hidden_state[mask.sum(1) < mask.shape[1]] *= 2
+        return output
+
+    with planted(trainer.model.model, jump):
+        with pytest.raises(AdrpoError, match=r"left-padded by .*try_arithmetic=False"):
+            trainer.train()
+        assert trainer.state.global_step == 0 and not list(tmp_path.glob("checkpoint-*"))
+        trainer.args.try_arithmetic = False
+        trainer.train()
+        # What a checkpoint goes on with was tried when it began.
+        trainer.args.try_arithmetic = True
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_streams_are_tried_by_their_first_rows(model: str, tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def rows() -> Iterator[dict[str, str]]:
+        for number, text in enumerate(["a b c", "d e f", "g h", "i j"]):
+            read.append(number)
+            yield {"prompt": text}
+
+    trainer = ADRPOTrainer(
+        model, count_a, config(tmp_path), IterableDataset.from_generator(rows)
+    )  # fmt: skip
+    try_before_training(trainer)
+    assert read == [0, 1]

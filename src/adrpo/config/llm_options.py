@@ -96,6 +96,13 @@ class TrainerOptions(CoefficientSection):
         "loss being the same; all leaves none out, so that the KL metrics cover all samples. "
         "Evaluation, target_kl, images and sharded models compute all.",
     )
+    try_arithmetic: Switch = Field(
+        default=True,
+        description="Whether the arithmetic that training rests on (padding, generation against "
+        "scoring, the reference, gradients) is tried on two prompts before the first step, in "
+        "seconds, and refused where it is wrong. Not of a model that sees, one in shards, or "
+        "environments. Ours.",
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -109,7 +116,13 @@ class TrainerOptions(CoefficientSection):
 
 HELP = {
     name: str(TrainerOptions.model_fields[name].description)
-    for name in ("beta", "coefficient", *CoefficientSection.model_fields, "reference_rows")
+    for name in (
+        "beta",
+        "coefficient",
+        *CoefficientSection.model_fields,
+        "reference_rows",
+        "try_arithmetic",
+    )
 }
 """Option of ``ADRPOConfig`` -> its meaning."""
 

@@ -44,6 +44,7 @@ def trainer_arguments(
         dataloader_pin_memory=torch.cuda.is_available(),
         chat_template_kwargs=dict(config.model.chat_template_kwargs) or None,
         **_algorithm(config.algorithm),
+        try_arithmetic=False,  # the run does, before its first evaluation
         # One batch of completions a step, in parts of equal size.
         max_steps=training.steps,
         num_generations=training.samples_per_prompt,

@@ -65,6 +65,9 @@ class ADRPOConfig(GRPOConfig):
     reference_rows: ReferenceRows = field(
         default=OPTIONS["reference_rows"].default, metadata=WORDS["reference_rows"]
     )
+    try_arithmetic: bool = field(
+        default=OPTIONS["try_arithmetic"].default, metadata=WORDS["try_arithmetic"]
+    )
 
     taken = False
     """True from where an ADRPOTrainer has it."""

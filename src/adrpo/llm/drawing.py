@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from adrpo.embedded.questions import parse_question
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.values import Values, plain, spread
 from adrpo.llm.prompt_batch import PromptBatch
-from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
 from adrpo.rewards.questions import QuestionAnswer
@@ -27,6 +26,9 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator, preserved_generators
+
+if TYPE_CHECKING:
+    from adrpo.llm.trainer import ADRPOTrainer
 
 LIKELIEST = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
 """Options of generation that take the likeliest token at every place."""
@@ -72,7 +74,7 @@ class CompletionDrawing:
     def __init__(
         self,
         config: CompletionConfig,
-        trainer: ADRPOTrainer,
+        trainer: "ADRPOTrainer",
         reference: nn.Module | None,
         prompts: Sequence[Prompt],
         *,

@@ -1,4 +1,6 @@
-"""Sums behind the logged KL metrics, so that processes can add theirs."""
+"""Sums behind the logged metrics, so that processes can add theirs."""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -42,3 +44,28 @@ def kl_sums(
         sums += [kl[side].sum(), side.sum()]
     sums.append(penalty.stock_kl[measured].sum())
     return torch.stack([value.to(kl.dtype) for value in sums])
+
+
+@torch.no_grad()
+def coefficient_metrics(
+    accelerator: Any, advantages: Tensor, coefficient: Tensor, rows: Tensor, *, clip: float
+) -> dict[str, float]:
+    """Metrics of ``coefficient`` over the samples of a generated batch on all processes, by their
+    names in the log; ``rows`` are those of the reference pass, ``clip`` that of the advantages."""
+    saturated = advantages.abs() >= clip
+    counted = [coefficient, saturated, coefficient < 0, torch.ones_like(coefficient)]
+    counted += [rows, torch.ones_like(rows)]
+    sums = torch.stack([values.float().sum() for values in counted])
+    total, saturations, negatives, count, referred, samples = accelerator.reduce(
+        sums, reduction="sum"
+    ).tolist()
+    extremes = torch.stack([coefficient.amin(), -coefficient.amax()])[None]
+    low, high = accelerator.gather(extremes).amin(dim=0).tolist()
+    return {
+        "coef_mean": total / count,
+        "coef_min": low,
+        "coef_max": -high,
+        "saturated_frac": saturations / count,
+        "frac_negative_coef": negatives / count,
+        "reference_frac": referred / samples,
+    }

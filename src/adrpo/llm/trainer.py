@@ -23,12 +23,13 @@ from adrpo.llm.coefficient import degenerate_rows, edited_coefficient, kl_coeffi
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.context import check_columns, check_context, context_of, long_prompts
 from adrpo.llm.controller import KLController
-from adrpo.llm.metrics import KL_SUMS, kl_sums
+from adrpo.llm.metrics import KL_SUMS, coefficient_metrics, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
 from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.scripts import check_beta, has_own_loss, warn_about
 from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
+from adrpo.llm.trial import try_before_training
 
 STATE_FILE = "adrpo_state.json"
 
@@ -96,6 +97,7 @@ class ADRPOTrainer(GRPOTrainer):
         self._rewards: Tensor | None = None
         self._sampler: Any = None
         self._context: int | None = None
+        self._tried = False
         super().__init__(model, reward_funcs, args, *arguments, **named)
         warn_about(args)
         if self._tokenizer.pad_token_id is None:
@@ -106,11 +108,17 @@ class ADRPOTrainer(GRPOTrainer):
         self._context = context_of(self.model.config)
         self._check_prompts()
 
-    def train(self, *arguments: Any, **named: Any) -> Any:
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **named: Any
+    ) -> Any:
         check_model_trains(self.accelerator.unwrap_model(self.model))
         if not (self.is_deepspeed_enabled or self.is_fsdp_enabled):  # float32 masters of their own
             check_trained_types(self.model, self.args)
-        return super().train(*arguments, **named)
+        # What is resumed passed when it began.
+        if self.args.try_arithmetic and not (self._tried or resume_from_checkpoint):
+            try_before_training(self)
+            self._tried = True
+        return super().train(resume_from_checkpoint, *arguments, **named)
 
     @property
     def beta_0(self) -> float:
@@ -307,22 +315,12 @@ class ADRPOTrainer(GRPOTrainer):
 
     def _log_coefficient(self, advantages: Tensor, coefficient: Tensor, rows: Tensor) -> None:
         """Over the samples of a generated batch on all processes."""
-        saturated = advantages.abs() >= self.args.clip_at(self.beta_0)
-        counted = [coefficient, saturated, coefficient < 0, torch.ones_like(coefficient)]
-        counted += [rows, torch.ones_like(rows)]
-        sums = torch.stack([values.float().sum() for values in counted])
-        total, saturations, negatives, count, referred, samples = self.accelerator.reduce(
-            sums, reduction="sum"
-        ).tolist()
-        extremes = torch.stack([coefficient.amin(), -coefficient.amax()])[None]
-        low, high = self.accelerator.gather(extremes).amin(dim=0).tolist()
+        clip = self.args.clip_at(self.beta_0)
         self._log("beta_0", self.beta_0)
-        self._log("coef_mean", total / count)
-        self._log("coef_min", low)
-        self._log("coef_max", -high)
-        self._log("saturated_frac", saturations / count)
-        self._log("frac_negative_coef", negatives / count)
-        self._log("reference_frac", referred / samples)
+        for name, value in coefficient_metrics(
+            self.accelerator, advantages, coefficient, rows, clip=clip
+        ).items():
+            self._log(name, value)
 
     def _log_kl(self, stand_in: PerSampleBeta, advantages: Tensor) -> None:
         """Over the tokens of one loss on all processes; NaN, left out of means, where none."""

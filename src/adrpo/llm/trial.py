@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
+from datasets import Dataset
 from jaxtyping import Float, Int
 from peft import PeftModel
 from torch import Tensor, nn
@@ -14,10 +16,12 @@ from trl.trainer.utils import pad
 from adrpo.data.base import Prompt
 from adrpo.llm.drawing import LIKELIEST, evaluating, until_end
 from adrpo.llm.prompt_batch import PromptBatch
-from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.runs.network_trials import base_alone, finite_trial, gradient_trials
 from adrpo.runs.seeding import preserved_generators
-from adrpo.runs.trials import Trial
+from adrpo.runs.trials import Trial, check_trials
+
+if TYPE_CHECKING:
+    from adrpo.llm.trainer import ADRPOTrainer
 
 PADDINGS = tuple(range(1, 65))
 """Numbers of tokens that prompts are padded by; kernels work in blocks of 8 to 64 of them."""
@@ -41,8 +45,33 @@ ANOTHER_WAY = (
 )
 
 
+SWITCH = "; ADRPOConfig(try_arithmetic=False) trains all the same"
+"""What else a script can do."""
+
+
+def try_before_training(trainer: "ADRPOTrainer") -> None:
+    """Try the arithmetic of a script's ``trainer`` on the first rows of its data set, once.
+
+    Not that of a model that sees, of one in shards, whose layers can't be called one by one, or of
+    environments, which write their prompts themselves.
+
+    Raises AdrpoError where a trial does not hold.
+    """
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    if sharded or trainer._is_vlm or trainer.environment_factories is not None:
+        return
+    data: Any = trainer.train_dataset
+    # A stream may fetch or compute each of its rows.
+    stored = isinstance(data, Dataset)
+    rows: Any = data.select(range(min(LOOKED_AT, len(data)))) if stored else islice(data, 2)
+    prompts = [Prompt(row["prompt"], columns=row) for row in rows if "prompt" in row]
+    if prompts:
+        trials = try_arithmetic(trainer, prompts, paddings=FEW_PADDINGS)
+        check_trials(trials, otherwise=SWITCH)
+
+
 def try_arithmetic(
-    trainer: ADRPOTrainer,
+    trainer: "ADRPOTrainer",
     prompts: Sequence[Prompt],
     *,
     paddings: Sequence[int] = PADDINGS,
@@ -55,7 +84,7 @@ def try_arithmetic(
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     first = sorted(prompts[:LOOKED_AT], key=lambda prompt: len(prompt.text))
-    rows = [{"prompt": prompt.content, **prompt.columns} for prompt in (first[0], first[-1])]
+    rows = [{**prompt.columns, "prompt": prompt.content} for prompt in (first[0], first[-1])]
     trying = _Trying(trainer, model, trainer.prompt_batch(rows))
     with preserved_generators(), evaluating(model), trainer.accelerator.autocast():
         with torch.no_grad():
@@ -69,7 +98,7 @@ def try_arithmetic(
 class _Trying:
     """The trials of one model, and what they have in common."""
 
-    def __init__(self, trainer: ADRPOTrainer, model: Any, prompts: PromptBatch) -> None:
+    def __init__(self, trainer: "ADRPOTrainer", model: Any, prompts: PromptBatch) -> None:
         self.trainer = trainer
         self.model = model
         self.prompts = prompts
@@ -147,7 +176,8 @@ class _Trying:
         drawn = self.model.generate(
             input_ids=prompt_ids,
             attention_mask=mask,
-            generation_config=self.trainer.generation_config,
+            # vLLM has one of its own.
+            generation_config=getattr(self.trainer, "generation_config", None),
             max_new_tokens=min(TOKENS, self.trainer.args.max_completion_length or TOKENS),
             # Sampling raises where a probability is no number.
             **LIKELIEST,
@@ -197,7 +227,7 @@ class _Trying:
         return gradient_trials(lambda: -(self.completions(rows) * kept).sum() / kept.sum(), trained)
 
 
-def _computed_in(trainer: ADRPOTrainer, model: nn.Module) -> torch.dtype:
+def _computed_in(trainer: "ADRPOTrainer", model: nn.Module) -> torch.dtype:
     """The number type of a matrix product."""
     mixed = {"fp16": torch.float16, "bf16": torch.bfloat16}
     own = next(model.parameters()).dtype

@@ -38,11 +38,12 @@ def tell(findings: Findings, trials: Sequence[Trial]) -> None:
             findings.bad(trial.what, f"{trial}; {trial.remedy}")
 
 
-def check_trials(trials: Sequence[Trial]) -> None:
-    """Raise AdrpoError for the first of ``trials`` that does not hold."""
+def check_trials(trials: Sequence[Trial], *, otherwise: str = "") -> None:
+    """Raise AdrpoError for the first of ``trials`` that does not hold; ``otherwise`` is what else
+    helps than its remedy."""
     for trial in trials:
         if not trial.holds:
             raise AdrpoError(
                 f"{trial.what}: expected at most {trial.limit:.2g} before the first step, received "
-                f"{trial.value:.2g}; {trial.remedy}"
+                f"{trial.value:.2g}; {trial.remedy}{otherwise}"
             )

@@ -135,6 +135,7 @@ def test_a_clip_is_encoded_once_for_all_its_completions_and_passes(tmp_path: Pat
         max_steps=4,
         reference_rows="all",
         shuffle_dataset=False,
+        try_arithmetic=False,  # it encodes two prompts' clips
     )
     trainer.train()
     assert sum(map(len, QUESTIONS.values())) == len(calls) == 4
@@ -203,6 +204,33 @@ def test_without_a_kl_it_learns_from_the_clips_too(tmp_path: Path) -> None:
     batch = scored(trainer, [row for row in rows_of(QUESTIONS) for _ in range(4)])
     loss, *gradients = loss_and_gradients(trainer, batch)
     assert torch.isfinite(loss) and any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+def test_a_script_tries_the_arithmetic_with_clips_and_trains_to_the_same_weights(
+    tmp_path: Path,
+) -> None:
+    def trained(tries: bool) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        trainer = audio_trainer(tmp_path, max_steps=1, try_arithmetic=tries)
+        torch.manual_seed(3)
+        trainer.train()
+        return {n: p.detach() for n, p in trainer.model.named_parameters() if p.requires_grad}
+
+    with_it, without = trained(True), trained(False)
+    assert all(torch.equal(with_it[name], without[name]) for name in without)
+    # What reads the padding is found beside clips, too.
+    faulty = audio_trainer(tmp_path, max_steps=1)
+    thinker: Any = faulty.accelerator.unwrap_model(faulty.model).get_base_model()
+
+    def jump(_module: Any, _arguments: Any, keywords: dict[str, Any], output: Any) -> Any:
+        mask = keywords.get("attention_mask")
+        if mask is not None and mask.ndim == 2:
+            output.last_hidden_state[mask.sum(1) < mask.shape[1]] *= 2
+        return output
+
+    thinker.model.language_model.register_forward_hook(jump, with_kwargs=True)
+    with pytest.raises(AdrpoError, match=r"left-padded by .*try_arithmetic=False"):
+        faulty.train()
 
 
 # --- refused ---
