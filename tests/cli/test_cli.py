@@ -15,7 +15,9 @@ import adrpo
 import adrpo.cli.train
 import adrpo.llm
 from adrpo.cli.doctor import Findings, check_recipe
+from adrpo.cli.domains import door_named
 from adrpo.config import load_flow_config, recipe_names
+from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs import RunDirectory
@@ -292,6 +294,40 @@ def test_doctor_accepts_the_demo_and_names_what_is_broken(
     monkeypatch.syspath_prepend(tmp_path)
     assert command("doctor") == 1
     assert "pip uninstall torchvision" in command.out
+
+
+@pytest.mark.parametrize(
+    ("weights", "domain", "settings"),
+    [
+        ("pipeline", "flow", ["model.max_sequence_length=1"]),
+        ("language_model", "llm", []),
+        ("audio_language_model", "audio", []),
+    ],
+)
+def test_doctor_tries_a_model_that_is_named_without_a_recipe(
+    weights: str, domain: str, settings: list[str], command: Command
+) -> None:
+    """The domain is found by the folder's own files."""
+    folder = str(weights_path(weights))
+    assert command("doctor", folder, *settings, "--try") == 0, command.out
+    assert f"Recipe {door_named(domain).usual[0]}\n" in command.out
+    assert f"model: folder {folder}" in command.out
+    assert "the gradient that is rounded to 0" in command.out
+
+
+def test_doctor_refuses_a_model_that_it_can_not_place(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"architectures": ["BertModel"]}')
+    for name, received in (
+        (str(tmp_path / "bert"), "with config.json"),
+        (str(tmp_path), "with none of them"),
+        ("nobody/nothing", "received nobody/nothing; fetch it"),
+    ):
+        assert command("doctor", name, "--try") == 2
+        line = error_line(command)
+        assert received in line and f"adrpo doctor RECIPE model.pretrained={name}" in line
+    assert command("doctor", "flow/adpro") == 1
+    assert "did you mean 'flow/adrpo'" in command.out
 
 
 def test_doctor_notes_an_embedded_model_whose_extra_is_not_installed(tmp_path: Path) -> None:

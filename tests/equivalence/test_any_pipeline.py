@@ -12,12 +12,17 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig, get_peft_model_state_dict
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPTextModel
 
 from adrpo.cli.domains import door_of
-from adrpo.config import SamplingSection, load_flow_config
+from adrpo.config import AdapterSection, FlowModelSection, SamplingSection, load_flow_config
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.targets import Target, evaluate_target
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
+from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.pipeline_sampler import PipelineSampler, noise_generator
 from adrpo.flow.path.draws import initial_noise
 from adrpo.runs.directory import RunDirectory
@@ -201,6 +206,51 @@ def test_an_adapter_is_measured_against_its_base(tmp_path: Path) -> None:
     assert base["clip_score"] == alone["clip_score"] != row["clip_score"]
     change = row["clip_score"] - base["clip_score"]
     assert row["clip_score_change"] == pytest.approx(change, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", [False, True], ids=["pipeline", "policy"])
+def test_an_adapter_is_refused_before_its_base_is_measured(
+    family: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stable_diffusion_3(with_t5=False) if family else stable_diffusion()).save_pretrained(
+        tmp_path / "model"
+    )
+    save_lora(tmp_path / "lora")
+    file = tmp_path / "lora" / "pytorch_lora_weights.safetensors"
+    values = {f"{name}.more": value for name, value in load_file(file).items()}
+    save_file(values, file)
+    measured: list[int] = []
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_, **__: measured.append(1))
+    target = small(tmp_path / "model", lora=tmp_path / "lora")
+    with pytest.raises(AdrpoError, match="lora"):
+        evaluate_target(target, tmp_path / "out")
+    assert not measured and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_policy_is_as_it_was_after_an_adapter_is_looked_at(
+    own: bool, policy: StableDiffusion3Policy, tmp_path: Path
+) -> None:
+    for parameter in policy.adapter_parameters():
+        parameter.data += 0.1
+    policy.save_adapter(tmp_path)
+    fresh = load_policy(FlowModelSection())
+    if own:
+        torch.manual_seed(1)
+        fresh.add_adapter(AdapterSection())
+    x_t = initial_noise(2, fresh.latent_shape, 0, "test")
+    given = fresh.encode(["a cat", "a dog"])
+
+    def velocity() -> Tensor:
+        with torch.no_grad():
+            return fresh.velocity(x_t, torch.tensor([0.3, 0.7]), given)
+
+    before = velocity()
+    fresh.check_adapter(tmp_path)
+    assert torch.equal(velocity(), before)
+    fresh.load_adapter(tmp_path)
+    assert not torch.equal(velocity(), before)
+    assert fresh.same_adapter(tmp_path)
 
 
 def test_samples_of_a_pipeline_do_not_depend_on_the_batch(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from torch import Tensor
 from adrpo.cli.domains import door_of
 from adrpo.config import config_to_yaml
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.targets import Target
+from adrpo.evaluation.evaluator import Evaluator
+from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.llm.run import LanguageRun
+from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
@@ -36,12 +38,16 @@ def final(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return LanguageRun(config).train(folder, progress=False) / "final"
 
 
-def asked(material: Path, lora: Path, adapter: dict[str, Any] | None) -> list[str]:
+def target_of(material: Path, lora: Path | None, adapter: dict[str, Any] | None) -> Target:
     recipe = material / "recipe.yaml"
     recipe.write_text(
         config_to_yaml(tiny_language_config(material, adapter=adapter)), encoding="utf-8"
     )
-    target = Target.resolve(str(material / "model"), door_of, recipe=str(recipe), lora=lora)
+    return Target.resolve(str(material / "model"), door_of, recipe=str(recipe), lora=lora)
+
+
+def asked(material: Path, lora: Path, adapter: dict[str, Any] | None) -> list[str]:
+    target = target_of(material, lora, adapter)
     config, door = target.config, target.door
     return list(door.sample(config, target.final, ["a b"], size=1, seed=0, output_dir=material))
 
@@ -120,3 +126,25 @@ def test_a_model_without_some_of_its_weights_is_refused(material: Path, tmp_path
     # transformers would draw it.
     with pytest.raises(AdrpoError, match=f"1 missing keys, such as {name}"):
         asked(material, folder, None)
+
+
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["as it is", "of the recipe"])
+def test_an_adapter_is_refused_before_its_base_is_measured(
+    adapter: dict[str, Any] | None,
+    material: Path,
+    final: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = evaluate_target(target_of(material, None, adapter), tmp_path / "base")
+    evaluate_target(target_of(material, final, adapter), tmp_path / "both")
+    both = RunDirectory.open(tmp_path / "both").read_evaluations()
+    # The base is measured as if no adapter had been looked at.
+    assert both[0]["reward"] == base["reward"] and both[0]["entropy"] == base["entropy"]
+    assert both[1]["kl"] > 0 and both[1]["entropy"] != base["entropy"]
+    measured: list[int] = []
+    monkeypatch.setattr(Evaluator, "evaluate", lambda *_, **__: measured.append(1))
+    other = changed(final, tmp_path / "other", deeper)
+    with pytest.raises(AdrpoError, match=r"layers\.9"):
+        evaluate_target(target_of(material, other, adapter), tmp_path / "out")
+    assert not measured and not (tmp_path / "out").exists()

@@ -145,7 +145,7 @@ def test_weights_of_another_model_are_refused(run: Path, tmp_path: Path) -> None
         sample_completions(empty, ["a b c"], size=2, seed=0)
     with pytest.raises(AdrpoError, match="expected the weights that this run's training left"):
         evaluate_target(empty, tmp_path / "out" / "evaluation")
-    # The base had been evaluated by then.
+    # Before its base was measured.
     assert list((tmp_path / "out").iterdir()) == []
 
 

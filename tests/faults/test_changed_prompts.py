@@ -110,6 +110,12 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
     write_lines(Path("test.jsonl"), texts("f", 3))
     (place / "test.jsonl").unlink()
     assert adrpo("evaluate", str(place / "run"), "--output-dir", "there") == 0, adrpo.err
+    # It is asked its own prompts, too, and a user's own in their form.
+    assert adrpo("sample", str(place / "run"), "--size", "2") == 0, adrpo.err
+    kept = (place / "run" / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
+    for content in [json.loads(line)["content"] for line in kept[:2]]:
+        assert (content if isinstance(content, str) else content[-1]["content"]) in adrpo.out
+    assert adrpo("sample", str(place / "run"), "--prompt", "a b") == 0, adrpo.err
 
     def rows(folder: str) -> list[dict[str, Any]]:
         lines = (tmp_path / folder / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()

@@ -68,9 +68,12 @@ def test_an_evaluation_says_how_many_prompts_were_trained_on(place: Path, adrpo:
     call = ("evaluate", "run", "--prompts", "mixed.jsonl", "--output-dir", "new")
     assert adrpo(*call) == 0, adrpo.err
     assert "1 of 4 prompts" in adrpo.err and "trained on" in adrpo.err
+    # Nor are they called unseen.
+    assert {json.loads(row)["split"] for row in lines("new/evaluations.jsonl")} == {"seen"}
     # Of none there is nothing to say.
     assert adrpo("evaluate", "run", "--prompts", "test.jsonl", "--output-dir", "other") == 0
     assert "trained on" not in adrpo.err
+    assert {json.loads(row)["split"] for row in lines("other/evaluations.jsonl")} == {"unseen"}
 
 
 def test_doctor_finds_them(place: Path, adrpo: Command):

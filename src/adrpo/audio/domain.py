@@ -11,6 +11,7 @@ from adrpo.data.identity import shared_prompts
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.llm.domain import LanguageDoor
+from adrpo.runs.model_folder import MODEL_CONFIG
 
 if TYPE_CHECKING:
     from adrpo.audio.run import AudioRun
@@ -23,6 +24,7 @@ class AudioDoor(LanguageDoor):
     extra = "audio"
     options = frozenset({"--lora", "--audio"})
     facts = FACTS
+    usual: tuple[str, ...] = ("audio/embedded",)
 
     def build(self, config: Any, *, reward: Callable[..., Any] | None = None) -> "AudioRun":
         from adrpo.audio import AudioRun
@@ -57,6 +59,11 @@ class AudioDoor(LanguageDoor):
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         return {EMBEDDED: _load_model}
+
+    def reads(self, described: Mapping[str, Any]) -> bool:
+        from adrpo.llm.pretrained import HEARING
+
+        return described.get(MODEL_CONFIG, {}).get("model_type") in HEARING
 
     def check_kind(self, config: Any) -> None:
         from adrpo.audio.pretrained import check_hears

@@ -28,8 +28,9 @@ def doctor(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE [KEY=VALUE]...]",
-            help="Also check what this recipe needs, with these settings.",
+            metavar="[RECIPE_OR_MODEL [KEY=VALUE]...]",
+            help="Also check what this recipe needs, with these settings; or a model, a folder or "
+            "one in the Hub's cache, in the recipe of its domain's embedded one.",
             show_default=False,
         ),
     ] = None,
@@ -37,7 +38,7 @@ def doctor(
         bool,
         typer.Option(
             "--try",
-            help="Load the recipe's model and try the arithmetic that training rests on: padding, "
+            help="Load its model and try the arithmetic that training rests on: padding, "
             "batches, the reference, gradients.",
         ),
     ] = False,
@@ -47,6 +48,8 @@ def doctor(
 
     names, overrides = names_and_overrides(arguments or [], least=0)
     recipe = next(iter(names), None)
+    if recipe is not None:
+        recipe, overrides = around(recipe, overrides)
     if recipe is None and (overrides or tried):
         received = " ".join([*overrides, *(["--try"] if tried else [])])
         raise AdrpoError(f"expected a recipe beside its settings; received {received}")
@@ -69,6 +72,46 @@ def doctor(
         typer.echo(f"{findings.broken} broken")
         raise typer.Exit(1)
     typer.echo("All good.")
+
+
+def around(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The recipe ``name``; or, where it is a model's, the usual one of the model's domain and the
+    settings that put the model into it, before ``overrides``.
+
+    Raises AdrpoError, with the command that does it, for a model of no domain or of several, or one
+    that is not on this machine.
+    """
+    from adrpo.config import DOMAINS, recipe_names
+    from adrpo.config.recipes import SUFFIXES
+    from adrpo.runs.model_folder import description, refuse_adapter
+
+    if name in recipe_names() or name.endswith(SUFFIXES):
+        return name, list(overrides)
+    folder = Path(name).expanduser()
+    if (folder / "config.yaml").is_file():
+        return str(folder / "config.yaml"), list(overrides)
+    refuse_adapter(name, folder)
+    doors = [door_named(domain) for domain in DOMAINS]
+    described = description(name)
+    found = [door for door in doors if door.reads(described)]
+    if len(found) == 1:
+        (door,) = found
+        recipe, *freed = door.usual
+        freed += [f"model.{key}=null" for key in door.own_keys]
+        return recipe, [f"model.pretrained={name}", *freed, *overrides]
+    if described or folder.exists() or name == "embedded":
+        received = ", ".join(described) or "none of them"
+        raise AdrpoError(
+            f"expected a recipe or a model that one domain trains; received {name} with "
+            f"{received}; name a recipe of its domain: adrpo doctor RECIPE model.pretrained={name}"
+        )
+    if name.count("/") == 1 and name.partition("/")[0] not in DOMAINS:
+        raise AdrpoError(
+            f"expected a recipe or a model that is on this machine; received {name}; fetch it "
+            f"(hf download {name}), or name a recipe of its domain: adrpo doctor RECIPE "
+            f"model.pretrained={name}"
+        )
+    return name, list(overrides)
 
 
 def check_packages(findings: Findings) -> None:

@@ -130,6 +130,7 @@ def sample(
         size=size,
         seed=seed,
         output_dir=free_folder(output_dir),
+        held_out=found.held_out,
         **heard,
     )
     for line in drawn:

@@ -48,6 +48,10 @@ class Subject(Protocol):
         """Take the weights of a run's ``final/``, or of an adapter's folder."""
         ...
 
+    def check(self, final: Path) -> None:
+        """Raise AdrpoError where ``take`` would; the model is as it was afterwards."""
+        ...
+
 
 class Door(Protocol):
     """A domain, to the commands."""
@@ -61,6 +65,9 @@ class Door(Protocol):
     none for every model."""
     facts: Facts
     """Facts that a run of the domain keeps for those that read it."""
+    usual: tuple[str, ...]
+    """The recipe around a model that is named without one, and the settings that free it of its own
+    model."""
     own_keys: tuple[str, ...]
     """Keys of ``model`` that a recipe sets for its own model, and another one has values of its
     own."""
@@ -89,15 +96,22 @@ class Door(Protocol):
         size: int,
         seed: int,
         output_dir: Path,
+        held_out: Sequence[Prompt] | None = None,
     ) -> Iterator[str]:
-        """Draw a sample for each of ``prompts``, or without any for ``size`` held-out ones, as an
-        evaluation draws; yield what the screen says of each. ``output_dir`` is made where samples
-        are files. With ``--audio`` among the ``options`` it takes ``clips``, too: files of sound
-        that ``prompts`` are about, one for each or one for all."""
+        """Draw a sample for each of ``prompts``, or without any for ``size`` of ``held_out``, by
+        default the held-out prompts of the settings, as an evaluation draws; yield what the screen
+        says of each. ``output_dir`` is made where samples are files. With ``--audio`` among the
+        ``options`` it takes ``clips``, too: files of sound that ``prompts`` are about, one for
+        each or one for all."""
         ...
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         """A loader for each embedded model of the domain, by the folder of its weights."""
+        ...
+
+    def reads(self, described: Mapping[str, Any]) -> bool:
+        """Tell whether a model is one of the domain's by its files of
+        :data:`~adrpo.runs.model_folder.MODELS`, name -> content."""
         ...
 
     def check(self, findings: Findings, config: Any) -> None:

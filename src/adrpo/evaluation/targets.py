@@ -12,6 +12,7 @@ from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.whereabouts import from_home
+from adrpo.metrics import SEEN
 from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.facts import write_facts
@@ -195,12 +196,17 @@ def evaluate_target(target: Target, output_dir: Path) -> Row:
         RunDirectory.whole(output_dir, config_to_yaml(target.config)) as run,
     ):
         drawing = subject.evaluator.drawing
-        if target.run is not None:
-            tell_of_trained(target.run, drawing.prompts, drawing.known_as)
+        known: dict[str, Any] = {"target": target.name}
+        if target.run is not None and tell_of_trained(
+            target.run, drawing.prompts, drawing.known_as
+        ):
+            known["split"] = SEEN
         write_facts(run, target.door.facts)
-        row = subject.evaluator.evaluate(run, 0, target=target.name)
+        if target.final is not None:
+            subject.check(target.final)  # before the base is measured, which may take hours
+        row = subject.evaluator.evaluate(run, 0, **known)
         if target.final is not None:
             subject.take(target.final)
-            row = subject.evaluator.evaluate(run, target.step, target=target.name)
+            row = subject.evaluator.evaluate(run, target.step, **known)
     assert row is not None, "one process evaluates a target"
     return row

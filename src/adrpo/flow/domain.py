@@ -23,6 +23,7 @@ from adrpo.runs.findings import (
     check_setting,
     note_unfetched,
 )
+from adrpo.runs.model_folder import PIPELINE_INDEX
 from adrpo.runs.start import check_start
 from adrpo.runs.trials import Trial
 
@@ -85,6 +86,9 @@ class FlowSubject:
     def take(self, final: Path) -> None:
         self.model.load_adapter(final)
 
+    def check(self, final: Path) -> None:
+        self.model.check_adapter(final)
+
 
 def _begin(model: "PipelinePolicy | PipelineSampler", config: FlowConfig) -> None:
     """Give an untrained model the adapter that its training begins with, where one is named.
@@ -110,6 +114,7 @@ class FlowDoor:
     extra = ""
     options = frozenset({"--steps", "--guidance-scale", "--lora"})
     facts = FACTS
+    usual: tuple[str, ...] = ("flow/adrpo", "adapter.target_modules=null")
     own_keys: tuple[str, ...] = ("max_sequence_length", "height", "width")
 
     def build(
@@ -158,6 +163,7 @@ class FlowDoor:
         size: int,
         seed: int,
         output_dir: Path,
+        held_out: Sequence[Prompt] | None = None,
     ) -> Iterator[str]:
         """Files with one image for each prompt; the noise depends on ``seed`` alone."""
         from adrpo.flow.models.finite import WAY_OUT
@@ -166,7 +172,9 @@ class FlowDoor:
 
         source, settings = config.prompts.held_out, config.evaluation
         chosen = [Prompt(text) for text in prompts]
-        chosen = chosen or load_texts(source, size=size, seed=seed)[:size]
+        if not chosen:
+            there = load_texts(source, size=size, seed=seed) if held_out is None else held_out
+            chosen = list(there[:size])
         at_once = settings.batch_size
         starts = range(0, len(chosen), at_once)
         batches = {str(start): chosen[start : start + at_once] for start in starts}
@@ -205,6 +213,9 @@ class FlowDoor:
 
     def tried(self, config: FlowConfig) -> list[Trial]:
         return self.build(config).tried()
+
+    def reads(self, described: Mapping[str, Any]) -> bool:
+        return PIPELINE_INDEX in described
 
     def check(self, findings: Findings, config: FlowConfig) -> None:
         from adrpo.flow.memory.advice import memory_lines

@@ -1,6 +1,8 @@
 """Weights from a folder into a language model, an adapter's or its own: all of them or none."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from peft import (
     load_peft_weights,
     set_peft_model_state_dict,
 )
+from torch import Tensor
 
 from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import ADAPTER_CONFIG
+from adrpo.runs.model_folder import ADAPTER_CONFIG, first_names
+from adrpo.runs.seeding import preserved_generators
 
 KEYS = {"lora_alpha": "alpha", "r": "rank"}
 """PEFT's names of an adapter's numbers -> the keys of the section ``adapter``."""
@@ -24,9 +28,6 @@ FORM = ("use_rslora", "use_dora", "lora_bias", "alpha_pattern", "rank_pattern")
 REFERENCE = "ref"
 """TRL's name of an adapter that is the reference of the one that is trained."""
 
-SHOWN = 3
-"""Tensors that an error names; it counts all of them."""
-
 
 def check_adapter_folder(path: Path) -> None:
     """Raise AdrpoError where ``path`` is a file: its scale would be unknown."""
@@ -36,6 +37,47 @@ def check_adapter_folder(path: Path) -> None:
             f"of the weights; received {'a file' if path.exists() else 'nothing that is there'}; "
             f"name the folder"
         )
+
+
+def take_weights(trainer: Any, folder: Path) -> None:
+    """Give the model of ``trainer`` the weights in ``folder``, which is a run's ``final/``, a
+    checkpoint, or the folder of an adapter that PEFT loads over the configuration's model.
+
+    Raises AdrpoError where they are not those of the configuration's model.
+    """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    with _named_weights(folder):
+        if isinstance(model, PeftModel):
+            take_adapter(model, folder)
+        elif not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
+            trainer.model = add_adapter(model, folder).eval()
+        else:
+            model.load_state_dict(read_model(model, folder))
+
+
+def check_weights(trainer: Any, folder: Path) -> None:
+    """Raise AdrpoError where ``take_weights`` would; the model is as it was afterwards."""
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    with _named_weights(folder), preserved_generators():
+        if isinstance(model, PeftModel):
+            check_adapter(model, folder)
+        elif not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
+            add_adapter(model, folder).unload()
+        else:
+            read_model(model, folder)
+
+
+@contextmanager
+def _named_weights(folder: Path) -> Iterator[None]:
+    """Say, of an error of a library inside, that it is about the weights in ``folder``."""
+    try:
+        yield
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdrpoError(
+            f"{folder}: expected the weights that this run's training left, received others or "
+            f"none: {reason}"
+        ) from error
 
 
 def take_adapter(model: PeftModel, folder: Path) -> None:
@@ -61,6 +103,16 @@ def take_adapter(model: PeftModel, folder: Path) -> None:
         theirs: Any = PeftConfig.from_pretrained(str(folder))
         _check_form(folder, theirs, model.active_peft_config)
     set_peft_model_state_dict(model, weights)
+
+
+def check_adapter(model: PeftModel, folder: Path) -> None:
+    """Raise as ``take_adapter`` would; the adapter of ``model`` is as it was afterwards."""
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    own = {name: value.clone() for name, value in own.items()}
+    try:
+        take_adapter(model, folder)
+    finally:
+        set_peft_model_state_dict(model, own)
 
 
 def begin_with(model: PeftModel, start: Path, *, is_reference: bool) -> None:
@@ -146,8 +198,8 @@ def add_adapter(model: Any, folder: Path) -> PeftModel:
     return adapted
 
 
-def take_model(model: Any, folder: Path) -> None:
-    """Give ``model`` all weights in ``folder``.
+def read_model(model: Any, folder: Path) -> dict[str, Tensor]:
+    """Read all weights of ``model`` from ``folder``, in its type.
 
     Raises:
         AdrpoError: some of them are missing, and transformers would have drawn them.
@@ -163,11 +215,10 @@ def take_model(model: Any, folder: Path) -> None:
                 f"{len(names)} {what.replace('_', ' ')}, such as {names[0]}; name a folder with "
                 f"all weights of this model"
             )
-    model.load_state_dict(trained.state_dict())
+    return trained.state_dict()
 
 
 def _listed(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
-    more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} others: {', '.join(names[:SHOWN])}{more}"
+    return f"{len(names)} others: {first_names(names)}"

@@ -19,6 +19,7 @@ from adrpo.runs.findings import (
     check_model,
     note_unfetched,
 )
+from adrpo.runs.model_folder import MODEL_CONFIG
 from adrpo.runs.start import check_start
 from adrpo.runs.trials import Trial
 
@@ -34,6 +35,7 @@ class LanguageDoor:
     extra = "llm"
     options = frozenset({"--lora"})
     facts = FACTS
+    usual: tuple[str, ...] = ("llm/embedded",)
     own_keys: tuple[str, ...] = ()
 
     def build(self, config: Any, *, reward: Callable[..., Any] | None = None) -> "LanguageRun":
@@ -66,6 +68,7 @@ class LanguageDoor:
         size: int,
         seed: int,
         output_dir: Path,
+        held_out: Sequence[Prompt] | None = None,
         clips: Sequence[Path] = (),
     ) -> Iterator[str]:
         """Each prompt with its completion; drawn as in training, with numbers of ``seed`` alone.
@@ -75,6 +78,8 @@ class LanguageDoor:
         """
         settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
         run = self.build(config.model_copy(update={"evaluation": settings}))
+        if held_out is not None:
+            run.held_out = run.heard(held_out, progress=False)
         if prompts:
             run.held_out = run.heard(self.asked(run, prompts, clips), progress=False)
         else:
@@ -103,6 +108,11 @@ class LanguageDoor:
 
     def tried(self, config: Any) -> list[Trial]:
         return self.build(config).tried()
+
+    def reads(self, described: Mapping[str, Any]) -> bool:
+        kinds = described.get(MODEL_CONFIG, {}).get("architectures") or ()
+        # transformers' names of the classes that AutoModelForCausalLM loads.
+        return any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
 
     def check(self, findings: Findings, config: Any) -> None:
         from adrpo.llm.pretrained import training_device

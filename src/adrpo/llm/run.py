@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datasets import Dataset
-from peft import PeftModel
 from torch import nn
 from transformers import AutoTokenizer
 from transformers.trainer_callback import PrinterCallback
@@ -20,13 +19,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
-from adrpo.llm.adapter_weights import (
-    add_adapter,
-    begin_with,
-    same_adapter,
-    take_adapter,
-    take_model,
-)
+from adrpo.llm.adapter_weights import begin_with, check_weights, same_adapter, take_weights
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
 from adrpo.llm.checkpoints import latest_complete, step_of
 from adrpo.llm.context import check_completion_length
@@ -53,7 +46,6 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs, callable_name
-from adrpo.runs.model_folder import ADAPTER_CONFIG
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -375,24 +367,6 @@ class LanguageSubject:
         """
         take_weights(self.trainer, final)
 
-
-def take_weights(trainer: ADRPOTrainer, folder: Path) -> None:
-    """Give the model of ``trainer`` the weights in ``folder``, which is a run's ``final/``, a
-    checkpoint, or the folder of an adapter that PEFT loads over the configuration's model.
-
-    Raises AdrpoError where they are not those of the configuration's model.
-    """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    try:
-        if isinstance(model, PeftModel):
-            take_adapter(model, folder)
-        elif not folder.is_dir() or (folder / ADAPTER_CONFIG).is_file():
-            trainer.model = add_adapter(model, folder).eval()
-        else:
-            take_model(model, folder)
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(
-            f"{folder}: expected the weights that this run's training left, received others or "
-            f"none: {reason}"
-        ) from error
+    def check(self, final: Path) -> None:
+        """Raise AdrpoError where ``take`` would; the model is as it was afterwards."""
+        check_weights(self.trainer, final)

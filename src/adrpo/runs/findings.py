@@ -4,6 +4,8 @@ import importlib.util
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from adrpo.runs.model_folder import description
+
 
 class Findings:
     """The findings of a diagnosis: each is printed, and those that are broken are counted.
@@ -36,7 +38,7 @@ def check_model(
         findings.ok(what, "embedded, nothing to download")
     elif Path(model).is_dir():
         findings.ok(what, f"folder {model}")
-    elif _is_cached(model):
+    elif description(model):
         findings.ok(what, f"{model} is in the Hub cache")
     else:
         findings.note(
@@ -54,17 +56,6 @@ def note_unfetched(findings: Findings, what: str, source: str) -> None:
         what,
         f"{source} is not on this machine: the first run fetches it from the Hugging Face Hub",
     )
-
-
-def _is_cached(model: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        names = ("model_index.json", "config.json")
-        return any(isinstance(try_to_load_from_cache(model, name), str) for name in names)
-    except HFValidationError:
-        return False
 
 
 def check_setting(

@@ -151,9 +151,9 @@ def check_unseen(inputs: Inputs, *, resume: bool) -> None:
     )
 
 
-def tell_of_trained(run: RunDirectory, prompts: Sequence[Prompt], key: Key) -> None:
-    """Warn where some of ``prompts``, which a run is measured on, are those that it was trained
-    on."""
+def tell_of_trained(run: RunDirectory, prompts: Sequence[Prompt], key: Key) -> bool:
+    """Tell whether some of ``prompts``, which a run is measured on, are those that it was trained
+    on, and warn of them."""
     record = read_record(run)
     trained = {mark[2] for mark in record["prompts"]["train"]} if record else set[str]()
     found = sum(_short(key(prompt)) in trained for prompt in prompts)
@@ -164,6 +164,7 @@ def tell_of_trained(run: RunDirectory, prompts: Sequence[Prompt], key: Key) -> N
             AdrpoWarning,
             stacklevel=2,
         )
+    return found > 0
 
 
 def keep_inputs(run: RunDirectory, inputs: Inputs) -> None:

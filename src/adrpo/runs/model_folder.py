@@ -1,16 +1,60 @@
-"""A folder that is named as a model."""
+"""A folder or a Hub id that is named as a model."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from adrpo.errors import AdrpoError
 
 ADAPTER_CONFIG = "adapter_config.json"
 """File that PEFT writes beside an adapter's weights, with their scale in it."""
 
-MODELS = ("config.json", "model_index.json")
+MODEL_CONFIG = "config.json"
+"""File that describes a model of transformers."""
+
+PIPELINE_INDEX = "model_index.json"
+"""File that describes a pipeline of diffusers."""
+
+MODELS = (MODEL_CONFIG, PIPELINE_INDEX)
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 """File of an adapter that diffusers writes."""
+
+
+SHOWN = 3
+"""Names that an error lists; it counts all of them."""
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first few of ``names``, in words."""
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def description(name: str) -> dict[str, Any]:
+    """The files that describe the model ``name``, a folder or one in the Hub's cache, by their
+    names: those of MODELS that are there and hold a mapping."""
+    found: dict[str, Any] = {}
+    for file in MODELS:
+        path = Path(name).expanduser() / file if Path(name).expanduser().is_dir() else None
+        path = path or _cached(name, file)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8")) if path else None
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            found[file] = content
+    return found
+
+
+def _cached(name: str, file: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        path = try_to_load_from_cache(name, file)
+    except HFValidationError:
+        return None
+    return Path(path) if isinstance(path, str) else None
 
 
 def refuse_adapter(name: str, folder: Path) -> None:

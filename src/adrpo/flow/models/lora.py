@@ -142,6 +142,21 @@ def fill(pipeline: Any, source: Path) -> None:
     load_state(transformer, values)
 
 
+def check(pipeline: Any, source: Path, *, has_own: bool) -> None:
+    """Raise AdrpoError where ``fill`` would, if the pipeline ``has_own`` adapter, or ``load``; the
+    pipeline is as it was afterwards."""
+    transformer = pipeline.transformer
+    if not has_own:
+        load(pipeline, source)
+        transformer.unload_lora()
+        return
+    own = {name: value.clone() for name, value in state(transformer).items()}
+    try:
+        fill(pipeline, source)
+    finally:
+        load_state(transformer, own)
+
+
 def _load_pefts(pipeline: Any, folder: Path, name: str) -> None:
     """Add the adapter in a folder of PEFT's."""
     from peft import PeftConfig, load_peft_weights

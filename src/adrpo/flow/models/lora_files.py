@@ -15,13 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import ADAPTER_CONFIG
+from adrpo.runs.model_folder import ADAPTER_CONFIG, first_names
 
 PEFT_PREFIX = "base_model.model."
 """Beginning of PEFT's names in its own files."""
-
-SHOWN = 3
-"""Tensors that an error names; it counts all of them."""
 
 MATRICES = {"lora_A": "lora_B", "lora_B": "lora_A"}
 
@@ -72,7 +69,7 @@ def weights_file(source: Path) -> Path:
     usual = source / LORA_WEIGHT_NAME_SAFE
     found = [usual] if usual.is_file() else sorted(source.glob("*.safetensors"))
     if len(found) != 1:
-        names = ", ".join(path.name for path in found[:SHOWN])
+        names = first_names([path.name for path in found])
         raise AdrpoError(
             f"{source}: expected the folder of a LoRA adapter, with {usual.name} in it or one "
             f"other .safetensors file; received {f'{len(found)}: {names}' if found else 'none'}; "
@@ -234,8 +231,7 @@ def _width(module: nn.Module, *names: str) -> int | None:
 
 def listed(names: list[str], count: int) -> str:
     """The number of ``names`` among ``count`` tensors, and the first of them."""
-    more = ", ..." if len(names) > SHOWN else ""
-    return f"{len(names)} of {count}: {', '.join(names[:SHOWN])}{more}"
+    return f"{len(names)} of {count}: {first_names(names)}"
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class PipelinePolicy(ABC):
         self._check_sizes()
         self.model_calls = 0
         self._adapter_on = False
-        self._start: list[Tensor] | None = None
+        self.start: list[Tensor] | None = None
         self._shards: Any = None
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
@@ -307,8 +307,8 @@ class PipelinePolicy(ABC):
 
         Uses nest: an inner one leaves the adapter off for the rest of the outer one.
         """
-        if self._start is not None:
-            with lora.standing_in(self.adapter_parameters(), self._start):
+        if self.start is not None:
+            with lora.standing_in(self.adapter_parameters(), self.start):
                 yield
             return
         if not self._adapter_on:  # nor does diffusers switch off what isn't there
@@ -336,7 +336,7 @@ class PipelinePolicy(ABC):
         if start is not None:
             lora.fill(self.pipeline, start)
             if adapter.reference == "start":
-                self._start = [value.detach().clone() for value in self.adapter_parameters()]
+                self.start = [value.detach().clone() for value in self.adapter_parameters()]
 
     def shard(self, engine: Engine) -> None:
         """Leave each process a part of the frozen transformer; an adapter stays whole, everywhere.
@@ -358,6 +358,10 @@ class PipelinePolicy(ABC):
             return
         lora.load(self.pipeline, source)
         self._switch_on()
+
+    def check_adapter(self, source: Path) -> None:
+        """Raise AdrpoError where ``load_adapter`` would; the adapter is as it was afterwards."""
+        lora.check(self.pipeline, source, has_own=self._adapter_on)
 
     def _switch_on(self) -> None:
         """The adapter that was added is on, and its gradients are those of the loss."""

@@ -124,13 +124,21 @@ class PipelineSampler:
         Raises AdrpoError where diffusers loads none into this pipeline, or a tensor of it fits no
         layer.
         """
+        self._read_adapter(source)
+        self._adapter_on = True
+
+    def check_adapter(self, source: Path) -> None:
+        """Raise AdrpoError where ``load_adapter`` would; the pipeline has no adapter afterwards."""
+        self._read_adapter(source)
+        self.pipeline.unload_lora_weights()
+
+    def _read_adapter(self, source: Path) -> None:
         if not hasattr(self.pipeline, "load_lora_weights"):
             raise AdrpoError(
                 f"--lora: expected a pipeline that diffusers loads LoRA into; received "
                 f"{type(self.pipeline).__name__}; leave --lora out"
             )
         lora.load_any(self.pipeline, source)
-        self._adapter_on = True
 
     @contextmanager
     def reference(self) -> Iterator[None]:

@@ -59,7 +59,7 @@ class _Trying:
             v = self.velocity()
             found = [finite_trial("velocities", v), self.batch(v), self.pixels()]
             # An adapter that training began with may be the reference, in the base's place.
-            if self.policy._start is None:
+            if self.policy.start is None:
                 found.append(self.reference())
         return [*found, *gradient_trials(self.regression, self.policy.adapter_parameters())]
 
