@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 from transformers import AutoTokenizer
 
 from adrpo.config import LanguageConfig
+from adrpo.llm import ADRPOTrainer
 from adrpo.llm.run import LanguageRun
 from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.rewards.base import RewardTerm
@@ -16,7 +18,7 @@ from adrpo.rewards.scoring import score
 from adrpo.rewards.text import Format
 from support.tiny_language_model import CHAT_TEMPLATE, save_tiny_model, tiny_tokenizer
 from support.tiny_language_runs import tiny_language_config
-from support.tiny_language_trainers import LANGUAGE_MARKS
+from support.tiny_language_trainers import LANGUAGE_MARKS, config
 
 pytestmark = LANGUAGE_MARKS
 
@@ -60,6 +62,32 @@ def test_form_and_answer_are_read_of_the_whole_turn():
     # A user's own reward is given what TRL gives it.
     own = RewardTerm("own", 1.0, lambda prompts, completions, **_: [len(c) for c in completions])
     assert of_whole_turns([own], lambda: "<think>\n") == [own]
+
+
+def test_a_scripts_rewards_read_whole_turns(tmp_path: Path):
+    """Ours that read the form of a turn; a function of the script's own is given what TRL gives."""
+    save_tiny_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.chat_template = OPENS
+    given: list[str] = []
+
+    def own(completions: list[Any], **_: Any) -> list[float]:
+        given.extend(turns[0]["content"] for turns in completions)
+        return [0.0] * len(completions)
+
+    ours = Format(pattern="<think>.*")
+    data = Dataset.from_list([{"prompt": [{"role": "user", "content": "a b"}]}] * 4)
+    trainer: Any = ADRPOTrainer(
+        str(tmp_path / "model"),
+        [ours, own],
+        config(tmp_path, max_steps=1, try_arithmetic=False),
+        data,
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["rewards/Format/mean"] == 1.0
+    assert given and not any("<think>" in text for text in given)
 
 
 def test_a_run_reads_whole_turns_in_training_and_in_evaluations(tmp_path: Path):

@@ -19,7 +19,6 @@ from adrpo.audio.sound import compact, key_of, sources_of
 from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
 from adrpo.llm.config import ADRPOConfig
-from adrpo.llm.context import check_context
 from adrpo.llm.prompt_batch import WHOLE, PromptBatch
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.llm.trl_messages import without_messages
@@ -232,8 +231,7 @@ class AudioADRPOTrainer(ADRPOTrainer):
             )
             for prompt, row in zip(prompts, self._rows, strict=True)
         ]
-        if self._context is not None:
-            check_context(ids, prompts, self._context)
+        self._room.check(ids, prompts)
         return ids, None, audio_inputs(self._rows)
 
     def _reference_logps(

@@ -100,8 +100,8 @@ class TrainerOptions(CoefficientSection):
         default=True,
         description="Whether the arithmetic that training rests on (padding, generation against "
         "scoring, the reference, gradients) is tried on two prompts before the first step, in "
-        "seconds, and refused where it is wrong. Not of a model that sees, one in shards, or "
-        "environments. Ours.",
+        "seconds, and refused where it is wrong. Not of a model that sees, one in shards, prompt "
+        "tuning, or environments. Ours.",
     )
 
     @model_validator(mode="after")

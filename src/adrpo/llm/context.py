@@ -1,5 +1,6 @@
 """Prompts against the context of the model."""
 
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,10 +11,13 @@ from datasets import Dataset
 from numpy.typing import NDArray
 
 from adrpo.data.base import TAKEN, text_of
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 
 pc: Any = pyarrow.compute
 """Arrow's functions, which are made at import, so that pyright knows none of them."""
+
+TOKENIZED = 1000
+"""Prompts that are tokenized at once."""
 
 PICTURES = frozenset({"image", "images"})
 """Columns in which TRL looks for what a model is to see."""
@@ -28,19 +32,24 @@ def bytes_of(prompt: Any) -> int:
 def long_prompts(data: Dataset, context: int) -> list[int]:
     """The rows of ``data`` whose prompt may not fit a ``context`` of so many tokens.
 
-    A token is at least one byte of text, so that only they need tokenizing. Texts and conversations
-    are measured where they lie in Arrow, without an object for each.
+    A token is at least one byte of text, so that only they need tokenizing.
+    """
+    return np.flatnonzero(prompt_sizes(data) >= context).tolist()
+
+
+def prompt_sizes(data: Dataset) -> NDArray[np.int64]:
+    """UTF-8 bytes of each prompt of ``data``.
+
+    Texts and conversations are measured where they lie in Arrow, without an object for each.
     """
     table = data.select_columns(["prompt"]).with_format("arrow")[:]
-    found: list[int] = []
-    first = 0
+    found: list[NDArray[np.int64]] = []
     for chunk in table["prompt"].chunks:
         sizes = _byte_sizes(chunk)
         if sizes is None:
-            sizes = np.array([bytes_of(prompt) for prompt in chunk.to_pylist()])
-        found += (np.flatnonzero(sizes >= context) + first).tolist()
-        first += len(chunk)
-    return found
+            sizes = np.array([bytes_of(prompt) for prompt in chunk.to_pylist()], dtype=np.int64)
+        found.append(sizes)
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
 def _byte_sizes(prompts: pa.Array) -> NDArray[np.int64] | None:
@@ -100,18 +109,77 @@ def check_columns(names: Collection[str], *, sees: bool) -> None:
         )
 
 
-def check_context(
-    prompt_ids: Sequence[Sequence[int]], prompts: Sequence[Any], context: int
-) -> None:
-    """Every prompt leaves room for at least one token of the completion.
+class Room:
+    """The room that prompts and completions have in the context of a model: no prompt may fill it,
+    and one that leaves less than the longest completion takes is told of, once.
 
-    Raises:
-        AdrpoError: one does not; the message shows where it begins.
+    Args:
+        context: tokens that the model has places for; None where it does not say.
+        completion: tokens of the longest completion; None without a bound.
     """
-    for ids, prompt in zip(prompt_ids, prompts, strict=True):
-        if len(ids) >= context:
-            start = text_of(prompt)[:60]
-            raise AdrpoError(
-                f"prompts: expected fewer tokens than the model's context of {context}, received "
-                f"{len(ids)} for the prompt that begins {start!r}; shorten it or filter it out"
-            )
+
+    def __init__(self, context: int | None = None, completion: int | None = None) -> None:
+        self.context = context
+        self._completion = completion
+        self._told = False
+
+    def check(self, prompt_ids: Sequence[Sequence[int]], prompts: Sequence[Any]) -> None:
+        """Look at ``prompts`` and their tokens.
+
+        Raises AdrpoError where one leaves no room for a token; the message shows where it begins.
+        """
+        if self.context is None:
+            return
+        for ids, prompt in zip(prompt_ids, prompts, strict=True):
+            if len(ids) >= self.context:
+                start = text_of(prompt)[:60]
+                raise AdrpoError(
+                    f"prompts: expected fewer tokens than the model's context of {self.context}, "
+                    f"received {len(ids)} for the prompt that begins {start!r}; shorten it or "
+                    f"filter it out"
+                )
+        self._tell([len(ids) for ids in prompt_ids], f"{len(prompts)} of a batch")
+
+    def check_all(self, trainer: Any) -> None:
+        """Look at the prompts of a trainer before training, where they are at hand; what streams,
+        environments and clips add is checked batch by batch.
+
+        Raises AdrpoError as ``check``.
+        """
+        data = trainer.train_dataset
+        if self.context is None or trainer._is_vlm or trainer.environment_factories is not None:
+            return
+        if not isinstance(data, Dataset) or "prompt" not in data.column_names:
+            return
+        sizes = prompt_sizes(data)
+        room = self.context - (self._completion or 0)
+        may_fill = np.flatnonzero(sizes >= self.context)
+        # Of those that may leave too little, some tell enough: tokenizing all could take minutes.
+        may_crowd = np.flatnonzero((sizes > room) & (sizes < self.context))
+        some = may_crowd[:: len(may_crowd) // TOKENIZED + 1]
+        rows = np.concatenate([may_fill, some]).tolist()
+        asked, self._told = self._told, True  # told of all of them together
+        lengths: list[int] = []
+        for first in range(0, len(rows), TOKENIZED):
+            chunk: Any = data.select(rows[first : first + TOKENIZED])["prompt"]
+            lengths += [len(ids) for ids in trainer._tokenize_prompts(list(chunk))[0]]
+        self._told = asked
+        left_out = len(may_crowd) - len(some)
+        self._tell(lengths, f"{len(data) - left_out}{' looked at' if left_out else ''}")
+
+    def _tell(self, lengths: Sequence[int], of: str) -> None:
+        if self._told or self._completion is None or self.context is None:
+            return
+        short = [length for length in lengths if length + self._completion > self.context]
+        if not short:
+            return
+        self._told = True
+        left = self.context - max(short)
+        warnings.warn(
+            f"prompts: {len(short)} of {of} leave less room than max_completion_length = "
+            f"{self._completion} in the model's context of {self.context} tokens: longer "
+            f"completions go on at places that it has never seen, or has none for; the longest "
+            f"leaves {left}: lower max_completion_length to that, or filter them out",
+            AdrpoWarning,
+            stacklevel=4,
+        )

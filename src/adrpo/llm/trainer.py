@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from datasets import Dataset
 from jaxtyping import Bool, Float
 from peft import PeftModel
 from torch import Tensor
@@ -21,7 +20,7 @@ from adrpo.errors import AdrpoError
 from adrpo.llm.citation import PAPER
 from adrpo.llm.coefficient import degenerate_rows, edited_coefficient, kl_coefficient
 from adrpo.llm.config import ADRPOConfig
-from adrpo.llm.context import check_columns, check_context, context_of, long_prompts
+from adrpo.llm.context import Room, check_columns, context_of
 from adrpo.llm.controller import KLController
 from adrpo.llm.metrics import KL_SUMS, coefficient_metrics, kl_sums
 from adrpo.llm.penalty import PerSampleBeta
@@ -30,6 +29,7 @@ from adrpo.llm.scripts import check_beta, has_own_loss, warn_about
 from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
 from adrpo.llm.trial import try_before_training
+from adrpo.llm.turns import of_whole_turn, thought_opening
 
 STATE_FILE = "adrpo_state.json"
 
@@ -96,7 +96,7 @@ class ADRPOTrainer(GRPOTrainer):
         self._controller = KLController(args.beta, target=args.target_kl)
         self._rewards: Tensor | None = None
         self._sampler: Any = None
-        self._context: int | None = None
+        self._room = Room()
         self._tried = False
         super().__init__(model, reward_funcs, args, *arguments, **named)
         warn_about(args)
@@ -105,8 +105,11 @@ class ADRPOTrainer(GRPOTrainer):
                 "processing_class: expected a tokenizer with a pad or an eos token, received one "
                 "with neither; set tokenizer.pad_token"
             )
-        self._context = context_of(self.model.config)
-        self._check_prompts()
+        self.reward_funcs = [of_whole_turn(each, self._opening) for each in self.reward_funcs]
+        self._room = Room(context_of(self.model.config), self.args.max_completion_length)
+        columns = getattr(self.train_dataset, "column_names", None) or ()
+        check_columns(columns, sees=self._is_vlm)
+        self._room.check_all(self)
 
     def train(
         self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **named: Any
@@ -342,26 +345,18 @@ class ADRPOTrainer(GRPOTrainer):
 
     # --- prompts ---
 
+    def _opening(self) -> str:
+        template = {"chat_template": self.chat_template} if self.chat_template else {}
+        return thought_opening(self.processing_class, template | dict(self.chat_template_kwargs))
+
     def prompt_batch(self, rows: Sequence[Mapping[str, Any]]) -> PromptBatch:
         """The prompts of ``rows``, which have the columns of the data set, as in training."""
         return PromptBatch(ids=self._tokenize_prompts([row["prompt"] for row in rows])[0])
 
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         result = super()._tokenize_prompts(prompts)
-        if self._context is not None:
-            check_context(result[0], prompts, self._context)
+        self._room.check(result[0], prompts)
         return result
-
-    def _check_prompts(self) -> None:
-        """Find prompts beyond the context before training, where they are at hand; what the chat
-        template adds, streamed data and environments are checked batch by batch."""
-        data = self.train_dataset
-        check_columns(getattr(data, "column_names", None) or (), sees=self._is_vlm)
-        if self._context is None or self._is_vlm or self.environment_factories is not None:
-            return
-        if isinstance(data, Dataset) and "prompt" in data.column_names:
-            for row in long_prompts(data, self._context):
-                self._tokenize_prompts([data[row]["prompt"]])
 
     # --- checkpoints ---
 

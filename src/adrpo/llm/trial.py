@@ -52,13 +52,16 @@ SWITCH = "; ADRPOConfig(try_arithmetic=False) trains all the same"
 def try_before_training(trainer: "ADRPOTrainer") -> None:
     """Try the arithmetic of a script's ``trainer`` on the first rows of its data set, once.
 
-    Not that of a model that sees, of one in shards, whose layers can't be called one by one, or of
-    environments, which write their prompts themselves.
+    Not that of a model that sees, of one in shards, whose layers can't be called one by one, of an
+    adapter of tokens (prompt tuning), which has no layers, or of environments, which write their
+    prompts themselves.
 
     Raises AdrpoError where a trial does not hold.
     """
     sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
-    if sharded or trainer._is_vlm or trainer.environment_factories is not None:
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    of_tokens = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    if sharded or of_tokens or trainer._is_vlm or trainer.environment_factories is not None:
         return
     data: Any = trainer.train_dataset
     # A stream may fetch or compute each of its rows.
@@ -142,7 +145,7 @@ class _Trying:
     def padded(self, paddings: Sequence[int]) -> list[Trial]:
         """The first prompt alone, and left-padded beside itself, which a longer end follows; none
         where the context has room for no padding."""
-        room = (self.trainer._context or math.inf) - len(self.own)
+        room = (self.trainer._room.context or math.inf) - len(self.own)
         off = {}
         for padding in (n for n in paddings if n <= room):
             ids = torch.stack([self._padded(self.own, padding), self._followed(self.own, padding)])

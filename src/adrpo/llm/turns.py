@@ -41,12 +41,15 @@ def whole_turns(completions: Sequence[Completion], opening: str) -> list[Complet
 def of_whole_turns(terms: Sequence[RewardTerm], opening: Callable[[], str]) -> list[RewardTerm]:
     """``terms``, of which those that read the form of a turn (their ``reads_whole_turns`` is true)
     are given whole ones; ``opening`` is asked when a reward is."""
-    return [
-        replace(term, function=_WholeTurns(term.function, opening))
-        if getattr(term.function, "reads_whole_turns", False)
-        else term
-        for term in terms
-    ]
+    return [replace(term, function=of_whole_turn(term.function, opening)) for term in terms]
+
+
+def of_whole_turn(function: Any, opening: Callable[[], str]) -> Any:
+    """``function``, a reward, that is given whole turns if it reads their form; as it is otherwise.
+    The names by which it is logged are to be taken before."""
+    if getattr(function, "reads_whole_turns", False):
+        return _WholeTurns(function, opening)
+    return function
 
 
 class _WholeTurns:

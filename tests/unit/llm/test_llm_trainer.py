@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from peft import LoraConfig
 from transformers import HfArgumentParser
 from trl import GRPOConfig
@@ -265,6 +265,23 @@ def test_a_prompt_beyond_the_context_stops_before_training(model: str, tmp_path:
         trainer._tokenize_prompts([turns])
 
 
+def test_prompts_that_leave_too_little_of_the_context_are_told_of_once(
+    model: str, tmp_path: Path
+) -> None:
+    """At the start where they are at hand, otherwise at the first batch with one."""
+    texts = ["a", " ".join(["b"] * (CONTEXT - 5)), " ".join(["b"] * (CONTEXT - 4))]
+    data = Dataset.from_dict({"prompt": texts})
+    with pytest.warns(AdrpoWarning, match=r"1 of 3 leave less .* = 5 in .* 48 .* leaves 4: lower"):
+        trainer: Any = ADRPOTrainer(model, count_a, config(tmp_path), data)
+    trainer._tokenize_prompts(texts)
+    stream = IterableDataset.from_generator(lambda: iter([{"prompt": text} for text in texts]))
+    trainer = ADRPOTrainer(model, count_a, config(tmp_path), stream)
+    trainer._tokenize_prompts(texts[:2])
+    with pytest.warns(AdrpoWarning, match="1 of 3 of a batch leave less"):
+        trainer._tokenize_prompts(texts)
+    trainer._tokenize_prompts(texts)
+
+
 def test_a_tokenizer_without_pad_token_pads_with_eos(model: str, tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer(pad=False)
     # Arguments by position, as GRPOTrainer has them.
@@ -373,6 +390,7 @@ def test_without_a_config_the_defaults_hold(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("adrpo.llm.trainer.ADRPOConfig", OnTheCPU)
-    trainer: Any = ADRPOTrainer(model, count_a, train_dataset=PROMPTS)
+    with pytest.warns(AdrpoWarning, match="4 of 4 leave less room"):  # than TRL's default of 512
+        trainer: Any = ADRPOTrainer(model, count_a, train_dataset=PROMPTS)
     assert trainer.args.output_dir == f"{Path(model).name}-ADRPO"
     assert trainer.beta == trainer.beta_0 == 0.04
