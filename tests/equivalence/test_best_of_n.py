@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from adrpo.data import Prompt
+from adrpo.errors import AdrpoWarning
 from adrpo.evaluation.best_of_n import best_of_n
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.drawing import DrawnImages
@@ -69,5 +70,23 @@ def test_an_unscored_image_loses(policy: StableDiffusion3Policy):
     terms = [RewardTerm("darkness", 1.0, first_unscored)]
     judged = image_evaluator(config, policy, prompts, terms)
     other = darkness([], judged.drawing.draw(1).images)
-    values = best_of_n(judged, [2]).by_reward[2]
-    assert np.array_equal(values["darkness"][0], np.float32(other))
+    with pytest.warns(AdrpoWarning, match=r"of 2 places, .* \(2 at n = 1\); .* left out"):
+        found = best_of_n(judged, [1, 2]).by_reward
+    assert np.array_equal(found[2]["darkness"][0], np.float32(other))
+    # Nothing is chosen from one without a score: no other metric of it counts for the selection.
+    assert all(np.isnan(values).all() for values in found[1].values())
+
+
+def test_a_prompt_without_any_score_is_left_out_of_all_metrics(policy: StableDiffusion3Policy):
+    def of_circles(prompts, images, **_):
+        values = darkness(prompts, images)
+        pairs = zip(prompts, values, strict=True)
+        return [value if "circle" in prompt else None for prompt, value in pairs]
+
+    prompts = [Prompt("a red circle"), Prompt("two blue stars")]
+    config = tiny_config(evaluation={"samples_per_prompt": 2})
+    judged = image_evaluator(config, policy, prompts, [RewardTerm("darkness", 1.0, of_circles)])
+    with pytest.warns(AdrpoWarning, match=r"of 4 places, .* \(2 at n = 2\)"):
+        values = best_of_n(judged, [2]).by_reward[2]
+    for name in ("clip_score_evaluation", "color_entropy"):
+        assert np.isfinite(values[name][0]).all() and np.isnan(values[name][1]).all()

@@ -7,18 +7,22 @@ al., arXiv 2401.01879), and it costs n times the sampling. One of the same n by 
 control: it draws as much and selects nothing, so that it differs from the base by noise alone.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.intervals import Array, Estimate, complete_prompts, mean_over_seeds
 from adrpo.evaluation.pareto import best_of_n_kl, selection_kl
 from adrpo.evaluation.sweeps import Sweep, read_fact, read_sweeps, write_sweeps
+from adrpo.evaluation.values import Values
 from adrpo.runs.seeding import generator
 
 Drawn = TypeVar("Drawn")
@@ -67,7 +71,8 @@ def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> Selections:
     """The metrics of one of n samples in every place, the best and any, for each n of ``sizes``.
 
     Sample k of prompt p at n = 1 is that of the evaluation itself; a greater n adds samples and
-    never takes one away, so the kept rewards rise with n. Unscored samples lose against any other.
+    never takes one away, so the kept rewards rise with n. Unscored samples lose against any other;
+    where all of n have none nothing is chosen: the place has no value, and a warning counts such.
     Ties keep the earlier sample; where a sample's KL is a metric, "kl" [prompts, 1] is that of the
     selection, in which they are counted (:func:`~adrpo.evaluation.pareto.selection_kl`), since a
     small language model says the same thing often.
@@ -82,6 +87,7 @@ def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> Selections:
     best = rewards[0]
     numbers = generator(SEED, "best of n", "by chance")
     found = Selections({}, {})
+    unscored: dict[int, int] = {}
     for n in sorted(sizes):
         while len(rewards) < n:
             others = drawing.draw(len(rewards))
@@ -91,14 +97,39 @@ def best_of_n(evaluator: Evaluator[Drawn], sizes: Sequence[int]) -> Selections:
             best = torch.maximum(best, rewards[-1])
             chosen = torch.rand(len(best), generator=numbers) < 1 / len(rewards)
             any_ = drawing.choose(chosen.to(best.device), any_, others)
-        found.by_reward[n] = evaluator.values(kept)
+        chosen_none = ~best.isfinite().view(len(drawing.share), -1).cpu().numpy()
+        found.by_reward[n] = _without(evaluator.values(kept), chosen_none)
+        unscored[n] = int(chosen_none.sum())
         found.by_chance[n] = evaluator.values(any_)
     of_prompts = torch.stack(rewards).view(len(rewards), len(drawing.share), -1).transpose(0, 1)
     for n, values in found.by_reward.items():
         if KL in values:
             pool = of_prompts.flatten(1).double().numpy()
             values[KL] = selection_kl(pool, int(n))[:, None]
+            # Of draws that all lost it would be 0.
+            values[KL][~np.isfinite(pool).any(axis=1)] = np.nan
+    _tell(unscored, len(best))
     return found
+
+
+def _without(values: Values, chosen_none: NDArray[np.bool_]) -> Values:
+    """``values`` [prompts, K], or [prompts] of a group, with NaN where ``chosen_none`` [prompts, K]
+    is true, or is for one of the group."""
+    return {
+        name: np.where(chosen_none if own.ndim == 2 else chosen_none.any(axis=1), np.nan, own)
+        for name, own in values.items()
+    }
+
+
+def _tell(unscored: Mapping[int, int], places: int) -> None:
+    if any(unscored.values()):
+        counts = ", ".join(f"{count} at n = {n}" for n, count in unscored.items() if count)
+        warnings.warn(
+            f"best of n: of {places} places, some had no sample with a score, from which none is "
+            f"chosen ({counts}); their prompts are left out",
+            AdrpoWarning,
+            stacklevel=3,
+        )
 
 
 def missing_sizes(path: Path, sizes: Sequence[int]) -> list[int]:
