@@ -19,6 +19,8 @@ from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.llm.run import LanguageRun
+from adrpo.report import write_report
+from adrpo.report.result import result_lines
 from adrpo.runs.directory import RunDirectory
 from support.tiny_audio_runs import tiny_audio_config, write_thinker
 from support.tiny_audio_trainers import AUDIO_MARKS
@@ -92,6 +94,11 @@ def test_a_run_of_images_goes_on_with_it(reference: str, tmp_path: Path) -> None
     # The policy at step 0 is its own reference, and the bare base is not.
     assert (rows[0]["divergence"] == 0) == (reference == "start")
     assert rows[-1]["divergence"] > 0
+    # Page and screen say what held it.
+    held = {"start": "the policy at step 0", "base": "the bare base"}[reference]
+    said = f"Starts from {source}; its reference is {held}"
+    assert said in write_report(run).read_text(encoding="utf-8")
+    assert any(said in line for line in result_lines(run))
     # It is measured again from what the run keeps, and the adapter in final/ is whole.
     shutil.rmtree(source)
     own = ["reward=[{name: support.tiny_runs:darkness}]"]

@@ -1,4 +1,4 @@
-"""Sentences on a run that its settings don't tell: weights that were kept, another reward."""
+"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from adrpo.report.numbers import fixed
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import own_reward
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.start import start_sentence
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,12 @@ def own_reward_lines(run: RunDirectory) -> list[str]:
     if name is None:
         return []
     return [f"The reward is the callable {name}, which Python gave in the place of the recipe's."]
+
+
+def start_notices(config: Mapping[str, Any]) -> list[str]:
+    """A sentence on the adapter that a run with the settings ``config`` began with, and its
+    reference; none of a new adapter."""
+    adapter = config.get("adapter")
+    if not isinstance(adapter, Mapping) or not adapter.get("start_from"):
+        return []
+    return [f"{start_sentence(str(adapter['start_from']), str(adapter.get('reference')))}."]

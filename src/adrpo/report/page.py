@@ -11,7 +11,7 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
-from adrpo.report.kept import kept_weights, own_reward_lines
+from adrpo.report.kept import kept_weights, own_reward_lines, start_notices
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
@@ -76,6 +76,7 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "facts": _facts(config, metrics),
         "notices": [
             *_progress(run, config, metrics),
+            *start_notices(config),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),
             *(f"Training, {line}." for line in symptoms(metrics, config, _planned(config))),

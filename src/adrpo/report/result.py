@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from adrpo.metrics import UNSEEN
-from adrpo.report.kept import kept_weights, own_reward_lines
+from adrpo.report.kept import kept_weights, own_reward_lines, start_notices
 from adrpo.report.numbers import Printed
 from adrpo.report.summary import Row, metric_table, size, unscored
 from adrpo.runs import RunDirectory
@@ -21,7 +21,8 @@ def result_lines(run: Path) -> list[str]:
     directory.
     """
     directory = RunDirectory.open(run)
-    kept = kept_weights(directory, yaml.safe_load(directory.read_config_yaml()))
+    config = yaml.safe_load(directory.read_config_yaml())
+    kept = kept_weights(directory, config)
     step = kept.step or None if kept else None
     table = metric_table(directory.read_evaluations(), UNSEEN, step)
     if table is None:
@@ -41,7 +42,7 @@ def result_lines(run: Path) -> list[str]:
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
     notices = [*unscored(table, samples), *([kept.sentence] if kept else [])]
-    return [*lines, *notices, *own_reward_lines(directory)]
+    return [*lines, *notices, *start_notices(config), *own_reward_lines(directory)]
 
 
 def metric_lines(evaluation: Row, samples: str = "samples") -> list[str]:

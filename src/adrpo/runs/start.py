@@ -33,12 +33,17 @@ def start_lines(adapter: "AdapterSection | None") -> list[str]:
     """Lines in which a run says what it begins with, and its reference; none of a new adapter."""
     if adapter is None or adapter.start_from is None:
         return []
-    reference = (
+    return [start_sentence(adapter.start_from, adapter.reference)]
+
+
+def start_sentence(start_from: str, reference: str) -> str:
+    """What a run begins with, and its reference, by the keys of the section ``adapter``."""
+    held = (
         "the policy at step 0, with that adapter"
-        if adapter.reference == "start"
+        if reference == "start"
         else "the bare base, without that adapter"
     )
-    return [f"Starts from {adapter.start_from}; its reference is {reference}"]
+    return f"Starts from {start_from}; its reference is {held}"
 
 
 def check_start(findings: Findings, adapter: "AdapterSection | None") -> None:
