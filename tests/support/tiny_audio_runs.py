@@ -20,7 +20,7 @@ def write_thinker(folder: Path) -> Path:
     return folder
 
 
-def tiny_audio_config(model: Path, **sections: dict[str, Any] | None) -> AudioConfig:
+def tiny_audio_config(model: Path, /, **sections: dict[str, Any] | None) -> AudioConfig:
     """Four questions of four answers a step, four steps, all on the CPU."""
     settings: dict[str, Any] = {
         "model": {"pretrained": str(model), "device": "cpu"},

@@ -46,7 +46,7 @@ ANOTHER_WAY = (
 
 
 SWITCH = "; ADRPOConfig(try_arithmetic=False) trains all the same"
-"""What else a script can do."""
+"""The end of an error, with the way on for a script."""
 
 
 def try_before_training(trainer: "ADRPOTrainer") -> None:

@@ -37,7 +37,7 @@ def start_lines(adapter: "AdapterSection | None") -> list[str]:
 
 
 def start_sentence(start_from: str, reference: str) -> str:
-    """What a run begins with, and its reference, by the keys of the section ``adapter``."""
+    """The beginning of a run, and its reference, by the keys of the section ``adapter``."""
     held = (
         "the policy at step 0, with that adapter"
         if reference == "start"
