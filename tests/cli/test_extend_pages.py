@@ -41,6 +41,17 @@ def test_add_a_method(tmp_path: Path):
     assert "RWR: w |v - u_t|^2, w a softmax over the group" in page
 
 
+def test_add_a_schedule(tmp_path: Path):
+    house = copy_house(tmp_path)
+    carry_out(PAGES / "add-a-schedule.md", house)
+    row = last_row(house / "runs" / "ranked")
+    # beta_0 = 0.3, and the mean rank is in the middle.
+    assert row["beta_mean"] == pytest.approx(0.3, abs=1e-6)
+    assert row["beta_min"] == 0 and row["beta_max"] == pytest.approx(0.6)
+    page = (house / "docs/reference/settings.md").read_text(encoding="utf-8")
+    assert "### `algorithm.coefficient` with `schedule: ranked`" in page
+
+
 def test_add_a_metric(tmp_path: Path):
     house = copy_house(tmp_path)
     carry_out(PAGES / "add-a-metric.md", house)

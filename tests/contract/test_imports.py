@@ -15,7 +15,7 @@ FLOORS = (
     {"embedded"},
     {"data"},
     {"config"},
-    {"runs"},
+    {"coefficient", "runs"},
     {"rewards"},
     {"evaluation", "report"},
     {"comparison", "flow", "llm"},
@@ -26,13 +26,14 @@ FLOORS = (
 # And of that, what it may import. ``report`` reads a run's files, ``comparison`` those of many
 # runs: neither knows a domain. A domain (flow, llm, audio) ties rewards and measures to a model.
 FOUNDATION = {"core", "config", "data", "runs", "embedded", "errors", "metrics"}
-DOMAIN = FOUNDATION | {"rewards", "evaluation", "memory"}
+DOMAIN = FOUNDATION | {"coefficient", "rewards", "evaluation", "memory"}
 ALLOWED = {
     "core": set[str](),
     "errors": set[str](),
     "memory": set[str](),
     "metrics": set[str](),
     "config": {"errors", "data", "metrics"},
+    "coefficient": {"config", "core"},
     "embedded": {"errors"},
     "data": {"errors", "embedded"},
     "runs": {"config", "data", "errors", "metrics"},

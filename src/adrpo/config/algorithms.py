@@ -16,7 +16,9 @@ from adrpo.config.fields import (
     Switch,
     Text,
     conflict,
+    with_default,
 )
+from adrpo.config.schedules import AdaptiveSchedule, CoefficientSchedule, FixedSchedule
 from adrpo.config.shared import MethodSection
 
 Scale = Literal["none", "group", "batch", "global"]
@@ -45,7 +47,35 @@ class Weighed(MethodSection):
     """Class of :mod:`adrpo.flow.methods` that weighs the samples, as "module:class"."""
 
 
-class Anchored(Weighed):
+class Scheduled(MethodSection):
+    """Keys of the methods whose penalty takes any schedule: how tightly each sample is held.
+
+    A section has ``beta_0`` beside it.
+    """
+
+    beta_0: NonNegativeNumber
+    coefficient: CoefficientSchedule = Field(
+        default=FixedSchedule(), description="Schedule of the coefficient over samples."
+    )
+
+    @model_validator(mode="after")
+    def _beta_0_fits_the_schedule(self) -> Self:
+        schedule = self.coefficient
+        if schedule.follows and self.beta_0 == 0:
+            raise conflict(
+                f"beta_0: expected a number above 0 with coefficient.schedule: "
+                f"{schedule.schedule}, which has beta_0 - A, received 0"
+            )
+        least = getattr(schedule, "least", 0.0)
+        if least > self.beta_0:
+            raise conflict(
+                f"beta_0: expected at least coefficient.least = {least:g}, which a sample of a low "
+                f"reward has, received {self.beta_0:g}"
+            )
+        return self
+
+
+class Anchored(MethodSection):
     """Keys that the methods with a divergence term share: the model behind v_ref."""
 
     anchor: Literal["base", "ema"] = Field(
@@ -57,7 +87,7 @@ class Anchored(Weighed):
     )
 
 
-class Penalized(Anchored):
+class Penalized(Weighed, Anchored):
     """Keys that ADRPO and the fixed penalty share: A |v - u_t|^2 + beta |v - v_ref|^2."""
 
     beta_0: PositiveNumber = Field(
@@ -79,7 +109,7 @@ class Penalized(Anchored):
         return self
 
 
-class AdrpoSection(Penalized):
+class AdrpoSection(Penalized, Scheduled):
     """ADRPO: A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
 
     weighed_by = "adrpo:Adrpo"
@@ -93,10 +123,21 @@ class AdrpoSection(Penalized):
         description="Ablation: samples with A < 0 count as A = 0 in both terms. Paper: false.",
     )
 
+    coefficient: CoefficientSchedule = with_default(Scheduled, "coefficient", AdaptiveSchedule())
+
+    @model_validator(mode="after")
+    def _is_no_other_method(self) -> Self:
+        if isinstance(self.coefficient, FixedSchedule):
+            raise conflict(
+                "coefficient.schedule: expected a schedule that varies over samples, received "
+                "fixed, which is algorithm.method: fixed_beta; set that"
+            )
+        return self
+
     @model_validator(mode="after")
     def _beta_keeps_its_sign(self) -> Self:
         low, high = self.advantage_clip
-        if self.allow_negative_beta:
+        if self.allow_negative_beta or not self.coefficient.follows:
             return self
         if high > self.beta_0:
             raise conflict(
@@ -115,11 +156,16 @@ class AdrpoSection(Penalized):
 class FixedBetaSection(Penalized):
     """Fixed beta, the ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (paper, eq. 2)."""
 
-    weighed_by = "adrpo:FixedBeta"
+    weighed_by = "adrpo:Adrpo"
     method: Literal["fixed_beta"] = Field(description="Which method this is.")
 
+    @property
+    def coefficient(self) -> FixedSchedule:
+        """The schedule that the method's name stands for."""
+        return FixedSchedule()
 
-class OrwCfmW2Section(Anchored):
+
+class OrwCfmW2Section(Weighed, Anchored, Scheduled):
     """ORW-CFM-W2: w |v - u_t|^2 + beta_0 |v - v_ref|^2 (Fan et al., arXiv 2502.06061)."""
 
     weighed_by = "orw_cfm_w2:OrwCfmW2"
@@ -145,11 +191,16 @@ class RaftSection(Weighed):
     best: Count = Field(default=1, description="Samples of a group that are kept. RAFT: 1.")
 
 
-class AwmSection(Weighed):
-    """Advantage-weighted matching, A |v - u_t|^2, no anchor (Xue et al., arXiv 2509.25050)."""
+class AwmSection(Weighed, Anchored, Scheduled):
+    """Advantage-weighted matching: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (arXiv 2509.25050)."""
 
     weighed_by = "awm:Awm"
     method: Literal["awm"] = Field(description="Which method this is.")
+    beta_0: NonNegativeNumber = Field(
+        default=0.0,
+        description="Coefficient of a sample with A = 0, in units of the divided A; 0: no penalty "
+        "and no reference. AWM has a constant one to a moving average (anchor: ema).",
+    )
     advantage_clip: tuple[Number, Number] = Field(
         default=(-5.0, 5.0),
         description="[A_min, A_max]; A is then divided by its greater end. AWM: [-5, 5].",
@@ -162,7 +213,7 @@ class AwmSection(Weighed):
         return self
 
 
-class DiffusionNftSection(Anchored):
+class DiffusionNftSection(Weighed, Anchored):
     """DiffusionNFT: a positive and a negative implicit policy (Zheng et al., arXiv 2509.16117)."""
 
     weighed_by = "diffusion_nft:DiffusionNft"
@@ -183,7 +234,7 @@ class DiffusionNftSection(Anchored):
     )
 
 
-class FlowGrpoSection(MethodSection):
+class FlowGrpoSection(Anchored, Scheduled):
     """Flow-GRPO: clipped ratios of an SDE's Gaussian steps (Liu et al., arXiv 2505.05470)."""
 
     method: Literal["flow_grpo"] = Field(description="Which method this is.")
@@ -197,10 +248,10 @@ class FlowGrpoSection(MethodSection):
         default=1e-4,
         description="Bound of |ratio - 1|; log p is a mean over elements. Flow-GRPO: 1e-4.",
     )
-    beta: NonNegativeNumber = Field(
+    beta_0: NonNegativeNumber = Field(
         default=0.04,
-        description="Coefficient of a step's exact KL to the base. Flow-GRPO: 0.04 of a KL without "
-        "dt in its variance, which is weaker by dt, about 1 / sampling.steps.",
+        description="Coefficient, at A = 0, of a step's exact KL to the anchor. Flow-GRPO: 0.04 of "
+        "a KL without dt in its variance, which is weaker by dt, about 1 / sampling.steps.",
     )
     noise_level: PositiveNumber = Field(
         default=0.7, description="a of the SDE's noise a sqrt((1 - t) / t). Flow-GRPO: 0.7."

@@ -63,6 +63,20 @@ def with_default(section: type[Section], key: str, default: Any) -> Any:
     return Field(default=default, description=section.model_fields[key].description)
 
 
+TAGS = ("method", "schedule")
+"""Keys that tell the forms of a section apart."""
+
+
+def tag_of(form: type[BaseModel]) -> str:
+    """The value by which one of several forms of a section is chosen, that of its key in TAGS."""
+    return get_args(form.model_fields[tag_key(form)].annotation)[0]
+
+
+def tag_key(form: type[BaseModel]) -> str:
+    """The key in TAGS that one of several forms of a section has."""
+    return next(key for key in TAGS if key in form.model_fields)
+
+
 def sections_in(annotation: Any) -> list[type[BaseModel]]:
     """The sections that an annotation holds, itself or as members."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -14,9 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from adrpo.config.domains import DOMAINS, form_of
-from adrpo.config.fields import sections_in
+from adrpo.config.fields import sections_in, tag_key, tag_of
 from adrpo.config.llm_options import HELP, TrainerOptions
-from adrpo.config.messages import method_of
 
 HEAD = """\
 # Settings
@@ -32,8 +31,9 @@ def keys_page() -> str:
     parts = [HEAD]
     for domain in DOMAINS:
         parts.append(f"## Domain `{domain}`\n")
+        shown: dict[type[BaseModel], str] = {}
         for name, field in form_of(domain).model_fields.items():
-            parts += _tables(name, field)
+            parts += _tables(name, field, shown)
     return "\n".join(parts)
 
 
@@ -49,17 +49,28 @@ def options_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tables(title: str, field: FieldInfo) -> Iterator[str]:
-    """The table of the section that ``field`` is, then those of the sections in it."""
+def _tables(title: str, field: FieldInfo, shown: dict[type[BaseModel], str]) -> Iterator[str]:
+    """The table of the section that ``field`` is, then those of the sections in it.
+
+    A form of a section that several places have is in ``shown``, with its first place, from then
+    on; another place names that one.
+    """
     forms, default = sections_in(field.annotation), field.get_default(call_default_factory=True)
+    if several := [form for form in forms if len(forms) > 1 and form in shown]:
+        first = shown[several[0]]
+        if first != title:
+            names = ", ".join(f"`{tag_of(form)}`" for form in forms)
+            yield f"### `{title}`\n\n{field.description} One of {names}, as in `{first}`.\n"
+        return
     for section in forms:
+        shown.setdefault(section, title)
         several = len(forms) > 1
-        heading = f"{title}` with `method: {method_of(section)}" if several else title
+        heading = f"{title}` with `{tag_key(section)}: {tag_of(section)}" if several else title
         words = [(getdoc(section) or "").split("\n")[0], field.description]
         yield f"### `{heading}`\n\n{' '.join(filter(None, words))}\n"
         yield _table(section, default if isinstance(default, section) else None)
         for name, inner in section.model_fields.items():
-            yield from _tables(f"{title}.{name}", inner)
+            yield from _tables(f"{title}.{name}", inner, shown)
 
 
 def _table(section: type[BaseModel], defaults: BaseModel | None) -> str:

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from adrpo.config.documents import dump_yaml, read_mapping, shorten
 from adrpo.config.domains import DOMAIN, DOMAINS, domain_of, form_of
+from adrpo.config.fields import TAGS
 from adrpo.config.flow import FlowConfig
 from adrpo.config.messages import Location, describe
-from adrpo.config.overrides import METHOD, apply_overrides
+from adrpo.config.overrides import apply_overrides
 from adrpo.config.places import note_place
 from adrpo.config.recipes import SUFFIXES, find_recipe
 from adrpo.config.shared import Configuration
@@ -166,7 +167,7 @@ def _merge(
         here = (*location, key)
         origins[here] = origin
         if isinstance(value, dict) and isinstance(data.get(key), dict):
-            if METHOD in value and value[METHOD] != data[key].get(METHOD):
+            if any(tag in value and value[tag] != data[key].get(tag) for tag in TAGS):
                 data[key] = {}
             _merge(data[key], value, here, origin, origins)
         else:

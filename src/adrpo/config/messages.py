@@ -2,17 +2,17 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from adrpo.config.documents import shorten
-from adrpo.config.fields import CONFLICT, REFUSAL, sections_in
+from adrpo.config.fields import CONFLICT, REFUSAL, TAGS, sections_in, tag_key, tag_of
 
 Location = tuple[str | int, ...]
 
-_NO_METHOD = ("union_tag_invalid", "union_tag_not_found")
+_NO_FORM = ("union_tag_invalid", "union_tag_not_found")
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -51,8 +51,8 @@ def describe(
     details = error.errors(include_url=False)
     first = details[0]
     location = _keys_of(first["loc"], form)
-    if first["type"] in _NO_METHOD:
-        location = (*location, "method")
+    if first["type"] in _NO_FORM:
+        location = (*location, tag_key(_forms_at(form, first["loc"])[0]))
     line = f"{_origin(location, origins, where)}: {_sentence(first, form)}"
     more = len(details) - 1
     return f"{line} (and {more} more)" if more else line
@@ -66,11 +66,19 @@ def _origin(location: Location, origins: Mapping[Location, str], where: str) -> 
 
 
 def _keys_of(location: Location, form: type[BaseModel]) -> Location:
-    """``location`` as the file has it: without the method, which pydantic puts behind a section
-    that has several forms."""
-    if location[:1] == ("algorithm",) and len(_forms_of(form, "algorithm")) > 1:
-        return location[:1] + location[2:]
-    return location
+    """``location`` as the file has it: without the method or schedule that pydantic puts behind a
+    section that has several forms."""
+    keys: list[str | int] = []
+    forms = [form]
+    for part in location:
+        if len(forms) > 1:
+            forms = [one for one in forms if tag_of(one) == part]
+            continue
+        keys.append(part)
+        # An index stays among the forms of its list.
+        if not isinstance(part, int):
+            forms = _forms_of(forms[0], part) if forms else []
+    return tuple(keys)
 
 
 def _dotted(location: Location, form: type[BaseModel]) -> str:
@@ -84,8 +92,8 @@ def _sentence(error: ErrorDetails, form: type[BaseModel]) -> str:
         return ".".join(filter(None, (key, error["msg"])))
     if kind == REFUSAL:
         return f"{key}: {error['msg']}"
-    if kind in _NO_METHOD:
-        return _unknown_method(key, value, form)
+    if kind in _NO_FORM:
+        return _unknown_form(key, value, _forms_at(form, location))
     if kind == "extra_forbidden":
         return f"{key}: unknown key (received {received}); {_nearest(location, form)}"
     if kind == "missing":
@@ -96,19 +104,15 @@ def _sentence(error: ErrorDetails, form: type[BaseModel]) -> str:
     return f"{key}: expected {expected.format(**error.get('ctx', {}))}, received {received}"
 
 
-def _unknown_method(key: str, section: Any, form: type[BaseModel]) -> str:
-    received = section["method"] if isinstance(section, dict) else section
+def _unknown_form(key: str, section: Any, forms: list[type[BaseModel]]) -> str:
     if not isinstance(section, dict):
         return f"{key}: expected a section (keys and values), received {shorten(section)}"
-    methods = [method_of(one) for one in _forms_of(form, key)]
-    near = difflib.get_close_matches(str(received), methods, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known methods: {', '.join(methods)}"
-    return f"{key}.method: expected the name of a method, received {shorten(received)}; {hint}"
-
-
-def method_of(form: type[BaseModel]) -> str:
-    """The value of ``method`` that one of several forms of a section stands for."""
-    return get_args(form.model_fields["method"].annotation)[0]
+    tag = tag_key(forms[0])
+    received = section.get(tag)
+    names = [tag_of(one) for one in forms]
+    near = difflib.get_close_matches(str(received), names, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known {tag}s: {', '.join(names)}"
+    return f"{key}.{tag}: expected the name of a {tag}, received {shorten(received)}; {hint}"
 
 
 def _nearest(location: Location, form: type[BaseModel]) -> str:
@@ -116,7 +120,8 @@ def _nearest(location: Location, form: type[BaseModel]) -> str:
     *section, unknown = location
     keys, leaves = _keys(form, tuple(section)), _leaves(form)
     if _dotted(location, form) in leaves:
-        return f"another method has it; known keys: {', '.join(keys)}"
+        several = next(tag for tag in TAGS if tag in keys)
+        return f"another {several} has it; known keys: {', '.join(keys)}"
     near = difflib.get_close_matches(str(unknown), keys, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
@@ -128,19 +133,25 @@ def _nearest(location: Location, form: type[BaseModel]) -> str:
 
 def _forms_of(form: type[BaseModel], key: str) -> list[type[BaseModel]]:
     """The forms that the section ``key`` of ``form`` may have."""
-    return sections_in(form.model_fields[key].annotation)
+    field = form.model_fields.get(key)
+    return [] if field is None else sections_in(field.annotation)
 
 
-def _keys(model: type[BaseModel], section: Location) -> list[str]:
-    forms = [model]
-    for part in section:
+def _forms_at(form: type[BaseModel], location: Location) -> list[type[BaseModel]]:
+    """The forms of the section at ``location``, which has the tags of those above it."""
+    forms = [form]
+    for part in location:
         if isinstance(part, int):
             continue
         if len(forms) > 1:
-            forms = [form for form in forms if method_of(form) == part]
+            forms = [one for one in forms if tag_of(one) == part]
         else:
-            forms = _forms_of(forms[0], part)
-    return list(forms[0].model_fields)
+            forms = _forms_of(forms[0], part) if forms else []
+    return forms
+
+
+def _keys(model: type[BaseModel], section: Location) -> list[str]:
+    return list(_forms_at(model, section)[0].model_fields)
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config.documents import parse_yaml, shorten
+from adrpo.config.fields import TAGS
 from adrpo.config.messages import Location
 from adrpo.config.written import todays_name
 from adrpo.errors import AdrpoError
 
-METHOD = "method"
 _KEY = re.compile(r"\s*\w+(\.\w+)*\s*=")
 
 
@@ -68,7 +68,7 @@ def apply_overrides(
     What set the key at a location is put into ``origins``.
     """
     # A method clears its section: whatever else is set comes after it, in whichever order typed.
-    for override in sorted(overrides, key=lambda override: not _chooses_method(override)):
+    for override in sorted(overrides, key=_order):
         _apply(data, override, file, origins, domain)
 
 
@@ -95,14 +95,16 @@ def _apply(
     last_step = _step(target, last, location, where)
     if last != "options" and isinstance(target, dict) and isinstance(target.get(last), dict):
         raise AdrpoError(f"{where}: {key} is a section; override its keys, as {key}.KEY=VALUE")
-    if last == METHOD and isinstance(target, dict) and value != target.get(METHOD):
+    if last in TAGS and isinstance(target, dict) and value != target.get(last):
         target.clear()
     target[last_step] = value
     origins[(*location, last_step)] = where
 
 
-def _chooses_method(override: str) -> bool:
-    return override.partition("=")[0].strip().rpartition(".")[2] == METHOD
+def _order(override: str) -> int:
+    """The place of an override among those that choose a form, the outer section's first."""
+    key = override.partition("=")[0].strip().rpartition(".")[2]
+    return TAGS.index(key) if key in TAGS else len(TAGS)
 
 
 def _step(target: Any, part: str, location: Location, where: str) -> str | int:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from adrpo.config.fields import sections_in
-from adrpo.config.messages import method_of
+from adrpo.config.fields import sections_in, tag_key, tag_of
 from adrpo.errors import AdrpoError, AdrpoWarning
 
 
@@ -20,10 +19,13 @@ class Renamed(NamedTuple):
 
     name: str
     values: tuple[type, ...]
+    method: str | None = None
+    """The method whose section had it, if other methods have that key today."""
 
 
 RENAMED = {
     # The old one was a share, today's is a source.
+    "flow": {"algorithm.beta": Renamed("algorithm.beta_0", (int, float), method="flow_grpo")},
     "llm": {"prompts.held_out": Renamed("prompts.held_out_share", (int, float))},
 }
 """Domain -> the old dotted name of a key -> what became of it."""
@@ -33,7 +35,7 @@ def todays_name(domain: str, key: str, value: Any, where: str) -> str:
     """The name of the dotted ``key`` of an override with ``value``; an old one is told of, and
     ``where`` it is."""
     renamed = RENAMED.get(domain, {}).get(key)
-    if renamed is None or not isinstance(value, renamed.values):
+    if renamed is None or renamed.method is not None or not isinstance(value, renamed.values):
         return key
     _tell(where, key, renamed.name)
     return renamed.name
@@ -54,10 +56,12 @@ def under_todays_names(
         AdrpoError: a key under its old name and under today's.
     """
     renamed = dict(content)
-    for old, (new, values) in RENAMED.get(domain, {}).items():
+    for old, (new, values, method) in RENAMED.get(domain, {}).items():
         (section, _, before), (_, _, after) = old.rpartition("."), new.rpartition(".")
         keys = renamed.get(section)
         if not isinstance(keys, Mapping) or not isinstance(keys.get(before), values):
+            continue
+        if method is not None and keys.get("method") != method:
             continue
         if after in keys:
             raise AdrpoError(
@@ -89,8 +93,8 @@ def _completed_value(forms: list[type[BaseModel]], value: Any) -> Any:
         return [_completed_value(forms, item) for item in value]
     if not isinstance(value, Mapping):  # null in the place of a section
         return value
-    named = value.get("method")
-    chosen = (form for form in forms if len(forms) == 1 or method_of(form) == named)
+    named = value.get(tag_key(forms[0])) if len(forms) > 1 else None
+    chosen = (form for form in forms if len(forms) == 1 or tag_of(form) == named)
     return completed(next(chosen, forms[0]), value)
 
 

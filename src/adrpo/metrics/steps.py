@@ -63,7 +63,8 @@ STEPS = (
     ),
     _column(
         "weight_mean",
-        "mean weight of |v - u_t|² over the samples; for ADRPO the mean of the clipped A",
+        "mean weight of |v - u_t|², or of Flow-GRPO's policy gradient, over the samples; for ADRPO "
+        "the mean of the clipped A",
         "the reward's",
         domains=IMAGES,
         formula=OTHERS,
@@ -107,9 +108,10 @@ STEPS = (
     ),
     _column(
         "beta_mean",
-        "mean of beta = beta_0 - A over the step's samples",
+        "mean of beta over the step's samples, which is beta_0 - A for ADRPO "
+        "(`algorithm.coefficient`)",
         label="Coefficient β",
-        note="β₀ − advantage, per sample",
+        note="how tightly each sample is held",
         formula=EQUATIONS,
         healthy="near beta_0",
     ),
@@ -121,7 +123,7 @@ STEPS = (
     ),
     _column(
         "kl",
-        "Flow-GRPO: mean KL of a noisy step to the base",
+        "Flow-GRPO: mean KL of a noisy step to the anchor",
         "nats an element",
         domains=IMAGES,
         label="KL of a step",

@@ -8,7 +8,7 @@ from adrpo.config.algorithms import AlgorithmSection, Weighed
 from adrpo.config.fields import sections_in
 from adrpo.config.shared import MethodSection
 from adrpo.errors import AdrpoError
-from adrpo.flow.methods.base import Method, Rows, Weights
+from adrpo.flow.methods.base import Method, Rows, Terms, Weights
 
 
 def build_method(settings: MethodSection) -> Method:
@@ -32,4 +32,4 @@ def another_method(received: MethodSection, expected: Iterable[type[MethodSectio
     )
 
 
-__all__ = ["Method", "Rows", "Weights", "another_method", "build_method"]
+__all__ = ["Method", "Rows", "Terms", "Weights", "another_method", "build_method"]

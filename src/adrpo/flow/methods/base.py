@@ -1,16 +1,17 @@
 """A method of anchored regression: weights of the loss's terms, sample by sample, and the loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
 
+from adrpo.coefficient import Coefficient
 from adrpo.core import clip_advantages, flow_objective, group_advantages
 from adrpo.core.advantages import AdvantageScale
-from adrpo.flow.methods.coefficient import Coefficient
+from adrpo.core.schedules import StepSamples
 from adrpo.flow.path.path_samples import PathSamples
 
 
@@ -56,6 +57,19 @@ class Rows(Protocol):
     def weights(self) -> Weights: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a method makes of the rewards of one step, all [batch]; see :class:`Weights`.
+
+    ``level`` is the A that the schedule of the penalty reads, in the unit of ``weight``.
+    """
+
+    advantages: Tensor
+    clipped: Tensor
+    weight: Tensor
+    level: Tensor
+
+
 class Method(ABC):
     """One way to weigh samples, and the loss that it weighs. Each method is a final class.
 
@@ -65,13 +79,33 @@ class Method(ABC):
     coefficient: Coefficient
 
     @abstractmethod
-    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
-        """Weights of the samples with ``rewards`` [batch]; a sample whose reward is not finite has
+    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
+        """What the samples with ``rewards`` [batch] weigh; a sample whose reward is not finite has
         no score and must get weight 0."""
 
     @abstractmethod
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         """Loss of each row, [rows]; only ``v`` carries a gradient."""
+
+    @final
+    def weigh(
+        self, rewards: Tensor, group_ids: Tensor, scores: Mapping[str, Tensor] | None = None
+    ) -> Weights:
+        """The weights of a step's samples; called once for each step.
+
+        Args:
+            rewards: R, [batch]; not finite for a sample without a score.
+            group_ids: which samples are of one prompt.
+            scores: what the scorers of the coefficient's schedule say, [batch] each.
+        """
+        found = self.terms(rewards, group_ids)
+        samples = StepSamples(advantages=found.level, rewards=rewards, scores=scores or {})
+        return Weights(
+            advantages=found.advantages,
+            clipped=found.clipped,
+            weight=found.weight,
+            beta=self.coefficient.of(samples),
+        )
 
 
 def two_terms(v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:

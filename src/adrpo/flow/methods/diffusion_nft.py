@@ -4,10 +4,11 @@ from typing import final
 
 from torch import Tensor
 
+from adrpo.coefficient import Coefficient
 from adrpo.config import DiffusionNftSection
+from adrpo.config.schedules import FixedSchedule
 from adrpo.core import velocity_divergence
-from adrpo.flow.methods.base import Method, Rows, Weights, clipped_advantages
-from adrpo.flow.methods.coefficient import FixedCoefficient
+from adrpo.flow.methods.base import Method, Rows, Terms, clipped_advantages
 from adrpo.flow.path.path_samples import PathSamples
 
 SMALLEST_ERROR = 1e-5
@@ -54,15 +55,15 @@ class DiffusionNft(Method):
 
     def __init__(self, settings: DiffusionNftSection) -> None:
         self.settings = settings
-        self.coefficient = FixedCoefficient(settings.beta_0)
+        self.coefficient = Coefficient(FixedSchedule(), settings.beta_0)
 
-    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
+    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
         bound = self.settings.advantage_clip
         raw, advantages, clipped = clipped_advantages(
             rewards, group_ids, scale=self.settings.advantage_scale, clip=(-bound, bound)
         )
-        beta = self.coefficient.of(advantages)
-        return Weights(advantages=raw, clipped=clipped, weight=advantages / bound, beta=beta)
+        weight = advantages / bound
+        return Terms(advantages=raw, clipped=clipped, weight=weight, level=weight)
 
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         return nft_objective(

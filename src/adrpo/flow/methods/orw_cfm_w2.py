@@ -1,19 +1,20 @@
-"""ORW-CFM-W2: reward-weighted flow matching with a fixed Wasserstein-2 term."""
+"""ORW-CFM-W2: reward-weighted flow matching with a Wasserstein-2 term."""
 
 from typing import final
 
 import torch
 from torch import Tensor
 
+from adrpo.coefficient import Coefficient
 from adrpo.config import OrwCfmW2Section
 from adrpo.core import group_advantages
-from adrpo.flow.methods.base import Method, Rows, Weights, no_clip, two_terms
-from adrpo.flow.methods.coefficient import FixedCoefficient
+from adrpo.flow.methods.base import Method, Rows, Terms, no_clip, two_terms
 
 
 @final
 class OrwCfmW2(Method):
-    """w = exp(tau A) > 0, beta = beta_0 (Fan et al., arXiv 2502.06061).
+    """w = exp(tau A) > 0, beta by a schedule that reads A; theirs is fixed (Fan et al., arXiv
+    2502.06061).
 
     The method's exp(tau R) is exp(tau V(c)) exp(tau A): a factor of the prompt, which weighs
     prompts and not their samples, and overflows for a score of 75 points. A = R - V(c) leaves it
@@ -22,17 +23,18 @@ class OrwCfmW2(Method):
 
     def __init__(self, settings: OrwCfmW2Section) -> None:
         self.settings = settings
-        self.coefficient = FixedCoefficient(settings.beta_0)
+        self.coefficient = Coefficient(settings.coefficient, settings.beta_0)
 
-    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
+    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
         settings = self.settings
         scored = rewards.isfinite()
         advantages = group_advantages(rewards, group_ids, scale=settings.advantage_scale)
         weight = torch.where(scored, (settings.temperature * advantages).exp(), 0)
         if settings.weight_mean == "one":
             weight = weight / _group_mean(weight, group_ids, scored)
-        beta = self.coefficient.of(weight)
-        return Weights(advantages=advantages, clipped=no_clip(weight), weight=weight, beta=beta)
+        return Terms(
+            advantages=advantages, clipped=no_clip(weight), weight=weight, level=advantages
+        )
 
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         return two_terms(v, v_ref, rows)

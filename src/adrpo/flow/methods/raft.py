@@ -5,10 +5,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from adrpo.coefficient import Coefficient
 from adrpo.config import RaftSection
+from adrpo.config.schedules import FixedSchedule
 from adrpo.core import group_advantages
-from adrpo.flow.methods.base import Method, Rows, Weights, no_clip, two_terms
-from adrpo.flow.methods.coefficient import FixedCoefficient
+from adrpo.flow.methods.base import Method, Rows, Terms, no_clip, two_terms
 
 
 @final
@@ -19,20 +20,18 @@ class Raft(Method):
 
     def __init__(self, settings: RaftSection) -> None:
         self.settings = settings
-        self.coefficient = FixedCoefficient(0.0)
+        self.coefficient = Coefficient(FixedSchedule(), 0.0)
 
-    def weigh(self, rewards: Tensor, group_ids: Tensor) -> Weights:
+    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
         weight = torch.zeros_like(rewards, dtype=torch.float32)
         for group in group_ids.unique():
             rows = (rewards.isfinite() & (group_ids == group)).nonzero().flatten()
             best = min(self.settings.best, len(rows))
             ranked = rewards[rows].argsort(descending=True, stable=True)
             weight[rows[ranked[:best]]] = len(rows) / max(best, 1)
-        return Weights(
-            advantages=group_advantages(rewards, group_ids),
-            clipped=no_clip(weight),
-            weight=weight,
-            beta=self.coefficient.of(weight),
+        advantages = group_advantages(rewards, group_ids)
+        return Terms(
+            advantages=advantages, clipped=no_clip(weight), weight=weight, level=advantages
         )
 
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:

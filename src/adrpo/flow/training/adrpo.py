@@ -56,9 +56,10 @@ class FlowTrainer(OnlineLoop):
             x_1[~finite] = 0  # a number, which no row is trained on
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
+            scores = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        weights = self.method.weigh(result.total, groups)
+        weights = self.method.weigh(result.total, groups, scores)
         points = training.timesteps_per_sample
         path = sample_path(
             x_1,

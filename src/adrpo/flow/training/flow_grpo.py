@@ -1,5 +1,6 @@
 """Flow-GRPO: the clipped policy gradient on the Gaussian steps of a stochastic sampler."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -7,11 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adrpo.coefficient import Coefficient
 from adrpo.config import FlowConfig, FlowGrpoSection
-from adrpo.core import clip_advantages, group_advantages, velocity_divergence
+from adrpo.core import velocity_divergence
 from adrpo.core.preferences import clipped_surrogate
+from adrpo.core.schedules import StepSamples
+from adrpo.flow.methods import Weights
+from adrpo.flow.methods.base import clipped_advantages
 from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
-from adrpo.flow.training.online import OnlineLoop
+from adrpo.flow.training.anchors import build_anchor
+from adrpo.flow.training.online import WEIGHT_COLUMNS, OnlineLoop, weight_columns
 from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward
@@ -40,17 +46,20 @@ class FlowGRPOTrainer(OnlineLoop):
         L = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(p_theta || p_ref)
 
     is minimised over its noisy steps, in ``updates_per_step`` optimizer steps over the parts of
-    the batch. r is the ratio of the step's Gaussian densities, log p a mean over elements.
+    the batch. r is the ratio of the step's Gaussian densities, log p a mean over elements. beta is
+    the same for all samples, or follows a schedule that reads A (``algorithm.coefficient``); p_ref
+    is the model of ``algorithm.anchor``.
     """
 
     learned = (
-        "advantage_clipped_fraction", "divergence", "kl", "ratio_clipped_fraction", "loss",
-        "grad_norm",
+        *WEIGHT_COLUMNS, "divergence", "kl", "ratio_clipped_fraction", "loss", "grad_norm",
     )  # fmt: skip
 
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.settings = section_of(config, FlowGrpoSection)
         super().__init__(config, reward=reward)
+        self.anchor = build_anchor(config.algorithm, self.policy)
+        self.coefficient = Coefficient(self.settings.coefficient, self.settings.beta_0)
         self.times = self.policy.time_grid(config.sampling.steps)
         self.rows_at_once = min(config.training.micro_batch_size, len(self.share))
 
@@ -64,13 +73,13 @@ class FlowGRPOTrainer(OnlineLoop):
             finite = self.finite_samples(steps.x_next.view(len(images), -1)).cpu()
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
+            scores = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
-        bound = self.settings.advantage_clip
-        advantages = clip_advantages(raw, low=-bound, high=bound)
+        weights = self._weigh(result.total, groups, scores)
         noisy = len(self.times) - 2
-        weight = self.share.of(advantages).repeat_interleave(noisy).to(self.device)
+        own = weights.select(self.share.of(torch.arange(len(groups))).repeat_interleave(noisy))
+        own = own.to(self.device)
         # Whole samples, in a random order, so that no update sees one prompt only.
         order = torch.randperm(
             len(groups), generator=generator(self.config.training.seed, "updates", step)
@@ -79,19 +88,19 @@ class FlowGRPOTrainer(OnlineLoop):
         sums = torch.zeros(4)
         norms = []
         for part in parts:
-            own = part[(part >= self.share.start) & (part < self.share.stop)] - self.share.start
-            own = own[finite[own]]
-            rows = (own[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
-            sums += self._update(steps, weight, rows, len(part) * noisy, stopwatch)
+            held = part[(part >= self.share.start) & (part < self.share.stop)] - self.share.start
+            held = held[finite[held]]
+            rows = (held[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
+            sums += self._update(steps, own, rows, len(part) * noisy, stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(float(sums[0])))
+        self.anchor.update()
         self.follow()
         loss, kl, distance, clipped = (sums / (len(groups) * noisy)).tolist()
-        scored = result.total.isfinite()
         return {
             "step": step,
-            **self.reward_columns(result, raw),
-            "advantage_clipped_fraction": float((raw.abs() > bound)[scored].float().mean()),
+            **self.reward_columns(result, weights.advantages),
+            **weight_columns(weights, result.total.isfinite()),
             "divergence": distance,
             "kl": kl,
             "ratio_clipped_fraction": clipped,
@@ -99,6 +108,16 @@ class FlowGRPOTrainer(OnlineLoop):
             "grad_norm": sum(norms) / len(norms),
             **self.cost_columns(len(groups), calls, stopwatch),
         }
+
+    def _weigh(self, rewards: Tensor, groups: Tensor, scores: Mapping[str, Tensor]) -> Weights:
+        """weight A, clipped, and beta of each sample of the step."""
+        bound = self.settings.advantage_clip
+        raw, advantages, clipped = clipped_advantages(
+            rewards, groups, scale=self.settings.advantage_scale, clip=(-bound, bound)
+        )
+        samples = StepSamples(advantages=advantages, rewards=rewards, scores=scores)
+        beta = self.coefficient.of(samples)
+        return Weights(advantages=raw, clipped=clipped, weight=advantages, beta=beta)
 
     def _sample(self, step: int, prompt_index: Tensor) -> tuple[NoisySteps, list[Any]]:
         """The noisy steps of this process's trajectories, and the images they end in."""
@@ -138,7 +157,7 @@ class FlowGRPOTrainer(OnlineLoop):
     def _update(
         self,
         steps: NoisySteps,
-        advantages: Tensor,
+        weights: Weights,
         rows: Tensor,
         total: int,
         stopwatch: Stopwatch,
@@ -149,7 +168,7 @@ class FlowGRPOTrainer(OnlineLoop):
         # An empty tensor splits into one empty part, which the model can't take.
         for part in rows.split(self.rows_at_once) if len(rows) else ():
             asked = (steps.prompt[part.cpu()], steps.x[part], steps.t[part])
-            with stopwatch.part("reference"), torch.no_grad(), self.policy.reference():
+            with stopwatch.part("reference"), torch.no_grad(), self.anchor.active():
                 v_ref = self._velocity(*asked)
             with stopwatch.part("policy"):
                 v = self._velocity(*asked)
@@ -157,16 +176,24 @@ class FlowGRPOTrainer(OnlineLoop):
                 mean_ref, _ = self._step_distribution(steps, part, v_ref)
                 log_ratio = gaussian_log_prob(steps.x_next[part], mean, std) - steps.log_prob[part]
                 surrogate = clipped_surrogate(
-                    log_ratio, advantages[part], clip_range=self.settings.clip_range
+                    log_ratio, weights.weight[part], clip_range=self.settings.clip_range
                 )
                 kl = gaussian_kl(mean, mean_ref, std)
-                loss = surrogate + self.settings.beta * kl
+                loss = surrogate + weights.beta[part] * kl
                 (loss.sum() / total).backward()
             outside = (log_ratio.detach().exp() - 1).abs() > self.settings.clip_range
             distance = velocity_divergence(v.detach(), v_ref)
             columns = (loss.detach(), kl.detach(), distance, outside.float())
             sums += torch.stack([column.sum().cpu() for column in columns])
         return torch.stack(self.processes.gather(sums)).sum(0)
+
+    def trainer_state(self) -> dict[str, Any]:
+        return {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}
+
+    def load_trainer_state(self, state: dict[str, Any]) -> None:
+        # A checkpoint of before has neither: its anchor was the base, and nothing moved.
+        self.anchor.load_state(state.get("anchor", {}))
+        self.coefficient.load_state(state.get("coefficient", {}))
 
     def _velocity(self, prompt: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """v of rows at (``x``, ``t``) with the prompts ``prompt`` [rows], by a call of

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from adrpo.config import FlowConfig
+from adrpo.config.algorithms import Scheduled
 from adrpo.flow.methods import Weights
 from adrpo.flow.models.finite import all_finite
 from adrpo.flow.path.draws import initial_noise, prompt_order
@@ -14,6 +15,7 @@ from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward, RewardResult
+from adrpo.rewards.loading import build_measured
 from adrpo.rewards.scoring import broken, score_columns, score_together
 
 
@@ -34,6 +36,9 @@ class OnlineLoop(TrainingLoop):
         super().__init__(config, reward=reward)
         batch = config.training.prompts_per_step * config.training.samples_per_prompt
         self.share = self.processes.share(batch, "samples a step")
+        settings = config.algorithm
+        scorers = settings.coefficient.scorers if isinstance(settings, Scheduled) else ()
+        self.scorers = build_measured(scorers, self.device)
 
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
         """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""
@@ -73,6 +78,17 @@ class OnlineLoop(TrainingLoop):
         if (failure := broken(result)) is not None:
             raise StepFailed(failure)
         return result
+
+    def second_opinions(self, images: list[Any], prompt_index: Tensor) -> dict[str, Tensor]:
+        """What the scorers of the coefficient's schedule say of each sample of the step, of which
+        this process has ``images``; StepFailed where one has no score because it raised."""
+        if not self.scorers:
+            return {}
+        chosen = [self.prompts[place] for place in prompt_index.tolist()]
+        result = score_together(self.processes, self.scorers, images, chosen)
+        if (failure := broken(result)) is not None:
+            raise StepFailed(failure)
+        return result.by_term
 
     def unscored(
         self, result: RewardResult, calls_before: int, stopwatch: Stopwatch
