@@ -48,12 +48,11 @@ class Weighed(MethodSection):
 
 
 class Scheduled(MethodSection):
-    """Keys of the methods whose penalty takes any schedule: how tightly each sample is held.
+    """Keys of the methods whose penalty takes any schedule: how tightly each sample is held."""
 
-    A section has ``beta_0`` beside it.
-    """
-
-    beta_0: NonNegativeNumber
+    beta_0: NonNegativeNumber = Field(
+        default=1.0, description="Coefficient that the schedule is around: that of A = 0. Paper: 1."
+    )
     coefficient: CoefficientSchedule = Field(
         default=FixedSchedule(), description="Schedule of the coefficient over samples."
     )

@@ -155,7 +155,9 @@ class LanguagePromptsSection(Section):
 class LanguageAlgorithmSection(CoefficientSection, MethodSection):
     """GRPO with a KL coefficient per sample (paper, eq. 7; docs/use/llm.md)."""
 
-    method: Literal["adrpo", "sign_gated", "fixed_beta"] = Field(default="adrpo", description=KIND)
+    method: Literal["adrpo", "sign_gated", "reward_adaptive", "fixed_beta"] = Field(
+        default="adrpo", description=KIND
+    )
     beta_0: NonNegativeNumber = Field(default=0.04, description=BETA_0)
     advantage_scale: Literal["none", "group", "global"] = Field(
         default="group",

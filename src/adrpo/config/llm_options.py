@@ -14,7 +14,7 @@ from adrpo.config.fields import NonNegativeNumber, PositiveNumber, Section, Swit
 from adrpo.config.messages import describe
 from adrpo.errors import AdrpoError
 
-CoefficientKind = Literal["adaptive", "sign_gated", "fixed"]
+CoefficientKind = Literal["adaptive", "sign_gated", "reward_adaptive", "fixed"]
 NegativeCoefficient = Literal["refuse", "floor", "allow"]
 KLEstimator = Literal["k1", "k2", "k3"]
 ReferenceRows = Literal["needed", "all"]
@@ -22,6 +22,7 @@ ReferenceRows = Literal["needed", "all"]
 COEFFICIENTS: dict[str, CoefficientKind] = {
     "adrpo": "adaptive",
     "sign_gated": "sign_gated",
+    "reward_adaptive": "reward_adaptive",
     "fixed_beta": "fixed",
 }
 """``algorithm.method`` -> ``ADRPOConfig.coefficient``."""
@@ -32,8 +33,12 @@ BETA_0 = (
 )
 KIND = (
     "KL coefficient of a sample: beta_0 - A, A clipped; or 0, beta_0 or 2 beta_0 by the sign of A, "
-    "which the first becomes once every A reaches the clip; or beta_0, stock GRPO."
+    "which the first becomes once every A reaches the clip; or 1e-4 to beta_0 by (A / c + 1) / 2, "
+    "which holds good samples tightly (CRD's, arXiv 2603.14128); or beta_0, stock GRPO."
 )
+REWARD_ADAPTIVE_CLIP, REWARD_ADAPTIVE_LEAST = 5.0, 1e-4
+"""CRD's clip of A, in standard deviations, and its coefficient of a sample at the clip's lower
+end."""
 
 
 class CoefficientSection(Section):
@@ -43,7 +48,7 @@ class CoefficientSection(Section):
         default=None,
         description="A is clipped to +- this in the coefficient, in the units of A and beta_0; "
         "without it to beta_0, so that coefficients lie in [0, 2 beta_0]. Paper: beta_0, and it "
-        "tries a half and twice that.",
+        "tries a half and twice that. reward_adaptive: c, without it 5, as CRD's.",
     )
     clip_policy_advantage: Switch = Field(
         default=False,
@@ -150,6 +155,11 @@ def wrong_combination(
         return (
             f"{beta}: expected a number above 0, received 0, which goes with a fixed coefficient "
             f"and without target_kl only: GRPO without a reference"
+        )
+    if kind == "reward_adaptive" and beta_0 < REWARD_ADAPTIVE_LEAST:
+        return (
+            f"{beta}: expected at least {REWARD_ADAPTIVE_LEAST:g}, the least coefficient of "
+            f"reward_adaptive, received {beta_0:g}"
         )
     if options.negative_coefficient == "refuse" and may_be_negative(
         options, kind=kind, beta_0=beta_0

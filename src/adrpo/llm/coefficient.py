@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from adrpo.config.llm_options import CoefficientKind
-from adrpo.core import adaptive_coefficient
+from adrpo.config.llm_options import REWARD_ADAPTIVE_LEAST, CoefficientKind
+from adrpo.core import schedules
+from adrpo.core.schedules import Schedule, StepSamples
 
 
 def kl_coefficient(
@@ -21,17 +22,19 @@ def kl_coefficient(
 ) -> Float[Tensor, " rows *tokens"]:
     """The factor of the KL term, one per sample (or per token, where A is).
 
-        adaptive     beta = beta_0 - clip(A, -c, c)     (eq. 7, arXiv 2510.18053)
-        sign_gated   beta = beta_0 (1 - sign A)         0, beta_0 or 2 beta_0
-        fixed        beta = beta_0                      stock GRPO
+        adaptive          beta = beta_0 - clip(A, -c, c)          (eq. 7, arXiv 2510.18053)
+        sign_gated        beta = beta_0 (1 - sign A)              0, beta_0 or 2 beta_0
+        reward_adaptive   beta = 1e-4 + (beta_0 - 1e-4) r         r = (clip(A, -c, c) / c + 1) / 2
+        fixed             beta = beta_0                           stock GRPO
 
+    The schedules are those of every domain (:mod:`adrpo.core.schedules`).
     Advantages standardised within a group are of size 1, so that at the paper's c = beta_0 = 0.04
     nearly all of them reach the clip, and ``adaptive`` is nearly ``sign_gated``: the null model,
     which knows the sign of A alone.
 
     Args:
         advantages: A, in GRPO's units.
-        kind: which of the three.
+        kind: which of the four.
         beta_0: the coefficient at A = 0; positive.
         clip: c, the greatest |A| in the coefficient.
         floor: whether a negative coefficient counts as 0; c > beta_0 makes them.
@@ -39,14 +42,15 @@ def kl_coefficient(
     Returns:
         Coefficients, detached, in float32 (float64 stays float64), shaped like ``advantages``.
     """
-    dtype = torch.promote_types(advantages.dtype, torch.float32)
-    advantages = advantages.detach().to(dtype)
-    if kind == "fixed":
-        return torch.full_like(advantages, beta_0)
-    if kind == "sign_gated":
-        return beta_0 * (1 - advantages.sign())
-    flat = adaptive_coefficient(advantages.flatten(), beta_0=beta_0, clip=(-clip, clip))
-    coefficient = flat.view_as(advantages)
+    keys: dict[CoefficientKind, dict[str, Any]] = {
+        "adaptive": {"clip": (-clip, clip)},
+        "reward_adaptive": {"bound": clip, "least": REWARD_ADAPTIVE_LEAST},
+    }
+    flat = advantages.detach().flatten()
+    samples = StepSamples(advantages=flat, rewards=flat)
+    schedule: Schedule = getattr(schedules, kind)
+    coefficient, _ = schedule(samples, {}, beta_0=beta_0, **keys.get(kind, {}))
+    coefficient = coefficient.view_as(advantages)
     return coefficient.clamp(min=0) if floor else coefficient
 
 

@@ -7,6 +7,7 @@ from trl import GRPOConfig
 
 from adrpo.config.llm_options import (
     HELP,
+    REWARD_ADAPTIVE_CLIP,
     CoefficientKind,
     KLEstimator,
     NegativeCoefficient,
@@ -90,7 +91,9 @@ class ADRPOConfig(GRPOConfig):
 
     def clip_at(self, beta_0: float) -> float:
         """c, the greatest |A| in the coefficient while the controller is at ``beta_0``."""
-        return beta_0 if self.advantage_clip is None else self.advantage_clip
+        if self.advantage_clip is not None:
+            return self.advantage_clip
+        return REWARD_ADAPTIVE_CLIP if self.coefficient == "reward_adaptive" else beta_0
 
     def may_be_negative(self) -> bool:
         """True where the options let beta_0 - A fall below 0, before any floor."""

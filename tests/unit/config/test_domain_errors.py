@@ -171,8 +171,8 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
         ),
         (
             "algorithm: {method: rafft}",
-            "recipe.yaml: algorithm.method: expected 'adrpo', 'sign_gated' or 'fixed_beta', "
-            "received 'rafft'",
+            "recipe.yaml: algorithm.method: expected 'adrpo', 'sign_gated', 'reward_adaptive' or "
+            "'fixed_beta', received 'rafft'",
         ),
         (
             "prompts: {source: 'scenes:test', held_out: 'questions:held_out'}",

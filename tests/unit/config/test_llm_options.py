@@ -76,6 +76,8 @@ POSSIBLE: list[dict[str, Any]] = [
     {"advantage_clip": 0.02},
     {"advantage_clip": 0.08, "negative_coefficient": "floor"},
     {"advantage_clip": 0.08, "coefficient": "fixed"},
+    {"coefficient": "reward_adaptive"},
+    {"coefficient": "reward_adaptive", "advantage_clip": 2.0},
     {"beta": 0.0, "coefficient": "fixed"},
     {"target_kl": 0.1, "log_ratio_bound": None, "kl_estimator": "k1"},
 ]
@@ -91,6 +93,10 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"advantage_clip": "a"}, "advantage_clip: expected a number, received 'a'"),
     ({"clip_policy_advantage": 1}, "clip_policy_advantage: expected true or false, received 1"),
     ({"beta": 0.0, "coefficient": "fixed", "target_kl": 0.1}, "beta: expected a number above 0"),
+    (
+        {"beta": 1e-5, "coefficient": "reward_adaptive"},
+        "beta: expected at least 0.0001, the least coefficient of reward_adaptive, received 1e-05",
+    ),
     ({"advantage_clip": 0.08}, "advantage_clip: expected at most beta_0 = 0.04, received 0.08"),
     (
         {"advantage_clip": 0.02, "target_kl": 0.1},

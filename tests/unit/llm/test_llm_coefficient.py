@@ -30,6 +30,9 @@ def test_coefficients_of_each_kind() -> None:
     assert coefficients("adaptive", clip=0.08, floor=True) == [0.12, 0.07, 0.04, 0.03, 0.0]
     assert coefficients("sign_gated") == [0.08, 0.08, 0.04, 0.0, 0.0]
     assert coefficients("fixed") == [0.04] * 5
+    # CRD's: 1e-4 + 0.0399 r with r = (A / 2 + 1) / 2.
+    rising = [1e-4 + 0.0399 * r for r in (0.125, 0.4925, 0.5, 0.5025, 0.875)]
+    assert coefficients("reward_adaptive", clip=2.0) == pytest.approx(rising, abs=1e-7)
 
 
 @pytest.mark.parametrize("beta_0", [0.04, 1 / 3])
