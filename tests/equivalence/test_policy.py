@@ -33,7 +33,11 @@ def gradient(policy: StableDiffusion3Policy, advantage: float, beta: float) -> f
             path=sample_path(x_1, torch.Generator().manual_seed(2)),
             conditioning=policy.encode(["a red circle"] * 3),
             weights=Weights(
-                advantages=a, clipped=no_clip(a), weight=a, beta=torch.full((3,), beta)
+                advantages=a,
+                clipped=no_clip(a),
+                weight=a,
+                beta=torch.full((3,), beta),
+                taken=torch.ones(3, dtype=torch.bool),
             ),
         ),
         micro_batch=2,

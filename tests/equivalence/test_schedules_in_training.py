@@ -11,9 +11,9 @@ from torch import Tensor
 from adrpo.coefficient import Coefficient
 from adrpo.config import AdrpoSection, FlowGrpoSection
 from adrpo.errors import AdrpoError
-from adrpo.flow import FlowGRPOTrainer
+from adrpo.flow import FlowGRPOTrainer, FlowTrainer
 from adrpo.flow.domain import build_trainer
-from adrpo.flow.methods import Weights
+from adrpo.flow.methods import Weights, build_method
 from adrpo.flow.training.stopwatch import Stopwatch
 from support.tiny_runs import (
     adapter_bytes,
@@ -107,7 +107,9 @@ def test_flow_grpo_holds_each_sample_by_its_own_coefficient() -> None:
 
     def loss(beta: Tensor) -> float:
         zero = torch.zeros(6)
-        weights = Weights(advantages=zero, clipped=zero.bool(), weight=zero, beta=beta)
+        weights = Weights(
+            advantages=zero, clipped=zero.bool(), weight=zero, beta=beta, taken=zero == 0
+        )
         each = weights.select(torch.arange(6).repeat_interleave(noisy))
         return float(trainer._update(steps, each, rows, len(rows), Stopwatch(trainer.device))[0])
 
@@ -222,3 +224,54 @@ def test_a_section_builds_its_coefficient() -> None:
     settings = FlowGrpoSection(method="flow_grpo", beta_0=0.2)
     samples_beta = Coefficient(settings.coefficient, settings.beta_0)
     assert samples_beta.beta_0 == 0.2 and not samples_beta.scorers
+
+
+def test_the_policy_that_lags_draws_the_samples_of_a_step() -> None:
+    """One that never follows draws what the untrained model draws, whatever was learned."""
+    drawn = {}
+    for name, lag in (("current", None), ("base", {"decay": 1.0})):
+        settings = {"sampling_policy": lag, "advantage_scale": "batch"}
+        trainer = build_trainer(
+            tiny_config(algorithm=settings, training={"learning_rate": 1e-2}), reward=darkness
+        )
+        assert isinstance(trainer, FlowTrainer)
+        prompts = trainer.chosen_prompts(2)[0]
+        untrained = trainer._sample(2, prompts)[0]
+        trainer.step(1)
+        drawn[name] = bool(torch.equal(trainer._sample(2, prompts)[0], untrained))
+    assert drawn == {"current": False, "base": True}
+
+
+def test_a_good_sample_that_is_unlike_the_others_counts_more() -> None:
+    novelty = {"name": "clip_novelty", "options": {"model": "embedded", "nearest": True}}
+    kept: list[Tensor] = []
+    columns = {}
+    for name, told in (("plain", None), ("novel", novelty)):
+        settings = {"method": "flow_grpo", "advantage_novelty": told, "updates_per_step": 1}
+        trainer = build_trainer(
+            tiny_config(algorithm=settings, sampling={"steps": 3}), reward=darkness
+        )
+        assert isinstance(trainer, FlowGRPOTrainer)
+        own = trainer._weigh
+
+        def weigh(*arguments: Any, own: Any = own) -> Weights:
+            kept.append(own(*arguments).advantages)
+            return own(*arguments)
+
+        trainer._weigh = weigh  # type: ignore[method-assign]
+        columns[name] = trainer.step(1)
+    plain, novel = kept
+    good = plain > 0
+    assert torch.equal(novel[~good], plain[~good])
+    assert not torch.allclose(novel[good], plain[good])
+    assert columns["plain"]["advantage_std"] != columns["novel"]["advantage_std"]
+
+
+def test_a_bent_advantage_reaches_weight_and_coefficient() -> None:
+    """gamma = 1 squares A: in the regression both terms have the same."""
+    rewards, groups = torch.tensor([2.0, 1.0, 0.0]), torch.zeros(3, dtype=torch.long)
+    section = AdrpoSection(beta_0=4.0, advantage_clip=(-4.0, 4.0), advantage_gamma=1.0)
+    weights = build_method(section).weigh(3 * rewards, groups)
+    assert weights.weight.tolist() == [4.0, 0.0, -4.0] and weights.clipped.tolist() == [1, 0, 1]
+    assert torch.equal(weights.beta, 4 - weights.weight)
+    assert weights.advantages.tolist() == [9.0, 0.0, -9.0]

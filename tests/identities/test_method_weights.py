@@ -10,6 +10,8 @@ from torch import Tensor
 from adrpo.config import (
     AdrpoSection,
     AwmSection,
+    CrdSection,
+    DgpoSection,
     DiffusionNftSection,
     FixedBetaSection,
     OrwCfmW2Section,
@@ -32,6 +34,9 @@ SETTINGS = [
     RaftSection(method="raft", best=2),
     AwmSection(method="awm", advantage_scale="group"),
     DiffusionNftSection(method="diffusion_nft", advantage_scale="group"),
+    DiffusionNftSection(method="diffusion_nft", advantage_scale="group", kl_beta=0.1),
+    CrdSection(method="crd", advantage_scale="none"),
+    DgpoSection(method="dgpo", advantage_scale="group"),
 ]
 NAMES = [f"{s.method}-{i}" for i, s in enumerate(SETTINGS)]
 GROUPS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
@@ -86,23 +91,26 @@ def test_each_term_alone_has_a_gradient_and_the_reference_none(settings):
     path, v_ref = rows()
     v_ref.requires_grad_()
     weights = method.weigh(REWARDS, GROUPS)
+    v_old = rows(seed=9)[1].requires_grad_()
     for weight, beta in (
         (weights.weight.double(), torch.zeros(8, dtype=torch.float64)),
         (torch.zeros(8, dtype=torch.float64), weights.beta.double()),
     ):
-        if settings.method == "diffusion_nft" and not beta.any():
-            continue  # its one loss divides by beta
         v = torch.zeros_like(path.u_t, requires_grad=True)
         batch = Batch(
             path=path,
             conditioning=Conditioning(prompt=torch.arange(8)),
             weights=replace(weights, weight=weight, beta=beta),
+            v_old=v_old,
+            of_group=torch.full((8, 1), 0.5, dtype=torch.float64),
         )
         method.loss(v, v_ref, batch).sum().backward()
         active = (weight != 0) | (beta != 0)
+        if settings.method in ("diffusion_nft", "crd"):
+            active = torch.ones_like(active)  # a weight of 0 is a reward in their losses
         assert v.grad is not None
         assert torch.equal(v.grad.flatten(1).abs().sum(1) > 0, active)
-    assert v_ref.grad is None
+    assert v_ref.grad is None and v_old.grad is None
 
 
 def test_adrpo_without_its_negative_side_is_the_penalty_alone_for_bad_samples():
@@ -227,5 +235,5 @@ def test_rows_of_a_batch_keep_what_belongs_together(settings):
     assert len(part) == 3
     assert torch.equal(part.conditioning.prompt, chosen)
     assert torch.equal(part.path.t, path.t[chosen]) and torch.equal(part.path.u_t, path.u_t[chosen])
-    for name in ("advantages", "clipped", "weight", "beta"):
+    for name in ("advantages", "clipped", "weight", "beta", "taken"):
         assert torch.equal(getattr(part.weights, name), getattr(weights, name)[chosen]), name

@@ -17,16 +17,30 @@ Name = Annotated[str, typer.Argument(help="Name of the recipe, as `adrpo recipes
 
 
 @app.callback()
-def list_recipes(context: typer.Context) -> None:
+def recipes(context: typer.Context) -> None:
     """List the recipes; show or copy one; list their keys."""
-    if context.invoked_subcommand is not None:
-        return
-    from adrpo.config import load_recipe, recipe_names
+    if context.invoked_subcommand is None:
+        list_recipes()
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the recipes, by domain, loss and schedule of the penalty."""
+    from adrpo.config import domain_of, load_recipe, recipe_names
 
     names = recipe_names()
     width = max(map(len, names), default=0)
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for name in names:
-        typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
+        recipe = load_recipe(name)
+        algorithm = recipe.algorithm
+        schedule = algorithm.schedule_name
+        held = "no penalty" if schedule is None else f"penalty {schedule}"
+        lines = groups.setdefault((domain_of(type(recipe)), algorithm.loss, held), [])
+        lines.append(f"  {name:<{width}}  {recipe.description}")
+    for place, (group, lines) in enumerate(sorted(groups.items())):
+        typer.echo(("\n" if place else "") + "{}: loss {}, {}".format(*group))
+        typer.echo("\n".join(lines))
 
 
 @app.command()

@@ -11,6 +11,8 @@ from adrpo.config.algorithms import (
     AdrpoSection,
     AlgorithmSection,
     AwmSection,
+    CrdSection,
+    DgpoSection,
     DiffusionNftSection,
     DpoSection,
     FixedBetaSection,
@@ -18,7 +20,7 @@ from adrpo.config.algorithms import (
     OrwCfmW2Section,
     RaftSection,
 )
-from adrpo.config.domains import DOMAINS, form_of
+from adrpo.config.domains import DOMAINS, domain_of, form_of
 from adrpo.config.flow import (
     FlowConfig,
     FlowEvaluationSection,
@@ -64,6 +66,8 @@ __all__ = [
     "AwmSection",
     "CheckpointSection",
     "Configuration",
+    "CrdSection",
+    "DgpoSection",
     "DiffusionNftSection",
     "DpoSection",
     "EvaluationSection",
@@ -89,6 +93,7 @@ __all__ = [
     "TrainingSection",
     "config_to_yaml",
     "default_config",
+    "domain_of",
     "find_recipe",
     "form_of",
     "load_config",

@@ -4,12 +4,26 @@ A method says what the two terms of the loss are weighed by (:mod:`adrpo.flow.me
 loss of its own. "Paper" is arXiv 2510.18053; "ours" marks what a source leaves open.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from adrpo.config.algorithm_keys import (
+    DEVIATION,
+    SCALE,
+    Anchored,
+    Lagged,
+    Scale,
+    Scheduled,
+    Shaped,
+    SnapshotSection,
+    Weighed,
+    check_clip,
+    check_schedule,
+)
 from adrpo.config.fields import (
     Count,
+    GuidanceScale,
     NonNegativeNumber,
     Number,
     PositiveNumber,
@@ -18,75 +32,16 @@ from adrpo.config.fields import (
     conflict,
     with_default,
 )
-from adrpo.config.schedules import AdaptiveSchedule, CoefficientSchedule, FixedSchedule
+from adrpo.config.schedules import (
+    AdaptiveSchedule,
+    CoefficientSchedule,
+    FixedSchedule,
+    RewardAdaptiveSchedule,
+)
 from adrpo.config.shared import MethodSection
 
-Scale = Literal["none", "group", "batch", "global"]
-Decay = Annotated[float, Field(strict=True, ge=0, lt=1)]
 
-DEVIATION = (
-    "Standard deviation that divides A = R - V: the group's, the batch's within groups (batch), or "
-    "that of all its rewards, between groups, too (global)."
-)
-SCALE = f"{DEVIATION} Before the clip. Ours."
-
-
-def check_clip(clip: tuple[float, float]) -> None:
-    """Refuse A_min > A_max."""
-    low, high = clip
-    if low > high:
-        raise conflict(
-            f"advantage_clip: expected [A_min, A_max] with A_min <= A_max, received [{low}, {high}]"
-        )
-
-
-class Weighed(MethodSection):
-    """Base of the methods that weigh the terms of one loss, which ``FlowTrainer`` trains."""
-
-    weighed_by: ClassVar[str]
-    """Class of :mod:`adrpo.flow.methods` that weighs the samples, as "module:class"."""
-
-
-class Scheduled(MethodSection):
-    """Keys of the methods whose penalty takes any schedule: how tightly each sample is held."""
-
-    beta_0: NonNegativeNumber = Field(
-        default=1.0, description="Coefficient that the schedule is around: that of A = 0. Paper: 1."
-    )
-    coefficient: CoefficientSchedule = Field(
-        default=FixedSchedule(), description="Schedule of the coefficient over samples."
-    )
-
-    @model_validator(mode="after")
-    def _beta_0_fits_the_schedule(self) -> Self:
-        schedule = self.coefficient
-        if schedule.follows and self.beta_0 == 0:
-            raise conflict(
-                f"beta_0: expected a number above 0 with coefficient.schedule: "
-                f"{schedule.schedule}, which has beta_0 - A, received 0"
-            )
-        least = getattr(schedule, "least", 0.0)
-        if least > self.beta_0:
-            raise conflict(
-                f"beta_0: expected at least coefficient.least = {least:g}, which a sample of a low "
-                f"reward has, received {self.beta_0:g}"
-            )
-        return self
-
-
-class Anchored(MethodSection):
-    """Keys that the methods with a divergence term share: the model behind v_ref."""
-
-    anchor: Literal["base", "ema"] = Field(
-        default="base",
-        description="v_ref's model: the frozen base (paper), or a moving average of the policy.",
-    )
-    anchor_decay: Decay = Field(
-        default=0.95, description="Decay of the moving average a step, for anchor: ema. Ours."
-    )
-
-
-class Penalized(Weighed, Anchored):
+class Penalized(Weighed, Shaped, Anchored):
     """Keys that ADRPO and the fixed penalty share: A |v - u_t|^2 + beta |v - v_ref|^2."""
 
     beta_0: PositiveNumber = Field(
@@ -112,6 +67,8 @@ class AdrpoSection(Penalized, Scheduled):
     """ADRPO: A |v - u_t|^2 + (beta_0 - A) |v - v_ref|^2 (paper, eq. 6, Algorithm 1)."""
 
     weighed_by = "adrpo:Adrpo"
+    loss = "regression"
+    papers = {"adaptive": "ADRPO (2510.18053)"}  # noqa: RUF012
     method: Literal["adrpo"] = Field(default="adrpo", description="Which method this is.")
     allow_negative_beta: Switch = Field(
         default=False,
@@ -156,6 +113,8 @@ class FixedBetaSection(Penalized):
     """Fixed beta, the ablation: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (paper, eq. 2)."""
 
     weighed_by = "adrpo:Adrpo"
+    loss = "regression"
+    papers = {"fixed": "fixed penalty (2510.18053)"}  # noqa: RUF012
     method: Literal["fixed_beta"] = Field(description="Which method this is.")
 
     @property
@@ -164,10 +123,12 @@ class FixedBetaSection(Penalized):
         return FixedSchedule()
 
 
-class OrwCfmW2Section(Weighed, Anchored, Scheduled):
+class OrwCfmW2Section(Weighed, Shaped, Anchored, Scheduled):
     """ORW-CFM-W2: w |v - u_t|^2 + beta_0 |v - v_ref|^2 (Fan et al., arXiv 2502.06061)."""
 
     weighed_by = "orw_cfm_w2:OrwCfmW2"
+    loss = "orw_cfm_w2"
+    papers = {"fixed": "ORW-CFM-W2 (2502.06061)"}  # noqa: RUF012
     method: Literal["orw_cfm_w2"] = Field(description="Which method this is.")
     beta_0: PositiveNumber = Field(
         default=1.0, description="Coefficient of the W2 term. Paper: that of ADRPO, 1."
@@ -186,14 +147,17 @@ class RaftSection(Weighed):
     """RAFT: |v - u_t|^2 on the best samples of each group (Dong et al., arXiv 2304.06767)."""
 
     weighed_by = "raft:Raft"
+    loss = "raft"
     method: Literal["raft"] = Field(description="Which method this is.")
     best: Count = Field(default=1, description="Samples of a group that are kept. RAFT: 1.")
 
 
-class AwmSection(Weighed, Anchored, Scheduled):
+class AwmSection(Weighed, Shaped, Anchored, Scheduled):
     """Advantage-weighted matching: A |v - u_t|^2 + beta_0 |v - v_ref|^2 (arXiv 2509.25050)."""
 
     weighed_by = "awm:Awm"
+    loss = "awm"
+    papers = {"fixed": "AWM (2509.25050)"}  # noqa: RUF012
     method: Literal["awm"] = Field(description="Which method this is.")
     beta_0: NonNegativeNumber = Field(
         default=0.0,
@@ -212,10 +176,12 @@ class AwmSection(Weighed, Anchored, Scheduled):
         return self
 
 
-class DiffusionNftSection(Weighed, Anchored):
+class DiffusionNftSection(Weighed, Shaped, Anchored):
     """DiffusionNFT: a positive and a negative implicit policy (Zheng et al., arXiv 2509.16117)."""
 
     weighed_by = "diffusion_nft:DiffusionNft"
+    loss = "diffusion_nft"
+    papers = {"fixed": "DiffusionNFT (2509.16117)"}  # noqa: RUF012
     method: Literal["diffusion_nft"] = Field(description="Which method this is.")
     beta_0: PositiveNumber = Field(
         default=1.0, description="Strength beta of the implicit policies. NFT: 1 (0.1 for OCR)."
@@ -228,14 +194,98 @@ class DiffusionNftSection(Weighed, Anchored):
         default=True,
         description="Divide each term by the size of its error in x_1, held constant. NFT: true.",
     )
-    anchor: Literal["base", "ema"] = Field(
-        default="ema", description="v_old's model: a moving average of the policy. NFT: ema."
+    anchor: Literal["base", "ema", "sampling"] = Field(
+        default="ema",
+        description="v_old's model: the frozen base, a moving average of the policy, or the policy "
+        "of sampling_policy. NFT: sampling.",
+    )
+    kl_beta: NonNegativeNumber = Field(
+        default=0.0,
+        description="Coefficient of |v - v_ref|^2 beside it, v_ref the base's, which `coefficient` "
+        "varies. NFT: 1e-4.",
+    )
+    coefficient: CoefficientSchedule = with_default(Scheduled, "coefficient", FixedSchedule())
+    loss_weight: PositiveNumber = Field(
+        default=1.0, description="Factor of the loss without that term. NFT: 5, its clip."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_schedule(self.coefficient, self.kl_beta, "kl_beta")
+        if self.anchor == "sampling" and self.sampling_policy is None:
+            raise conflict(
+                "anchor: expected base or ema with sampling_policy: null, received sampling; set "
+                "sampling_policy, as {decay_growth: 0.001, decay_most: 0.5} of NFT"
+            )
+        return self
+
+
+class CrdSection(Weighed, Shaped, Anchored, Scheduled):
+    """CRD: (r_theta - mean r_theta - (r - mean r))^2, centred in the prompt (arXiv 2603.14128)."""
+
+    weighed_by = "crd:Crd"
+    loss = "crd"
+    papers = {"reward_adaptive": "CRD (2603.14128)"}  # noqa: RUF012
+    method: Literal["crd"] = Field(description="Which method this is.")
+    beta_0: NonNegativeNumber = Field(
+        default=0.1, description="Greatest coefficient of |v - v_ref|^2. CRD's kl_beta: 0.1."
+    )
+    coefficient: CoefficientSchedule = with_default(
+        Scheduled, "coefficient", RewardAdaptiveSchedule(schedule="reward_adaptive")
+    )
+    anchor_guidance_scale: GuidanceScale = Field(
+        default=4.5, description="Classifier-free guidance of v_ref; 1 is off. CRD's kl_cfg: 4.5."
+    )
+    advantage_clip: PositiveNumber = Field(
+        default=5.0, description="A is clipped to [-c, c]; r = A / (2 c) + 1/2. CRD: 5."
+    )
+    advantage_scale: Scale = Field(default="global", description=f"{DEVIATION} CRD: global.")
+    implicit_scale: PositiveNumber = Field(
+        default=1.0, description="b, factor of the implicit reward beside the reward. CRD: 1."
+    )
+    error_weighting: Switch = Field(
+        default=True,
+        description="Divide each squared error by the size of its error, held constant. CRD: true.",
+    )
+    centering: Literal["uniform", "softmax"] = Field(
+        default="uniform",
+        description="Means over the prompt: of all samples alike, or the mean loss of two, by "
+        "softmax(r / tau) and softmax(-r / tau). CRD: both.",
+    )
+    centering_temperature: PositiveNumber = Field(
+        default=1.0, description="tau of centering: softmax, in units of r. Ours."
+    )
+    old: SnapshotSection = Field(
+        default=SnapshotSection(decay=0.25, decay_growth=0.005, decay_most=0.999),
+        description="Policy that the implicit reward is measured from.",
+    )
+    sampling_policy: SnapshotSection | None = with_default(
+        Lagged,
+        "sampling_policy",
+        SnapshotSection(decay_growth=0.0075, decay_flat=75, decay_most=0.999),
     )
 
 
-class FlowGrpoSection(Anchored, Scheduled):
+class DgpoSection(Weighed, Shaped, Anchored):
+    """DGPO: w_g A |v - u_t|^2, w_g a preference of the whole group (arXiv 2510.08425)."""
+
+    weighed_by = "dgpo:Dgpo"
+    loss = "dgpo"
+    method: Literal["dgpo"] = Field(description="Which method this is.")
+    beta: PositiveNumber = Field(
+        default=100.0, description="beta of w_g = sigmoid(mean A beta (d - d_ref)). DGPO: 100."
+    )
+    advantage_clip: PositiveNumber = Field(
+        default=5.0, description="A is clipped to [-c, c]. Ours."
+    )
+    advantage_scale: Scale = Field(default="group", description=f"{DEVIATION} DGPO: group.")
+
+
+class FlowGrpoSection(Shaped, Anchored, Scheduled):
     """Flow-GRPO: clipped ratios of an SDE's Gaussian steps (Liu et al., arXiv 2505.05470)."""
 
+    loss = "flow_grpo"
+    papers = {"fixed": "Flow-GRPO (2505.05470)", "gated": "GARDO (2512.24138)"}  # noqa: RUF012
     method: Literal["flow_grpo"] = Field(description="Which method this is.")
     advantage_clip: PositiveNumber = Field(
         default=5.0, description="A is clipped to [-c, c]. Flow-GRPO: 5."
@@ -263,6 +313,7 @@ class FlowGrpoSection(Anchored, Scheduled):
 class DpoSection(MethodSection):
     """Diffusion-DPO on flow matching, from stored pairs (Wallace et al., arXiv 2311.12908)."""
 
+    loss = "dpo"
     method: Literal["dpo"] = Field(description="Which method this is.")
     beta: PositiveNumber = Field(
         default=2000.0, description="beta of the DPO loss, times the squared velocity error."
@@ -293,6 +344,8 @@ AlgorithmSection = Annotated[
     | Annotated[RaftSection, Tag("raft")]
     | Annotated[AwmSection, Tag("awm")]
     | Annotated[DiffusionNftSection, Tag("diffusion_nft")]
+    | Annotated[CrdSection, Tag("crd")]
+    | Annotated[DgpoSection, Tag("dgpo")]
     | Annotated[FlowGrpoSection, Tag("flow_grpo")]
     | Annotated[DpoSection, Tag("dpo")],
     Discriminator(_method),

@@ -1,7 +1,7 @@
 """Types of fields and errors of checks, of which the sections of a configuration are made."""
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -55,6 +55,18 @@ class Section(BaseModel):
     """Base of every section: immutable, closed to unknown keys, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Renamed(NamedTuple):
+    """Today's dotted name of a key, in the same section, and the types of the values it had.
+
+    By these the old key is told from another one that has its name today.
+    """
+
+    name: str
+    values: tuple[type, ...]
+    method: str | None = None
+    """The method whose section had it, if other methods have that key today."""
 
 
 def with_default(section: type[Section], key: str, default: Any) -> Any:

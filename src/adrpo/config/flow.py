@@ -16,6 +16,7 @@ from adrpo.config.fields import (
     Count,
     Dtype,
     GuidanceScale,
+    Renamed,
     Section,
     Switch,
     Text,
@@ -210,6 +211,8 @@ class FlowEvaluationSection(EvaluationSection):
 
 class FlowConfig(Configuration):
     """Configuration of a run of ``adrpo.flow.FlowTrainer``."""
+
+    renamed = {"algorithm.beta": Renamed("algorithm.beta_0", (int, float), method="flow_grpo")}  # noqa: RUF012
 
     domain: Literal["flow"] = Field(default="flow", description="Kind of model.")
     model: FlowModelSection = FlowModelSection()

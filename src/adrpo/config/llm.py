@@ -10,6 +10,7 @@ from adrpo.config.fields import (
     NonNegativeCount,
     NonNegativeNumber,
     PositiveNumber,
+    Renamed,
     Section,
     Share,
     Switch,
@@ -155,6 +156,9 @@ class LanguagePromptsSection(Section):
 class LanguageAlgorithmSection(CoefficientSection, MethodSection):
     """GRPO with a KL coefficient per sample (paper, eq. 7; docs/use/llm.md)."""
 
+    loss = "grpo"
+    papers = {"adaptive": "ADRPO (2510.18053)", "fixed": "GRPO (2402.03300)"}  # noqa: RUF012
+
     method: Literal["adrpo", "sign_gated", "reward_adaptive", "fixed_beta"] = Field(
         default="adrpo", description=KIND
     )
@@ -172,6 +176,11 @@ class LanguageAlgorithmSection(CoefficientSection, MethodSection):
         default=False,
         description="TRL's use_bias_correction_kl, which changes the KL's gradient. Paper: false.",
     )
+
+    @property
+    def schedule_name(self) -> str:
+        """Name of the schedule of the KL's coefficient."""
+        return COEFFICIENTS[self.method]
 
     @field_validator("advantage_scale", mode="before")
     @classmethod
@@ -250,6 +259,9 @@ class CompletionConfig(Configuration):
 
 class LanguageConfig(CompletionConfig):
     """Configuration of a run of ``adrpo.llm.LanguageRun``."""
+
+    # The old one was a share, today's is a source.
+    renamed = {"prompts.held_out": Renamed("prompts.held_out_share", (int, float))}  # noqa: RUF012
 
     domain: Literal["llm"] = Field(default="llm", description="Kind of model.")
     model: LanguageModelSection = LanguageModelSection()

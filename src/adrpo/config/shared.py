@@ -4,7 +4,8 @@ A domain extends them by what is its own (:mod:`adrpo.config.flow`, :mod:`adrpo.
 describes one of these keys again only where the key means something else there.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -14,6 +15,7 @@ from adrpo.config.fields import (
     NonNegativeCount,
     NonNegativeNumber,
     PositiveNumber,
+    Renamed,
     Section,
     Switch,
     Text,
@@ -91,7 +93,21 @@ class AdapterSection(Section):
 class MethodSection(Section):
     """Base of the section ``algorithm``, whose key ``method`` names the method."""
 
+    loss: ClassVar[str] = ""
+    """Name of the loss, which several methods may have with other schedules of the penalty."""
+
+    papers: ClassVar[Mapping[str, str]] = {}
+    """Schedule of the penalty -> whose method the loss is with it."""
+
     method: str = Field(description="Which method this is.")
+
+    @property
+    def schedule_name(self) -> str | None:
+        """Name of the schedule of the penalty; None without a penalty."""
+        coefficient = getattr(self, "coefficient", None)
+        return (
+            None if coefficient is None or getattr(self, "beta_0", 1) == 0 else coefficient.schedule
+        )
 
 
 class TrainingSection(Section):
@@ -187,6 +203,9 @@ class CheckpointSection(Section):
 
 class Configuration(Section):
     """Configuration of a run of any domain: the head, and the sections that all have."""
+
+    renamed: ClassVar[Mapping[str, Renamed]] = {}
+    """The old dotted name of a key -> what became of it."""
 
     domain: str = Field(description="Kind of model.")
     description: str = Field(default="", description="One line: what the recipe is.")

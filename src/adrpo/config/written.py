@@ -2,39 +2,20 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from adrpo.config.domains import form_of
 from adrpo.config.fields import sections_in, tag_key, tag_of
 from adrpo.errors import AdrpoError, AdrpoWarning
-
-
-class Renamed(NamedTuple):
-    """Today's dotted name of a key, in the same section, and the types of the values it had.
-
-    By these the old key is told from another one that has its name today.
-    """
-
-    name: str
-    values: tuple[type, ...]
-    method: str | None = None
-    """The method whose section had it, if other methods have that key today."""
-
-
-RENAMED = {
-    # The old one was a share, today's is a source.
-    "flow": {"algorithm.beta": Renamed("algorithm.beta_0", (int, float), method="flow_grpo")},
-    "llm": {"prompts.held_out": Renamed("prompts.held_out_share", (int, float))},
-}
-"""Domain -> the old dotted name of a key -> what became of it."""
 
 
 def todays_name(domain: str, key: str, value: Any, where: str) -> str:
     """The name of the dotted ``key`` of an override with ``value``; an old one is told of, and
     ``where`` it is."""
-    renamed = RENAMED.get(domain, {}).get(key)
+    renamed = form_of(domain).renamed.get(key)
     if renamed is None or renamed.method is not None or not isinstance(value, renamed.values):
         return key
     _tell(where, key, renamed.name)
@@ -56,7 +37,7 @@ def under_todays_names(
         AdrpoError: a key under its old name and under today's.
     """
     renamed = dict(content)
-    for old, (new, values, method) in RENAMED.get(domain, {}).items():
+    for old, (new, values, method) in form_of(domain).renamed.items():
         (section, _, before), (_, _, after) = old.rpartition("."), new.rpartition(".")
         keys = renamed.get(section)
         if not isinstance(keys, Mapping) or not isinstance(keys.get(before), values):

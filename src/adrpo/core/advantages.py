@@ -88,6 +88,52 @@ def group_advantages(
     return torch.where(noise, 0, advantages / torch.where(noise, 1, deviation))
 
 
+def shape_advantages(advantages: Float[Tensor, " batch"], *, gamma: float) -> Tensor:
+    """The advantages of SLAS, sign(A) |A|^(1 + gamma), [batch] (arXiv 2605.10937); gamma 0 is A.
+
+    A larger gamma learns more from the samples that stand out, where |A| > 1, and less from the
+    others: A is in standard deviations there, those of the batch. Detached.
+
+    Raises:
+        ValueError: ``gamma`` is negative.
+
+    >>> shape_advantages(torch.tensor([2.0, -0.5, 0.0]), gamma=1.0)
+    tensor([ 4.0000, -0.2500,  0.0000])
+    """
+    if gamma < 0:
+        raise ValueError(f"expected gamma >= 0, received {gamma}")
+    advantages = advantages.detach()
+    return advantages if gamma == 0 else advantages * advantages.abs() ** gamma
+
+
+@torch.no_grad()
+def favor_novelty(
+    advantages: Float[Tensor, " batch"],
+    novelty: Float[Tensor, " batch"],
+    group_ids: Int[Tensor, " batch"],
+) -> Float[Tensor, " batch"]:
+    """Advantages of which good ones count more where the sample is unlike the others, [batch].
+
+        A novelty / (mean novelty of the group) where A > 0, else A     (GARDO, arXiv 2512.24138)
+
+    Args:
+        advantages: A, one per sample.
+        novelty: how unlike the others of its prompt a sample is, >= 0; GARDO: 1 - cos of its
+            feature to the nearest one's. A sample without a novelty, and a group whose mean is 0,
+            keep their A.
+        group_ids: as for ``group_advantages``.
+
+    >>> A = torch.tensor([1.0, 1.0, -2.0])
+    >>> favor_novelty(A, torch.tensor([3.0, 1.0, 5.0]), torch.tensor([0, 0, 0]))
+    tensor([ 1.0000,  0.3333, -2.0000])
+    """
+    novelty = novelty.to(advantages)
+    known = novelty.isfinite()
+    mean = _group_mean(novelty, _group_index(group_ids), known)
+    changed = known & (mean > 0) & (advantages > 0)
+    return torch.where(changed, advantages * novelty / mean.where(mean > 0, 1), advantages)
+
+
 def _group_index(group_ids: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """Any integers -> 0 ... groups - 1."""
     # torch leaves `unique` untyped.

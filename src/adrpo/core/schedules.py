@@ -26,7 +26,7 @@ from adrpo.core.advantages import clip_advantages
 from adrpo.core.coefficient import adaptive_coefficient
 
 State = Mapping[str, Any]
-"""What a schedule learns from step to step: JSON values, kept in checkpoints."""
+"""The memory of a schedule from step to step: JSON values, kept in checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ Schedule = Callable[..., tuple[Tensor, State]]
 
 
 def fixed(samples: StepSamples, state: State, *, beta_0: float) -> tuple[Tensor, State]:
-    """beta = beta_0 for every sample: the fixed penalty (arXiv 2510.18053, eq. 2); 0 is none.
+    """The fixed penalty, beta = beta_0 for every sample (arXiv 2510.18053, eq. 2); 0 is none.
 
     >>> A = torch.tensor([2.0, -2.0])
     >>> fixed(StepSamples(advantages=A, rewards=A), {}, beta_0=0.5)[0]
@@ -60,7 +60,7 @@ def fixed(samples: StepSamples, state: State, *, beta_0: float) -> tuple[Tensor,
 def adaptive(
     samples: StepSamples, state: State, *, beta_0: float, clip: tuple[float, float] | None
 ) -> tuple[Tensor, State]:
-    """beta = beta_0 - clip(A) (ADRPO, arXiv 2510.18053, eq. 4): good samples loosely.
+    """ADRPO's coefficient, beta = beta_0 - clip(A) (arXiv 2510.18053, eq. 4): good samples loosely.
 
     Args:
         samples: of the step; A in the loss's unit, which is beta_0's, too.
@@ -77,8 +77,9 @@ def adaptive(
 
 
 def sign_gated(samples: StepSamples, state: State, *, beta_0: float) -> tuple[Tensor, State]:
-    """beta = beta_0 (1 - sign A), which is 0, beta_0 or 2 beta_0: the null model of ``adaptive``,
-    which it becomes once every A reaches the clip +-beta_0. Ours.
+    """The null model of ``adaptive``, beta = beta_0 (1 - sign A), which is 0, beta_0 or 2 beta_0.
+
+    The adaptive coefficient becomes it once every A reaches the clip +-beta_0. Ours.
 
     >>> A = torch.tensor([2.0, 0.0, -0.1])
     >>> sign_gated(StepSamples(advantages=A, rewards=A), {}, beta_0=1.0)[0]
@@ -90,11 +91,12 @@ def sign_gated(samples: StepSamples, state: State, *, beta_0: float) -> tuple[Te
 def reward_adaptive(
     samples: StepSamples, state: State, *, beta_0: float, bound: float, least: float
 ) -> tuple[Tensor, State]:
-    """beta = least + (beta_0 - least) r, r = (clip(A, -c, c) / c + 1) / 2: good samples tightly.
+    """The reward-adaptive KL of CRD (arXiv 2603.14128): good samples are held tightly.
 
-    The reward-adaptive KL of Centered Reward Distillation (arXiv 2603.14128), whose
-    kl_beta (m + (1 - m) r) with m = 1e-4 / kl_beta this is at beta_0 = kl_beta. Here beta_0 is
-    the greatest coefficient, and a sample of the average reward has about half of it.
+        beta = least + (beta_0 - least) r,    r = (clip(A, -c, c) / c + 1) / 2
+
+    It is theirs, kl_beta (m + (1 - m) r) with m = 1e-4 / kl_beta, at beta_0 = kl_beta. Here beta_0
+    is the greatest coefficient, and a sample of the average reward has about half of it.
 
     Args:
         samples: of the step; A in the loss's unit.
@@ -124,9 +126,9 @@ REMEMBERED = 20
 def gated(
     samples: StepSamples, state: State, *, beta_0: float, share: float
 ) -> tuple[Tensor, State]:
-    """beta = beta_0 batch / gated for the gated samples and 0 for the rest: only those are held
-    whose reward no other scorer confirms (GARDO, arXiv 2512.24138).
+    """GARDO's gate: only samples whose reward no other scorer confirms are held (arXiv 2512.24138).
 
+        beta = beta_0 batch / gated for the gated samples, and 0 for the rest
         u = (mean rank by the other scorers - rank by the reward) / samples, rank 1 the best
         gated where u > the (1 - b) quantile of the u >= 0
 
@@ -175,8 +177,9 @@ def gated(
 
 
 def disagreement(rewards: Tensor, scores: Mapping[str, Tensor]) -> Tensor:
-    """u = (mean rank by ``scores`` - rank by ``rewards``) / samples, [batch] in float64, in
-    [-1, 1]; NaN for a sample that the reward or a scorer has no score for.
+    """The gate's u = (mean rank by ``scores`` - rank by ``rewards``) / samples, [batch], float64.
+
+    It lies in [-1, 1], and is NaN for a sample that the reward or a scorer has no score for.
 
     >>> disagreement(torch.tensor([2.0, 1.0]), {"other": torch.tensor([1.0, 2.0])})
     tensor([ 0.5000, -0.5000], dtype=torch.float64)
@@ -206,7 +209,7 @@ def mixture(
     beta_0: float,
     parts: Sequence[tuple[float, Schedule]],
 ) -> tuple[Tensor, State]:
-    """beta = sum over k of w_k beta_k / sum over k of w_k, of schedules around one beta_0. Ours.
+    """A weighted mean of schedules, beta = sum of w_k beta_k / sum of w_k, around one beta_0. Ours.
 
     The state holds that of each part, in order.
 

@@ -110,14 +110,18 @@ def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
         ("Model", "model", "pretrained"),
         ("Method", "algorithm", "method"),
         ("β₀", "algorithm", "beta_0"),
+        ("Coefficient", "algorithm", "coefficient"),
         ("Anchor", "algorithm", "anchor"),
         ("Learning rate", "training", "learning_rate"),
         ("Seed", "training", "seed"),
     )
     for label, section, key in places:
         found = config.get(section)
-        if isinstance(found, dict) and found.get(key) is not None:
-            facts.append((label, str(found[key])))
+        value = found.get(key) if isinstance(found, dict) else None
+        if isinstance(value, dict):
+            value = value.get("schedule")
+        if value is not None:
+            facts.append((label, str(value)))
     return facts
 
 

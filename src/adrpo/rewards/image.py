@@ -97,13 +97,30 @@ class ClipNovelty(ClipScore):
 
         novelty_i = mean over j != i of 100 (1 - cos(e_i, e_j)),  i, j images of one prompt
 
-    Its mean over a prompt's images is their CLIP diversity (kind ``cosine100``), by this model. As
-    a term of the reward it pays for diversity; alone it pays for mistakes, which are far from
-    everything. None for a prompt with one image. Images are compared within the batch that is
-    scored, and those of equal prompts are of one prompt here.
+    With ``nearest`` it is the least of these distances and not their mean. The mean over a prompt's
+    images is their CLIP diversity (kind ``cosine100``), by this model. As a term of the reward it
+    pays for diversity; alone it pays for mistakes, which are far from everything. None for a prompt
+    with one image. Images are compared within the batch that is scored, and those of equal prompts
+    are of one prompt here.
 
-    Args and errors: as for ``ClipScore``.
+    Args:
+        model, device, batch_size, processor: as for ``ClipScore``.
+        nearest: the distance to the nearest other image, as GARDO's diversity has it
+            (arXiv 2512.24138, by DINOv3 there).
+
+    Raises: as ``ClipScore``.
     """
+
+    def __init__(
+        self,
+        model: str | Path = "embedded",
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
+        processor: str | Path | None = None,
+        nearest: bool = False,
+    ) -> None:
+        super().__init__(model, device, batch_size, processor)
+        self.nearest = nearest
 
     def __call__(
         self, prompts: list[str], images: list[Image], **columns: Any
@@ -113,8 +130,11 @@ class ClipNovelty(ClipScore):
         rows = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
         groups = torch.tensor([rows[prompt] for prompt in prompts])
         others = (groups[:, None] == groups[None, :]) & ~torch.eye(len(groups), dtype=torch.bool)
-        count = others.sum(dim=1)
-        total = (100 * (1 - embeds @ embeds.T) * others).sum(dim=1)
+        distances = 100 * (1 - embeds @ embeds.T)
+        if self.nearest:
+            least = distances.masked_fill(~others, torch.inf).amin(dim=1)
+            return [float(d) if d.isfinite() else None for d in least]
+        count, total = others.sum(dim=1), (distances * others).sum(dim=1)
         return [
             float(distance / n) if n else None for distance, n in zip(total, count, strict=True)
         ]

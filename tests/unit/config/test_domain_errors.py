@@ -23,7 +23,8 @@ from support.refused_configurations import of_domain, refusal, write
         (
             "algorithm: {method: null}",
             "recipe.yaml: algorithm.method: expected the name of a method, received None; known "
-            "methods: adrpo, fixed_beta, orw_cfm_w2, raft, awm, diffusion_nft, flow_grpo, dpo",
+            "methods: adrpo, fixed_beta, orw_cfm_w2, raft, awm, diffusion_nft, crd, dgpo, "
+            "flow_grpo, dpo",
         ),
         (
             "algorithm: {method: orw_cfm_w2, temprature: 2}",
@@ -33,7 +34,7 @@ from support.refused_configurations import of_domain, refusal, write
         (
             "algorithm: {method: raft, beta_0: 1.0}",
             "recipe.yaml: algorithm.beta_0: unknown key (received 1.0); another method has it; "
-            "known keys: method, best",
+            "known keys: method, sampling_policy, best",
         ),
         (
             "algorithm: {method: orw_cfm_w2, temperature: -1}",

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from adrpo.comparison.plan import Plan, check_folder, record
 from adrpo.config import DOMAINS, LanguageConfig, form_of, load_recipe, resolve_settings
-from adrpo.config.written import RENAMED
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.runs.base_evaluation import check_base_evaluation
 from adrpo.runs.directory import RunDirectory
@@ -22,7 +21,7 @@ from support.refused_configurations import refusal, write
 # As the version before the keys were shared wrote them, resolved, into a run's config.yaml.
 WRITTEN = Path(__file__).parents[2] / "support" / "written_before"
 NAMES = ("flow-demo", "llm-embedded")
-RENAMED_KEYS = [(domain, old) for domain, keys in RENAMED.items() for old in keys]
+RENAMED_KEYS = [(domain, old) for domain in DOMAINS for old in form_of(domain).renamed]
 
 
 def text_of(name: str) -> str:
@@ -38,10 +37,13 @@ def load_quietly(path: Path, *overrides: str) -> dict[str, Any]:
 
 def values_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys under today's names."""
-    names = RENAMED.get(settings["domain"], {})
-    return {
-        names[key].name if key in names else key: value for key, value in flatten(settings).items()
+    method = settings["algorithm"]["method"]
+    names = {
+        old: renamed.name
+        for old, renamed in form_of(settings["domain"]).renamed.items()
+        if renamed.method in (None, method)
     }
+    return {names.get(key, key): value for key, value in flatten(settings).items()}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -91,7 +93,7 @@ def test_resolving_knows_methods_lists_and_free_keys():
         "unknown": {"kept": 1},
     }
     resolved = resolve_settings(written, "run")
-    assert resolved["algorithm"] == {"method": "raft", "best": 1}
+    assert resolved["algorithm"] == {"method": "raft", "best": 1, "sampling_policy": None}
     assert resolved["reward"] == [{"name": "a.b:c", "weight": 1.0, "logistic": None, "options": {}}]
     # A key that is left out has the section's own default, not that of the whole evaluation.
     assert resolved["evaluation"]["sampling"]["solver"] == "heun"
@@ -140,7 +142,7 @@ def test_dotted_keys_unfold_to_what_they_were(name: str):
 @pytest.mark.parametrize(("domain", "old"), RENAMED_KEYS)
 def test_a_renamed_key_exists_under_its_new_name_alone(domain: str, old: str):
     """What has its old name today, if anything, takes no value that it had."""
-    new, values, method = RENAMED[domain][old]
+    new, values, method = form_of(domain).renamed[old]
     keys = flatten(form_of(domain)().model_dump(mode="json"))
     assert isinstance(keys[new], values)
     assert old.rpartition(".")[0] == new.rpartition(".")[0]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from adrpo import clip_advantages, group_advantages
-from adrpo.config.algorithms import Scale
-from adrpo.core.advantages import AdvantageScale
+from adrpo.config.algorithm_keys import Scale
+from adrpo.core.advantages import AdvantageScale, favor_novelty, shape_advantages
 
 SCALES: tuple[AdvantageScale, ...] = get_args(AdvantageScale)
 scales = pytest.mark.parametrize("scale", SCALES)
@@ -194,3 +194,25 @@ def test_clipping_bounds_and_detaches() -> None:
     assert not clipped.requires_grad
     with pytest.raises(ValueError, match="low <= high"):
         clip_advantages(advantages, low=1.0, high=-1.0)
+
+
+def test_a_bent_advantage_keeps_sign_and_order_and_gamma_0_is_plain():
+    advantages = torch.tensor([-2.0, -0.5, 0.0, 0.5, 1.0, 3.0])
+    assert torch.equal(shape_advantages(advantages, gamma=0.0), advantages)
+    bent = shape_advantages(advantages, gamma=0.5)
+    # 2^1.5, 0.5^1.5, 3^1.5.
+    expected = [-2.8284271, -0.3535534, 0.0, 0.3535534, 1.0, 5.1961524]
+    assert bent.tolist() == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(ValueError, match="expected gamma >= 0"):
+        shape_advantages(advantages, gamma=-0.1)
+
+
+def test_novelty_is_shared_out_among_the_good_samples_of_a_prompt_alone():
+    advantages = torch.tensor([1.0, 1.0, -1.0, 2.0, -2.0])
+    groups = torch.tensor([0, 0, 0, 1, 1])
+    novelty = torch.tensor([1.0, 3.0, 2.0, math.nan, 5.0])
+    got = favor_novelty(advantages, novelty, groups)
+    # Means 2 and, of the one that is known, 5; a sample without a novelty keeps its A.
+    assert got.tolist() == [0.5, 1.5, -1.0, 2.0, -2.0]
+    assert torch.equal(favor_novelty(advantages, 10 * novelty, groups), got)
+    assert torch.equal(favor_novelty(advantages, torch.zeros(5), groups), advantages)

@@ -12,7 +12,11 @@ from support.tiny_runs import tiny_config
     [
         (DPOTrainer, "adrpo", "dpo"),
         (FlowGRPOTrainer, "raft", "flow_grpo"),
-        (FlowTrainer, "dpo", "adrpo or fixed_beta or orw_cfm_w2 or raft or awm or diffusion_nft"),
+        (
+            FlowTrainer,
+            "dpo",
+            "adrpo or fixed_beta or orw_cfm_w2 or raft or awm or diffusion_nft or crd or dgpo",
+        ),
     ],
 )
 def test_a_trainer_refuses_the_section_of_another_method(

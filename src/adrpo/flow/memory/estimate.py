@@ -238,11 +238,17 @@ def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> floa
 
 
 def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:
-    """Weights, gradient, two moments and the averages that are kept."""
+    """Weights, gradient, two moments and the other adapters that are kept beside it."""
     adapter, training = config.adapter, config.training
     moments = 2 if training.optimizer == "adamw_8bit" else 8
-    averages = (training.ema_decay is not None) + (
-        getattr(config.algorithm, "anchor", "base") == "ema"
+    algorithm = config.algorithm
+    averages = sum(
+        (
+            training.ema_decay is not None,
+            getattr(algorithm, "anchor", "base") in ("ema", "copied"),
+            getattr(algorithm, "sampling_policy", None) is not None,
+            getattr(algorithm, "old", None) is not None,
+        )
     )
     count = adapter_parameters(architecture, adapter.rank, adapter.target_modules)
     return count * (4 + 4 + moments + 4 * averages)
@@ -264,9 +270,10 @@ def images_at_a_time(config: "FlowConfig") -> int:
 
 
 def most_guided(config: "FlowConfig") -> float:
-    """The greatest guidance that an image is drawn or, in an evaluation, measured with."""
+    """The greatest guidance that an image is drawn, measured or held to the reference with."""
     parts = (config.sampling, config.evaluation.sampling, config.training)
-    return max(part.guidance_scale for part in parts)
+    anchor = getattr(config.algorithm, "anchor_guidance_scale", 1.0)
+    return max(anchor, *(part.guidance_scale for part in parts))
 
 
 def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, float]:

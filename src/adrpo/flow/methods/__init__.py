@@ -4,7 +4,8 @@ import importlib
 from collections.abc import Iterable
 from typing import get_args
 
-from adrpo.config.algorithms import AlgorithmSection, Weighed
+from adrpo.config.algorithm_keys import Weighed
+from adrpo.config.algorithms import AlgorithmSection
 from adrpo.config.fields import sections_in
 from adrpo.config.shared import MethodSection
 from adrpo.errors import AdrpoError

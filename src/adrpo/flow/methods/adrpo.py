@@ -20,10 +20,10 @@ class Adrpo(Method):
             settings.coefficient, settings.beta_0, target=settings.target_divergence, clipped=True
         )
 
-    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
+    def terms(self, rewards: Tensor, group_ids: Tensor, novelty: Tensor | None) -> Terms:
         settings = self.settings
         raw, advantages, clipped = clipped_advantages(
-            rewards, group_ids, scale=settings.advantage_scale, clip=settings.advantage_clip
+            rewards, group_ids, settings, novelty, clip=settings.advantage_clip
         )
         if isinstance(settings, AdrpoSection) and settings.only_positive:
             advantages = advantages.clamp(min=0)

@@ -23,9 +23,11 @@ class Awm(Method):
         self.settings = settings
         self.coefficient = Coefficient(settings.coefficient, settings.beta_0)
 
-    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
-        scale, clip = self.settings.advantage_scale, self.settings.advantage_clip
-        raw, advantages, clipped = clipped_advantages(rewards, group_ids, scale=scale, clip=clip)
+    def terms(self, rewards: Tensor, group_ids: Tensor, novelty: Tensor | None) -> Terms:
+        clip = self.settings.advantage_clip
+        raw, advantages, clipped = clipped_advantages(
+            rewards, group_ids, self.settings, novelty, clip=clip
+        )
         weight = advantages / max(map(abs, clip))
         return Terms(advantages=raw, clipped=clipped, weight=weight, level=weight)
 

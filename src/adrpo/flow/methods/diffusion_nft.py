@@ -2,13 +2,13 @@
 
 from typing import final
 
+import torch
 from torch import Tensor
 
 from adrpo.coefficient import Coefficient
 from adrpo.config import DiffusionNftSection
-from adrpo.config.schedules import FixedSchedule
 from adrpo.core import velocity_divergence
-from adrpo.flow.methods.base import Method, Rows, Terms, clipped_advantages
+from adrpo.flow.methods.base import Method, Rows, Terms, clipped_advantages, penalty
 from adrpo.flow.path.path_samples import PathSamples
 
 SMALLEST_ERROR = 1e-5
@@ -51,26 +51,34 @@ def nft_objective(
 
 @final
 class DiffusionNft(Method):
-    """weight A / c in [-1, 1], from which r = (weight + 1) / 2; v_ref is the old policy."""
+    """weight A / c in [-1, 1], from which r = (weight + 1) / 2, and a penalty beside it:
+
+        loss_weight L(r, beta_0) + beta |v - v_ref|^2
+
+    v_old is the model of ``algorithm.anchor``, v_ref the base's, beta by a schedule around
+    ``kl_beta`` that reads A / c.
+    """
+
+    old = True
 
     def __init__(self, settings: DiffusionNftSection) -> None:
         self.settings = settings
-        self.coefficient = Coefficient(FixedSchedule(), settings.beta_0)
+        self.coefficient = Coefficient(settings.coefficient, settings.kl_beta)
 
-    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
+    def terms(self, rewards: Tensor, group_ids: Tensor, novelty: Tensor | None) -> Terms:
         bound = self.settings.advantage_clip
-        raw, advantages, clipped = clipped_advantages(
-            rewards, group_ids, scale=self.settings.advantage_scale, clip=(-bound, bound)
-        )
+        raw, advantages, clipped = clipped_advantages(rewards, group_ids, self.settings, novelty)
         weight = advantages / bound
         return Terms(advantages=raw, clipped=clipped, weight=weight, level=weight)
 
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
-        return nft_objective(
+        weights, settings = rows.weights, self.settings
+        policy = nft_objective(
             v,
-            v_ref,
+            rows.v_old,
             rows.path,
-            (rows.weights.weight + 1) / 2,
-            beta=rows.weights.beta,
-            adaptive_weighting=self.settings.adaptive_weighting,
+            (weights.weight + 1) / 2,
+            beta=torch.full_like(weights.weight, settings.beta_0),
+            adaptive_weighting=settings.adaptive_weighting,
         )
+        return settings.loss_weight * policy + penalty(v, v_ref, weights.beta)

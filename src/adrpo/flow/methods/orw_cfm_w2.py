@@ -7,8 +7,7 @@ from torch import Tensor
 
 from adrpo.coefficient import Coefficient
 from adrpo.config import OrwCfmW2Section
-from adrpo.core import group_advantages
-from adrpo.flow.methods.base import Method, Rows, Terms, no_clip, two_terms
+from adrpo.flow.methods.base import Method, Rows, Terms, no_clip, shaped_advantages, two_terms
 
 
 @final
@@ -25,10 +24,10 @@ class OrwCfmW2(Method):
         self.settings = settings
         self.coefficient = Coefficient(settings.coefficient, settings.beta_0)
 
-    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
+    def terms(self, rewards: Tensor, group_ids: Tensor, novelty: Tensor | None) -> Terms:
         settings = self.settings
         scored = rewards.isfinite()
-        advantages = group_advantages(rewards, group_ids, scale=settings.advantage_scale)
+        advantages = shaped_advantages(rewards, group_ids, settings, novelty)
         weight = torch.where(scored, (settings.temperature * advantages).exp(), 0)
         if settings.weight_mean == "one":
             weight = weight / _group_mean(weight, group_ids, scored)

@@ -22,7 +22,7 @@ class Raft(Method):
         self.settings = settings
         self.coefficient = Coefficient(FixedSchedule(), 0.0)
 
-    def terms(self, rewards: Tensor, group_ids: Tensor) -> Terms:
+    def terms(self, rewards: Tensor, group_ids: Tensor, novelty: Tensor | None) -> Terms:
         weight = torch.zeros_like(rewards, dtype=torch.float32)
         for group in group_ids.unique():
             rows = (rewards.isfinite() & (group_ids == group)).nonzero().flatten()

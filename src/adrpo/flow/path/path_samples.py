@@ -57,15 +57,25 @@ def sample_path(
     timesteps: int = 1,
     sampling: TimestepSampling = "stratified",
     share: Share | None = None,
+    group_size: int = 1,
 ) -> PathSamples:
     """Draw ``timesteps`` points (t, x_0) for each sample; the draws are the same on every device.
 
     The rows are sample after sample; ``sampling`` as for ``sample_times``. Where ``x_1`` is a
-    ``share`` of a batch, its samples get the points that they would get in the whole batch.
+    ``share`` of a batch, its samples get the points that they would get in the whole batch. With a
+    ``group_size`` above 1 that many samples after each other have the same points.
     """
     share = (share or Share(0, len(x_1), len(x_1))).times(timesteps)
     x_1 = x_1.repeat_interleave(timesteps, dim=0)
-    t = sample_times(share.total, generator, timesteps=timesteps, sampling=sampling)
-    x_0 = torch.randn((share.total, *x_1.shape[1:]), generator=generator)
+    drawn = share.total // group_size
+    t = sample_times(drawn, generator, timesteps=timesteps, sampling=sampling)
+    x_0 = torch.randn((drawn, *x_1.shape[1:]), generator=generator)
+    if group_size > 1:
+        t, x_0 = (
+            values.unflatten(0, (-1, 1, timesteps))
+            .repeat_interleave(group_size, dim=1)
+            .flatten(0, 2)
+            for values in (t, x_0)
+        )
     t, x_0 = share.of(t).to(x_1.device), share.of(x_0).to(x_1.device)
     return PathSamples(t=t, x_t=interpolate(x_0, x_1, t), u_t=target_velocity(x_0, x_1))

@@ -9,7 +9,7 @@ from torch import Tensor
 from adrpo.config import FlowConfig
 from adrpo.flow.methods import build_method
 from adrpo.flow.path.path_samples import sample_path
-from adrpo.flow.training.anchors import build_anchor
+from adrpo.flow.training.anchors import build_models
 from adrpo.flow.training.online import WEIGHT_COLUMNS, OnlineLoop, weight_columns
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.flow.training.update import Batch, accumulate_gradient
@@ -28,7 +28,8 @@ class FlowTrainer(OnlineLoop):
 
     at ``timesteps_per_sample`` times for each sample (arXiv 2510.18053). v_ref is the same model
     with the adapter off, or with a moving average of the adapter (``algorithm.anchor``). Other
-    methods of the same form weigh the two terms otherwise (``algorithm.method``).
+    methods of the same form weigh the two terms otherwise (``algorithm.method``), and samples may
+    be those of a policy that lags behind (``algorithm.sampling_policy``).
 
     Args:
         config: the resolved configuration.
@@ -41,7 +42,7 @@ class FlowTrainer(OnlineLoop):
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         self.method = build_method(config.algorithm)
         super().__init__(config, reward=reward)
-        self.anchor = build_anchor(config.algorithm, self.policy)
+        self.models = build_models(config.algorithm, self.policy)
 
     def step(self, step: int) -> dict[str, Any]:
         """One step of Algorithm 1; see ``TrainingLoop.step``."""
@@ -56,10 +57,10 @@ class FlowTrainer(OnlineLoop):
             x_1[~finite] = 0  # a number, which no row is trained on
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
-            scores = self.second_opinions(images, prompt_index)
+            opinions = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        weights = self.method.weigh(result.total, groups, scores)
+        weights = self.method.weigh(result.total, groups, *opinions)
         points = training.timesteps_per_sample
         path = sample_path(
             x_1,
@@ -67,6 +68,7 @@ class FlowTrainer(OnlineLoop):
             timesteps=points,
             sampling=training.timestep_sampling,
             share=self.share,
+            group_size=training.samples_per_prompt if self.method.shares_points else 1,
         )
         # The sample of each of this process's rows.
         sample = own(torch.arange(len(groups))).repeat_interleave(points)
@@ -74,19 +76,22 @@ class FlowTrainer(OnlineLoop):
             path=path,
             conditioning=self.prompts.conditioning.select(prompt_index[sample]),
             weights=weights.select(sample).to(self.device).only(finite.repeat_interleave(points)),
+            group=groups[sample] * points + torch.arange(len(sample)) % points,
         )
         losses = accumulate_gradient(
             self._velocity,
-            self.anchor,
+            self.models.anchor,
             self.method,
             batch,
             micro_batch=training.micro_batch_size,
             stopwatch=stopwatch,
+            old=self.models.old,
+            reference=self._reference_velocity,
             processes=self.processes,
         )
         with stopwatch.part("policy"):
             grad_norm = self.apply_gradient(losses.loss)
-            self.anchor.update()
+            self.models.update(losses.divergence)
             self.method.coefficient.observe(losses.divergence)
             self.follow()
         return {
@@ -101,13 +106,14 @@ class FlowTrainer(OnlineLoop):
         }
 
     def _sample(self, step: int, prompt_index: Tensor) -> tuple[Tensor, list[Image.Image | None]]:
-        """x_1 from the current policy for each of ``prompt_index``, in micro-batches, and the
+        """x_1 from the sampling policy for each of ``prompt_index``, in micro-batches, and the
         images."""
         x_0 = self.rollout_noise(step)
         parts, images = [], []
         for rows in torch.arange(len(x_0)).split(self.config.training.micro_batch_size):
             conditioning = self.prompts.conditioning.select(prompt_index[rows])
-            x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
+            with self.models.sampling():
+                x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
             images += self.policy.decode(x_1)
             parts.append(x_1)
         # A clone made outside inference mode, since autograd refuses inference tensors.
@@ -117,9 +123,16 @@ class FlowTrainer(OnlineLoop):
         path, guidance = rows.path, self.config.training.guidance_scale
         return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
 
+    def _reference_velocity(self, rows: Batch) -> Tensor:
+        path = rows.path
+        guidance = getattr(self.config.algorithm, "anchor_guidance_scale", None)
+        if guidance is None:
+            guidance = self.config.training.guidance_scale
+        return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
+
     def trainer_state(self) -> dict[str, Any]:
-        return {"anchor": self.anchor.state(), "method": self.method.coefficient.state()}
+        return {**self.models.state(), "method": self.method.coefficient.state()}
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:
-        self.anchor.load_state(state["anchor"])
+        self.models.load_state(state)
         self.method.coefficient.load_state(state["method"])

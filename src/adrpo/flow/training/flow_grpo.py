@@ -73,10 +73,10 @@ class FlowGRPOTrainer(OnlineLoop):
             finite = self.finite_samples(steps.x_next.view(len(images), -1)).cpu()
         with stopwatch.part("scoring"):
             result = self.scored(images, prompt_index)
-            scores = self.second_opinions(images, prompt_index)
+            opinions = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        weights = self._weigh(result.total, groups, scores)
+        weights = self._weigh(result.total, groups, *opinions)
         noisy = len(self.times) - 2
         own = weights.select(self.share.of(torch.arange(len(groups))).repeat_interleave(noisy))
         own = own.to(self.device)
@@ -94,9 +94,9 @@ class FlowGRPOTrainer(OnlineLoop):
             sums += self._update(steps, own, rows, len(part) * noisy, stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(float(sums[0])))
-        self.anchor.update()
         self.follow()
         loss, kl, distance, clipped = (sums / (len(groups) * noisy)).tolist()
+        self.anchor.update(kl)
         return {
             "step": step,
             **self.reward_columns(result, weights.advantages),
@@ -109,15 +109,19 @@ class FlowGRPOTrainer(OnlineLoop):
             **self.cost_columns(len(groups), calls, stopwatch),
         }
 
-    def _weigh(self, rewards: Tensor, groups: Tensor, scores: Mapping[str, Tensor]) -> Weights:
+    def _weigh(
+        self,
+        rewards: Tensor,
+        groups: Tensor,
+        scores: Mapping[str, Tensor],
+        novelty: Tensor | None = None,
+    ) -> Weights:
         """weight A, clipped, and beta of each sample of the step."""
-        bound = self.settings.advantage_clip
-        raw, advantages, clipped = clipped_advantages(
-            rewards, groups, scale=self.settings.advantage_scale, clip=(-bound, bound)
-        )
+        raw, advantages, clipped = clipped_advantages(rewards, groups, self.settings, novelty)
         samples = StepSamples(advantages=advantages, rewards=rewards, scores=scores)
         beta = self.coefficient.of(samples)
-        return Weights(advantages=raw, clipped=clipped, weight=advantages, beta=beta)
+        taken = torch.ones_like(clipped)
+        return Weights(advantages=raw, clipped=clipped, weight=advantages, beta=beta, taken=taken)
 
     def _sample(self, step: int, prompt_index: Tensor) -> tuple[NoisySteps, list[Any]]:
         """The noisy steps of this process's trajectories, and the images they end in."""

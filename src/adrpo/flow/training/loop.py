@@ -22,7 +22,7 @@ from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.run_prompts import load_held_out, load_train
-from adrpo.flow.training.anchors import EmaAnchor
+from adrpo.flow.training.anchors import EmaAnchor, warming_up
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
@@ -106,7 +106,7 @@ class TrainingLoop(ABC):
         self.average = (
             None
             if training.ema_decay is None
-            else EmaAnchor(self.policy, training.ema_decay, warm_up=True)
+            else EmaAnchor(self.policy, warming_up(training.ema_decay))
         )
         self.optimizer = build_optimizer(self.policy.adapter_parameters(), training)
         self.schedule = build_schedule(self.optimizer, training)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from adrpo.config import FlowConfig
-from adrpo.config.algorithms import Scheduled
+from adrpo.config.algorithm_keys import Shaped
 from adrpo.flow.methods import Weights
 from adrpo.flow.models.finite import all_finite
 from adrpo.flow.path.draws import initial_noise, prompt_order
@@ -37,8 +37,10 @@ class OnlineLoop(TrainingLoop):
         batch = config.training.prompts_per_step * config.training.samples_per_prompt
         self.share = self.processes.share(batch, "samples a step")
         settings = config.algorithm
-        scorers = settings.coefficient.scorers if isinstance(settings, Scheduled) else ()
-        self.scorers = build_measured(scorers, self.device)
+        schedule = getattr(settings, "coefficient", None)
+        self.scorers = build_measured(() if schedule is None else schedule.scorers, self.device)
+        novelty = settings.advantage_novelty if isinstance(settings, Shaped) else None
+        self.novelty = build_measured(() if novelty is None else [novelty], self.device)
 
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
         """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""
@@ -79,16 +81,21 @@ class OnlineLoop(TrainingLoop):
             raise StepFailed(failure)
         return result
 
-    def second_opinions(self, images: list[Any], prompt_index: Tensor) -> dict[str, Tensor]:
-        """What the scorers of the coefficient's schedule say of each sample of the step, of which
-        this process has ``images``; StepFailed where one has no score because it raised."""
-        if not self.scorers:
-            return {}
+    def second_opinions(
+        self, images: list[Any], prompt_index: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Values of the scorers of the coefficient's schedule, by their names, and the novelty of
+        each sample of the step, of which this process has ``images``; StepFailed where one of them
+        has no value because it raised."""
+        found: list[RewardResult | None] = []
         chosen = [self.prompts[place] for place in prompt_index.tolist()]
-        result = score_together(self.processes, self.scorers, images, chosen)
-        if (failure := broken(result)) is not None:
-            raise StepFailed(failure)
-        return result.by_term
+        for terms in (self.scorers, self.novelty):
+            result = score_together(self.processes, terms, images, chosen) if terms else None
+            if result is not None and (failure := broken(result)) is not None:
+                raise StepFailed(failure)
+            found.append(result)
+        scores, novelty = found
+        return {} if scores is None else scores.by_term, None if novelty is None else novelty.total
 
     def unscored(
         self, result: RewardResult, calls_before: int, stopwatch: Stopwatch

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from adrpo.config import FlowConfig
-from adrpo.config.algorithms import MethodSection
+from adrpo.config.shared import MethodSection
 from adrpo.flow.methods import another_method
 
 Form = TypeVar("Form", bound=MethodSection)

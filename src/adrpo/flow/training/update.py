@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,15 +15,25 @@ from adrpo.flow.training.anchors import Anchor
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.runs.processes import ALONE, Processes
 
+NOTHING = torch.empty(0)
+"""In the place of what a method doesn't read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Rows to learn from (:class:`~adrpo.flow.methods.Rows`), and what the model reads of their
-    prompts."""
+    prompts.
+
+    ``group`` [rows] is equal for rows of one prompt at the same point of their samples. It,
+    ``v_old`` and ``of_group`` are there for the methods that read them.
+    """
 
     path: PathSamples
     conditioning: Conditioning
     weights: Weights
+    group: Tensor = NOTHING
+    v_old: Tensor = NOTHING
+    of_group: Tensor = NOTHING
 
     def __len__(self) -> int:
         return len(self.path.t)
@@ -34,6 +44,10 @@ class Batch:
             path=self.path.select(rows),
             conditioning=self.conditioning.select(rows),
             weights=self.weights.select(rows),
+            **{
+                name: values[rows] if len(values := getattr(self, name)) else NOTHING
+                for name in ("group", "v_old", "of_group")
+            },
         )
 
 
@@ -42,20 +56,43 @@ Velocity = Callable[[Batch], Tensor]
 
 
 @torch.no_grad()
-def reference_velocity(
-    velocity: Velocity, anchor: Anchor, batch: Batch, needed: Tensor, *, micro_batch: int
+def constant_velocity(
+    velocity: Velocity, model: Anchor, batch: Batch, needed: Tensor, *, micro_batch: int
 ) -> Tensor:
-    """v_ref of the rows where ``needed`` [rows] is true, in one pass with ``anchor`` active.
+    """The velocity of the rows where ``needed`` [rows] is true, in one pass with ``model`` active.
 
     The other rows are NaN: whatever reads one by mistake shows it.
     """
-    v_ref = torch.full_like(batch.path.x_t, math.nan)
+    found = torch.full_like(batch.path.x_t, math.nan)
     if not needed.any():
-        return v_ref
-    with anchor.active():
+        return found
+    with model.active():
         for rows in needed.nonzero().flatten().split(micro_batch):
-            v_ref[rows] = velocity(batch.select(rows))
-    return v_ref
+            found[rows] = velocity(batch.select(rows))
+    return found
+
+
+@torch.no_grad()
+def of_groups(
+    velocity: Velocity,
+    method: Method,
+    batch: Batch,
+    needed: Tensor,
+    *,
+    micro_batch: int,
+    processes: Processes,
+) -> Tensor:
+    """``Method.of_group`` of the rows of ``batch``, whose groups may lie on several processes."""
+    statistic = torch.full_like(batch.path.t, math.nan)
+    for rows in needed.nonzero().flatten().split(micro_batch) if needed.any() else ():
+        part = batch.select(rows)
+        statistic[rows] = method.statistic(velocity(part), part)
+    lengths = processes.gather(len(batch))
+    on_cpu = (statistic.cpu(), batch.weights.to(torch.device("cpu")), batch.group.cpu())
+    whole, weights, group = zip(*processes.gather(on_cpu), strict=True)
+    found = method.of_group(torch.cat(whole), Weights.joined(weights), torch.cat(group))
+    first = sum(lengths[: processes.rank])
+    return found[first : first + len(batch)].to(batch.path.t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +112,8 @@ def accumulate_gradient(
     *,
     micro_batch: int,
     stopwatch: Stopwatch,
+    old: Anchor | None = None,
+    reference: Velocity | None = None,
     processes: Processes = ALONE,
 ) -> Losses:
     """Backpropagate the mean of the method's loss over the step's rows into the adapter's
@@ -83,28 +122,40 @@ def accumulate_gradient(
     The rows of the step are those of all ``processes``. Each backpropagates those of its own
     ``batch`` divided by their number in all, so that the gradients sum to the step's; the returned
     values are the step's already. Rows with weight = beta = 0 count in the mean but skip the
-    network. With a sharded network all rows are run, because every process must make the same
-    calls. ``micro_batch`` bounds the memory and changes neither loss nor gradient beyond rounding.
+    network, unless the method compares with an ``old`` policy. With a sharded network all rows are
+    run, because every process must make the same calls. ``micro_batch`` bounds the memory and
+    changes neither loss nor gradient beyond rounding. ``reference`` is the velocity of rows by the
+    anchor, where its guidance is another than the policy's.
     """
     total = sum(processes.gather(len(batch)))
     weights = batch.weights
-    needed = weights.beta != 0
-    evaluated = needed
-    if processes.sharded:
-        evaluated = torch.full_like(needed, any(processes.gather(bool(needed.any()))))
+    needed = (weights.beta != 0) & weights.taken
+    active = needed | (weights.weight != 0) | (weights.taken & method.old) | processes.sharded
+    referred, compared = (_everywhere(rows, processes) for rows in (needed, active & method.old))
+    at_once = {"micro_batch": micro_batch}
     with stopwatch.part("reference"):
-        v_ref = reference_velocity(velocity, anchor, batch, evaluated, micro_batch=micro_batch)
-    active = (needed | (weights.weight != 0) | processes.sharded).nonzero().flatten()
+        v_ref = constant_velocity(reference or velocity, anchor, batch, referred, **at_once)
+        if old is not None:
+            v_old = constant_velocity(velocity, old, batch, compared, **at_once)
+            batch = replace(batch, v_old=v_old)
+    if method.grouped:
+        with stopwatch.part("policy"):
+            found = of_groups(velocity, method, batch, active, processes=processes, **at_once)
+        batch = replace(batch, of_group=found)
+    # To the older policy where no row is held to the reference.
+    by_old = method.old and not any(processes.gather(bool(needed.any())))
     losses, divergences = [], []
+    rows_run = active.nonzero().flatten()
     with stopwatch.part("policy"):
         # An empty tensor splits into one empty part, which the model can't take.
-        for rows in active.split(micro_batch) if len(active) else ():
+        for rows in rows_run.split(micro_batch) if len(rows_run) else ():
             part = batch.select(rows)
             v = velocity(part)
             loss = method.loss(v, v_ref[rows], part).sum()
             (loss / total).backward()
             losses.append(loss.detach())
-            divergences.append(velocity_divergence(v.detach(), v_ref[rows])[needed[rows]])
+            held_to, counted = (part.v_old, active) if by_old else (v_ref[rows], needed)
+            divergences.append(velocity_divergence(v.detach(), held_to)[counted[rows]])
     divergence = torch.cat(divergences) if divergences else torch.empty(0)
     divergence = processes.gather_rows(divergence)
     return Losses(
@@ -112,3 +163,10 @@ def accumulate_gradient(
         divergence=float(divergence.mean()) if len(divergence) else 0.0,
         reference_rows=len(divergence),
     )
+
+
+def _everywhere(rows: Tensor, processes: Processes) -> Tensor:
+    """The mask ``rows``; with a sharded network all rows, as soon as one process has any."""
+    if not processes.sharded:
+        return rows
+    return torch.full_like(rows, any(processes.gather(bool(rows.any()))))
