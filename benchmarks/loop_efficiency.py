@@ -60,7 +60,7 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
             pipeline.vae.decode(latents[rows], return_dict=False)
             clip.get_image_features(pixels[rows])
         clip.get_text_features(token_ids)
-    with torch.no_grad(), trainer.anchor.active():
+    with torch.no_grad(), trainer.models.anchor.active():
         for rows in torch.arange(reference_rows).split(micro):
             forward(rows)
     for rows in torch.arange(path_rows).split(micro):

@@ -93,7 +93,7 @@ def flops_of_a_row(trainer: FlowTrainer) -> dict[str, int]:
     transformer.disable_gradient_checkpointing()
     with torch.no_grad():
         counts = {"forward": count_flops(forward)}
-        with trainer.anchor.active():
+        with trainer.models.anchor.active():
             counts["reference"] = count_flops(forward)
     counts["update"] = count_flops(lambda: forward().square().mean().backward())
     counts["decode"] = count_flops(lambda: policy.decode(x_t))

@@ -93,13 +93,36 @@ CONFIGS = {
         sampling={"steps": 3},
         algorithm={"method": "flow_grpo", "updates_per_step": 2, "advantage_scale": "global"},
     ),
+    # The torn group's means, the gate's ranks and the novelty of an image are those of all.
+    "crd": config(
+        "clip_score",
+        training={"timesteps_per_sample": 2},
+        algorithm={
+            "method": "crd",
+            "advantage_scale": "batch",
+            "advantage_novelty": {"name": "clip_novelty", "options": {"nearest": True}},
+            "anchor_guidance_scale": 1.0,
+            "coefficient": {
+                "schedule": "gated",
+                "share": 0.2,
+                "scores": [{"name": "clip_score", "options": {"model": "embedded-evaluation"}}],
+            },
+        },
+    ),
+    "dgpo": config(
+        "clip_score",
+        training={"timesteps_per_sample": 2},
+        algorithm={"method": "dgpo", "anchor": "ema"},
+    ),
     "dpo": config(
         "clip_score",
         training={},
         algorithm={"method": "dpo", "pairs_prompts": 5, "pairs_samples": 3},
     ),
 }
-METHOD_RUNS = [pytest.param(name, marks=pytest.mark.slow) for name in ("adrpo", "flow_grpo", "dpo")]
+ALONGSIDE = ("flow_grpo", "crd", "dgpo", "dpo")
+"""Runs that share the start of their processes."""
+METHOD_RUNS = [pytest.param(name, marks=pytest.mark.slow) for name in ("adrpo", *ALONGSIDE)]
 METHODS = pytest.mark.parametrize("run", [*METHOD_RUNS, *ENGINE_RUNS])
 SHARDED_OR_NOT = pytest.mark.parametrize("run", [METHOD_RUNS[0], *ENGINE_RUNS])
 """A run: by the name of its configuration, or by an engine, of the one for shards."""
@@ -198,13 +221,13 @@ def by_engine(folder: Path) -> Runs:
 
 @pytest.fixture(scope="module")
 def others(folder: Path) -> Callable[[], Path]:
-    """The folder of two runs that share the start of their processes."""
+    """The folder of the runs that share the start of their processes."""
 
     @cache
     def trained() -> Path:
         parent = folder / "others"
         parent.mkdir()
-        for name in ("flow_grpo", "dpo"):
+        for name in ALONGSIDE:
             write(parent, name)
         for code, _, errors in finish(start(TESTS / "support" / "several_processes.py", parent)):
             assert code == 0, errors
