@@ -11,21 +11,21 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from adrpo.config import FlowConfig, config_to_yaml
+from adrpo.config import config_to_yaml
 from adrpo.evaluation.values import read_values
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.runs.directory import RunDirectory
+from support.shared_steps import CONFIGS, STEPS, config
 from support.started_processes import TESTS, finish, launch, start
 from support.tiny_pipelines import FAMILIES
-from support.tiny_runs import metrics_without_timings, tiny_config
+from support.tiny_runs import metrics_without_timings
 
 BY_DEEPSPEED = (
     pytest.mark.deepspeed,
@@ -42,7 +42,6 @@ BY_ENGINE = pytest.mark.parametrize("engine", ENGINE_RUNS)
 CONFIGURATIONS = {"FSDP2": "fsdp2.yaml", "ZeRO-3": "deepspeed-zero3.yaml"}
 """Engine -> the configuration that asks for it."""
 
-STEPS = 2
 NEAR = 3e-2
 """How far two adapters may be from each other, against what training added to them. The first steps
 of AdamW are the signs of the gradient, so that one that is all rounding goes the other way: 3 % are
@@ -50,76 +49,6 @@ of AdamW are the signs of the gradient, so that one that is all rounding goes th
 a pixel, below, moves one of nine advantages by a hundredth."""
 
 
-def config(
-    *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: dict[str, Any]
-) -> FlowConfig:
-    """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
-    and five prompts to evaluate (2 and 3)."""
-    settings = tiny_config(
-        prompts={"train_size": 5, "held_out_size": held_out},
-        training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
-        checkpoint={"every": 1, "keep": STEPS + 1},
-        **sections,
-    )
-    rewarded = FlowConfig.model_validate({"reward": [{"name": name} for name in rewards]})
-    return settings.model_copy(update={"reward": rewarded.reward})
-
-
-CONFIGS = {
-    # The second reward compares the images of a prompt, and so does the one that only measures.
-    "adrpo": config(
-        "clip_score",
-        "clip_novelty",
-        training={"timesteps_per_sample": 2},
-        algorithm={"anchor": "ema"},
-        evaluation={
-            "every": STEPS,
-            "seen_prompts": 3,
-            "rewards": [{"name": "adrpo.rewards.image:ClipNovelty"}],
-        },
-    ),
-    # Even shares, and rows whose coefficient is 0 in one process alone.
-    "sharded": config(
-        "clip_score",
-        training={"prompts_per_step": 2, "timesteps_per_sample": 2},
-        held_out=4,
-        model={"gradient_checkpointing": True},
-        algorithm={"beta_0": 1.0, "advantage_clip": [-1.0, 1.0]},
-        evaluation={"every": STEPS, "seen_prompts": 2},
-    ),
-    "flow_grpo": config(
-        "clip_score",
-        training={},
-        sampling={"steps": 3},
-        algorithm={"method": "flow_grpo", "updates_per_step": 2, "advantage_scale": "global"},
-    ),
-    # The torn group's means, the gate's ranks and the novelty of an image are those of all.
-    "crd": config(
-        "clip_score",
-        training={"timesteps_per_sample": 2},
-        algorithm={
-            "method": "crd",
-            "advantage_scale": "batch",
-            "advantage_novelty": {"name": "clip_novelty", "options": {"nearest": True}},
-            "anchor_guidance_scale": 1.0,
-            "coefficient": {
-                "schedule": "gated",
-                "share": 0.2,
-                "scores": [{"name": "clip_score", "options": {"model": "embedded-evaluation"}}],
-            },
-        },
-    ),
-    "dgpo": config(
-        "clip_score",
-        training={"timesteps_per_sample": 2},
-        algorithm={"method": "dgpo", "anchor": "ema"},
-    ),
-    "dpo": config(
-        "clip_score",
-        training={},
-        algorithm={"method": "dpo", "pairs_prompts": 5, "pairs_samples": 3},
-    ),
-}
 ALONGSIDE = ("flow_grpo", "crd", "dgpo", "dpo")
 """Runs that share the start of their processes."""
 METHOD_RUNS = [pytest.param(name, marks=pytest.mark.slow) for name in ("adrpo", *ALONGSIDE)]

@@ -1,0 +1,80 @@
+"""Configurations of runs whose steps several processes share, each with a part of every step."""
+
+from typing import Any
+
+from adrpo.config import FlowConfig
+from support.tiny_runs import tiny_config
+
+STEPS = 2
+
+
+def config(
+    *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: dict[str, Any]
+) -> FlowConfig:
+    """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
+    and five prompts to evaluate (2 and 3)."""
+    settings = tiny_config(
+        prompts={"train_size": 5, "held_out_size": held_out},
+        training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
+        checkpoint={"every": 1, "keep": STEPS + 1},
+        **sections,
+    )
+    rewarded = FlowConfig.model_validate({"reward": [{"name": name} for name in rewards]})
+    return settings.model_copy(update={"reward": rewarded.reward})
+
+
+CONFIGS = {
+    # The second reward compares the images of a prompt, and so does the one that only measures.
+    "adrpo": config(
+        "clip_score",
+        "clip_novelty",
+        training={"timesteps_per_sample": 2},
+        algorithm={"anchor": "ema"},
+        evaluation={
+            "every": STEPS,
+            "seen_prompts": 3,
+            "rewards": [{"name": "adrpo.rewards.image:ClipNovelty"}],
+        },
+    ),
+    # Even shares, and rows whose coefficient is 0 in one process alone.
+    "sharded": config(
+        "clip_score",
+        training={"prompts_per_step": 2, "timesteps_per_sample": 2},
+        held_out=4,
+        model={"gradient_checkpointing": True},
+        algorithm={"beta_0": 1.0, "advantage_clip": [-1.0, 1.0]},
+        evaluation={"every": STEPS, "seen_prompts": 2},
+    ),
+    "flow_grpo": config(
+        "clip_score",
+        training={},
+        sampling={"steps": 3},
+        algorithm={"method": "flow_grpo", "updates_per_step": 2, "advantage_scale": "global"},
+    ),
+    # The torn group's means, the gate's ranks and the novelty of an image are those of all.
+    "crd": config(
+        "clip_score",
+        training={"timesteps_per_sample": 2},
+        algorithm={
+            "method": "crd",
+            "advantage_scale": "batch",
+            "advantage_novelty": {"name": "clip_novelty", "options": {"nearest": True}},
+            "anchor_guidance_scale": 1.0,
+            "coefficient": {
+                "schedule": "gated",
+                "share": 0.2,
+                "scores": [{"name": "clip_score", "options": {"model": "embedded-evaluation"}}],
+            },
+        },
+    ),
+    "dgpo": config(
+        "clip_score",
+        training={"timesteps_per_sample": 2},
+        algorithm={"method": "dgpo", "anchor": "ema"},
+    ),
+    "dpo": config(
+        "clip_score",
+        training={},
+        algorithm={"method": "dpo", "pairs_prompts": 5, "pairs_samples": 3},
+    ),
+}
