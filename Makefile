@@ -23,7 +23,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
-  test-gpu lint package check bench
+  test-gpu mutants lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -49,6 +49,9 @@ test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models und
 
 test-audio-lowest: .audio-lowest/.installed ## models that hear under the oldest transformers that they allow
 	@ADRPO_EXPECT_AUDIO="$(AUDIO_LOWEST)" PYTHONPATH=$(CURDIR)/.audio-lowest $(PY) -m pytest $(AUDIO_TESTS)
+
+mutants: $(VENV)/.installed-dev ## plant faults one at a time, each of which a test must tell (an hour)
+	@$(PY) -m tools.mutants --jobs 2
 
 lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 	@$(PY) -m ruff check .

@@ -118,6 +118,9 @@ def test_kohyas_names_of_the_original_flux_are_read(tmp_path: Path) -> None:
     save_file(values, file)
     theirs = read_by_diffusers("flux dev", file)
     torch.testing.assert_close(read_by_us("flux dev", file), theirs, rtol=0, atol=1e-5)
+    # The scale of a layer without matrices.
+    save_file(values | {"lora_unet_double_blocks_0_txt_attn_qkv.alpha": torch.tensor(1.0)}, file)
+    assert "txt_attn_qkv" in refusal("flux dev", file)
     # Half of a layer's name that diffusers maps to nothing: it would leave the tensors out.
     save_file(values | {f"{name}.dora_scale": torch.ones(3)}, file)
     assert f"1 of 4: {name}.dora_scale" in refusal("flux dev", file)

@@ -56,7 +56,7 @@ def test_the_policy_begins_as_the_file_and_the_reference_is_that(form: str, tmp_
     for reference, held in (("start", expected), ("base", base)):
         policy = load_policy(FlowModelSection())
         # Another alpha than the file's: the update is the same.
-        section = AdapterSection(rank=4, alpha=4.0, start_from=str(source), reference=reference)
+        section = AdapterSection(rank=4, alpha=8.0, start_from=str(source), reference=reference)
         policy.add_adapter(section)
         torch.testing.assert_close(velocity(policy), expected, rtol=0, atol=1e-5)
         perturb(policy, seed=2)  # type: ignore[arg-type]

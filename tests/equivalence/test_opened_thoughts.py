@@ -2,20 +2,23 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
 
+from adrpo.audio.drawing import AnswerDrawing
 from adrpo.config import LanguageConfig
 from adrpo.llm import ADRPOTrainer
 from adrpo.llm.run import LanguageRun
 from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.rewards.base import RewardTerm
+from adrpo.rewards.multiple_choice import MultipleChoice
 from adrpo.rewards.numbers import NumericAnswer
 from adrpo.rewards.scoring import score
-from adrpo.rewards.text import Format
+from adrpo.rewards.text import ExactAnswer, Format
 from support.tiny_language_model import CHAT_TEMPLATE, save_tiny_model, tiny_tokenizer
 from support.tiny_language_runs import tiny_language_config
 from support.tiny_language_trainers import LANGUAGE_MARKS, config
@@ -88,6 +91,44 @@ def test_a_scripts_rewards_read_whole_turns(tmp_path: Path):
     logged = trainer.state.log_history[0]
     assert logged["rewards/Format/mean"] == 1.0
     assert given and not any("<think>" in text for text in given)
+
+
+def test_the_opening_is_that_of_the_templates_arguments():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = OPENS.replace("<think>\\n", "' + ('<think>' if deep else '') + '")
+    assert thought_opening(tokenizer, {"deep": True}) == "<think>"
+    assert thought_opening(tokenizer, {"deep": False}) == thought_opening(tokenizer, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("reward", "text"),
+    [
+        (MultipleChoice(), "<answer>cat</answer>"),
+        (MultipleChoice(whole=True), "cat"),
+        (ExactAnswer(), "<answer>cat</answer>"),
+    ],
+)
+def test_an_answer_in_a_thought_that_never_closes_is_none(reward: Any, text: str):
+    columns = {"prompts": ["?"], "answer": ["cat"], "choices": [["cat", "dog"]]}
+    for opening, right in (("", 1), ("<think>", 0)):
+        (term,) = of_whole_turns([RewardTerm("own", 1.0, reward)], lambda now=opening: now)
+        assert score([term], completions=[said(text)], **columns).total.tolist() == [right]
+
+
+def test_what_judges_answers_about_sound_reads_whole_turns():
+    """A thought that never closes has no answer, though it names the right choice."""
+    tokenizer = tiny_tokenizer()
+    model = SimpleNamespace(chat_template_kwargs={})
+    drawing: Any = object.__new__(AnswerDrawing)
+    drawing.config = SimpleNamespace(model=model)
+    drawing.trainer = SimpleNamespace(processing_class=tokenizer)
+    columns = {
+        "prompts": ["?"], "completions": [said("cat")], "answer": ["cat"],
+        "choices": [["cat", "dog"]],
+    }  # fmt: skip
+    for template, right in ((CHAT_TEMPLATE, 1), (OPENS, 0)):
+        tokenizer.chat_template = template
+        assert drawing.judged(columns) == {"gold_accuracy": [right]}
 
 
 def test_a_run_reads_whole_turns_in_training_and_in_evaluations(tmp_path: Path):

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from adrpo.cli.domains import door_of
+from adrpo.cli.train import _how_to_resume
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.llm.run import LanguageRun
-from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint
+from adrpo.runs.checkpoints import MANIFEST, latest_checkpoint, load_checkpoint, steps_with_weights
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import share_of_a, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
@@ -110,3 +111,18 @@ def test_the_weights_of_a_checkpoint_are_what_would_be_kept(tmp_path: Path) -> N
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(AdrpoError, match=f"{WEIGHTS_NAME}: expected sha256"):
         load_checkpoint(checkpoint)
+
+
+def test_half_a_checkpoint_is_not_drawn_with(tmp_path: Path) -> None:
+    """Neither by --step, nor by the line that Ctrl-C leaves."""
+    (tmp_path / "config.yaml").write_text("domain: flow\n", encoding="utf-8")
+    for step in (2, 4, 6):
+        folder = tmp_path / "checkpoints" / f"step-{step:06d}"
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS_NAME).touch()
+    assert "adrpo sample" not in _how_to_resume(tmp_path, ["train", "recipe"])
+    for step in (2, 4):
+        (tmp_path / "checkpoints" / f"step-{step:06d}" / MANIFEST).touch()
+    assert steps_with_weights(tmp_path).keys() == {2, 4}
+    said = _how_to_resume(tmp_path, ["train", "recipe"])
+    assert said.endswith(f"; to draw with its weights: adrpo sample {tmp_path} --step 4")

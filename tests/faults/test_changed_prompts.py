@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from adrpo.cli.domains import door_of
 from adrpo.config import FlowConfig, LanguageConfig
 from adrpo.config.audio import AudioConfig
 from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.evaluation.targets import Target
 from support.command_line import Command
 from support.prompt_files import edit, place, refused, texts, train, trained
 from support.sound_files import tone, write_clip, write_lines
@@ -58,6 +60,10 @@ def test_another_sound_under_the_name_of_a_clip_is_refused(place: Path, adrpo: C
     write_clip(Path("clips/3.wav"), tone(1000))
     assert resume(adrpo) == 2
     refused(adrpo, "1 of 4 prompts of training", "heard in 3")
+    write_clip(Path("clips/3.wav"), tone(200 + 40 * 3))
+    write_clip(Path("clips/5.wav"), tone(1000))
+    assert resume(adrpo) == 2
+    refused(adrpo, "1 of 3 held-out prompts", "heard in 5")
 
 
 def test_the_order_is_told_apart_from_the_prompts(place: Path, adrpo: Command):
@@ -122,3 +128,8 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
         return [json.loads(line) | {"target": ""} for line in lines]
 
     assert rows("here") == rows("there")
+    # What the user names is read from here, and the run's own prompts are then none of its.
+    (place / "test.jsonl").touch()
+    chosen = "prompts.held_out=test.jsonl"
+    target = Target.resolve(str(place / "run"), door_of, overrides=[chosen])
+    assert (target.config.prompts.held_out, target.held_out) == ("test.jsonl", None)

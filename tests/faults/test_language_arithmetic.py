@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.llm import ADRPOTrainer
-from adrpo.llm.trial import try_arithmetic, try_before_training
+from adrpo.llm.trial import FEW_PADDINGS, try_arithmetic, try_before_training
 from adrpo.runs.findings import Findings
 from adrpo.runs.trials import check_trials, tell
 from support.tiny_language_model import CONTEXT
@@ -71,6 +71,8 @@ def test_a_mask_that_fails_at_one_padding_in_32_is_found(model: str, tmp_path: P
         return output
 
     with planted(trainer.model.model, jump):
+        few = try_arithmetic(trainer, PROMPTS, paddings=FEW_PADDINGS)
+        assert not few[PADDED].holds, "what a run tries before its first step"
         trials = tried(trainer)
         assert not trials[PADDED].holds and "left-padded by " in trials[PADDED].what
         assert int(trials[PADDED].what.split()[-1]) in (1, 33)
@@ -80,6 +82,11 @@ def test_a_mask_that_fails_at_one_padding_in_32_is_found(model: str, tmp_path: P
     findings = Findings(lines.append)
     tell(findings, trials)
     assert findings.broken >= 1 and "BROKEN" in lines[1] and "limit 0.001" in lines[1]
+
+
+def test_generation_at_another_temperature_passes(model: str, tmp_path: Path) -> None:
+    trials = tried(build(model, tmp_path, temperature=0.5))
+    assert all(trial.holds for trial in trials), list(map(str, trials))
 
 
 def test_positions_that_count_the_padding_are_found(tmp_path: Path, model: str) -> None:

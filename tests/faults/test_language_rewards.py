@@ -255,3 +255,14 @@ def test_the_values_of_a_term_are_those_of_its_function(material: Path, tmp_path
     assert row["reward_judge_mean"] == 1.0
     squashed = 3 * (torch.sigmoid(torch.tensor(-1.0)) + torch.sigmoid(torch.tensor(1.0))) / 2
     assert row["reward_mean"] == pytest.approx(float(squashed), rel=1e-6)
+
+
+def test_a_run_tells_that_its_advantages_are_far_below_the_clip(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def faint(completions: Completions, **_: Any) -> list[float | None]:
+        return [len(completion) / 1e5 for completion in completions]
+
+    run = language_run(material, faint, algorithm={"advantage_scale": "none"})
+    run.train(tmp_path / "run")
+    assert "steps 1 to 2: advantages had a spread of" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from adrpo.flow.domain import build_trainer
 from adrpo.flow.drawing import ImageDrawing
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.pipeline_sampler import PipelineSampler
+from adrpo.flow.training import adrpo
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.rewards import RewardTerm
 from adrpo.rewards.scoring import NO_IMAGE, score
@@ -28,9 +29,11 @@ NAN, INF = float("nan"), float("inf")
 METHODS = ["adrpo", "diffusion_nft", "flow_grpo"]
 
 
-def trainer_of(method: str = "adrpo") -> TrainingLoop:
+def trainer_of(method: str = "adrpo", **training: Any) -> TrainingLoop:
     config = tiny_config(
-        model={"device": "cpu"}, algorithm={"method": method}, training={"micro_batch_size": 2}
+        model={"device": "cpu"},
+        algorithm={"method": method},
+        training={"micro_batch_size": 2, **training},
     )
     return build_trainer(config, reward=darkness)
 
@@ -64,6 +67,10 @@ def test_pixels_that_are_not_finite_are_no_image(
     first, none, last = policy.decode(x_1)
     assert none is None
     assert (first.tobytes(), last.tobytes()) == (expected[0].tobytes(), expected[2].tobytes())
+    # An autoencoder that bounds its pixels gives some for latents that are none.
+    monkeypatch.setattr(StableDiffusion3Policy, "_to_pixels", lambda self, x_1: x_1[:, :3] * 0)
+    x_1[:, :3], x_1[2, 3] = 0, value
+    assert [image is None for image in policy.decode(x_1)] == [False, False, True]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -107,6 +114,28 @@ def test_a_sample_whose_latents_are_not_finite_takes_no_part_in_the_update(metho
     trainer.rollout_noise = lambda step: own(step) * NAN
     with pytest.raises(AdrpoError, match="expected finite samples; the policy drew NaN"):
         trainer.step(3)
+
+
+def test_the_rows_of_a_sample_that_is_not_finite_weigh_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of them, at each of its times, and no row of another sample."""
+    trainer: Any = trainer_of("diffusion_nft", timesteps_per_sample=2)
+    own, batches = adrpo.accumulate_gradient, []
+
+    def kept(velocity: Any, anchor: Any, method: Any, batch: Any, **more: Any) -> Any:
+        batches.append(batch)
+        return own(velocity, anchor, method, batch, **more)
+
+    monkeypatch.setattr(adrpo, "accumulate_gradient", kept)
+    noise = trainer.rollout_noise(1).clone()
+    noise[3] = NAN
+    trainer.rollout_noise = lambda step: noise
+    row = trainer.step(1)
+    (batch,) = batches
+    assert (batch.weights.beta == 0).nonzero().flatten().tolist() == [6, 7]
+    assert batch.weights.weight[6:8].tolist() == [0, 0]
+    assert row["reference_rows"] == 10
 
 
 def test_a_step_without_any_image_ends_the_run(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,11 +129,21 @@ def test_a_run_with_a_falling_rate_is_not_extended(undisturbed: Path):
         trainer.train(undisturbed, resume=True, progress=False)
 
 
+def interrupted(step: int) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_run_at_a_constant_rate_is_extended(tmp_path: Path):
     """Two steps and then two more are four steps, but for the evaluation between them."""
     four = tiny_config(training={"steps": 4})
     two = tiny_config(training={"steps": 2})
     FlowTrainer(two).train(tmp_path / "extended", progress=False)
+    stopped: Any = FlowTrainer(four)
+    stopped.step = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(tmp_path / "extended", resume=True, progress=False)
+    # Until it ends it has no adapter of fewer steps that could be taken for its own.
+    assert not [path for path in (tmp_path / "extended").iterdir() if "final" in path.name]
     extended = FlowTrainer(four).train(tmp_path / "extended", resume=True, progress=False)
     whole = FlowTrainer(four).train(tmp_path / "whole", progress=False)
     assert metrics_without_timings(extended) == metrics_without_timings(whole)

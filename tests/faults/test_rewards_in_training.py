@@ -245,3 +245,18 @@ def test_a_reward_is_tried_before_the_base_is_drawn(tmp_path: Path):
     assert asked == [4, 1, 1, 1, 1]
     assert not (tmp_path / "run").exists()
     FlowTrainer(config, reward=darkness).train(tmp_path / "run", progress=False)
+
+
+def test_a_run_tells_that_its_advantages_are_far_below_the_clip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """While it trains, and again in its report."""
+
+    def faint(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+        return [float(value or 0) / 1000 for value in darkness(prompts, images)]
+
+    config = tiny_config(training={"steps": 1})
+    run = FlowTrainer(config, reward=faint).train(tmp_path / "run")
+    told = "steps 1 to 1: advantages had a spread of"
+    assert told in capsys.readouterr().out
+    assert told in write_report(run).read_text(encoding="utf-8")

@@ -50,6 +50,16 @@ def test_a_few_shared_prompts_are_counted_and_the_first_is_named(place: Path, ad
     assert not Path("new").exists()
 
 
+def test_a_question_about_another_sound_is_another_question(place: Path, adrpo: Command):
+    if not Path("clips").is_dir():
+        pytest.skip("prompts without clips")
+    train, test = (list(map(json.loads, lines(f"{name}.jsonl"))) for name in ("train", "test"))
+    same = [ours | {"audio": theirs["audio"]} for ours, theirs in zip(train, test, strict=False)]
+    write_lines(Path("test.jsonl"), same)
+    assert adrpo("doctor", "recipe.yaml") == 0, adrpo.out
+    assert adrpo("train", "recipe.yaml", "--output-dir", "new") == 0, adrpo.err
+
+
 def test_a_run_that_began_so_goes_on_and_says_so(
     place: Path, adrpo: Command, monkeypatch: pytest.MonkeyPatch
 ):

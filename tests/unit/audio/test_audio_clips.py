@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from adrpo.audio.data import check_clips, clips, warn_of_shared_clips
+from adrpo.audio.data import (
+    by_clip_and_words,
+    by_content,
+    check_clips,
+    clips,
+    warn_of_shared_clips,
+)
 from adrpo.data import Prompt
+from adrpo.data.identity import digest
 from adrpo.errors import AdrpoError, AdrpoWarning
 from support.sound_files import RATE, tone, write_clip
 
@@ -216,3 +223,22 @@ def test_the_check_shows_a_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "Checking clips" in capsys.readouterr().out
     check(prompts_of(write_clip(tmp_path / "1.wav")))
     assert not capsys.readouterr().out
+
+
+def test_a_question_is_its_sound_and_its_words_in_any_order(tmp_path: Path) -> None:
+    """Whatever its clip is called, wherever it stands, and however its choices are shuffled."""
+    clip, copy = write_clip(tmp_path / "a.wav"), write_clip(tmp_path / "b.wav")
+    other = write_clip(tmp_path / "c.wav", tone(300))
+
+    def asked(words: str, sound: Path, row: int) -> Prompt:
+        return Prompt(words, columns={"audio": str(sound), "source_row": f"line {row}"})
+
+    first, moved = asked("What? cat dog", clip, 1), asked("What? cat dog", copy, 2)
+    shuffled, elsewhere = asked("what?  Dog cat", copy, 3), asked("What? cat dog", other, 1)
+    known = [by_clip_and_words(prompt) for prompt in (first, moved, shuffled, elsewhere)]
+    assert known[0] == known[1] == known[2] != known[3]
+    assert digest(by_content(first)) == digest(by_content(moved))
+    assert digest(by_content(first)) not in {
+        digest(by_content(shuffled)),
+        digest(by_content(elsewhere)),
+    }

@@ -123,6 +123,9 @@ def test_answers_of_another_adapter_are_refused(
     local(data, answers, ATTENTION, final=run / "final").ask(quiet)
     shutil.copytree(run / "final", moved)
     assert local(data, answers, ATTENTION, final=moved).left == 0
+    # Where its training began changes no answer.
+    begun = f"adapter.start_from={moved}"
+    assert local(data, answers, ATTENTION, begun, final=moved).left == 0
     assert "adapter" in refusal(lambda: local(data, answers, "adapter.alpha=3", final=moved))
     assert "weights_sha256" in refusal(lambda: local(data, answers, ATTENTION))
     weights = moved / "adapter_model.safetensors"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from adrpo.config import DpoSection, SamplingSection
 from adrpo.data import Prompt
+from adrpo.data.identity import digest
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.training.dpo import DPOTrainer
 from adrpo.flow.training.pairs import Pair, check_images, draw_pairs, load_latents, read_pairs
@@ -223,3 +224,21 @@ def test_training_refuses_images_of_another_size(tmp_path: Path):
     expected = rf"a\.png: expected an image of {size} pixels .* received 96x64"
     with pytest.raises(AdrpoError, match=expected):
         trainer.prepare(RunDirectory.create(tmp_path / "run", "domain: flow\n"))
+
+
+def test_a_run_knows_its_pairs_by_their_pictures(tmp_path: Path):
+    """Whatever these are called, and behind the prompts."""
+    config = tiny_config(algorithm={"method": "dpo", "pairs": str(tmp_path)})
+    side = config.model.height or 64
+
+    def known(first: str, shade: int) -> list[str]:
+        Image.new("RGB", (side, side), (shade,) * 3).save(tmp_path / f"{first}.png")
+        Image.new("RGB", (side, side)).save(tmp_path / "b.png")
+        line = {"prompt": "p", "chosen": f"{first}.png", "rejected": "b.png"}
+        (tmp_path / "pairs.jsonl").write_text(json.dumps(line), encoding="utf-8")
+        return [digest(prompt) for prompt in DPOTrainer(config).inputs().train]
+
+    (*prompts, pair), renamed, changed = known("a", 9), known("c", 9), known("a", 10)
+    assert len(prompts) == config.prompts.train_size
+    assert renamed == [*prompts, pair]
+    assert changed[:-1] == prompts and changed[-1] != pair

@@ -10,6 +10,7 @@ from adrpo.errors import AdrpoError
 from adrpo.report.result import metric_lines, result_lines
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import Facts, write_facts
+from adrpo.runs.inputs import Inputs
 
 
 def row(step: int, split: str, accuracy: float, change: float | None = None) -> dict[str, Any]:
@@ -115,3 +116,11 @@ def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "evaluations.jsonl").write_text(json.dumps(row(0, "unseen", 0.5)))
     with pytest.raises(AdrpoError, match=str(tmp_path)):
         result_lines(tmp_path)
+
+
+def test_a_reward_that_python_gave_is_named(tmp_path: Path) -> None:
+    files = Inputs(reward="mine:judge").files()
+    run = RunDirectory.create(tmp_path / "run", "domain: flow\n", files)
+    run.append_evaluation(row(0, "unseen", 0.3))
+    run.append_evaluation(row(10, "unseen", 0.4, change=0.1))
+    assert "mine:judge" in result_lines(run.path)[-1]

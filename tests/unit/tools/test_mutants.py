@@ -1,0 +1,150 @@
+"""The command that plants faults, on a toy tree with a fault of every outcome."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools.mutants.__main__ import LISTS, main
+
+SOURCE = "def double(x):\n    return x + x\n\n\ndef half(x):\n    return x / 2\n"
+TEST = """import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parent))
+from thing import double, half
+
+def test_double():
+    assert double(3) == 6
+
+def test_half():
+    half(4)
+"""
+LIST = """# A comment.
+
+## double-square: doubles by the square
+file: thing.py
+tests: test_thing.py::test_double
+- return x + x
++ return x * x
+
+## half-third: half is a third, which no test sees
+file: thing.py
+tests: test_thing.py::test_half
+  def half(x):
+-     return x / 2
++     return x / 3
+"""
+SAME = """
+## double-same: doubles by two
+file: thing.py
+tests: test_thing.py::test_double
+equivalent: x + x is 2 x
+- return x + x
++ return 2 * x
+"""
+ONE = """
+## one: {meaning}
+file: thing.py
+tests: test_thing.py{test}
+- {old}
++ {new}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toy tree under git, with the list above, whose tests need nothing."""
+    monkeypatch.setattr("tools.mutants.worker.PRELOADED", ())
+    root = tmp_path / "tree"
+    (root / LISTS).mkdir(parents=True)
+    (root / "thing.py").write_text(SOURCE)
+    (root / "test_thing.py").write_text(TEST)
+    (root / LISTS / "things.txt").write_text(LIST)
+    name = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    commit = [*name, "commit", "-q", "--allow-empty", "-m", "a"]
+    for words in (["init", "-q"], commit):
+        subprocess.run(["git", "-C", str(root), *words], check=True)
+    (root / ".gitignore").write_text("/build/\n__pycache__/\n")
+    return root
+
+
+def outcomes(root: Path) -> dict[str, str]:
+    lines = (root / "build" / "mutants.jsonl").read_text().splitlines()
+    return {row["id"]: row["outcome"] for row in map(json.loads, lines) if "id" in row}
+
+
+def test_killed_and_surviving(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / LISTS / "others.txt").write_text(SAME)
+    assert main([], tree) == 1
+    assert outcomes(tree) == {
+        "double-square": "killed",
+        "half-third": "survived",
+        "double-same": "equivalent",
+    }
+    said = capsys.readouterr().out
+    assert "survived: half-third (things.txt:9): half is a third" in said
+    assert "equivalent: double-same: x + x is 2 x" in said
+    assert said.endswith("3 faults: 1 equivalent, 1 killed, 1 survived\n")
+    assert (tree / "thing.py").read_text() == SOURCE
+
+    # The outcomes are of this tree and these faults: they are kept, and made again after a change.
+    (tree / LISTS / "things.txt").write_text(LIST.replace("x / 3", "x // 0"))
+    assert main(["--jobs", "2"], tree) == 0
+    said = capsys.readouterr().out
+    assert "2 outcomes are kept" in said and "killed" in said and "double-square" not in said
+    (tree / "thing.py").write_text(SOURCE + "\n")
+    assert main(["--only", "double"], tree) == 0
+    said = capsys.readouterr().out
+    assert "kept" not in said and said.endswith("2 faults: 1 equivalent, 1 killed\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "error"),
+    [
+        ({"old": "return x - x"}, "expected the old text once in thing.py, found it 0 times"),
+        ({"old": "return x"}, "found it 2 times"),
+        ({"old": "return x + x", "test": "::test_third"}, "there is no test test_thing.py::test_t"),
+        ({"old": "return x + x", "new": "return ("}, "what it makes is no Python"),
+        ({"old": "return x + x", "new": "return x + x"}, "one changes nothing"),
+    ],
+)
+def test_list_of_another_tree(
+    tree: Path, capsys: pytest.CaptureFixture[str], one: dict[str, str], error: str
+) -> None:
+    (tree / LISTS / "one.txt").write_text(
+        ONE.format(**{"meaning": "m", "test": "", "new": "1"} | one)
+    )
+    assert main([], tree) == 2
+    assert error in capsys.readouterr().err
+    assert not (tree / "build").exists()
+
+
+def test_what_can_not_be_tried(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault that breaks the import, or whose tests fail without it, shows nothing."""
+    broken = {"meaning": "m", "test": "::test_half", "old": "def double(x):", "new": "def dou(x):"}
+    (tree / LISTS / "one.txt").write_text(ONE.format(**broken))
+    (tree / "test_thing.py").write_text(TEST.replace("== 6", "== 7"))
+    assert main([], tree) == 1
+    assert set(outcomes(tree).values()) == {"not tried"}
+    said = capsys.readouterr().out
+    assert "without any fault test_thing.py fails" in said
+
+    (tree / "test_thing.py").write_text(TEST)
+    assert main(["--only", "one"], tree) == 1
+    assert "pytest could not run its tests" in capsys.readouterr().out
+
+
+def test_hanging_tests_are_ended(
+    tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.mutants.__main__.LEAST", 5.0)
+    monkeypatch.setattr("tools.mutants.__main__.TIMES", 1.0)
+    hanging = {"meaning": "m", "test": "", "old": "return x + x", "new": "while True: pass"}
+    (tree / LISTS / "one.txt").write_text(ONE.format(**hanging))
+    assert main(["--only", "one"], tree) == 0
+    assert "one: its tests ran out of time" in capsys.readouterr().out
+
+
+def test_committed_lists_can_be_planted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().err
