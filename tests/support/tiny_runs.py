@@ -21,9 +21,9 @@ from adrpo.rewards import RewardTerm
 TIMINGS = ("seconds", "samples_per_second")
 
 
-def tiny_config(**sections: dict[str, Any]) -> FlowConfig:
+def tiny_config(**sections: Any) -> FlowConfig:
     """Two prompts of three images a step, two sampling steps, two threads or one."""
-    settings: dict[str, dict[str, Any]] = {
+    settings: dict[str, Any] = {
         "prompts": {"train_size": 5, "held_out_size": 4},
         "sampling": {"steps": 2},
         "training": {
@@ -41,7 +41,8 @@ def tiny_config(**sections: dict[str, Any]) -> FlowConfig:
         "checkpoint": {"every": 2},
     }
     for name, section in sections.items():
-        settings[name] = settings.get(name, {}) | section
+        parts = isinstance(section, dict)
+        settings[name] = settings.get(name, {}) | section if parts else section
     return FlowConfig.model_validate(settings)
 
 

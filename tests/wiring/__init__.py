@@ -1,0 +1,1 @@
+"""Every key of the settings page, changed once, and what a user sees of it."""

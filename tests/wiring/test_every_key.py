@@ -1,0 +1,30 @@
+"""The tables have a row for every key of the settings page, and none for another."""
+
+import pytest
+
+from wiring.flow_methods import ALGORITHM, PAIRS
+from wiring.flow_parts import PARTS
+from wiring.flow_run import RUN, STOPPED
+from wiring.flow_steps import STEPS
+from wiring.page import keys_of
+from wiring.table import Elsewhere, Table
+
+TABLES: dict[str, tuple[Table, ...]] = {"flow": (ALGORITHM, PAIRS, PARTS, RUN, STEPS, STOPPED)}
+
+
+@pytest.mark.parametrize("domain", TABLES)
+def test_every_key_has_one_row(domain: str) -> None:
+    rows, keys = [key for table in TABLES[domain] for key in table], keys_of(domain)
+    assert len(keys) > 50
+    assert len(rows) == len(set(rows))
+    missing, gone = set(keys) - set(rows), set(rows) - set(keys)
+    assert not missing, "give each a row in tests/wiring: its changed value, and what shows it"
+    assert not gone, "take away the rows of keys that no section has"
+
+
+@pytest.mark.parametrize("domain", TABLES)
+def test_the_tests_that_rows_point_to_are_there_and_name_the_key(domain: str) -> None:
+    found = {key: row for table in TABLES[domain] for key, row in table.items()}
+    missing = {key: row.missing(key) for key, row in found.items() if isinstance(row, Elsewhere)}
+    assert missing, "the table has such rows"
+    assert not {key: wrong for key, wrong in missing.items() if wrong}
