@@ -20,7 +20,7 @@ def write_thinker(folder: Path) -> Path:
     return folder
 
 
-def tiny_audio_config(model: Path, /, **sections: dict[str, Any] | None) -> AudioConfig:
+def tiny_audio_config(model: Path, /, **sections: Any) -> AudioConfig:
     """Four questions of four answers a step, four steps, all on the CPU."""
     settings: dict[str, Any] = {
         "model": {"pretrained": str(model), "device": "cpu"},
@@ -35,5 +35,6 @@ def tiny_audio_config(model: Path, /, **sections: dict[str, Any] | None) -> Audi
         "checkpoint": {"every": 1, "keep": 20},
     }  # fmt: skip
     for name, section in sections.items():
-        settings[name] = section if section is None else (settings.get(name) or {}) | section
+        parts = isinstance(section, dict)
+        settings[name] = (settings.get(name) or {}) | section if parts else section
     return AudioConfig.model_validate(settings)

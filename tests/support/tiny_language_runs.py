@@ -37,7 +37,7 @@ def write_material(folder: Path) -> Path:
     return folder
 
 
-def tiny_language_config(material: Path, **sections: dict[str, Any] | None) -> LanguageConfig:
+def tiny_language_config(material: Path, **sections: Any) -> LanguageConfig:
     """Four prompts of four completions a step, four steps, all on the CPU."""
     settings: dict[str, Any] = {
         "model": {"pretrained": str(material / "model"), "device": "cpu"},
@@ -54,7 +54,8 @@ def tiny_language_config(material: Path, **sections: dict[str, Any] | None) -> L
         "checkpoint": {"every": 2},
     }  # fmt: skip
     for name, section in sections.items():
-        settings[name] = section if section is None else (settings.get(name) or {}) | section
+        parts = isinstance(section, dict)
+        settings[name] = (settings.get(name) or {}) | section if parts else section
     return LanguageConfig.model_validate(settings)
 
 

@@ -24,21 +24,24 @@ MOVING = {"anchor": "ema", "anchor_decay": 0.3}
 CHANGED: dict[str, dict[str, Any]] = {
     "adrpo": {
         **MOVING, "beta_0": 0.9, "advantage_clip": (-0.4, 0.7), "advantage_scale": "batch",
-        "target_divergence": 1e-3, "allow_negative_beta": True,
+        "target_divergence": 1e-3, "allow_negative_beta": True, "advantage_gamma": 0.4,
     },
     "fixed_beta": {
         **MOVING, "beta_0": 0.6, "advantage_clip": (-0.4, 0.7), "advantage_scale": "group",
-        "target_divergence": 1e-3,
+        "target_divergence": 1e-3, "advantage_gamma": 0.4,
     },
     "orw_cfm_w2": {
         **MOVING, "beta_0": 0.6, "temperature": 0.8, "advantage_scale": "group",
-        "weight_mean": "one",
+        "weight_mean": "one", "advantage_gamma": 0.4,
     },
     "raft": {"best": 2},
-    "awm": {"advantage_clip": (-0.4, 0.7), "advantage_scale": "batch"},
+    "awm": {
+        **MOVING, "beta_0": 0.6, "advantage_clip": (-0.4, 0.7), "advantage_scale": "batch",
+        "advantage_gamma": 0.4,
+    },
     "diffusion_nft": {
         "anchor": "base", "beta_0": 0.6, "advantage_clip": 0.7, "advantage_scale": "batch",
-        "adaptive_weighting": False,
+        "adaptive_weighting": False, "advantage_gamma": 0.4, "kl_beta": 0.3, "loss_weight": 2.0,
     },
 }  # fmt: skip
 """Method -> its keys and values. A moving anchor that nobody asked for would move, too."""
@@ -113,8 +116,8 @@ def counts_bad_samples_as_average(method: str, value: Any) -> None:
 # --- Flow-GRPO ---
 
 RATIO = {
-    "advantage_clip": 0.9, "advantage_scale": "group", "clip_range": 2e-3, "beta": 0.5,
-    "noise_level": 0.4, "updates_per_step": 3,
+    "advantage_clip": 0.9, "advantage_scale": "group", "clip_range": 2e-3, "beta_0": 0.5,
+    "noise_level": 0.4, "updates_per_step": 3, "advantage_gamma": 0.4,
 }  # fmt: skip
 
 

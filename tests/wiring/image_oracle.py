@@ -28,6 +28,12 @@ def advantages(rewards: Array, groups: Array, scale: str) -> Array:
     return above / (np.sqrt((above**2).mean()) if scale == "batch" else rewards.std())
 
 
+def shaped(section: Any, rewards: Array, groups: Array) -> Array:
+    """A in the section's scale and shape, sign(A) |A|^(1 + gamma)."""
+    raw = advantages(rewards, groups, section.advantage_scale)
+    return np.sign(raw) * np.abs(raw) ** (1 + section.advantage_gamma)
+
+
 def weights(section: Any, rewards: Array, groups: Array, beta_0: float) -> tuple[Array, Array]:
     """Weight and beta of every sample (docs/method/equations.md)."""
     method = section.method
@@ -39,7 +45,7 @@ def weights(section: Any, rewards: Array, groups: Array, beta_0: float) -> tuple
             best = own[np.argsort(-rewards[own], kind="stable")][: section.best]
             weight[best] = len(own) / section.best
         return weight, 0 * ones
-    raw = advantages(rewards, groups, section.advantage_scale)
+    raw = shaped(section, rewards, groups)
     if method == "orw_cfm_w2":
         weight = np.exp(section.temperature * raw)
         if section.weight_mean == "one":
@@ -50,7 +56,7 @@ def weights(section: Any, rewards: Array, groups: Array, beta_0: float) -> tuple
         return raw.clip(-bound, bound) / bound, section.beta_0 * ones
     clipped = raw.clip(*section.advantage_clip)
     if method == "awm":
-        return clipped / max(map(abs, section.advantage_clip)), 0 * ones
+        return clipped / max(map(abs, section.advantage_clip)), section.beta_0 * ones
     if method == "adrpo":
         if section.only_positive:
             clipped = clipped.clip(0)
@@ -87,8 +93,9 @@ def row_gradient(section: Any, weight: Array, beta: Array, step: Step, v_ref: Te
         if section.adaptive_weighting:
             factor = left**2 / (left * error.abs().flatten(1).mean(1).reshape(r.shape))
         # beta of the chain rule and 1 / beta of the loss are one.
-        gradient += sign * share * factor * 2 / elements * error
-    return gradient
+        gradient += section.loss_weight * sign * share * factor * 2 / elements * error
+    # Beside it the penalty, to the base; these rows compare with the base, too.
+    return gradient + 2 / elements * section.kl_beta * (v - v_ref)
 
 
 class Expected:
@@ -103,6 +110,7 @@ class Expected:
         self.guidance_scale = training.guidance_scale
         self.beta_0 = getattr(section, "beta_0", 0.0)
         self.average = watched.start
+        self.since = 0
 
     def gradient(self, step: Step) -> Tensor | None:
         """dL/dv of the step's rows, [rows, *latent_shape]; None where the policy was asked for
@@ -128,10 +136,15 @@ class Expected:
                 decay * old + (1 - decay) * new
                 for old, new in zip(self.average, after, strict=True)
             ]
+        if getattr(self.section, "anchor", "base") == "copied":
+            self.since += 1
+            above = step.row["divergence"] > self.section.anchor_copy_above
+            if above or self.since >= self.section.anchor_copy_after:
+                self.average, self.since = step.updates[-1].after, 0
         self.beta_0 = controlled(self.section, self.beta_0, step.row["divergence"])
 
     def _reference(self, call: Any) -> Tensor:
-        moving = getattr(self.section, "anchor", "base") == "ema"
+        moving = getattr(self.section, "anchor", "base") != "base"
         adapter = self.average if moving else None
         return self.watched.velocity(call, adapter, guidance_scale=self.guidance_scale)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from adrpo.flow.path.sde import gaussian_log_prob, step_distribution
-from wiring.image_oracle import advantages
+from wiring.image_oracle import shaped
 from wiring.image_steps import Call, Step, WatchedTrainer
 
 SAME = 1e-4
@@ -71,7 +71,7 @@ def ratio_gradients(watched: WatchedTrainer, section: Any, step: Step) -> list[T
     """dL/dv of the rows of every update of a Flow-GRPO step, call after call."""
     noisy, training = NoisySteps(step), watched.config.training
     groups = torch.arange(training.prompts_per_step).repeat_interleave(training.samples_per_prompt)
-    raw = advantages(step.rewards.numpy(), groups.numpy(), section.advantage_scale)
+    raw = shaped(section, step.rewards.numpy(), groups.numpy())
     bound = section.advantage_clip
     weight = torch.as_tensor(raw.clip(-bound, bound), dtype=torch.float32)
     calls = [(call, noisy.rows_of(call)) for call in step.policy_calls]
@@ -91,7 +91,7 @@ def ratio_gradients(watched: WatchedTrainer, section: Any, step: Step) -> list[T
         v_ref = watched.velocity(call, None)[: len(rows)]
         base, _ = noisy.distribution(rows, v_ref, section.noise_level)
         kl = ((mean - base) ** 2).flatten(1).mean(1) / (2 * std**2)
-        ((surrogate + section.beta * kl).sum() / totals[call.update]).backward()
+        ((surrogate + section.beta_0 * kl).sum() / totals[call.update]).backward()
         assert v.grad is not None
         found.append(v.grad)
     return found

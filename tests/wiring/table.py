@@ -48,4 +48,11 @@ class Elsewhere:
         return wrong
 
 
-Table = dict[str, Seen | Elsewhere]
+@dataclass(frozen=True)
+class AsAt:
+    """A key that another method shares, field, trainer and all: what ``key`` shows, it shows."""
+
+    key: str
+
+
+Table = dict[str, Seen | Elsewhere | AsAt]

@@ -5,11 +5,16 @@ import pytest
 from wiring.flow_methods import ALGORITHM, PAIRS
 from wiring.flow_parts import PARTS
 from wiring.flow_run import RUN, STOPPED
+from wiring.flow_shared_keys import BESIDE, COPYING, CRD, GROUPED, LAGGING, REFUSED, shared
 from wiring.flow_steps import STEPS
 from wiring.page import keys_of
-from wiring.table import Elsewhere, Table
+from wiring.table import AsAt, Elsewhere, Table
 
-TABLES: dict[str, tuple[Table, ...]] = {"flow": (ALGORITHM, PAIRS, PARTS, RUN, STEPS, STOPPED)}
+METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, BESIDE, GROUPED)
+SHARED = shared({key: row for table in METHODS for key, row in table.items()})
+TABLES: dict[str, tuple[Table, ...]] = {
+    "flow": (*METHODS, SHARED, PARTS, RUN, STEPS, STOPPED),
+}
 
 
 @pytest.mark.parametrize("domain", TABLES)
@@ -28,3 +33,12 @@ def test_the_tests_that_rows_point_to_are_there_and_name_the_key(domain: str) ->
     missing = {key: row.missing(key) for key, row in found.items() if isinstance(row, Elsewhere)}
     assert missing, "the table has such rows"
     assert not {key: wrong for key, wrong in missing.items() if wrong}
+
+
+@pytest.mark.parametrize("domain", TABLES)
+def test_a_shared_key_is_seen_at_another_one(domain: str) -> None:
+    found = {key: row for table in TABLES[domain] for key, row in table.items()}
+    for key, row in found.items():
+        if isinstance(row, AsAt):
+            assert not isinstance(found[row.key], AsAt), key
+            assert key.rpartition(".")[2] == row.key.rpartition(".")[2]

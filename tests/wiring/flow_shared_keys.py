@@ -1,0 +1,213 @@
+"""The keys of the domain flow that several methods share, and those of losses of a whole group."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wiring.adamw import distance
+from wiring.flow_run import is_refused
+from wiring.flow_steps import integrated
+from wiring.image_oracle import advantages, fits
+from wiring.image_steps import Step, WatchedTrainer, image_config
+from wiring.table import AsAt, Elsewhere, Seen, Table
+
+LAG = {"decay": 0.2, "decay_growth": 0.3, "decay_flat": 1, "decay_most": 0.6}
+TRAINING = "tests/equivalence/test_schedules_in_training.py::"
+SCHEDULES = "tests/identities/test_schedules.py::"
+GROUPS = "tests/identities/test_group_losses.py::"
+
+
+@cache
+def lagging_steps() -> tuple[WatchedTrainer, list[Step]]:
+    """Five steps whose samples a policy draws that lags behind."""
+    algorithm = {"method": "adrpo", "sampling_policy": LAG}
+    watched = WatchedTrainer(image_config(algorithm=algorithm, training={"learning_rate": 0.01}))
+    return watched, [watched.step(number) for number in range(1, 6)]
+
+
+def lags(key: str, default: float) -> Callable[[Any], None]:
+    """The last step's samples are those of the policy that lags by the keys, worked out by hand
+    from what each step left, and not those with the key's default."""
+
+    def missed(**changed: float) -> float:
+        watched, steps = lagging_steps()
+        named, policy = {**LAG, **changed}, watched.start
+        for number, step in enumerate(steps[:-1]):
+            grown = named["decay_growth"] * max(number - named["decay_flat"], 0)
+            decay = min(named["decay"] + grown, named["decay_most"])
+            after = step.updates[0].after
+            policy = [
+                decay * old + (1 - decay) * new for old, new in zip(policy, after, strict=True)
+            ]
+        (drawn,) = steps[-1].drawn
+        return distance(drawn.x_1, integrated(watched, drawn, policy))
+
+    def effect(_: Any) -> None:
+        assert missed() < 1e-5
+        assert missed(**{key: default}) > 3e-5
+
+    return effect
+
+
+LAGGING: Table = {
+    f"algorithm[adrpo].sampling_policy.{key}": Seen(LAG[key], lags(key, default))
+    for key, default in (
+        ("decay", 0.0), ("decay_growth", 0.0), ("decay_flat", 0), ("decay_most", 1.0)
+    )
+}  # fmt: skip
+REFUSED: Table = {
+    f"algorithm[adrpo].{place}.{key}": Seen(value, is_refused(name))
+    for place in ("coefficient[gated].scores", "advantage_novelty")
+    for key, name, value in (
+        ("weight", "weight", 2.0),
+        ("logistic.location", "logistic", {"location": 1.0, "scale": 1.0}),
+        ("logistic.scale", "logistic", {"location": 0.0, "scale": 2.0}),
+    )
+}
+"""A reward that is only read has no weight and no bounds, wherever it is named."""
+
+COPIED = {"anchor_copy_above": 1e6, "anchor_copy_after": 2}
+
+
+@cache
+def copied_steps() -> tuple[WatchedTrainer, list[Step]]:
+    """Three steps of an anchor that is a copy of the policy, made anew after the second."""
+    algorithm = {"method": "adrpo", "anchor": "copied", **COPIED}
+    watched = WatchedTrainer(image_config(algorithm=algorithm))
+    return watched, [watched.step(number) for number in (1, 2, 3)]
+
+
+def copies(key: str, default: float) -> Callable[[Any], None]:
+    """v_ref is that of the copy; the divergence of the first step is above the default's bound."""
+
+    def effect(_: Any) -> None:
+        watched, steps = copied_steps()
+        section = watched.config.algorithm
+        assert steps[0].row["divergence"] > 3e-4
+        assert fits(watched, section, steps)
+        assert not fits(watched, section.model_copy(update={key: default}), steps)
+
+    return effect
+
+
+COPYING: Table = {
+    f"algorithm[adrpo].{key}": Seen(COPIED[key], copies(key, default))
+    for key, default in (("anchor_copy_above", 3e-4), ("anchor_copy_after", 15))
+}
+
+
+@cache
+def crd_step() -> tuple[WatchedTrainer, Step]:
+    algorithm = {"method": "crd", "beta_0": 0.6, "anchor_guidance_scale": 2.0}
+    watched = WatchedTrainer(image_config(algorithm=algorithm))
+    return watched, watched.step(1)
+
+
+def guides_the_anchor(value: float) -> None:
+    watched, step = crd_step()
+    guided = [call for call in step.reference_calls if call.guidance_scale == value]
+    assert guided
+    for call in guided:
+        assert distance(call.v, watched.velocity(call, None, guidance_scale=value)) < 1e-4
+        assert distance(call.v, watched.velocity(call, None, guidance_scale=4.5)) > 1e-3
+
+
+def bounds_the_coefficient(value: float) -> None:
+    """beta = least + (beta_0 - least) r, r in [0, 1] by A in deviations of the batch."""
+    _, step = crd_step()
+    a = advantages(step.rewards.numpy(), np.array([0, 0, 0, 1, 1, 1]), "global")
+    beta = 1e-4 + (value - 1e-4) * (a.clip(-5, 5) / 5 + 1) / 2
+    assert step.row["beta_max"] == pytest.approx(beta.max(), rel=1e-4)
+    assert step.row["beta_min"] == pytest.approx(beta.min(), rel=1e-4)
+
+
+CRD: Table = {
+    "algorithm[crd].anchor_guidance_scale": Seen(2.0, guides_the_anchor),
+    "algorithm[crd].beta_0": Seen(0.6, bounds_the_coefficient),
+}
+
+BESIDE: Table = {
+    **{
+        f"algorithm[adrpo].coefficient[{schedule}].schedule": Elsewhere(
+            (f"{SCHEDULES}test_a_schedule_of_a_section_is_its_function_with_its_keys",)
+        )
+        for schedule in (
+            "fixed", "adaptive", "sign_gated", "reward_adaptive", "gated", "mixture"
+        )
+    },
+    **{
+        f"algorithm[adrpo].coefficient[{key}": Elsewhere(
+            (f"{SCHEDULES}test_a_schedule_of_a_section_is_its_function_with_its_keys",)
+        )
+        for key in ("reward_adaptive].bound", "reward_adaptive].least", "gated].share")
+    },
+    **{
+        f"algorithm[adrpo].coefficient[gated].scores.{key}": Elsewhere(
+            (f"{TRAINING}test_the_gate_runs_the_reference_for_gated_samples_alone",)
+        )
+        for key in ("name", "options")
+    },
+    "algorithm[adrpo].coefficient[mixture].parts.weight": Elsewhere(
+        (f"{SCHEDULES}test_a_mixture_is_the_weighted_mean_of_its_parts",)
+    ),
+    **{
+        f"algorithm[adrpo].advantage_novelty.{key}": Elsewhere(
+            (f"{TRAINING}test_a_good_sample_that_is_unlike_the_others_counts_more",)
+        )
+        for key in ("name", "options")
+    },
+    **{
+        f"algorithm[flow_grpo].{key}": Elsewhere(
+            (f"{TRAINING}test_flow_grpo_is_held_to_the_anchor_that_it_names",)
+        )
+        for key in ("anchor", "anchor_decay")
+    },
+}  # fmt: skip
+
+CRD_KEYS = (
+    "method", "advantage_clip", "advantage_scale", "implicit_scale", "error_weighting",
+    "centering", "centering_temperature",
+)  # fmt: skip
+GROUPED: Table = {
+    **{
+        f"algorithm[crd].{key}": Elsewhere((f"{GROUPS}test_crd_is_the_papers_formula",))
+        for key in CRD_KEYS
+    },
+    **{
+        f"algorithm[dgpo].{key}": Elsewhere((f"{GROUPS}test_dgpo_is_the_papers_formula",))
+        for key in ("method", "beta", "advantage_clip", "advantage_scale")
+    },
+    **{f"algorithm[crd].old.{key}": AsAt(f"algorithm[adrpo].sampling_policy.{key}") for key in LAG},
+}
+
+NOVELTY = [key for key in (*REFUSED, *BESIDE) if ".advantage_novelty." in key]
+FROM_ADRPO = {
+    "sampling_policy": ("fixed_beta", "orw_cfm_w2", "raft", "awm", "diffusion_nft", "crd", "dgpo"),
+    "advantage_novelty": (
+        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
+    ),
+    "anchor_copy_above": (
+        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
+    ),
+    "anchor_copy_after": (
+        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
+    ),
+    "anchor": ("crd", "dgpo"),
+    "anchor_decay": ("crd", "dgpo"),
+    "advantage_gamma": ("crd", "dgpo"),
+}  # fmt: skip
+"""Key or section that ADRPO shows -> methods that share it."""
+
+
+def shared(known: Table) -> Table:
+    """The rows of the methods that share a key of ADRPO, which ``known`` has."""
+    return {
+        key.replace("[adrpo]", f"[{method}]", 1): AsAt(key)
+        for name, methods in FROM_ADRPO.items()
+        for key in known
+        if key == f"algorithm[adrpo].{name}" or key.startswith(f"algorithm[adrpo].{name}.")
+        for method in methods
+    }
