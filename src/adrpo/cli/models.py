@@ -168,6 +168,7 @@ def evaluate(
     if benchmark is not None:
         return benchmarks.evaluate_benchmark(context)
     from adrpo.evaluation.targets import evaluate_target
+    from adrpo.report.kept import judges_trained_on
     from adrpo.report.result import metric_lines
 
     assert target is not None, "the options were checked"
@@ -191,7 +192,9 @@ def evaluate(
     )
     folder = free_folder(output_dir)
     row = evaluate_target(found, folder)
-    typer.echo("\n".join(metric_lines(row, found.door.facts.samples)))
+    # Its base is trained on nothing.
+    judges = judges_trained_on(found.run) if found.run is not None and found.final else ()
+    typer.echo("\n".join(metric_lines(row, found.door.facts.samples, trained=judges)))
     typer.echo(f"Evaluation: {folder}")
 
 

@@ -2,10 +2,10 @@
 
 The primary metric is declared before any run (:mod:`adrpo.comparison.primary`), or by a rule: the
 first judge among the metrics that the runs have (gold accuracy, the score of the CLIP that training
-never sees), otherwise the first reward that is evaluated and not trained on. Only where there is
-none of them is it the reward itself. The declared pair of methods in the primary metric on the
-unseen prompts is tested alone. All other differences to the reference method on a split are one
-family, with Holm's correction.
+never sees), one that a method is trained on after the others; otherwise the first reward that is
+evaluated and not trained on. Only where there is none of them is it the reward itself. The declared
+pair of methods in the primary metric on the unseen prompts is tested alone. All other differences
+to the reference method on a split are one family, with Holm's correction.
 """
 
 import math
@@ -32,7 +32,16 @@ from adrpo.evaluation.intervals import (
     paired_ratio,
     pooled_categories,
 )
-from adrpo.metrics import EVALUATIONS, TOTAL, UNSEEN, names, with_role
+from adrpo.metrics import (
+    EVALUATIONS,
+    TOTAL,
+    UNSEEN,
+    describe,
+    marked,
+    names,
+    trained_judges,
+    with_role,
+)
 
 DESCRIPTIVE = frozenset(metric.name for metric in EVALUATIONS if metric.better == "neither")
 """Metrics of which neither more nor less is better: in summary.json, but neither tested nor in the
@@ -85,7 +94,8 @@ class Analysis:
     primary_method: str | None
     """Method of the primary comparison; None where none was declared before the runs."""
     trained_on: list[str]
-    """Names of the rewards' terms, which are metrics of the evaluation too."""
+    """Names of the rewards' terms, which are metrics of the evaluation too, and the judges that
+    they ask themselves."""
     lowered: list[str]
     """Terms of the reference's reward with a negative weight: less of them is better."""
     diverged: dict[str, int]
@@ -96,6 +106,10 @@ class Analysis:
     """The untrained base over guidance and best of n; their rows are ``others`` of the unseen
     split."""
     splits: list[SplitAnalysis]
+
+    def title(self, metric: str) -> str:
+        """The metric's label, of a judge that a method is trained on with that beside it."""
+        return marked(describe(metric).label, metric in JUDGES and metric in self.trained_on)
 
 
 def analyse(results: Results) -> Analysis:
@@ -111,11 +125,18 @@ def analyse(results: Results) -> Analysis:
             for name in reward_names(method.settings, "reward")
         )
     )
+    rewards = (
+        str(term["name"])
+        for method in results.methods.values()
+        for term in method.settings.get("reward", [])
+    )
+    trained_on += [judge for judge in trained_judges(rewards) if judge not in trained_on]
     first = results.splits[0]
     shared = _shared_metrics(results, first)
     reference = results.methods[results.plan.reference].settings
     declared = results.plan.primary
-    wanted = [*JUDGES, *reward_names(reference, "evaluation.rewards"), TOTAL]
+    judges = sorted(JUDGES, key=lambda judge: judge in trained_on)
+    wanted = [*judges, *reward_names(reference, "evaluation.rewards"), TOTAL]
     if declared.metric is not None:
         wanted = [declared.metric]
     primary = next((metric for metric in wanted if metric in shared), None)

@@ -3,7 +3,7 @@
 Seconds are those of a machine and of what else it did; counts are the method's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -21,8 +21,15 @@ WORDS = {"model_calls": "network calls of training", "samples": "samples of trai
 """Column of metrics.jsonl -> the axis of its sum."""
 
 
-def draw_costs(results: Results, rewards: Sequence[str], split: str, path: Path) -> Drawing | None:
-    """Write ``rewards`` over each count that all methods have; None where there is none."""
+def draw_costs(
+    results: Results,
+    rewards: Sequence[str],
+    split: str,
+    path: Path,
+    title: Callable[[str], str] = lambda reward: describe(reward).label,
+) -> Drawing | None:
+    """Write ``rewards``, each with its ``title``, over each count that all methods have; None where
+    there is none."""
     methods = results.methods
     columns = [name for name in WORDS if all(name in m.costs for m in methods.values())]
     if not columns or not rewards:
@@ -38,12 +45,12 @@ def draw_costs(results: Results, rewards: Sequence[str], split: str, path: Path)
             for name, method in methods.items():
                 _curve(panel, method, split, reward, column, *styles[name])
             panel.set_xlabel(WORDS[column])
-            panel.set_ylabel(describe(reward).label)
+            panel.set_ylabel(title(reward))
             panel.xaxis.set_major_locator(MaxNLocator(5))
             panel.xaxis.set_major_formatter(EngFormatter(sep=""))
         legend(figure, styles)
         save(figure, path)
-    labels = [describe(reward).label for reward in rewards]
+    labels = [title(reward) for reward in rewards]
     return Drawing(
         path,
         f"Rewards over what they cost, {split} prompts",

@@ -57,7 +57,8 @@ def draw_all(
         ]
     unseen = results.splits[0]
     costs = folder / f"costs-{unseen}.png"
-    drawings.append(draw_costs(results, _rewards(results, analysis, unseen), unseen, costs))
+    rewards = _rewards(results, analysis, unseen)
+    drawings.append(draw_costs(results, rewards, unseen, costs, analysis.title))
     over_kl = _rewards_over_kl(results, analysis, best_of_n, folder / "rewards-over-kl.png")
     if over_kl is not None:
         drawings.append(over_kl)
@@ -145,7 +146,7 @@ def _panels(
                     panel.set_xscale("function", functions=(_signed_root, _signed_square))
                     panel.xaxis.set_major_locator(MaxNLocator(4))
                 panel.set_xlabel(describe(price).label)
-                panel.set_ylabel(describe(reward).label)
+                panel.set_ylabel(analysis.title(reward))
         legend(figure, styles, base=True, lines=line_handles(lines_of(analysis, split)))
         save(figure, path)
     return prices
@@ -203,7 +204,7 @@ def _learning_curves(
                         part.steps, mean - error, mean + error, color=color, alpha=0.15, lw=0
                     )
                 panel.plot(part.steps, mean, color=color, marker=marker, ms=3.5)
-            panel.set_title(describe(metric).label, fontsize=10, loc="left")
+            panel.set_title(analysis.title(metric), fontsize=10, loc="left")
             panel.set_xlabel("step")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for panel in panels[len(metrics) :]:
@@ -248,7 +249,7 @@ def _rewards_over_kl(
                 _frontier(panel, best, np.sqrt(best.kl), metric, location, scale)
             panel.plot(0, 0, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)
             panel.set_xlabel("√KL to the base, √nats")
-            panel.set_title(describe(metric).label, fontsize=10, loc="left")
+            panel.set_title(analysis.title(metric), fontsize=10, loc="left")
         axes[0][0].set_ylabel("change, standard deviations of the base")
         legend(figure, styles, base=True)
         save(figure, path)
@@ -296,7 +297,7 @@ def _best_of_n(analysis: Analysis, best: BestOfN, path: Path) -> Drawing | None:
                         unseen.final[name][metric].mean, color=color, ls=(0, (4, 2)), lw=1.3
                     )
             panel.set_xlabel("KL of best of n to the base, nats")
-            panel.set_title(describe(metric).label, fontsize=10, loc="left")
+            panel.set_title(analysis.title(metric), fontsize=10, loc="left")
         legend(figure, styles)
         save(figure, path)
     return Drawing(

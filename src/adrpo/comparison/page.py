@@ -87,7 +87,9 @@ def results_table(analysis: Analysis, split: SplitAnalysis) -> ResultsTable:
     judged = ordered([metric for metric in split.metrics if metric not in DESCRIPTIVE])
     judged.sort(key=lambda metric: metric != analysis.primary)
     columns = [
-        Column(metric.name, metric.label, _better(metric, analysis.lowered), metric.note)
+        Column(
+            metric.name, analysis.title(metric.name), _better(metric, analysis.lowered), metric.note
+        )
         for metric in map(describe, judged)
     ]
     rows: dict[str, dict[str, Cell]] = {
@@ -239,7 +241,7 @@ def _facts(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
         ("Prompts", fixed(split.prompts, 0)),
         (f"{_samples(results).capitalize()} of a run", fixed(split.images, 0)),
         ("Minutes a run", f"{median[0]:.1f} to {median[-1]:.1f}"),
-        ("Primary metric", describe(analysis.primary).label),
+        ("Primary metric", analysis.title(analysis.primary)),
         ("Reference", results.plan.reference),
     ]
 
@@ -260,9 +262,9 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
             for name in split.difference
         ],
         "kept": _kept(split),
-        "primary": describe(analysis.primary).label,
+        "primary": analysis.title(analysis.primary),
         "by_category": _by_category(split),
-        "trade_offs": [_trade_off(trade_off, split) for trade_off in split.trade_offs],
+        "trade_offs": [_trade_off(analysis, trade_off, split) for trade_off in split.trade_offs],
     }
 
 
@@ -298,13 +300,13 @@ def _by_category(split: SplitAnalysis) -> list[tuple[str, dict[str, Any]]]:
     return tables + ([("difference", table(found.difference))] if found.difference else [])
 
 
-def _trade_off(trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
+def _trade_off(analysis: Analysis, trade_off: TradeOff, split: SplitAnalysis) -> dict[str, Any]:
     names = list(split.final)
     areas = printed_column([trade_off.hypervolume[name] for name in names])
     columns = [_at_level(matched, names) for matched in trade_off.matched]
     x, y = (f"{value:.4g}".replace("-", "−") for value in trade_off.reference_point)
     return {
-        "reward": describe(trade_off.reward).label,
+        "reward": analysis.title(trade_off.reward),
         "price": describe(trade_off.price).in_sentence,
         "reference_point": f"({x}, {y})",
         "levels": [matched.label for matched in trade_off.matched],

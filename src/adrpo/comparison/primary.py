@@ -12,7 +12,8 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import describe, names, with_role
 
 JUDGES = names(with_role("judge"))
-"""Metrics that no method is trained on, in the order in which one of them is the primary metric."""
+"""Metrics that everything is judged by, in the order in which one of them is the primary metric;
+one that a method is trained on comes after the others."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ class Primary:
         if self.method is None:
             return "Primary comparison: none, since there is one method."
         judges = names(metric for metric in with_role("judge") if metric.written_by(domain))
-        rule = f"the first of {', '.join(judges)} and the rewards that are only measured"
+        last = " (a judge that is trained on after the others)" if len(judges) > 1 else ""
+        rule = f"the first of {', '.join(judges)}{last} and the rewards that are only measured"
         metric = rule if self.metric is None else describe(self.metric).in_sentence
         when = "" if self.declared else " It was not declared before the runs: it describes too."
         return (

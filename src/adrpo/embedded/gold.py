@@ -206,7 +206,7 @@ def read_objects(image: Image.Image) -> Reading:
             )
         )
     # The ground of every scene is light; a dark or colored one means the picture broke.
-    clean = specks <= MAX_SPECKS and ground.min() >= 190
+    clean = specks <= MAX_SPECKS and bool(ground.min() >= 190)
     return Reading(rgb=rgb, distance=distance, ink=ink, objects=tuple(objects), clean=clean)
 
 
@@ -254,6 +254,29 @@ def _in_relation(first: Seen, second: Seen, relation: str | None) -> bool:
     raise ValueError(f"unknown relation {relation!r}")
 
 
+def requirements(scene: Scene) -> tuple[str, ...]:
+    """The requirements of a picture of ``scene`` by name, each once: the verdict is that all hold.
+
+    A picture of anything: "clean" (a light ground without specks) and "not empty". Of objects:
+    their "count", then of each the color, the shape and, where the caption names one, the style;
+    then their "relation". Of a text: its color and its letters.
+
+    >>> from adrpo.embedded.scenes import parse_caption
+    >>> requirements(parse_caption("two blue stars"))[2:]
+    ('count', 'color of 1', 'shape of 1', 'color of 2', 'shape of 2')
+    """
+    if scene.text is not None:
+        return ("clean", "not empty", "color", "text")
+    attributes = [
+        f"{name} of {place}"
+        for place, wanted in enumerate(scene.objects * scene.count, start=1)
+        for name in ("color", "shape", "style")
+        if getattr(wanted, name) is not None
+    ]
+    relation = () if scene.relation is None else ("relation",)
+    return ("clean", "not empty", "count", *attributes, *relation)
+
+
 def _object_checks(seen: Seen | None, wanted: SceneObject) -> list[bool]:
     """Checks of color, shape and, where the caption names one, style: True where as wanted."""
     if seen is None:
@@ -263,7 +286,8 @@ def _object_checks(seen: Seen | None, wanted: SceneObject) -> list[bool]:
 
 
 def _scene_checks(reading: Reading, scene: Scene) -> list[list[bool]]:
-    """Every requirement of ``scene``, for each way to tell the objects seen from one another."""
+    """The :func:`requirements` of ``scene``, for each way to tell the objects seen from one
+    another."""
     general = [reading.clean, bool(reading.objects)]
     if scene.text is not None:
         color = text = None
@@ -289,20 +313,25 @@ def _scene_checks(reading: Reading, scene: Scene) -> list[list[bool]]:
     return ways
 
 
-def satisfied_share(image: Image.Image, scene: Scene) -> float:
-    """Share of the requirements of ``scene`` that ``image`` meets, in [0, 1].
+def requirements_met(image: Image.Image, scene: Scene) -> dict[str, bool]:
+    """Each of the :func:`requirements` of ``scene`` -> whether ``image`` meets it.
 
-    Requirements: a clean picture, anything in it, the number of objects, and of each object its
-    color, its shape and, where the caption names one, its style; then their relation. Of a text:
-    its color and its letters. Objects are told apart in the way that meets most.
+    Objects are told apart in the way that meets most, the first of equal ones.
     """
-    ways = _scene_checks(read_objects(image), scene)
-    return max(sum(checks) / len(checks) for checks in ways)
+    best = max(_scene_checks(read_objects(image), scene), key=sum)
+    return dict(zip(requirements(scene), best, strict=True))
+
+
+def satisfied_share(image: Image.Image, scene: Scene) -> float:
+    """Share of the :func:`requirements` of ``scene`` that ``image`` meets, in [0, 1]; 1 exactly
+    where it :func:`satisfies` it."""
+    met = requirements_met(image, scene).values()
+    return sum(met) / len(met)
 
 
 def satisfies(image: Image.Image, scene: Scene) -> bool:
     """True where ``image`` shows exactly what ``scene`` describes, and nothing else."""
-    return any(all(checks) for checks in _scene_checks(read_objects(image), scene))
+    return all(requirements_met(image, scene).values())
 
 
 def gold_scores(prompts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:

@@ -82,6 +82,35 @@ def with_role(*roles: Role, file: File = "evaluations") -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS if metric.file == file and metric.role in roles)
 
 
+def trained_judges(rewards: Iterable[str]) -> tuple[str, ...]:
+    """The judges that a run is trained on whose rewards have these names: short ones, or the paths
+    of adrpo's own classes. They are called "trained on" wherever they are shown.
+
+    >>> trained_judges(["clip_score", "adrpo.rewards.scene_judge:SceneJudge"])
+    ('gold_accuracy',)
+    """
+    given = set(rewards)
+    found: dict[str, None] = {}
+    for reward in REWARDS:
+        known_as = {reward.name, f"{_module(reward)}:{_class(reward)}"}
+        if given & {*known_as, f"{_module(reward)}.{_class(reward)}"}:
+            found |= dict.fromkeys(reward.decides)
+    return tuple(found)
+
+
+def _module(reward: Metric) -> str:
+    return reward.formula.removeprefix("src/").removesuffix(".py").replace("/", ".")
+
+
+def _class(reward: Metric) -> str:
+    return reward.name.title().replace("_", "")
+
+
+def marked(label: str, trained: bool) -> str:
+    """A metric's name as a reader has it, who is told where a judge is ``trained`` on."""
+    return f"{label} (trained on)" if trained else label
+
+
 def names(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """The names of ``metrics``, each once."""
     return tuple(dict.fromkeys(metric.name for metric in metrics))
@@ -170,8 +199,10 @@ __all__ = [
     "category",
     "describe",
     "known",
+    "marked",
     "names",
     "ordered",
+    "trained_judges",
     "unlisted",
     "with_role",
     "without_ending",

@@ -17,10 +17,11 @@ Role = Literal[
 Of a step: where it stands (``place``), what it used (``count``), the seconds of a ``phase`` and
 other ``timing``s, and the ``state`` of the training.
 
-Of an evaluation: what nothing is trained on and everything is judged by (``judge``; the first that
-a run has is the primary metric), the sum that is trained on (``total``), the ``proxy`` that stands
-for the judge, other ``reward``s, what a reward is paid with (``diversity`` that is lost, a
-``price`` that is spent), and a ``diagnostic`` of which neither more nor less is better.
+Of an evaluation: what everything is judged by and, unless a reward ``decides`` it, nothing is
+trained on (``judge``; the first that a run has is the primary metric), the sum that is trained on
+(``total``), the ``proxy`` that stands for the judge, other ``reward``s, what a reward is paid with
+(``diversity`` that is lost, a ``price`` that is spent), and a ``diagnostic`` of which neither more
+nor less is better.
 """
 
 FLOW, LLM, AUDIO = "flow", "llm", "audio"
@@ -58,6 +59,8 @@ class Metric:
     """Values in a run that goes well."""
     needs: str = ""
     """Requirements of a reward of this name: weights, columns, packages."""
+    decides: tuple[str, ...] = ()
+    """Judges that a reward of this name asks itself: a run that it rewards is trained on them."""
     drawn: bool = False
     """True where the report draws it over the steps."""
     least: float | None = None

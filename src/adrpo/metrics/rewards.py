@@ -17,6 +17,7 @@ def _reward(
     domains: tuple[str, ...] = IMAGES,
     role: Role = "reward",
     sentence: str = "",
+    decides: tuple[str, ...] = (),
 ) -> Metric:
     return Metric(
         name=name,
@@ -31,6 +32,7 @@ def _reward(
         note=note,
         formula=f"{ROOM}{file}.py",
         needs=needs,
+        decides=decides,
     )
 
 
@@ -114,6 +116,18 @@ REWARDS = (
         note="share of prompts that a detector finds met",
     ),
     _reward(
+        "scene_judge",
+        "Scene judge",
+        "what holds of a caption's requirements, by the judge of the scenes world: with `value: "
+        "share` their share, `verdict` 1 where all hold, `mean` (the default) the mean of the two; "
+        "none for other prompts. A run with it is trained on `gold_accuracy`",
+        SHARE,
+        "prompts of the scenes world",
+        file="scene_judge",
+        note="of the caption’s requirements, read from the pixels",
+        decides=("gold_accuracy",),
+    ),
+    _reward(
         "jpeg_size",
         "JPEG size",
         "kB of the image as JPEG: a smoke test; a negative weight rewards plain images",
@@ -148,6 +162,7 @@ REWARDS = (
         "prompts of `questions`",
         file="questions",
         domains=LANGUAGE,
+        decides=("gold_accuracy",),
     ),
     _reward(
         "multiple_choice",
@@ -157,6 +172,7 @@ REWARDS = (
         "columns `answer`, `choices`",
         file="multiple_choice",
         domains=LANGUAGE,
+        decides=("gold_accuracy",),
     ),
     _reward(
         "exact_answer",

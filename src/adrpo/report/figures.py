@@ -7,7 +7,7 @@ HTML: they never cover data. Equal rows give equal bytes.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from adrpo.metrics import (
     Metric,
     describe,
     known,
+    marked,
     names,
     with_role,
 )
@@ -105,10 +106,15 @@ def training_figures(
     return [figure for figure in figures if figure is not None]
 
 
-def evaluation_figures(evaluations: Sequence[Row]) -> list[Figure]:
-    """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart."""
-    figures = [_evaluation_curve(evaluations, metric) for metric in EVALUATIONS if metric.drawn]
-    figures.append(_overoptimization(evaluations))
+def evaluation_figures(evaluations: Sequence[Row], trained: Collection[str] = ()) -> list[Figure]:
+    """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart; the judges
+    that are ``trained`` on are called so."""
+    figures = [
+        _evaluation_curve(evaluations, metric, marked(metric.label, metric.name in trained))
+        for metric in EVALUATIONS
+        if metric.drawn
+    ]
+    figures.append(_overoptimization(evaluations, trained))
     return [figure for figure in figures if figure is not None]
 
 
@@ -178,7 +184,7 @@ def _band(
     return None
 
 
-def _evaluation_curve(evaluations: Sequence[Row], metric: Metric) -> Figure | None:
+def _evaluation_curve(evaluations: Sequence[Row], metric: Metric, title: str) -> Figure | None:
     key = metric.name
     series = []
     for split, color, swatch in zip(SPLITS, (FIRST, SECOND), ("line-1", "line-2"), strict=True):
@@ -203,19 +209,19 @@ def _evaluation_curve(evaluations: Sequence[Row], metric: Metric) -> Figure | No
         axes.set_xlabel("step")
         svg = _to_markup(canvas, f"evaluation-{key}")
     legend = tuple((swatch, f"{split} prompts") for split, _, swatch, _ in series)
-    alt = f"{metric.label}: {'; '.join(alts)}."
-    return Figure(f"evaluation-{key}", metric.label, metric.note, alt, legend, svg)
+    alt = f"{title}: {'; '.join(alts)}."
+    return Figure(f"evaluation-{key}", title, metric.note, alt, legend, svg)
 
 
-def _overoptimization(evaluations: Sequence[Row]) -> Figure | None:
+def _overoptimization(evaluations: Sequence[Row], trained: Collection[str]) -> Figure | None:
     """The optimized score beside the judge it stands for, over the divergence: where the first
     still rises and the second falls, the reward is being exploited (Gao et al., arXiv 2210.10760).
+    A judge that is ``trained`` on is no judge of that.
     """
     rows = [row for row in evaluations if row.get("split") == SPLITS[0]]
+    measured = {name for row in rows for name in row} - set(trained)
     chosen = [
-        next(
-            (metric for metric in with_role(role) if any(metric.name in row for row in rows)), None
-        )
+        next((metric for metric in with_role(role) if metric.name in measured), None)
         for role in ("proxy", "judge", "price")
     ]
     if None in chosen:

@@ -1,10 +1,13 @@
-"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning."""
+"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning, judges
+that the reward asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adrpo.metrics import UNSEEN, describe
+import yaml
+
+from adrpo.metrics import UNSEEN, describe, trained_judges
 from adrpo.report.numbers import fixed
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import own_reward
@@ -65,3 +68,12 @@ def start_notices(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(adapter, Mapping) or not adapter.get("start_from"):
         return []
     return [f"{start_sentence(str(adapter['start_from']), str(adapter.get('reference')))}."]
+
+
+def judges_trained_on(run: RunDirectory) -> tuple[str, ...]:
+    """The judges that ``run`` is trained on: its reward asks them itself."""
+    own = own_reward(run)
+    if own is not None:
+        return trained_judges([own])
+    config = yaml.safe_load(run.read_config_yaml())
+    return trained_judges(str(term.get("name")) for term in config.get("reward") or ())

@@ -11,7 +11,12 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
-from adrpo.report.kept import kept_weights, own_reward_lines, start_notices
+from adrpo.report.kept import (
+    judges_trained_on,
+    kept_weights,
+    own_reward_lines,
+    start_notices,
+)
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
@@ -61,7 +66,12 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         )
     kept = kept_weights(run, config)
     step = kept.step or None if kept else None
-    tables = [table for split in SPLITS if (table := metric_table(evaluations, split, step))]
+    trained = judges_trained_on(run)
+    tables = [
+        table
+        for split in SPLITS
+        if (table := metric_table(evaluations, split, step, trained=trained))
+    ]
     prompts = read_prompts(run.samples)
     beta_0 = finite(config.get("algorithm"), "beta_0")
     held_out = held_out_pictures(run.samples, prompts["held_out"])
@@ -88,7 +98,7 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "held_out_more": held_out[SHOWN_PROMPTS:],
         "completions": held_out_completions(run.samples),
         "figures": [
-            *evaluation_figures(evaluations),
+            *evaluation_figures(evaluations, trained),
             *training_figures(metrics, beta_0, facts.domain),
         ],
         "strip": strip_pictures(run.samples, prompts["strip"]),

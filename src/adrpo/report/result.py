@@ -1,11 +1,17 @@
 """The result of a run's evaluations, as lines of text for a terminal."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import yaml
 
-from adrpo.metrics import UNSEEN
-from adrpo.report.kept import kept_weights, own_reward_lines, start_notices
+from adrpo.metrics import UNSEEN, marked
+from adrpo.report.kept import (
+    judges_trained_on,
+    kept_weights,
+    own_reward_lines,
+    start_notices,
+)
 from adrpo.report.numbers import Printed
 from adrpo.report.summary import Row, metric_table, size, unscored
 from adrpo.runs import RunDirectory
@@ -24,7 +30,8 @@ def result_lines(run: Path) -> list[str]:
     config = yaml.safe_load(directory.read_config_yaml())
     kept = kept_weights(directory, config)
     step = kept.step or None if kept else None
-    table = metric_table(directory.read_evaluations(), UNSEEN, step)
+    trained = judges_trained_on(directory)
+    table = metric_table(directory.read_evaluations(), UNSEEN, step, trained=trained)
     if table is None:
         return ["No evaluation on unseen prompts has been written yet."]
     rows = table.metrics
@@ -45,19 +52,23 @@ def result_lines(run: Path) -> list[str]:
     return [*lines, *notices, *start_notices(config), *own_reward_lines(directory)]
 
 
-def metric_lines(evaluation: Row, samples: str = "samples") -> list[str]:
+def metric_lines(
+    evaluation: Row, samples: str = "samples", *, trained: Collection[str] = ()
+) -> list[str]:
     """One line for each metric of an evaluation, with its change and verdict where it has them, and
-    one on samples without a score, which ``samples`` is the word for."""
+    one on samples without a score, which ``samples`` is the word for. The judges that are
+    ``trained`` on are called so."""
     table = metric_table([evaluation], evaluation["split"])
     assert table is not None, "a row is of its own split"
     rows = [*table.metrics, *(row for part in table.categories for row in part.rows)]
-    width = max((len(row.key) for row in rows), default=0)
+    titles = [marked(row.key, row.key in trained) for row in rows]
+    width = max(map(len, titles), default=0)
     lines = []
-    for row in rows:
+    for title, row in zip(titles, rows, strict=True):
         change = ""
         if row.change is not None:
             change = f"  change against the base {_text(row.change)} {row.verb}".rstrip()
-        lines.append(f"{row.key:<{width}}  {_text(row.final or row.base)}{change}")
+        lines.append(f"{title:<{width}}  {_text(row.final or row.base)}{change}")
     return [*lines, *unscored(table, samples)]
 
 

@@ -1,7 +1,7 @@
 """The headline and the table of metrics, out of a run's evaluations."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from adrpo.metrics import (
     Metric,
     category,
     describe,
+    marked,
     names,
     ordered,
     with_role,
@@ -80,10 +81,14 @@ def finite(row: Row | None, key: str) -> float | None:
 
 
 def metric_table(
-    evaluations: Sequence[Row], split: str, step: int | None = None
+    evaluations: Sequence[Row],
+    split: str,
+    step: int | None = None,
+    *,
+    trained: Collection[str] = (),
 ) -> MetricTable | None:
     """Base, latest evaluation (or that of ``step``) and paired change of one split; None where it
-    has no rows."""
+    has no rows. The judges that are ``trained`` on are called so."""
     rows = [row for row in evaluations if row.get("split") == split]
     base = next((row for row in rows if row.get("step") == 0), None)
     tuned = [row for row in rows if row.get("step") != 0 and step in (None, row.get("step"))]
@@ -97,15 +102,20 @@ def metric_table(
     for key in sorted(found):
         of_category = category(key)
         if of_category is not None:
-            by_metric.setdefault(of_category[0], []).append(_metric_row(key, base, final))
+            by_metric.setdefault(of_category[0], []).append(_metric_row(key, base, final, trained))
     return MetricTable(
         split=split,
         prompts=_count(latest, "prompts"),
         samples=_count(latest, "samples"),
         excluded=fixed(unscored, 0) if unscored else "",
         final_step=final["step"] if final else None,
-        metrics=[_metric_row(key, base, final) for key in ordered(found) if not category(key)],
-        categories=[CategoryTable(metric.label, rows) for metric, rows in by_metric.items()],
+        metrics=[
+            _metric_row(key, base, final, trained) for key in ordered(found) if not category(key)
+        ],
+        categories=[
+            CategoryTable(marked(metric.label, metric.name in trained), rows)
+            for metric, rows in by_metric.items()
+        ],
     )
 
 
@@ -176,7 +186,9 @@ def _measured(rows: list[Row]) -> set[str]:
     }
 
 
-def _metric_row(key: str, base: Row | None, final: Row | None) -> MetricRow:
+def _metric_row(
+    key: str, base: Row | None, final: Row | None, trained: Collection[str] = ()
+) -> MetricRow:
     metric = describe(key)
     sides = (_quantity(base, key), _quantity(final, key))
     places = decimals(side for side in sides if side is not None)
@@ -188,8 +200,8 @@ def _metric_row(key: str, base: Row | None, final: Row | None) -> MetricRow:
     before, after = (math.nan if side is None else as_printed(side.value, places) for side in sides)
     return MetricRow(
         key=key,
-        label=metric.label,
-        in_sentence=metric.in_sentence,
+        label=marked(metric.label, key in trained),
+        in_sentence=marked(metric.in_sentence, key in trained),
         note=metric.note,
         base=first,
         final=last,

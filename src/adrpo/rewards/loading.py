@@ -24,6 +24,7 @@ BUILT_IN = {
     "pick_score": "adrpo.rewards.pick_score:PickScore",
     "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
     "geneval": "adrpo.rewards.geneval:GenEval",
+    "scene_judge": "adrpo.rewards.scene_judge:SceneJudge",
     "jpeg_size": "adrpo.rewards.file_size:JpegSize",
     "vlm_judge": "adrpo.rewards.judge:VlmJudge",
     "question_answer": "adrpo.rewards.questions:QuestionAnswer",

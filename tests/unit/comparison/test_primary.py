@@ -1,6 +1,7 @@
 """The primary comparison: declared before the runs, kept, told first, and tested alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from adrpo.cli import app
 from adrpo.cli.compare import _advise
 from adrpo.comparison import Plan, collect, record, write_results
 from adrpo.comparison.analysis import analyse
+from adrpo.comparison.page import results_table
 from support.fabricated_comparison import fabricate_comparison
 from support.strict_page import Page
 
@@ -89,3 +91,20 @@ def test_more_evaluations_are_advised_only_where_there_can_be_more(
         _advise(Plan.resolve(tmp_path / "cmp", ["flow/demo"], overrides, 1, None))
         told = capsys.readouterr().out.strip()
         assert told.endswith(said) and bool(told) == bool(said)
+
+
+def test_a_judge_that_a_method_is_trained_on_comes_after_the_others(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, seen=False)
+    results = collect(plan)
+    ours = analyse(results)
+    assert (ours.primary, ours.title("gold_accuracy")) == ("gold_accuracy", "Gold accuracy")
+    # The second method's reward asks gold itself.
+    fixed = results.methods["fixed"]
+    rewards = [*fixed.settings["reward"], {"name": "scene_judge", "weight": 1.0}]
+    fixed = replace(fixed, settings={**fixed.settings, "reward": rewards})
+    trained = analyse(replace(results, methods=results.methods | {"fixed": fixed}))
+    assert trained.trained_on == ["clip_score", "clip_novelty", "scene_judge", "gold_accuracy"]
+    assert trained.primary == "clip_score_evaluation"
+    columns = [column.label for column in results_table(trained, trained.splits[0]).columns]
+    assert "Gold accuracy (trained on)" in columns and "CLIP score, second CLIP" in columns
+    assert "Gold accuracy" in [c.label for c in results_table(ours, ours.splits[0]).columns]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from adrpo.embedded.gold import gold_scores, read_objects, satisfied_share, satisfies
+from adrpo.embedded.gold import (
+    gold_scores,
+    read_objects,
+    requirements,
+    requirements_met,
+    satisfied_share,
+    satisfies,
+)
 from adrpo.embedded.rendering import render
 from adrpo.embedded.scenes import (
     CATEGORIES,
@@ -88,6 +95,61 @@ def test_half_a_circle_is_no_circle():
     pixels[:, int(reading.x) :] = pixels[0, 0]
     assert satisfies(image, scene)
     assert not satisfies(Image.fromarray(pixels), scene)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("a red circle", ("count", "color of 1", "shape of 1")),
+        ("a striped red circle", ("count", "color of 1", "shape of 1", "style of 1")),
+        ("two red stars", ("count", "color of 1", "shape of 1", "color of 2", "shape of 2")),
+        (
+            "a red star above a solid blue square",
+            ("count", "color of 1", "shape of 1", "color of 2", "shape of 2", "style of 2",
+             "relation"),
+        ),
+        ("the word cat in red", ("color", "text")),
+    ],
+)  # fmt: skip
+def test_the_requirements_are_what_the_caption_names(text: str, asked: tuple[str, ...]):
+    assert requirements(parse_caption(text)) == ("clean", "not empty", *asked)
+
+
+def broken_by(drawn: Scene, wanted: Scene) -> int:
+    """How many requirements of ``wanted`` a picture of ``drawn``, one attribute away, can't meet,
+    by the two descriptions alone."""
+    if wanted.text is not None or drawn.relation != wanted.relation:
+        return 1
+    if drawn.count != wanted.count:
+        # The number, and the color and the shape of each object that is missing.
+        return 1 + 2 * max(0, wanted.count - drawn.count)
+    return wanted.count * sum(
+        getattr(one, name) != getattr(other, name)
+        for one, other in zip(drawn.objects, wanted.objects, strict=True)
+        for name in ("color", "shape", "style")
+    )
+
+
+def test_the_share_falls_by_the_requirements_that_are_broken_and_is_1_only_with_the_verdict():
+    rng = np.random.default_rng(11)
+    seen = []
+    for _ in range(8):
+        for category in CATEGORIES:
+            wanted = sample_scene(rng, category)
+            negatives = hard_negatives(wanted)
+            spoilt = negatives[rng.integers(len(negatives))]
+            image = render(spoilt, rng)
+            if not satisfies(image, spoilt):
+                continue  # one in a hundred, which the judge can't read
+            broken = broken_by(spoilt, wanted)
+            met = requirements_met(image, wanted)
+            assert list(met.values()).count(False) == broken, (caption(spoilt), caption(wanted))
+            share = satisfied_share(image, wanted)
+            assert share == pytest.approx(1 - broken / len(requirements(wanted)))
+            assert share < 1
+            seen.append(broken)
+    # All of them but a few, and not only the simplest.
+    assert len(seen) > 44 and {1, 2, 3} <= set(seen)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What stands among the metrics: what follows from it, and the page that it fills."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from adrpo.metrics import (
     known,
     names,
     ordered,
+    trained_judges,
     with_role,
     without_ending,
 )
+from adrpo.rewards.loading import BUILT_IN
 from tools.metric_tables import PAGE, filled, tables
 
 ROOT = Path(__file__).parents[3]
@@ -46,6 +49,17 @@ def test_the_judges_come_in_the_order_of_preference() -> None:
     for metric in with_role("price"):
         assert metric.better == "lower" and metric.traded and metric.reference_point
     assert all(metric.better == "higher" for metric in with_role("diversity", "judge", "total"))
+
+
+def test_a_reward_that_asks_a_judge_is_known_by_its_name_and_by_its_class() -> None:
+    for name in ("scene_judge", "question_answer", "multiple_choice"):
+        assert trained_judges(["clip_score", name]) == ("gold_accuracy",), name
+        module, _, attribute = BUILT_IN[name].partition(":")
+        assert getattr(import_module(module), attribute)
+        for path in (f"{module}:{attribute}", f"{module}.{attribute}"):
+            assert trained_judges([path]) == ("gold_accuracy",), path
+    # Another one's class of that name is another reward.
+    assert trained_judges(["clip_score", "geneval", "mine:SceneJudge", "SceneJudge"]) == ()
 
 
 def test_a_reward_of_the_user_is_described_by_its_name() -> None:

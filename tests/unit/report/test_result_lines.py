@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from adrpo.errors import AdrpoError
+from adrpo.report.kept import judges_trained_on
+from adrpo.report.page import write_report
 from adrpo.report.result import metric_lines, result_lines
+from adrpo.rewards.scene_judge import SceneJudge
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import Facts, write_facts
-from adrpo.runs.inputs import Inputs
+from adrpo.runs.inputs import Inputs, callable_name
+
+GOLD = ("gold_accuracy",)
 
 
 def row(step: int, split: str, accuracy: float, change: float | None = None) -> dict[str, Any]:
@@ -124,3 +129,39 @@ def test_a_reward_that_python_gave_is_named(tmp_path: Path) -> None:
     run.append_evaluation(row(0, "unseen", 0.3))
     run.append_evaluation(row(10, "unseen", 0.4, change=0.1))
     assert "mine:judge" in result_lines(run.path)[-1]
+
+
+@pytest.mark.parametrize(
+    ("config", "marked"),
+    [
+        ("domain: flow\nreward: [{name: scene_judge}]\n", True),
+        ("domain: flow\nreward: [{name: 'adrpo.rewards.scene_judge:SceneJudge'}]\n", True),
+        ("domain: flow\nreward: [{name: clip_score}]\n", False),
+    ],
+)
+def test_a_judge_that_the_reward_asks_is_called_trained_on(
+    tmp_path: Path, config: str, marked: bool
+) -> None:
+    run = RunDirectory.create(tmp_path / "run", config)
+    run.append_evaluation(row(0, "unseen", 0.3))
+    run.append_evaluation(row(10, "unseen", 0.6, change=0.3))
+    (line,) = [line for line in result_lines(run.path) if "Gold accuracy" in line]
+    assert ("Gold accuracy (trained on)" in line) == marked
+    run.append_metrics({"step": 1, "loss": 0.0})
+    page = write_report(run.path).read_text(encoding="utf-8")
+    # Its row, its figure, and the sentence at the head.
+    told = ("Gold accuracy (trained on)", "gold accuracy (trained on) rose from")
+    assert [words in page for words in told] == [marked, marked]
+    assert "Gold accuracy" in page
+    judges = judges_trained_on(run)
+    lines = metric_lines(run.read_evaluations()[-1], trained=judges)
+    assert lines[0].startswith("gold_accuracy (trained on)  ") == marked
+
+
+def test_a_callable_in_the_recipes_place_says_what_is_trained_on(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", "domain: flow\nreward: [{name: scene_judge}]\n")
+    assert judges_trained_on(run) == ("gold_accuracy",)
+    for reward, judges in ((callable_name(print), ()), (callable_name(SceneJudge()), GOLD)):
+        for name, content in Inputs(reward=reward).files().items():
+            (run.path / name).write_bytes(content)
+        assert judges_trained_on(run) == judges

@@ -1,0 +1,59 @@
+"""The scenes world's judge as a reward: its three values, and what it has no score for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adrpo.config import RewardTermSection, load_flow_config
+from adrpo.embedded.gold import gold_scores
+from adrpo.embedded.rendering import render
+from adrpo.embedded.scenes import CATEGORIES, caption, hard_negatives, parse_caption, sample_scene
+from adrpo.errors import AdrpoError
+from adrpo.rewards.loading import build_reward
+from adrpo.rewards.scene_judge import SceneJudge
+from adrpo.rewards.scoring import score
+
+
+def test_the_verdict_is_gold_accuracy_and_the_mean_lies_between_it_and_the_share():
+    rng = np.random.default_rng(3)
+    scenes = [sample_scene(rng, category) for category in CATEGORIES for _ in range(4)]
+    wrong = [hard_negatives(scene)[0] for scene in scenes]
+    images = [render(scene, rng) for scene in (*scenes, *wrong)]
+    prompts = [caption(scene) for scene in scenes] * 2
+    verdict, share, mean = (
+        np.asarray(SceneJudge(value)(prompts, images)) for value in ("verdict", "share", "mean")
+    )
+    assert verdict.tolist() == gold_scores(prompts, images)
+    assert 0.3 < verdict.mean() < 0.7
+    np.testing.assert_allclose(mean, (verdict + share) / 2)
+    assert ((share == 1) == (verdict == 1)).all() and (share[verdict == 0] < 1).all()
+
+
+def test_one_circle_in_the_place_of_two_meets_four_of_seven():
+    image = render(parse_caption("a red circle"), np.random.default_rng(0))
+    # Clean, not empty, color and shape of 1; not the count, nor color and shape of 2.
+    assert SceneJudge("share")(["two red circles"], [image]) == [4 / 7]
+    assert SceneJudge()(["two red circles"], [image]) == [2 / 7]
+
+
+def test_prompts_of_another_world_have_no_score():
+    image = render(parse_caption("a red circle"), np.random.default_rng(0))
+    (term,) = build_reward([RewardTermSection(name="scene_judge")], "cpu")
+    result = score([term], prompts=["a red circle", "a photograph of a dog"], images=[image] * 2)
+    assert result.total[0] == 1 and result.total[1].isnan() and not result.errors
+
+
+def test_pictures_of_another_size_and_other_values_are_refused():
+    with pytest.raises(AdrpoError, match=r"expected pictures of 64 x 64 pixels.*128 x 64"):
+        SceneJudge()(["a red circle"], [Image.new("RGB", (128, 64))])
+    with pytest.raises(AdrpoError, match="expected value verdict, share, mean; received 'all'"):
+        build_reward([RewardTermSection(name="scene_judge", options={"value": "all"})], "cpu")
+
+
+def test_the_recipe_is_adrpo_with_this_reward_and_nothing_else():
+    ours, adrpo = (
+        load_flow_config(name).model_dump() for name in ("flow/verifiable", "flow/adrpo")
+    )
+    assert [term["name"] for term in ours["reward"]] == ["scene_judge"]
+    differing = {key for key in ours if ours[key] != adrpo[key]}
+    assert differing == {"reward", "description", "source"}
