@@ -95,6 +95,16 @@ REWARDS = (
         note="100 cos by a CLIP of users’ choices",
     ),
     _reward(
+        "hps_score",
+        "HPS v2.1",
+        "cosine by OpenCLIP's ViT-H/14 tuned on the choices of HPD v2 (the package hpsv2 takes "
+        "v2.0 unless told); whole images, black where they are not square",
+        "about 0.2 to 0.35",
+        "`weights` (HPS_v2.1_compressed.pt), CLIP's tokenizer",
+        file="hps",
+        note="cosine by a CLIP of people’s choices",
+    ),
+    _reward(
         "ocr_accuracy",
         "OCR accuracy",
         "1 - edit distance / length of the quoted text; none without quotes or a scene's word",

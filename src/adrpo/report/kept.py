@@ -1,5 +1,5 @@
-"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning, judges
-that the reward asks."""
+"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning, and
+the judges that the reward asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

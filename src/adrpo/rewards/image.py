@@ -194,16 +194,31 @@ def _load_model(source: str) -> Any:
 
 def _load_processor(source: str) -> tuple[Any, Any]:
     """Tokenizer and image processor."""
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoImageProcessor
 
+    tokenizer = load_tokenizer(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
         # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
         image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")
     except (OSError, ValueError) as error:
         raise AdrpoError(
-            f"the CLIP model's tokenizer and image processor can't be loaded from {source!r}: "
-            f"{_one_line(error)}"
+            f"the CLIP model's image processor can't be loaded from {source!r}: {_one_line(error)}"
+        ) from error
+    return tokenizer, image_processor
+
+
+def load_tokenizer(source: str) -> Any:
+    """A CLIP model's tokenizer, of a folder or a Hub id.
+
+    Raises AdrpoError where there is none, or one without words.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise AdrpoError(
+            f"the CLIP model's tokenizer can't be loaded from {source!r}: {_one_line(error)}"
         ) from error
     # Without its files a tokenizer still loads, empty, and every text would read the same.
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
@@ -211,7 +226,7 @@ def _load_processor(source: str) -> tuple[Any, Any]:
             f"expected the CLIP model's tokenizer (tokenizer.json) in {source!r}, found one "
             "without words: save the model's own tokenizer there with save_pretrained"
         )
-    return tokenizer, image_processor
+    return tokenizer
 
 
 def _one_line(error: Exception) -> str:

@@ -22,6 +22,7 @@ BUILT_IN = {
     "blip_score": "adrpo.rewards.blip:BlipScore",
     "image_reward": "adrpo.rewards.image_reward:ImageReward",
     "pick_score": "adrpo.rewards.pick_score:PickScore",
+    "hps_score": "adrpo.rewards.hps:HpsScore",
     "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
     "geneval": "adrpo.rewards.geneval:GenEval",
     "scene_judge": "adrpo.rewards.scene_judge:SceneJudge",
