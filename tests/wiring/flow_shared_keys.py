@@ -68,6 +68,10 @@ REFUSED: Table = {
     )
 }
 """A reward that is only read has no weight and no bounds, wherever it is named."""
+TIMED: Table = {
+    f"algorithm[adrpo].{place}.timeout": AsAt("reward.timeout")
+    for place in ("coefficient[gated].scores", "advantage_novelty")
+}
 
 COPIED = {"anchor_copy_above": 1e6, "anchor_copy_after": 2}
 
@@ -205,9 +209,9 @@ FROM_ADRPO = {
 def shared(known: Table) -> Table:
     """The rows of the methods that share a key of ADRPO, which ``known`` has."""
     return {
-        key.replace("[adrpo]", f"[{method}]", 1): AsAt(key)
+        key.replace("[adrpo]", f"[{method}]", 1): row if isinstance(row, AsAt) else AsAt(key)
         for name, methods in FROM_ADRPO.items()
-        for key in known
+        for key, row in known.items()
         if key == f"algorithm[adrpo].{name}" or key.startswith(f"algorithm[adrpo].{name}.")
         for method in methods
     }

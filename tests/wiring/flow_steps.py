@@ -290,6 +290,9 @@ STEPS: Table = {
     "reward.name": Seen("support.tiny_runs:darkness", scores_by),
     "reward.weight": Seen(-2.0, is_scored("weight")),
     "reward.options": Seen({"unit": 9.0}, is_scored("unit")),
+    "reward.timeout": Elsewhere(
+        ("tests/faults/test_misbehaving_rewards.py::test_the_key_timeout_reaches_the_reward",)
+    ),
     "reward.logistic.location": Seen(6.5, is_scored("location")),
     "reward.logistic.scale": Seen(2.0, is_scored("scale")),
     "adapter.rank": Seen(4, has_rank),

@@ -5,12 +5,12 @@ import pytest
 from wiring.flow_methods import ALGORITHM, PAIRS
 from wiring.flow_parts import PARTS
 from wiring.flow_run import RUN, STOPPED
-from wiring.flow_shared_keys import BESIDE, COPYING, CRD, GROUPED, LAGGING, REFUSED, shared
+from wiring.flow_shared_keys import BESIDE, COPYING, CRD, GROUPED, LAGGING, REFUSED, TIMED, shared
 from wiring.flow_steps import STEPS
 from wiring.page import keys_of
 from wiring.table import AsAt, Elsewhere, Table
 
-METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, BESIDE, GROUPED)
+METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, TIMED, BESIDE, GROUPED)
 SHARED = shared({key: row for table in METHODS for key, row in table.items()})
 TABLES: dict[str, tuple[Table, ...]] = {
     "flow": (*METHODS, SHARED, PARTS, RUN, STEPS, STOPPED),

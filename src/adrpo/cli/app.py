@@ -91,7 +91,9 @@ def main() -> None:
         with _notes_in_one_line():
             app()
     except AdrpoError as error:
-        line = " ".join(str(error).split())
+        from adrpo.config.secrets import redacted
+
+        line = redacted(" ".join(str(error).split()))
         print(f"adrpo: error: {line}", file=sys.stderr)
         _exit(2)
     except SystemExit as end:  # a command ends so, whatever came of it

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from adrpo.config.fields import Number, PositiveNumber, Section, Text, conflict, refuse_empty
+from adrpo.config.secrets import refuse_plain_secrets
 from adrpo.metrics import MEASURED, PLACES, TOTAL, category, names, without_ending
 
 RESERVED = frozenset(names((*MEASURED, *PLACES)))
@@ -33,8 +34,15 @@ class RewardTermSection(Section):
     logistic: LogisticSection | None = Field(
         default=None, description="Bounds the term before it is weighed; null leaves it as it is."
     )
-    options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Keyword arguments of the reward."
+    timeout: PositiveNumber | None = Field(
+        default=None,
+        description="Seconds that one call may take, after which the run ends with its last "
+        "checkpoint; null: as long as it likes. Ours.",
+    )
+    options: Annotated[dict[str, JsonValue], AfterValidator(refuse_plain_secrets)] = Field(
+        default_factory=dict,
+        description="Keyword arguments of the reward; the text env:NAME, or {env:NAME} within a "
+        "text, stands for an environment variable, and is read when the reward is made.",
     )
 
     @model_validator(mode="after")

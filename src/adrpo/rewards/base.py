@@ -46,12 +46,13 @@ class Logistic:
 @dataclass(frozen=True)
 class RewardTerm:
     """One summand: ``weight`` times the values of ``function``, after ``logistic`` where there is
-    one. The values themselves are logged under ``name``."""
+    one. The values themselves are logged under ``name``. A call may take ``timeout`` seconds."""
 
     name: str
     weight: float
     function: Callable[..., Scores | Awaitable[Scores]]
     logistic: Logistic | None = None
+    timeout: float | None = None
 
     def contribution(self, values: Tensor) -> Tensor:
         """Summand made of the function's values [batch]."""

@@ -12,6 +12,7 @@ import torch
 from adrpo.config import RewardTermSection, written_names
 from adrpo.config.places import open_places
 from adrpo.config.rewards import taken_name, taken_name_of_trained
+from adrpo.config.secrets import resolved
 from adrpo.errors import AdrpoError
 from adrpo.rewards.base import Logistic, RewardTerm
 
@@ -62,6 +63,8 @@ class TermConfig(Protocol):
     def logistic(self) -> LogisticConfig | None: ...
     @property
     def options(self) -> Mapping[str, Any]: ...
+    @property
+    def timeout(self) -> float | None: ...
 
 
 def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> list[RewardTerm]:
@@ -82,7 +85,8 @@ def build_reward(terms: Sequence[TermConfig], device: str | torch.device) -> lis
         target = _resolve(term.name)
         fitted = term.logistic
         logistic = None if fitted is None else Logistic(fitted.location, fitted.scale)
-        built.append(RewardTerm(name, term.weight, _bind(term, target, device), logistic))
+        function = _bind(term, target, device)
+        built.append(RewardTerm(name, term.weight, function, logistic, term.timeout))
     return built
 
 
@@ -156,7 +160,7 @@ def _nearest_option(options: Mapping[str, Any], signature: inspect.Signature) ->
 def _bind(
     term: TermConfig, target: Callable[..., Any], device: str | torch.device
 ) -> Callable[..., Any]:
-    options = dict(term.options)
+    options = resolved(dict(term.options), f"reward {term.name!r}")
     signature = inspect.signature(target)
     if isinstance(target, type) and "device" in signature.parameters:
         options.setdefault("device", device)

@@ -13,10 +13,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from adrpo.config.secrets import redacted
 from adrpo.data.base import Prompt, columns_of
 from adrpo.errors import AdrpoError
 from adrpo.rewards.awaiting import outcomes
 from adrpo.rewards.base import RewardResult, RewardTerm
+from adrpo.rewards.guarding import call, within
 from adrpo.runs.processes import Processes
 
 Samples = Mapping[str, Sequence[Any]]
@@ -113,7 +115,7 @@ def _ask(calls: Sequence[tuple[RewardTerm, Samples]]) -> list[Tensor | BaseExcep
     try:
         for term, samples in calls:
             try:
-                returned.append(term.function(**samples))
+                returned.append(call(term, samples))
             except AdrpoError:
                 raise
             except Exception as error:
@@ -124,7 +126,8 @@ def _ask(calls: Sequence[tuple[RewardTerm, Samples]]) -> list[Tensor | BaseExcep
                 answer.close()
         raise
     waiting = [place for place, answer in enumerate(returned) if inspect.isawaitable(answer)]
-    for place, outcome in zip(waiting, outcomes([returned[p] for p in waiting]), strict=True):
+    answers = outcomes([within(calls[p][0], returned[p]) for p in waiting])
+    for place, outcome in zip(waiting, answers, strict=True):
         returned[place] = outcome
     return [
         _answer(term, answer, len(samples["prompts"]))
@@ -179,7 +182,7 @@ def _number(term: RewardTerm, value: Any) -> float:
 
 
 def _describe(term: RewardTerm, error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(str(error).split()))
     place = _place(error)
     return f"{term.name}: {type(error).__name__}: {text}{f' ({place})' if place else ''}"
 

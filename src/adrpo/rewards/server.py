@@ -3,18 +3,22 @@
     python -m adrpo.rewards.server jpeg_size --port 8000 --options '{"quality": 80}'
 
 docs/use/reward-server.md describes the protocol. There is no password: listen where only trusted
-machines reach.
+machines reach. What a client may ask is bounded (:class:`Limits`).
 """
 
 import argparse
 import base64
 import io
+import ipaddress
 import json
 import math
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
+from threading import BoundedSemaphore, Lock, Timer
 from typing import Any
 
 from PIL import Image
@@ -26,39 +30,168 @@ from adrpo.rewards.base import Scores
 from adrpo.rewards.loading import build_reward
 
 
-def make_server(
-    reward: Callable[..., Scores | Awaitable[Scores]], host: str = "127.0.0.1", port: int = 8000
-) -> ThreadingHTTPServer:
-    """A server that answers a POST to any path with the reward of the samples in it.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of what clients may ask of a server.
+
+    ``connections`` at a time, beyond which the answer is 503; ``body`` bytes of a request and
+    ``pixels`` of its images together, beyond which it is 413; ``seconds`` for a request to arrive,
+    after which its connection is closed.
+    """
+
+    connections: int = 32
+    body: int = 256 * 2**20
+    pixels: int = 128 * 10**6
+    seconds: float = 60.0
+
+
+class Refused(Exception):
+    """A request that is answered by ``status`` and its text, without the reward."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class RewardServer(ThreadingHTTPServer):
+    """Answers a POST to any path with the reward of the samples in it.
 
     The reward is called for one request at a time. What it raises is the text of a status 500.
     """
-    one_at_a_time = Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            try:
-                samples = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                samples |= samples.pop("columns", {})
-                if "images" in samples:
-                    samples["images"] = [_decode_png(image) for image in samples["images"]]
-                with one_at_a_time:
-                    values = awaited(reward(**samples))
-                status, answer = 200, {"rewards": [_json_number(value) for value in values]}
-            except Exception as error:  # told to the client, for whom it is raised
-                status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    daemon_threads = True
 
-    return ThreadingHTTPServer((host, port), Handler)
+    def __init__(
+        self,
+        address: tuple[str, int],
+        reward: Callable[..., Scores | Awaitable[Scores]],
+        limits: Limits,
+    ) -> None:
+        self.reward, self.limits = reward, limits
+        self.one_at_a_time = Lock()
+        self._free = BoundedSemaphore(limits.connections)
+        super().__init__(address, Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread, if one is free; a client may ask again after a 503."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.settimeout(1.0)
+            request.sendall(BUSY)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer the connection in its thread, which is free again afterwards."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+    def scores(self, body: bytes) -> list[float | None]:
+        """The reward of a request's samples."""
+        try:
+            samples = json.loads(body)
+            samples |= samples.pop("columns", {})
+            if "images" in samples:
+                samples["images"] = self._images(samples["images"])
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(
+                400, f"expected samples as JSON ({type(error).__name__}: {error})"
+            ) from None
+        with self.one_at_a_time:
+            values = awaited(self.reward(**samples))
+        return [_json_number(value) for value in values]
+
+    def _images(self, texts: Sequence[str]) -> list[Image.Image]:
+        """The images of PNG files in base64, whose sizes are looked at before they are unpacked."""
+        found = [
+            Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
+            for text in texts
+        ]
+        pixels = sum(image.width * image.height for image in found)
+        if pixels > self.limits.pixels:
+            raise Refused(
+                413,
+                f"expected at most {self.limits.pixels} pixels a request, received {pixels}; "
+                f"send fewer samples a request (batch_size)",
+            )
+        return found
 
 
-def _decode_png(text: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a :class:`RewardServer`: one request and its answer."""
+
+    server: RewardServer
+
+    def setup(self) -> None:
+        # A socket's own timeout begins anew with each byte of a client that trickles.
+        self.late = Timer(self.server.limits.seconds, self._hang_up)
+        self.late.daemon = True
+        self.late.start()
+        super().setup()
+
+    def finish(self) -> None:
+        self.late.cancel()
+        super().finish()
+
+    def do_POST(self) -> None:
+        """Answer with the rewards, or with an error and its status."""
+        try:
+            status, answer = 200, {"rewards": self.server.scores(self._body())}
+        except Refused as refused:
+            status, answer = refused.status, {"error": str(refused)}
+        except Exception as error:  # told to the client, for whom it is raised
+            status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _body(self) -> bytes:
+        told = self.headers.get("Content-Length", "")
+        if not told.isdecimal():
+            raise Refused(411, f"expected a Content-Length, received {told!r}")
+        if int(told) > self.server.limits.body:
+            raise Refused(
+                413,
+                f"expected at most {self.server.limits.body} bytes, received {told}; send "
+                f"fewer samples a request (batch_size)",
+            )
+        body = self.rfile.read(int(told))
+        self.late.cancel()
+        return body
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Write nothing: a training makes a request a second."""
+
+
+BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+
+
+def make_server(
+    reward: Callable[..., Scores | Awaitable[Scores]],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    limits: Limits | None = None,
+) -> RewardServer:
+    """A :class:`RewardServer` of ``reward`` that listens at once; ``port`` 0 takes a free one."""
+    return RewardServer((host, port), reward, limits or Limits())
 
 
 def _json_number(value: Any) -> float | None:
@@ -81,10 +214,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except AdrpoError as error:
         parser.error(str(error))
     with make_server(term.function, asked.host, asked.port) as server:
-        host, port = server.server_address[:2]
+        host, port = str(server.server_address[0]), server.server_address[1]
         sys.stdout.write(f"{term.name} at http://{host}:{port}\n")
         sys.stdout.flush()
-        server.serve_forever()
+        if not ipaddress.ip_address(host).is_loopback:
+            sys.stderr.write(
+                f"note: {host} is no address of this machine alone: whoever reaches it can ask, "
+                f"there is no password\n"
+            )
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            sys.stderr.write("stopped\n")
+            raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -339,6 +339,7 @@ class Term:
     options: dict[str, Any] = field(default_factory=dict)
     weight: float = 1.0
     logistic: Logistic | None = None
+    timeout: float | None = None
 
 
 def test_short_names_and_closed_options(server: str) -> None:

@@ -133,6 +133,7 @@ class Term:
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     logistic: Logistic | None = None
+    timeout: float | None = None
 
 
 @pytest.fixture

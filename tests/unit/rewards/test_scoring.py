@@ -296,12 +296,12 @@ def test_what_an_async_reward_refuses_ends_the_call() -> None:
         score([term(AsyncJudge()), term(refusing_at_once)], **SAMPLES)
 
 
-def test_an_exit_inside_an_async_reward_is_the_callers() -> None:
+def test_an_exit_inside_an_async_reward_is_an_error_of_its_samples() -> None:
     async def leaving(**samples: Any) -> Scores:
         raise SystemExit(3)
 
-    with pytest.raises(SystemExit):
-        score([term(leaving)], **SAMPLES)
+    result = score([term(leaving)], **SAMPLES)
+    assert result.total.isnan().all() and "it left by sys.exit(3)" in str(result.first_error)
     # The thread of the loop is still there.
     assert score([term(AsyncJudge())], **SAMPLES).total.tolist() == LENGTHS
     assert any(thread.name == "adrpo-rewards" for thread in threading.enumerate())
