@@ -46,17 +46,19 @@ def letters(
     ]
 
 
+def words(turns: str | list[dict[str, Any]]) -> str:
+    """The text, or that of a conversation's last turn."""
+    text: Any = turns if isinstance(turns, str) else turns[-1]["content"]
+    return text if isinstance(text, str) else text[-1]["text"]
+
+
 def number(turns: str | list[dict[str, Any]]) -> int:
-    """The sum of the code points of a text, or of a conversation's last turn."""
-    text = turns if isinstance(turns, str) else turns[-1]["content"]
-    if not isinstance(text, str):
-        text = text[-1]["text"]
-    return sum(map(ord, text))
+    """The sum of the code points of its words."""
+    return sum(map(ord, words(turns)))
 
 
 def lengths(
     prompts: list[Any], completions: list[Any], unit: float = 1.0, **_: Any
 ) -> list[float | None]:
     """Letters of a completion, in ``unit``."""
-    texts = [turns if isinstance(turns, str) else turns[-1]["content"] for turns in completions]
-    return [len(text) / unit for text in texts]
+    return [len(words(turns)) / unit for turns in completions]
