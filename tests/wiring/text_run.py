@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from wiring.rewards import PLAN, SAID, number, words
-from wiring.table import Seen, Table
+from wiring.table import AsAt, Elsewhere, Seen, Table
 from wiring.text_steps import Laboratory, Run
 
 TERM = {
@@ -277,6 +277,10 @@ RUN: Table = {
     "reward.name": Seen("wiring.rewards:letters", scores_by),
     "reward.weight": Seen(-2.0, is_scored("weight")),
     "reward.options": Seen({"unit": 3.0}, is_scored("unit")),
+    "reward.timeout": Elsewhere(
+        ("tests/faults/test_misbehaving_rewards.py::test_the_key_timeout_reaches_the_reward",)
+    ),
+    "evaluation.rewards.timeout": AsAt("reward.timeout"),
     "reward.logistic.location": Seen(1.0, is_scored("location")),
     "reward.logistic.scale": Seen(0.7, is_scored("scale")),
     "evaluation.every": Seen(2, evaluates_at),
