@@ -1,5 +1,6 @@
 """Measures a model: image metrics on embeddings, and their 95 % intervals."""
 
+from adrpo.evaluation.distances import frechet_distance, kernel_distance
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.intervals import (
     Estimate,
@@ -13,6 +14,8 @@ __all__ = [
     "Estimate",
     "clip_diversity",
     "clip_score",
+    "frechet_distance",
+    "kernel_distance",
     "mean_over_seeds",
     "over_seeds",
     "paired_difference",
