@@ -67,6 +67,30 @@ def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+def test_sigterm_ends_a_run_as_ctrl_c_does(recipe: Path, undisturbed: Path, tmp_path: Path):
+    """As a scheduler asks before it kills: one line, which goes on, and the same end."""
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(recipe, run),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and rows(run) < 2:
+        time.sleep(0.02)
+    process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    (line,) = [line for line in errors.splitlines() if line.startswith("adrpo: ")]
+    assert "interrupted; to go on from the last checkpoint: adrpo train" in line
+    assert "Traceback" not in errors
+    subprocess.run(
+        command(recipe, run, "--resume"), check=True, env=environment(), capture_output=True
+    )
+    assert metrics_without_timings(run) == metrics_without_timings(undisturbed)
+
+
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_killed_run_resumes_to_the_same_end(
     recipe: Path, undisturbed: Path, tmp_path: Path, after: int

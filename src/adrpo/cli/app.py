@@ -7,7 +7,9 @@ transformers.
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,15 +82,33 @@ def _notes_in_one_line() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which a scheduler sends before it kills, ends a command as Ctrl-C does: with the
+    line that goes on, and without trainings left behind.
+
+    Not under a launcher, which sends it to processes that wait for each other: they have to end
+    at once.
+    """
+    if "WORLD_SIZE" in os.environ or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def main() -> None:
     """Run the command line.
 
     Exit codes: 0; 1 where ``doctor`` found something broken; 2 after an error that the user can
-    mend, with one line on stderr; 130 after Ctrl-C.
+    mend, with one line on stderr; 130 after Ctrl-C or SIGTERM.
     """
     logging.getLogger("transformers.utils.import_utils").addFilter(_is_no_bad_advice)
     try:
-        with _notes_in_one_line():
+        with _notes_in_one_line(), _sigterm_as_ctrl_c():
             app()
     except AdrpoError as error:
         from adrpo.config.secrets import redacted

@@ -2,7 +2,6 @@
 
 import math
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -244,8 +243,6 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
     def tell(failure: "Failure") -> None:
         bar.console.print(_failed(failure), markup=False, highlight=False, soft_wrap=True)
 
-    # SIGTERM would end this process alone and leave the trainings behind; as Ctrl-C it stops them.
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with bar:
             failures = run_jobs(
@@ -257,8 +254,6 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
         print(f"\nadrpo: interrupted; all trainings are stopped; to go on: {again}",
               file=sys.stderr)  # fmt: skip
         raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, former)
     if failures:
         names = ", ".join(failure.job.folder.name for failure in failures)
         raise AdrpoError(
