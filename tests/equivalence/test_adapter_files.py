@@ -118,12 +118,17 @@ def test_kohyas_names_of_the_original_flux_are_read(tmp_path: Path) -> None:
     save_file(values, file)
     theirs = read_by_diffusers("flux dev", file)
     torch.testing.assert_close(read_by_us("flux dev", file), theirs, rtol=0, atol=1e-5)
-    # The scale of a layer without matrices.
-    save_file(values | {"lora_unet_double_blocks_0_txt_attn_qkv.alpha": torch.tensor(1.0)}, file)
-    assert "txt_attn_qkv" in refusal("flux dev", file)
     # Half of a layer's name that diffusers maps to nothing: it would leave the tensors out.
     save_file(values | {f"{name}.dora_scale": torch.ones(3)}, file)
     assert f"1 of 4: {name}.dora_scale" in refusal("flux dev", file)
+
+
+def test_a_scale_without_matrices_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "lora.safetensors"
+    whole = named(layers(FAMILIES["flux dev"].build().transformer), "transformer.")
+    save_file(whole | {"transformer.proj_out.alpha": torch.tensor(1.0)}, file)
+    message = refusal("flux dev", file)
+    assert "expected both matrices of each layer" in message and "proj_out" in message
 
 
 @pytest.mark.parametrize("name", ["sd3", "sana"])

@@ -11,6 +11,7 @@ from adrpo.audio.trainer import language_lora
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.llm import ADRPOTrainer
+from adrpo.llm.trained_adapter import check_model_trains
 from support.tiny_audio_trainers import AUDIO_MARKS, audio_trainer
 from support.tiny_language_model import save_tiny_model
 from support.tiny_language_trainers import PROMPTS, config, count_a
@@ -81,3 +82,16 @@ def test_a_frozen_adapter_of_a_text_to_image_model_is_refused(tmp_path: Path) ->
     with pytest.raises(AdrpoError, match=REFUSAL):
         trainer.train(tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_that_is_switched_off_is_none_that_trains(tmp_path: Path) -> None:
+    """Its parameters may require a gradient, and none reaches them."""
+    tiny = AutoModelForCausalLM.from_pretrained(save_tiny_model(tmp_path / "model"))
+    model = get_peft_model(tiny, LoraConfig(target_modules=["q_proj"]))
+    model.add_adapter("other", LoraConfig(target_modules=["q_proj"]))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".other." in name)
+    with pytest.raises(AdrpoError, match="require a gradient"):
+        check_model_trains(model)
+    model.base_model.set_adapter("other")
+    check_model_trains(model)

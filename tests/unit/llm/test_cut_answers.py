@@ -15,7 +15,8 @@ ANSWERED = {"role": "assistant", "content": "b"}
 
 
 def written(path: Path, first: str, count: int) -> str:
-    rows = [{"prompt": [{**ASKED, "content": f"{first} {i}"}, ANSWERED]} for i in range(count)]
+    answers = [ANSWERED, ANSWERED]
+    rows = [{"prompt": [{**ASKED, "content": f"{first} {i}"}, *answers]} for i in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
 

@@ -36,7 +36,7 @@ def test_names_that_mean_the_same_everywhere_stay_names(
 ) -> None:
     """Though the folder of the run has folders that are called so."""
     home = tmp_path / "home"
-    for name in ("embedded", "scenes:train", "own"):
+    for name in ("embedded", "scenes", "train", "own"):
         (home / name).mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
