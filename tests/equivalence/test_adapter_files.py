@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_any_pipeline import stable_diffusion
 from torch import Tensor, nn
@@ -103,6 +104,28 @@ def test_a_file_is_what_load_lora_weights_makes_of_it(
         policy.pipeline.transformer.get_submodule(layer).weight.data += scale * b @ a
     torch.testing.assert_close(velocity(policy), theirs, rtol=0, atol=1e-4)
     assert (theirs - base).abs().max() > 1e-2
+
+
+def test_half_an_adapter_and_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+    """Of a file whose header says how many layers it has, by what draws and by what is trained."""
+    policy = FAMILIES["sd3"].policy()
+    policy.add_adapter(AdapterSection(rank=RANK))
+    policy.save_adapter(tmp_path)
+    file = tmp_path / WEIGHTS_NAME
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    whole = load_file(file)
+    names = sorted(whole)
+    adapted = sorted({name.partition(".lora_")[0] for name in names})
+    kept = adapted[: len(adapted) // 2]
+    half = {name: whole[name] for name in names if name.partition(".lora_")[0] in kept}
+    damaged = whole | {names[1]: torch.full_like(whole[names[1]], torch.nan)}
+    for values, said in ((half, "expected a tensor for each layer"), (damaged, "expected finite")):
+        save_file(values, file, metadata)
+        sampler = PipelineSampler(FAMILIES["sd3"].build())
+        for model in (FAMILIES["sd3"].policy(), sampler):
+            with pytest.raises(AdrpoError, match=said):
+                model.load_adapter(tmp_path)
 
 
 def test_kohyas_names_of_the_original_flux_are_read(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from adrpo.audio import AudioProcessor, AudioRun
 from adrpo.audio.domain import DOOR
 from adrpo.audio.sound import waveform
 from adrpo.config.audio import AudioConfig
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.report.page import write_report
+from support.damage import flip
 from support.killed_runs import kill_and_resume
 from support.tiny_audio_runs import tiny_audio_config, write_thinker
 from support.tiny_audio_trainers import AUDIO_MARKS
@@ -72,6 +73,22 @@ def test_a_run_that_stopped_ends_as_one_that_never_did(
 def test_a_killed_run_resumes_to_the_same_end(model: Path, run: Path, tmp_path: Path) -> None:
     kill_and_resume(tiny_audio_config(model), tmp_path / "run")
     assert_same(tmp_path / "run", run)
+
+
+def test_damage_and_a_kill_after_the_last_step_change_nothing(
+    model: Path, run: Path, tmp_path: Path
+) -> None:
+    """The domain has the checkpoints of language models, and an adapter in them."""
+    stopped = tmp_path / "run"
+    shutil.copytree(run, stopped)
+    shutil.rmtree(stopped / "final")
+    train(tiny_audio_config(model), stopped, resume=True)
+    assert_same(stopped, run)
+    shutil.rmtree(stopped / "final")
+    flip(stopped / "checkpoints/checkpoint-4/adapter_model.safetensors")
+    with pytest.warns(AdrpoWarning, match="adapter_model.*going on from checkpoint-3"):
+        train(tiny_audio_config(model), stopped, resume=True)
+    assert_same(stopped, run)
 
 
 def entropy_alone(thinker: Any, processor: Any, ids: list[int], count: int, clip: Any) -> float:

@@ -17,6 +17,7 @@ from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
+from support.damage import flip
 from support.tiny_language_runs import tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
@@ -54,6 +55,7 @@ def asked(material: Path, lora: Path, adapter: dict[str, Any] | None) -> list[st
 
 def changed(final: Path, folder: Path, change: Change) -> Path:
     shutil.copytree(final, folder)
+    (folder / "manifest.json").unlink()  # as of others, who have none
     file = folder / "adapter_model.safetensors"
     save_file({name: value.clone() for name, value in change(load_file(file)).items()}, file)
     return folder
@@ -88,6 +90,42 @@ def test_an_adapter_of_which_a_part_fits_is_refused(
     if others:
         assert f"{abs(others)} others: base_model.model." in message
     assert ("layers.9" in message) == (change is deeper)
+
+
+def broken(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One number of one tensor is none."""
+    name = sorted(values)[1]
+    values[name].view(-1)[3] = float("nan")
+    return values
+
+
+@pytest.mark.parametrize("adapter", [None, LORA], ids=["as it is", "of the recipe"])
+def test_an_adapter_with_a_number_that_is_none_is_refused(
+    adapter: dict[str, Any] | None, material: Path, final: Path, tmp_path: Path
+) -> None:
+    other = changed(final, tmp_path / "other", broken)
+    with pytest.raises(AdrpoError, match="expected finite weights; received NaN or infinity in 1"):
+        asked(material, other, adapter)
+    begun = tiny_language_config(material, adapter=LORA | {"start_from": str(other)})
+    with pytest.raises(AdrpoError, match="expected finite weights"):
+        LanguageRun(begun).train(tmp_path / "run", progress=False)
+
+
+def test_an_adapter_of_a_run_with_a_flipped_bit_is_refused(
+    material: Path, final: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(final, other)
+    assert asked(material, other, LORA)
+    flip(other / "adapter_model.safetensors")
+    for begins in (
+        lambda: asked(material, other, LORA),
+        lambda: LanguageRun(
+            tiny_language_config(material, adapter=LORA | {"start_from": str(other)})
+        ),
+    ):
+        with pytest.raises(AdrpoError, match=r"adapter_model\.safetensors: expected sha256"):
+            begins()
 
 
 def test_a_setting_that_the_recipe_has_no_key_for_is_not_dropped(

@@ -15,8 +15,9 @@ from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.llm.run import LanguageRun
-from adrpo.runs.checkpoints import MANIFEST, latest_checkpoint, load_checkpoint, steps_with_weights
+from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, steps_with_weights
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.manifest import FILE
 from support.tiny_language_runs import share_of_a, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 from support.tiny_runs import darkness, tiny_config
@@ -122,7 +123,7 @@ def test_half_a_checkpoint_is_not_drawn_with(tmp_path: Path) -> None:
         (folder / WEIGHTS_NAME).touch()
     assert "adrpo sample" not in _how_to_resume(tmp_path, ["train", "recipe"])
     for step in (2, 4):
-        (tmp_path / "checkpoints" / f"step-{step:06d}" / MANIFEST).touch()
+        (tmp_path / "checkpoints" / f"step-{step:06d}" / FILE).touch()
     assert steps_with_weights(tmp_path).keys() == {2, 4}
     said = _how_to_resume(tmp_path, ["train", "recipe"])
     assert said.endswith(f"; to draw with its weights: adrpo sample {tmp_path} --step 4")

@@ -2,12 +2,10 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.runs import RunDirectory, latest_checkpoint, load_checkpoint, save_checkpoint
+from adrpo.runs.checkpoints import intact_checkpoint
+from support.disk_operations import OPERATIONS, Killed, kill_at, renamed_when_synced
 
 
 @pytest.fixture
@@ -96,47 +96,6 @@ def test_numbers_out_of_range_are_refused(run: RunDirectory, step: int, keep: in
         save_checkpoint(run, step, {}, keep=keep)
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing in the package may catch it."""
-
-
-CALLS: tuple[tuple[Any, str], ...] = (
-    (os, "fsync"),
-    (Path, "mkdir"),
-    (Path, "rename"),
-    (Path, "write_text"),
-    (torch, "save"),
-    (shutil, "rmtree"),
-)
-
-
-def kill_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Make the ``call``-th disk operation the last, done by half where it can be."""
-    count = 0
-
-    def wrap(owner: Any, name: str) -> None:
-        original = getattr(owner, name)
-
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == call:
-                if name == "write_text":
-                    original(args[0], args[1][:7], **kwargs)
-                elif owner is torch:
-                    Path(args[1]).write_bytes(b"half a file")
-                elif name == "rmtree":
-                    sorted(Path(args[0]).iterdir())[0].unlink()
-                raise Killed
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, counted)
-
-    for owner, name in CALLS:
-        wrap(owner, name)
-    return lambda: count
-
-
 @pytest.mark.parametrize("keep", [1, 2])
 @pytest.mark.parametrize(
     ("before", "new"),
@@ -170,7 +129,7 @@ def test_kill_at_every_disk_operation_of_a_save(
         assert len(names(run)) <= keep
         assert all(name.startswith("step-") for name in names(run))
     # Fewer would mean that the operations are no longer the ones that are counted here.
-    assert calls() == call - 1 >= len(CALLS)
+    assert calls() == call - 1 >= len(OPERATIONS)
 
 
 SAVE_FOREVER = """
@@ -226,10 +185,10 @@ def test_one_flipped_bit_is_named_with_both_checksums_and_the_way_out(run: RunDi
         load_checkpoint(path)
     assert str(caught.value) == (
         f"{path / 'state.pt'}: expected sha256 {before}, received {checksum(path / 'state.pt')}; "
-        f"the checkpoint is damaged: delete {path} to resume from step-000040"
+        f"the checkpoint is damaged: step-000040 is intact, and --resume goes on from there"
     )
-    shutil.rmtree(path)
-    assert latest(run) == 40
+    with pytest.warns(AdrpoWarning, match=r"state\.pt: .* going on from step-000040"):
+        assert intact_checkpoint(run) == run.checkpoints / "step-000040"
 
 
 def checksum(path: Path) -> str:
@@ -242,9 +201,14 @@ def test_way_out_passes_over_damaged_ones(run: RunDirectory):
     one, two, three = (save_checkpoint(run, s, state_of(s), keep=3) for s in (10, 20, 30))
     for path in (two, three):
         flip(path / "state.pt", 2000)
-    with pytest.raises(AdrpoError, match=f"delete {three} and {two} to resume from step-000010"):
+    with pytest.raises(AdrpoError, match="step-000010 is intact"):
         load_checkpoint(three)
+    with pytest.warns(AdrpoWarning) as told:
+        assert intact_checkpoint(run) == one
+    assert [path.name in str(note.message) for path, note in zip((three, two), told, strict=True)]
     flip(one / "state.pt", 2000)
+    with pytest.raises(AdrpoError, match=r"step-000030/state.*and no other in .* is intact"):
+        intact_checkpoint(run)
     with pytest.raises(AdrpoError, match="no older checkpoint is intact, train again"):
         load_checkpoint(three)
 
@@ -278,8 +242,17 @@ def test_truncated_state_is_found(run: RunDirectory, size: int):
 def test_missing_file_is_named(run: RunDirectory, name: str):
     path = save_checkpoint(run, 50, state_of(50), keep=1)
     (path / name).unlink()
-    with pytest.raises(AdrpoError, match=f"{name}: expected a file of the checkpoint"):
+    with pytest.raises(AdrpoError, match=f"{name}: expected .*, received none"):
         load_checkpoint(path)
+
+
+def test_what_becomes_a_checkpoint_is_on_disk_before(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+):
+    with renamed_when_synced(monkeypatch) as renamed:
+        for step in (1, 1, 2):
+            save_checkpoint(run, step, state_of(step), keep=1)
+    assert renamed.count(".manifest.json.partial") == renamed.count(".partial-step-000001") + 1 == 3
 
 
 def test_checkpoint_moved_under_another_step_is_found(run: RunDirectory):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
-from adrpo.llm.checkpoints import latest_complete
 from adrpo.llm.run import LanguageRun
 from adrpo.llm.trainer import ADRPOTrainer
+from adrpo.runs.checkpoints import latest_checkpoint
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
@@ -75,7 +75,7 @@ def test_what_is_not_finite_ends_the_run_and_the_last_checkpoint_stays(
     assert run.diverged_at() == WRONG_STEP
     assert [row["step"] for row in run.read_metrics()] == [1, 2]
     assert [path.name for path in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-2"]
-    checkpoint = latest_complete(run.checkpoints)
+    checkpoint = latest_checkpoint(run)
     assert checkpoint is not None
     assert all(t.isfinite().all() for t in load_file(checkpoint / "model.safetensors").values())
     optimizer = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]

@@ -1,5 +1,7 @@
 """A language model's run that stops anywhere and is resumed ends as if it had never stopped."""
 
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,12 @@ from typing import Any
 import pytest
 
 from adrpo.config import LanguageConfig, load_recipe
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.llm.run import LanguageRun
+from adrpo.runs.checkpoints import intact_checkpoint
+from adrpo.runs.directory import RunDirectory
+from support.damage import DAMAGES, delete, flip
+from support.disk_operations import Killed, kill_at, renamed_when_synced
 from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
@@ -49,7 +55,7 @@ def files(run: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in run.rglob("*")
-        if path.is_file() and path.name != "training_args.bin"
+        if path.is_file() and path.name not in ("training_args.bin", "manifest.json")
     }
 
 
@@ -95,6 +101,97 @@ def test_what_a_finished_run_lacks_is_written(material: Path, whole: Path, tmp_p
     shutil.rmtree(run / "final")
     train(config(material, 5), run, resume=True)
     assert files(run) == before
+
+
+NAMED = ((os, "replace"), (Path, "mkdir"), (shutil, "rmtree"))
+
+
+def test_a_kill_after_the_last_step_changes_nothing(material: Path, whole: Path, tmp_path: Path):
+    """At each disk operation by which final/ is made."""
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = files(run)
+    call, finished = 0, False
+    while not finished:
+        call += 1
+        shutil.rmtree(run / "final")
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(call, patch, NAMED)
+            try:
+                train(config(material, 5), run, resume=True)
+                finished = True
+            except Killed:
+                pass
+        train(config(material, 5), run, resume=True)
+        assert files(run) == before, f"killed at call {call}"
+    assert call > len(NAMED)
+
+
+def test_damage_to_any_file_of_a_checkpoint_is_named_and_the_one_before_is_used(
+    whole: Path, tmp_path: Path
+):
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(whole, run.path)
+    last = run.checkpoints / "checkpoint-5"
+    names = [path.name for path in sorted(last.iterdir())]
+    expected = {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    assert {*expected, "trainer_state.json", "adrpo_state.json", "manifest.json"} <= {*names}
+    for name in names:
+        for kind, damage in DAMAGES.items():
+            kept = (last / name).read_bytes()
+            damage(last / name)
+            with pytest.warns(AdrpoWarning) as told:
+                assert intact_checkpoint(run) == run.checkpoints / "checkpoint-4", (name, kind)
+            (line,) = (str(note.message) for note in told)
+            # A sum that was flipped is no longer that of its file.
+            assert name in line or name == "manifest.json"
+            assert "checkpoint-5" in line and line.endswith("going on from checkpoint-4 instead")
+            (last / name).write_bytes(kept)
+
+
+def test_a_run_goes_on_before_its_damaged_checkpoints_to_the_same_end(
+    material: Path, whole: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "final")
+    flip(run / "checkpoints/checkpoint-5/optimizer.pt")
+    delete(run / "checkpoints/checkpoint-4/rng_state.pth")
+    with pytest.warns(AdrpoWarning, match="going on from checkpoint-3"):
+        train(config(material, 5), run, resume=True)
+    assert_same(run, whole)
+
+    shutil.rmtree(run / "final")
+    for checkpoint in (run / "checkpoints").glob("checkpoint-*"):
+        flip(checkpoint / "scheduler.pt")
+    left = files(run)
+    with pytest.raises(
+        AdrpoError, match=r"checkpoint-5/scheduler\.pt: expected sha256 .* no other"
+    ):
+        train(config(material, 5), run, resume=True)
+    assert files(run) == left
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_and_said(whole: Path, tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+    shutil.copytree(whole, run.path)
+    last = run.checkpoints / "checkpoint-5"
+    (last / "manifest.json").unlink()
+    state = json.loads((last / "adrpo_state.json").read_text())
+    del state["sealed"]
+    (last / "adrpo_state.json").write_text(json.dumps(state))
+    with pytest.warns(AdrpoWarning, match="checkpoint-5 is of an earlier version"):
+        assert intact_checkpoint(run) == last
+
+
+def test_what_is_renamed_is_on_disk(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with renamed_when_synced(monkeypatch) as renamed:
+        train(config(material, 2), tmp_path / "run")
+    # Two checkpoints and final/ by their manifests, and final/ itself.
+    assert renamed.count(".manifest.json.partial") >= 3
+    assert ".final.partial" in renamed
 
 
 def test_a_run_at_a_constant_rate_is_extended(material: Path, whole: Path, tmp_path: Path):

@@ -116,6 +116,13 @@ def main() -> None:
         line = redacted(" ".join(str(error).split()))
         print(f"adrpo: error: {line}", file=sys.stderr)
         _exit(2)
+    except Exception as error:
+        from adrpo.runs.disk import disk_fault
+
+        if (fault := disk_fault(error)) is None:
+            raise
+        print(f"adrpo: error: {' '.join(fault.split())}", file=sys.stderr)
+        _exit(2)
     except SystemExit as end:  # a command ends so, whatever came of it
         _exit(end.code)
 

@@ -24,6 +24,7 @@ from adrpo.evaluation.values import values_path
 from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, category
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.inputs import read_record
+from adrpo.runs.record import check_record
 from adrpo.runs.resuming import settings_of
 
 Array = NDArray[np.float64]
@@ -165,6 +166,8 @@ def read_listing(folder: Path) -> dict[str, Any]:
 def read_method(name: str, settings: Flat, folders: Sequence[Path]) -> MethodResults:
     """The finished runs of one method, a folder for each seed, whatever their settings are."""
     runs = [RunDirectory.open(folder) for folder in folders]
+    for run in runs:
+        check_record(run, "samples/step-", "samples/prompts.json", "metrics.", "evaluations.")
     rows = [run.read_evaluations() for run in runs]
     splits = {}
     for split in SPLITS:

@@ -9,8 +9,9 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.runs.base_evaluation import adopt_base_evaluation
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder
+from adrpo.runs.manifest import sealed_folder
 from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.record import note
 from adrpo.runs.session import Session
 
 
@@ -61,6 +62,7 @@ class Course:
             self._evaluate(run, 0, before_training=True)
         elif self.processes.is_main:
             adopt_base_evaluation(run, RunDirectory.open(base))
+            note(run)
             self._keep_if_best(run)
 
     def evaluate(self, run: RunDirectory, step: int) -> None:
@@ -86,10 +88,10 @@ class Course:
         if self.stopping.active:
             self.stopping.keep_best(run)
             return
-        with self._kept(), replace_folder(run.final) as partial:
+        with self._kept(), sealed_folder(run.final) as partial:
             self._save(partial)
 
     def _keep_if_best(self, run: RunDirectory) -> None:
         if self.stopping.improved(run):
-            with replace_folder(self.stopping.folder(run)) as partial:
+            with sealed_folder(self.stopping.folder(run)) as partial:
                 self._save(partial)

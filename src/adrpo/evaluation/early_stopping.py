@@ -6,8 +6,8 @@ from pathlib import Path
 from adrpo.errors import AdrpoError
 from adrpo.metrics import UNSEEN
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder
 from adrpo.runs.kept_weights import best_place, watched_values
+from adrpo.runs.manifest import check_weights, sealed_folder
 
 
 class EarlyStopping:
@@ -49,7 +49,8 @@ class EarlyStopping:
 
     def keep_best(self, run: RunDirectory) -> None:
         """Put the best weights into ``final/``."""
-        with replace_folder(run.final) as partial:
+        check_weights(self.folder(run))
+        with sealed_folder(run.final) as partial:
             shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:

@@ -27,6 +27,7 @@ from adrpo.rewards.base import RewardResult, RewardTerm
 from adrpo.rewards.scoring import require_scores, score
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.processes import ALONE, Processes, Share
+from adrpo.runs.record import forget_evaluation, note
 from adrpo.runs.seeding import preserved_generators
 
 Drawn = TypeVar("Drawn")
@@ -184,8 +185,10 @@ class Evaluator(Generic[Drawn]):
         measured = self.measure(before_training=before_training)
         if not self.processes.is_main:
             return None
+        forget_evaluation(run, step)
         row = self.record(run, step, measured) | more
         run.append_evaluation(row)
+        note(run)
         return row
 
     def record(self, run: RunDirectory, step: int, measured: Measured) -> Row:

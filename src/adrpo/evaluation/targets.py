@@ -1,5 +1,6 @@
 """A run or a model by its name, to be drawn from or measured."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from adrpo.config import config_to_yaml, default_config, load_recipe
 from adrpo.config.places import note_place
 from adrpo.data.base import Prompt
 from adrpo.data.prompts import GENERATED
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.whereabouts import from_home
 from adrpo.metrics import SEEN
@@ -23,7 +24,9 @@ from adrpo.runs.inputs import (
     tell_of_trained,
 )
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.manifest import check_weights
 from adrpo.runs.model_folder import ADAPTER_CONFIG
+from adrpo.runs.record import check_asked
 from adrpo.runs.start import START
 
 
@@ -77,9 +80,10 @@ class Target:
                     f"expected --recipe and --lora beside a model only; {name} is a run, which has "
                     f"settings and weights of its own; leave them out"
                 )
+            known = RunDirectory.open(run)
+            check_asked(known)
             config, held_out = _of_run(run, overrides)
             final, step = _weights(run, step)
-            known = RunDirectory.open(run)
         else:
             if step is not None:
                 raise AdrpoError(
@@ -94,6 +98,8 @@ class Target:
             if lora is not None and lora.is_file() and (lora.parent / ADAPTER_CONFIG).is_file():
                 # PEFT keeps the scale of the file's tensors there.
                 lora = lora.parent
+            if lora is not None:
+                check_weights(lora)
             config, final = _around(name, door_of, recipe, overrides), lora
             step, held_out = 0 if lora is None else 1, None
         door = door_of(config)
@@ -111,6 +117,7 @@ def _of_run(folder: Path, overrides: Sequence[str]) -> tuple[Any, list[Prompt] |
     config, held_out = _at_home(RunDirectory.open(folder), overrides)
     if (folder / START).is_dir():
         # The one that the run began with, whatever lies in its place now.
+        check_weights(folder / START)
         adapter = config.adapter.model_copy(update={"start_from": str(folder / START)})
         config = config.model_copy(update={"adapter": adapter})
     return config, held_out
@@ -144,6 +151,13 @@ def _weights(run: Path, step: int | None) -> tuple[Path | None, int]:
         raise AdrpoError(
             f"expected a finished run with {final}; {run} has none yet; finish it with --resume, "
             f"or name one of the steps that its checkpoints have by --step: {there}"
+        )
+    if not check_weights(final):
+        warnings.warn(
+            f"{final} is of an earlier version and has no checksums: whether its files are as "
+            f"training wrote them is not checked",
+            AdrpoWarning,
+            stacklevel=3,
         )
     step = _kept_step(run)
     # Early stopping may have kept the base, which is measured as such.

@@ -16,7 +16,7 @@ from peft import (
 from torch import Tensor
 
 from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import ADAPTER_CONFIG, first_names
+from adrpo.runs.model_folder import ADAPTER_CONFIG, check_finite, first_names
 from adrpo.runs.seeding import preserved_generators
 
 KEYS = {"lora_alpha": "alpha", "r": "rank"}
@@ -87,11 +87,12 @@ def take_adapter(model: PeftModel, folder: Path) -> None:
     alone.
 
     Raises:
-        AdrpoError: an adapter of other layers or another scale.
+        AdrpoError: an adapter of other layers or another scale, or numbers that are not finite.
         OSError, RuntimeError, ValueError: no weights, or of another rank.
     """
     check_adapter_folder(folder)
     weights = load_peft_weights(str(folder), device="cpu")
+    check_finite(folder, weights)
     own = get_peft_model_state_dict(model, save_embedding_layers=False)
     if others := sorted(weights.keys() ^ own.keys()):
         raise AdrpoError(
@@ -182,6 +183,7 @@ def add_adapter(model: Any, folder: Path) -> PeftModel:
     """
     check_adapter_folder(folder)
     weights = load_peft_weights(str(folder), device="cpu")
+    check_finite(folder, weights)
     with warnings.catch_warnings():
         # Of what is missing the error below tells.
         warnings.filterwarnings("ignore", "Found missing adapter keys")
@@ -208,6 +210,8 @@ def read_model(model: Any, folder: Path) -> dict[str, Tensor]:
     trained, found = type(model).from_pretrained(
         folder, dtype=model.dtype, output_loading_info=True
     )
+    weights = trained.state_dict()
+    check_finite(folder, weights)
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := sorted(map(str, found[what])):
             raise AdrpoError(
@@ -215,7 +219,7 @@ def read_model(model: Any, folder: Path) -> dict[str, Tensor]:
                 f"{len(names)} {what.replace('_', ' ')}, such as {names[0]}; name a folder with "
                 f"all weights of this model"
             )
-    return trained.state_dict()
+    return weights
 
 
 def _listed(names: list[str]) -> str:

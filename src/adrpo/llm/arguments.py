@@ -69,7 +69,8 @@ def trainer_arguments(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=config.checkpoint.every,
-        save_total_limit=config.checkpoint.keep,
+        # The recorder removes old ones, when the new one is whole.
+        save_total_limit=None,
         report_to="none",
         disable_tqdm=True,
         log_level="error",

@@ -14,8 +14,10 @@ from adrpo.evaluation.course import Course
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.rewards.base import RewardResult
 from adrpo.rewards.scoring import broken, score_columns
+from adrpo.runs.checkpoints import keep_latest
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.progress import TrainingProgress
+from adrpo.runs.record import note
 
 COLUMNS = {
     "reward": "reward_mean",
@@ -124,6 +126,13 @@ class Recorder(TrainerCallback):
             self.bar.say("train   ")
             if self.course.ended(self.run):
                 control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.course.processes.is_main:
+            note(self.run)
+            keep_latest(self.run.checkpoints, self.config.checkpoint.keep)
 
     def row(self, step: int, logs: Mapping[str, Any], result: RewardResult) -> dict[str, Any]:
         """The step's row of metrics.jsonl; a mean of nothing is not logged, and null there."""

@@ -21,7 +21,6 @@ from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.adapter_weights import begin_with, check_weights, same_adapter, take_weights
 from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
-from adrpo.llm.checkpoints import latest_complete, step_of
 from adrpo.llm.context import check_completion_length
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
@@ -42,10 +41,11 @@ from adrpo.llm.trl_messages import without_messages
 from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
+from adrpo.runs.checkpoints import step_of
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs, callable_name
+from adrpo.runs.manifest import sealed_folder
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -180,7 +180,7 @@ class LanguageRun:
 
         Raises AdrpoError where the run began with another adapter.
         """
-        checkpoint = opened.agreed(latest_complete(opened.run.checkpoints))
+        checkpoint = opened.checkpoint()
         start = start_of(self.config.adapter)
         if checkpoint and start and not same_adapter(start, opened.run.path / START):
             raise changed_start(opened.run.path, str(start))
@@ -224,7 +224,7 @@ class LanguageRun:
         """Write the adapter that a run begins with into its ``start/``."""
         if start_of(self.config.adapter) is not None and self.processes.is_main:
             model: Any = trainer.accelerator.unwrap_model(trainer.model)
-            with replace_folder(run.path / START) as partial:
+            with sealed_folder(run.path / START) as partial:
                 model.save_pretrained(str(partial), selected_adapters=["default"])
 
     def _try(self, trainer: ADRPOTrainer) -> None:

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from peft import PeftModel
 from torch import Tensor
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
@@ -30,8 +29,7 @@ from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
 from adrpo.llm.trial import try_before_training
 from adrpo.llm.turns import of_whole_turn, thought_opening
-
-STATE_FILE = "adrpo_state.json"
+from adrpo.runs.checkpoints import TRANSFORMERS_STATE, check_intact, seal_checkpoint
 
 
 class ADRPOTrainer(GRPOTrainer):
@@ -370,9 +368,12 @@ class ADRPOTrainer(GRPOTrainer):
         # Last, when the random state of every process is there: a checkpoint with it is complete.
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            path = Path(self._get_output_dir(trial=trial)) / folder / STATE_FILE
-            path.write_text(json.dumps(self._controller.state()), encoding="utf-8")
+            root, step = Path(self._get_output_dir(trial=trial)), self.state.global_step
+            seal_checkpoint(root, step, self._controller.state())
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *more: Any) -> None:
+        check_intact(Path(resume_from_checkpoint))  # before anything of it is unpickled
+        super()._load_from_checkpoint(resume_from_checkpoint, *more)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -383,8 +384,8 @@ class ADRPOTrainer(GRPOTrainer):
         if self._sampler is not None:
             for _ in range(int(self.state.epoch or 0)):
                 next(iter(self._sampler), None)
-        # A checkpoint of stock GRPO has no such file: beta_0 then starts at beta.
-        if (path := Path(checkpoint) / STATE_FILE).exists():
+        path = Path(checkpoint) / TRANSFORMERS_STATE
+        if path.exists():  # as stock GRPO's has none: beta_0 then starts at beta
             self._controller.load(json.loads(path.read_text(encoding="utf-8")))
             self.beta = self._controller.beta_0
 

@@ -1,17 +1,16 @@
-"""Sentences on a run beside its numbers: weights that were kept, another reward, a beginning, and
-the judges that the reward asks."""
+"""Sentences on a run beside its numbers: kept weights, another reward, a beginning, damage, and the
+judges that the reward asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from adrpo.metrics import UNSEEN, describe, trained_judges
 from adrpo.report.numbers import fixed
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import own_reward
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.record import faults
 from adrpo.runs.start import start_sentence
 
 
@@ -75,5 +74,13 @@ def judges_trained_on(run: RunDirectory) -> tuple[str, ...]:
     own = own_reward(run)
     if own is not None:
         return trained_judges([own])
-    config = yaml.safe_load(run.read_config_yaml())
+    config = run.read_settings()
     return trained_judges(str(term.get("name")) for term in config.get("reward") or ())
+
+
+def damage_lines(run: RunDirectory) -> list[str]:
+    """A sentence on each file of a run that is missing or no longer what the run wrote."""
+    return [
+        f"{fault.path.relative_to(run.path)} {fault.what}: what is told from it may be wrong."
+        for fault in faults(run)
+    ]

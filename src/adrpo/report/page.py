@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adrpo.errors import AdrpoError
 from adrpo.metrics import SPLITS, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
 from adrpo.report.kept import (
+    damage_lines,
     judges_trained_on,
     kept_weights,
     own_reward_lines,
@@ -58,12 +57,7 @@ def write_report(run_path: Path) -> Path:
 def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     evaluations = run.read_evaluations()
     config_yaml = run.read_config_yaml()
-    config = yaml.safe_load(config_yaml)
-    if not isinstance(config, dict):
-        raise AdrpoError(
-            f"expected a mapping of settings; received {type(config).__name__} in "
-            f"{run.path / 'config.yaml'}; restore the file from the run's recipe"
-        )
+    config = run.read_settings()
     kept = kept_weights(run, config)
     step = kept.step or None if kept else None
     trained = judges_trained_on(run)
@@ -86,6 +80,7 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         "facts": _facts(config, metrics),
         "notices": [
             *_progress(run, config, metrics),
+            *damage_lines(run),
             *start_notices(config),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),

@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-import yaml
-
 from adrpo.metrics import UNSEEN, marked
 from adrpo.report.kept import (
+    damage_lines,
     judges_trained_on,
     kept_weights,
     own_reward_lines,
@@ -27,13 +26,14 @@ def result_lines(run: Path) -> list[str]:
     directory.
     """
     directory = RunDirectory.open(run)
-    config = yaml.safe_load(directory.read_config_yaml())
+    config = directory.read_settings()
     kept = kept_weights(directory, config)
     step = kept.step or None if kept else None
     trained = judges_trained_on(directory)
     table = metric_table(directory.read_evaluations(), UNSEEN, step, trained=trained)
+    damaged = damage_lines(directory)
     if table is None:
-        return ["No evaluation on unseen prompts has been written yet."]
+        return ["No evaluation on unseen prompts has been written yet.", *damaged]
     rows = table.metrics
     width = max((len(row.label) for row in rows), default=0)
     samples = read_facts(directory).samples
@@ -41,7 +41,7 @@ def result_lines(run: Path) -> list[str]:
     if table.final_step is None:
         lines = [f"Base model ({over}):"]
         lines += [f"  {row.label:<{width}}  {_text(row.base)}" for row in rows]
-        return [*lines, *unscored(table, samples)]
+        return [*lines, *unscored(table, samples), *damaged]
     lines = [f"Base model -> after step {table.final_step} ({over}):"]
     for row in rows:
         said = f"  {row.verb}" if row.verb else ""
@@ -49,7 +49,8 @@ def result_lines(run: Path) -> list[str]:
             said += f" by {size(row.change)} {row.change.interval}"
         lines.append(f"  {row.label:<{width}}  {_text(row.base)} -> {_text(row.final)}{said}")
     notices = [*unscored(table, samples), *([kept.sentence] if kept else [])]
-    return [*lines, *notices, *start_notices(config), *own_reward_lines(directory)]
+    notices += [*start_notices(config), *own_reward_lines(directory), *damaged]
+    return [*lines, *notices]
 
 
 def metric_lines(

@@ -12,6 +12,7 @@ from typing import Any
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.inputs import Inputs, check_inputs
+from adrpo.runs.record import PAIRED, check_record
 from adrpo.runs.resuming import flatten, settings_of
 
 DECISIVE = ("domain", "model.", "prompts.", "evaluation.", "reward", "generation.")
@@ -51,6 +52,7 @@ def check_base_evaluation(
             f"--base: expected a run that has evaluated its base; received {other.path}, whose "
             f"evaluations.jsonl has no row of step 0 for {', '.join(sorted(missing))} prompts"
         )
+    check_record(other, *PAIRED, "samples/base", option="--base")
     if inputs is not None:
         check_inputs(other, inputs, seen=ours.get("evaluation.seen_prompts") or 0)
 

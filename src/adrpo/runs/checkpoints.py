@@ -1,14 +1,15 @@
-"""Checkpoints: complete state, whole or not there at all.
+"""Checkpoints: complete state, whole or not there at all, and damage found before it is read.
 
-A checkpoint is written into a temporary folder beside its place, with a manifest of checksums,
-and renamed into place once all of it is on disk. A kill leaves a temporary folder, which
-nothing reads and the next save removes.
+A checkpoint has a manifest of checksums, written once all else of it is on disk. Ours is written
+into a temporary folder beside its place and renamed, ``step-N``; that of a language run is
+transformers', ``checkpoint-N``, and is one from the moment it has its manifest. What a kill leaves
+half-written nothing reads, and the next save or ``--resume`` removes it.
 """
 
-import hashlib
 import json
 import re
 import shutil
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +17,26 @@ from typing import Any
 
 import torch
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.runs import manifest
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import sync_file, sync_folder
+from adrpo.runs.durable import sync_folder
 
 STATE = "state.pt"
-MANIFEST = "manifest.json"
+TRANSFORMERS_STATE = "adrpo_state.json"
+"""Our own file in a checkpoint of transformers', its last one before there were manifests."""
+
+SEALED = "sealed"
+"""Key of that file: the checkpoint gets a manifest, and is not whole without."""
+
 _TEMPORARY = ".partial-"
 # While a checkpoint is saved a second time, the earlier one stands aside under this suffix: a
 # kill between the two renames then loses neither.
 _REPLACED = ".replaced"
-_NAME = re.compile(rf"step-(\d{{6,}})({re.escape(_REPLACED)})?")
-# Ours, and that of transformers.
-_ANY_NAME = re.compile(r"(?:step|checkpoint)-(\d+)")
-COMPLETE = (MANIFEST, "adrpo_state.json")
-"""Files that are written last: a checkpoint with one of them is whole."""
+_NAME = re.compile(rf"(?:step-(?=\d{{6}})|checkpoint-)(\d+)({re.escape(_REPLACED)})?")
+_NO_WEIGHTS = (".pt", ".pth")
+"""Endings of the files of a checkpoint that whoever wants its weights does not read."""
+
 _PLAIN_TYPES = (torch.Tensor, torch.nn.Parameter, str, bool, int, float, type(None))
 
 
@@ -63,22 +69,14 @@ def save_checkpoint(
     _check_loadable(state, "state")
     root = run.checkpoints
     root.mkdir(exist_ok=True)
-    for leftover in root.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(leftover)
+    _clear_temporary(root)
     final = root / f"step-{step:06d}"
     temporary = root / f"{_TEMPORARY}{final.name}"
     temporary.mkdir()
     torch.save(state, temporary / STATE)
     if weights is not None:
         weights(temporary)
-    sums = {}
-    for file in sorted(temporary.iterdir()):
-        sync_file(file)
-        sums[file.name] = _checksum(file)
-    manifest = {"step": step, "sha256": sums}
-    (temporary / MANIFEST).write_text(json.dumps(manifest) + "\n", encoding="utf-8")
-    sync_file(temporary / MANIFEST)
-    sync_folder(temporary)
+    manifest.seal(temporary, step=step)
     replaced = root / f"{final.name}{_REPLACED}"
     if final.exists():
         _remove(replaced)
@@ -86,23 +84,107 @@ def save_checkpoint(
     temporary.rename(final)
     sync_folder(root)
     _remove(replaced)
-    for _, old in _checkpoints(root)[:-keep]:
-        _remove(old)
+    keep_latest(root, keep)
     return final
 
 
+def seal_checkpoint(root: Path, step: int, state: dict[str, Any]) -> None:
+    """Write our ``state`` into the checkpoint of ``step`` that transformers wrote into ``root``,
+    and its manifest, by which it is one."""
+    folder = root / f"checkpoint-{step}"
+    text = json.dumps({**state, SEALED: True})
+    (folder / TRANSFORMERS_STATE).write_text(text, encoding="utf-8")
+    manifest.seal(folder, step=step)
+    sync_folder(root)
+
+
+def keep_latest(root: Path, keep: int) -> None:
+    """Remove the oldest checkpoints in ``root`` beyond ``keep``, and those that were out of the
+    way."""
+    _clear_temporary(root)
+    for _, old in checkpoints_in(root)[:-keep]:
+        _remove(old)
+
+
+def clear_after(root: Path, step: int) -> None:
+    """Remove what a kill left half-written in ``root``, and put checkpoints beyond ``step``, which
+    are damaged, out of the way until the next save removes them."""
+    _clear_temporary(root)
+    for of_step, path in _folders(root):
+        if not is_whole(path):
+            _remove(path)
+        elif of_step > step:
+            path.rename(path.with_name(f"{_TEMPORARY}{path.name}"))
+
+
 def latest_checkpoint(run: RunDirectory) -> Path | None:
-    """The checkpoint of the highest step, None where there is none; temporary folders are not."""
-    found = _checkpoints(run.checkpoints)
+    """The checkpoint of the highest step, intact or not, None where there is none; folders that
+    were not written to their end are none."""
+    found = checkpoints_in(run.checkpoints)
     return found[-1][1] if found else None
+
+
+def intact_checkpoint(run: RunDirectory) -> Path | None:
+    """The latest checkpoint whose files are as they were written; None before the first.
+
+    Each later one that is damaged, or was not written to its end, is warned of.
+
+    Raises:
+        AdrpoError: there are checkpoints, and none is intact, or one can't be read.
+    """
+    faults, damaged = [], False
+    for _, path in reversed(_folders(run.checkpoints)):
+        if not is_whole(path):
+            faults.append(f"{path}: expected a checkpoint, received one that has no end")
+            continue
+        fault = _damage(path)
+        if fault is None:
+            for told in faults:
+                _warn(f"{told}; going on from {path.name} instead")
+            if not (path / manifest.FILE).is_file():
+                _warn(
+                    f"{path} is of an earlier version and has no checksums: whether its files are "
+                    f"as they were written is not checked"
+                )
+            return path
+        damaged = True
+        faults.append(f"{fault}: the checkpoint is damaged")
+    if damaged:
+        raise AdrpoError(
+            f"--resume: {faults[0]}, and no other in {run.checkpoints} is intact; restore the "
+            f"file, or train again into another --output-dir"
+        )
+    for told in faults:
+        _warn(f"{told}; beginning anew, since there is no other")
+    return None
+
+
+def _warn(text: str) -> None:
+    warnings.warn(f"--resume: {text}", AdrpoWarning, stacklevel=3)
+
+
+def is_whole(path: Path) -> bool:
+    """True where the checkpoint in ``path`` was written to its end."""
+    if path.name.startswith("step-") or (path / manifest.FILE).is_file():
+        return (path / manifest.FILE).is_file()
+    try:
+        return SEALED not in json.loads((path / TRANSFORMERS_STATE).read_bytes())
+    except (OSError, TypeError, ValueError):
+        return False
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint by its folder's name; -1 of another folder."""
+    found = _NAME.fullmatch(checkpoint.name)
+    return int(found[1]) if found else -1
 
 
 def weights_of_step(run: Path, step: int) -> Path:
     """The checkpoint of ``step`` in the run's folder ``run``, from which a model takes its weights
     as from ``final/``.
 
-    Raises AdrpoError where there is none with weights in it; the line names the steps that there
-    are.
+    Raises AdrpoError where there is none with weights in it, and the line names the steps that
+    there are; or where it is damaged.
     """
     found = steps_with_weights(run)
     if step not in found:
@@ -111,19 +193,17 @@ def weights_of_step(run: Path, step: int) -> Path:
             f"--step: expected a step whose weights {run} has; received {step}; there are {there} "
             f"(checkpoint.keep says how many are kept)"
         )
+    fault = _damage(found[step], looked_at=lambda name: not name.endswith(_NO_WEIGHTS))
+    if fault is not None:
+        raise AdrpoError(f"--step: {fault}; the checkpoint is damaged: name another step")
     return found[step]
 
 
 def steps_with_weights(run: Path) -> dict[int, Path]:
     """Step -> folder of each whole checkpoint in a run's folder, of any domain, that has weights
     beside its state."""
-    found = {}
-    for path in (run / "checkpoints").glob("*"):
-        match = _ANY_NAME.fullmatch(path.name)
-        whole = any((path / name).is_file() for name in COMPLETE)
-        if match and whole and any(path.glob("*.safetensors")):
-            found[int(match[1])] = path
-    return found
+    found = checkpoints_in(run / "checkpoints")
+    return {step: path for step, path in found if any(path.glob("*.safetensors"))}
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -133,20 +213,37 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         AdrpoError: the checkpoint is damaged. The line names the file, both checksums, and an
             older checkpoint that is intact, if there is one.
     """
-    damage = _damage(path)
-    if damage is not None:
-        raise AdrpoError(f"{damage}; the checkpoint is damaged: {_way_out(path)}")
+    if _NAME.fullmatch(path.name) is None:
+        raise AdrpoError(f"{path}: expected a checkpoint, a folder such as step-000010")
+    check_intact(path)
     return torch.load(path / STATE, map_location="cpu", weights_only=True)
 
 
-def _checkpoints(root: Path) -> list[tuple[int, Path]]:
-    """Step and folder of every checkpoint, oldest first."""
+def check_intact(path: Path) -> None:
+    """Raise AdrpoError where the checkpoint ``path`` is damaged; the line names an older one that
+    is intact, if there is one. One of an earlier version without checksums is let pass."""
+    if (fault := _damage(path)) is not None:
+        raise AdrpoError(f"{fault}; the checkpoint is damaged: {_way_out(path)}")
+
+
+def checkpoints_in(root: Path) -> list[tuple[int, Path]]:
+    """Step and folder of every checkpoint that was written to its end, oldest first."""
+    return [(step, path) for step, path in _folders(root) if is_whole(path)]
+
+
+def _folders(root: Path) -> list[tuple[int, Path]]:
+    """Step and folder of all that has a checkpoint's name, oldest first."""
     if not root.is_dir():
         return []
     found = [(match, path) for path in root.iterdir() if (match := _NAME.fullmatch(path.name))]
     # At the same step the one that stands aside is the older.
     found.sort(key=lambda item: (int(item[0][1]), item[0][2] is None))
     return [(int(match[1]), path) for match, path in found]
+
+
+def _clear_temporary(root: Path) -> None:
+    for leftover in root.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(leftover)
 
 
 def _remove(path: Path) -> None:
@@ -157,46 +254,20 @@ def _remove(path: Path) -> None:
         shutil.rmtree(doomed)
 
 
-def _damage(path: Path) -> str | None:
+def _damage(path: Path, looked_at: Callable[[str], bool] = lambda name: True) -> str | None:
     """The fault of the checkpoint ``path``, None where it is intact."""
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        return f"{path}: expected a checkpoint, a folder such as step-000010"
-    manifest_path, state_path = path / MANIFEST, path / STATE
-    for file in (manifest_path, state_path):
-        if not file.is_file():
-            return f"{file}: expected a file of the checkpoint, received none"
-    try:
-        manifest = json.loads(manifest_path.read_bytes())
-    except ValueError:
-        return f"{manifest_path}: expected JSON, received something else"
-    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
-    # Of the weights beside it, which an earlier version did not write, too.
-    if not isinstance(sums, dict) or STATE not in sums:
-        return f"{manifest_path}: expected the sha256 of {STATE}, received {manifest}"
-    if manifest.get("step") != int(match[1]):
-        return f"{manifest_path}: expected step {int(match[1])}, received {manifest.get('step')}"
-    for name, expected in sums.items():
-        actual = _checksum(path / name) if (path / name).is_file() else "no file"
-        if expected != actual:
-            return f"{path / name}: expected sha256 {expected}, received {actual}"
-    return None
+    if not path.name.startswith("step-") and not (path / manifest.FILE).exists():
+        return None  # of an earlier version, or of TRL's own trainer
+    step = {"step": step_of(path)} if _NAME.fullmatch(path.name) else {}
+    return manifest.damage(path, looked_at=looked_at, **step)
 
 
 def _way_out(path: Path) -> str:
-    """Advice about the damaged checkpoint ``path``; damaged ones between are deleted too."""
-    names = [other for _, other in _checkpoints(path.parent)]
-    later: list[str] = [str(path)]
-    for other in reversed(names[: names.index(path)] if path in names else []):
-        if _damage(other) is None:
-            return f"delete {' and '.join(later)} to resume from {other.name}"
-        later.append(str(other))
+    """An older checkpoint than the damaged ``path``, in words."""
+    for step, other in reversed(checkpoints_in(path.parent)):
+        if step < step_of(path) and _damage(other) is None:
+            return f"{other.name} is intact, and --resume goes on from there"
     return "no older checkpoint is intact, train again in a new folder"
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_loadable(value: Any, where: str) -> None:

@@ -8,6 +8,7 @@ facts.json           what the domain tells of itself (adrpo.runs.facts)
 start/               the adapter that the run began with, where adapter.start_from names one
 inputs.json          the prompts that it was given, by their content (adrpo.runs.inputs)
 held_out.jsonl       the held-out ones, to be measured again
+manifest.json        checksums of what its report and intervals rest on (adrpo.runs.record)
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
 final/  samples/  report.html
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from adrpo.config.documents import read_mapping
 from adrpo.errors import AdrpoError
 from adrpo.runs.durable import write_durably
 from adrpo.runs.environment import environment_record
@@ -146,6 +148,10 @@ class RunDirectory:
         """The text of config.yaml."""
         return _text(self.config)
 
+    def read_settings(self) -> dict[str, Any]:
+        """The mapping in config.yaml, as it stands there; AdrpoError where it holds none."""
+        return read_mapping(self.config)
+
     def read_environment(self) -> dict[str, Any]:
         """The content of environment.json (``environment_record`` when the run began)."""
         try:
@@ -181,7 +187,11 @@ class RunDirectory:
         """
         for path in (self.metrics, self.evaluations):
             if path.exists():
-                _rewrite(path, [row for row in _read(path) if row["step"] <= step])
+                write_durably(path, self.rows_until(path, step))
+
+    def rows_until(self, path: Path, step: int) -> bytes:
+        """The content of ``path``, a file of rows, without those of steps after ``step``."""
+        return "".join(_line(row) for row in _read(path) if row["step"] <= step).encode()
 
 
 def _refuse_taken(folder: Path) -> None:
@@ -226,7 +236,12 @@ def _ends_with_newline(path: Path) -> bool:
 def _read(path: Path) -> list[Row]:
     if not path.exists():
         return []
-    *complete, last = path.read_bytes().split(b"\n")
+    try:
+        *complete, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise AdrpoError(
+            f"{path}: expected a run's rows; {error.strerror}; restore the file"
+        ) from None
     rows = [_row(line, f"{path}, line {number}") for number, line in enumerate(complete, 1)]
     # A line is written newline last, so that one without it was cut short, unless an editor
     # took the newline away; a cut object never parses.

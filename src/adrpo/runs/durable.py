@@ -49,6 +49,15 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(doomed)
 
 
+def clear_partial(folder: Path) -> None:
+    """Remove what a kill left of the writing of files and folders in ``folder``."""
+    for leftover in [*folder.rglob(".*.partial"), *folder.rglob(".*.replaced")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def _sync_content(folder: Path) -> None:
     """Wait until all that is in ``folder`` is on disk."""
     for entry in folder.rglob("*"):

@@ -1,11 +1,7 @@
 """Facts of a domain in a run's files: whoever reads the run needs to know no domain."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import yaml
 
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
@@ -56,8 +52,7 @@ def read_facts(run: RunDirectory) -> Facts:
 
 
 def _from_files(run: RunDirectory) -> Facts:
-    config: Any = yaml.safe_load(run.read_config_yaml())
-    domain = str(config.get("domain", "")) if isinstance(config, Mapping) else ""
+    domain = str(run.read_settings().get("domain", ""))
     for pattern, word in KINDS.items():
         if next(run.samples.rglob(pattern), None) is not None:
             return Facts(domain=domain, samples=word)

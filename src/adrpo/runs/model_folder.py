@@ -1,11 +1,14 @@
 """A folder or a Hub id that is named as a model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adrpo.errors import AdrpoError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ADAPTER_CONFIG = "adapter_config.json"
 """File that PEFT writes beside an adapter's weights, with their scale in it."""
@@ -69,6 +72,17 @@ def refuse_adapter(name: str, folder: Path) -> None:
         f"{f' of {base}' if base else ''}; name its model{f' ({base})' if base else ''} there; "
         f"adrpo sample and evaluate take the adapter beside it, as --lora {name}"
     )
+
+
+def check_finite(source: Path, weights: Mapping[str, "Tensor"]) -> None:
+    """Raise AdrpoError where a tensor of ``weights``, read from ``source``, is not finite."""
+    broken = [name for name, value in weights.items() if not value.isfinite().all()]
+    if broken:
+        raise AdrpoError(
+            f"{source}: expected finite weights; received NaN or infinity in {len(broken)} of "
+            f"{len(weights)} tensors, such as {broken[0]}; take an earlier checkpoint or another "
+            f"copy"
+        )
 
 
 def _base(path: Path) -> str | None:

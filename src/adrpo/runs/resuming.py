@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import yaml
-
 from adrpo.config import resolve_settings
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
@@ -37,7 +35,7 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def settings_of(run: RunDirectory) -> dict[str, Any]:
     """Dotted key -> value of the configuration of ``run``, under today's names of the keys."""
-    settings = yaml.safe_load(run.read_config_yaml())
+    settings = run.read_settings()
     return flatten(resolve_settings(settings, str(run.config)))
 
 

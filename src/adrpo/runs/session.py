@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adrpo.config import Configuration, config_to_yaml
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.metrics import UNSEEN
 from adrpo.runs.base_evaluation import check_base_evaluation
+from adrpo.runs.checkpoints import clear_after, intact_checkpoint, latest_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import remove_folder, write_durably
+from adrpo.runs.disk import resumable_writing
+from adrpo.runs.durable import clear_partial, remove_folder, write_durably
+from adrpo.runs.facts import FILE as FACTS
 from adrpo.runs.facts import Facts, write_facts
 from adrpo.runs.inputs import Inputs, check_inputs, check_unseen, keep_inputs
 from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
+from adrpo.runs.record import check_resumed, forget, forget_after, note
 from adrpo.runs.resuming import check_same_run
 
 STEPS = "training.steps"
@@ -37,6 +39,16 @@ class Session:
     resumed: bool
     processes: Processes = ALONE
 
+    def checkpoint(self) -> Path | None:
+        """The latest checkpoint that is intact, the same on all processes; None before the first.
+
+        Later ones that are damaged are warned of. Raises AdrpoError where none is intact, or where
+        the processes don't see one folder.
+        """
+        self.agreed(latest_checkpoint(self.run))
+        with self.processes.failing_together():
+            return self.processes.from_main(lambda: intact_checkpoint(self.run))
+
     def agreed(self, checkpoint: Path | None) -> Path | None:
         """``checkpoint``, the latest that this process sees, if all processes see the same one."""
         found = self.processes.gather(checkpoint and checkpoint.name)
@@ -53,10 +65,13 @@ class Session:
         whose steps may be more than the run began with: the weights in ``final/`` are then not
         those of its end, and are dropped, too."""
         if self.processes.is_main:
+            forget_after(self.run, step)
             write_durably(self.run.config, self.config_yaml.encode())
             remove_folder(self.run.final)
             self.run.diverged.unlink(missing_ok=True)
             self.run.truncate_after(step)
+            clear_after(self.run.checkpoints, step)
+            note(self.run)
 
 
 @contextmanager
@@ -89,35 +104,45 @@ def session(
             with these settings or prompts, or ``base`` measured something else. Nothing is written
             then, and nothing is left of a run that ends in an error before its first evaluation.
     """
-    settings = config.model_dump(mode="json")
-    with telling(processes):
-        check_unseen(inputs, resume=resume)
-        if base is not None:
-            other = RunDirectory.open(base)
-            check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)
-        path = Path(output_dir)
-        was_there = path.exists()
-        if processes.is_main and not resume:
-            RunDirectory.create(path, config_to_yaml(config), inputs.files())
-        processes.wait()
-        run = RunDirectory.open(path)
-    with exclusive(run.path) if processes.is_main else nullcontext():
-        if resume:
-            with telling(processes):
-                check_resumable(run, settings)
-                check_inputs(run, inputs)
-        processes.wait()
-        if processes.is_main:
-            write_facts(run, facts)
-            keep_inputs(run, inputs)
-        try:
-            yield Session(run, config_to_yaml(config), resume, processes)
-        except Exception:
-            if processes.is_main and not resume and not run.has_begun():
-                # A mistake that is mended now can be tried again under the same name.
-                run.discard(keep_folder=was_there)
-            raise
-        processes.wait()
+    settings, path = config.model_dump(mode="json"), Path(output_dir)
+    was_there = path.exists()
+    with resumable_writing(path):
+        with telling(processes):
+            check_unseen(inputs, resume=resume)
+            if base is not None:
+                other = RunDirectory.open(base)
+                check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)
+            if processes.is_main and not resume:
+                RunDirectory.create(path, config_to_yaml(config), inputs.files())
+            processes.wait()
+            run = RunDirectory.open(path)
+        with exclusive(run.path) if processes.is_main else nullcontext():
+            if resume:
+                with telling(processes):
+                    check_resumable(run, settings)
+                    check_resumed(run)
+                    check_inputs(run, inputs)
+            processes.wait()
+            if processes.is_main:
+                _keep(run, facts, inputs, resume=resume)
+            try:
+                yield Session(run, config_to_yaml(config), resume, processes)
+            except Exception:
+                if processes.is_main and not resume and not run.has_begun():
+                    # A mistake that is mended now can be tried again under the same name.
+                    run.discard(keep_folder=was_there)
+                raise
+            processes.wait()
+
+
+def _keep(run: RunDirectory, facts: Facts, inputs: Inputs, *, resume: bool) -> None:
+    """Write what the run is known by, and take it into the run's record."""
+    if resume:
+        clear_partial(run.path)
+    forget(run, FACTS)
+    write_facts(run, facts)
+    keep_inputs(run, inputs)
+    note(run)
 
 
 @contextmanager
@@ -138,7 +163,7 @@ def check_resumable(run: RunDirectory, settings: Mapping[str, Any]) -> None:
     training = settings["training"]
     constant = training["learning_rate_schedule"] == "constant"
     check_same_run(run, settings, may_differ=[STEPS] if constant else [])
-    begun = yaml.safe_load(run.read_config_yaml())["training"]["steps"]
+    begun = run.read_settings()["training"]["steps"]
     if training["steps"] < begun:
         raise AdrpoError(
             f"--resume: expected {STEPS} of at least {begun}, which the run in {run.path} has; "

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from adrpo.errors import AdrpoError
 from adrpo.runs.findings import Findings
+from adrpo.runs.manifest import check_weights
 
 if TYPE_CHECKING:
     from adrpo.config.shared import AdapterSection
@@ -26,6 +27,7 @@ def start_of(adapter: "AdapterSection | None") -> Path | None:
             f"adapter.start_from: expected the file or folder of a LoRA adapter; received {path}, "
             f"which is not there"
         )
+    check_weights(path)
     return path
 
 

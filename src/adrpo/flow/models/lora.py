@@ -22,9 +22,10 @@ from adrpo.flow.models.lora_files import (
     is_peft,
     listed,
     naming_the_file,
+    of_all_layers,
     weights_file,
 )
-from adrpo.runs.model_folder import LORA_WEIGHTS
+from adrpo.runs.model_folder import LORA_WEIGHTS, check_finite
 
 if TYPE_CHECKING:
     from adrpo.config import AdapterSection
@@ -88,7 +89,7 @@ def load(pipeline: Any, source: Path, name: str = ADAPTER) -> None:
         )
     values = parts.get("transformer", {})
     _check_values(source, pipeline.transformer, values)
-    with naming_the_file(pipeline, file):
+    with naming_the_file(pipeline, file), of_all_layers(source):
         pipeline.load_lora_weights(str(file), adapter_name=name)
     _take(pipeline.transformer, source, values, name)
 
@@ -106,7 +107,7 @@ def load_any(pipeline: Any, source: Path) -> None:
     parts = convert(pipeline, file)
     for part, values in parts.items():
         _check_values(source, getattr(pipeline, part), values)
-    with naming_the_file(pipeline, file):
+    with naming_the_file(pipeline, file), of_all_layers(source):
         pipeline.load_lora_weights(str(file), adapter_name=ADAPTER)
 
 
@@ -173,6 +174,7 @@ def _load_pefts(pipeline: Any, folder: Path, name: str) -> None:
 def _check_values(source: Path, transformer: nn.Module, values: dict[str, Tensor]) -> None:
     if not values:
         raise AdrpoError(f"{source}: expected tensors of a LoRA adapter; received none")
+    check_finite(source, values)
     check_fits(source, transformer, values)
 
 

@@ -6,6 +6,7 @@ own converters to a layer, and the error names those that reach none.
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,6 +233,23 @@ def _width(module: nn.Module, *names: str) -> int | None:
 def listed(names: list[str], count: int) -> str:
     """The number of ``names`` among ``count`` tensors, and the first of them."""
     return f"{len(names)} of {count}: {first_names(names)}"
+
+
+@contextmanager
+def of_all_layers(source: Path) -> Iterator[None]:
+    """A context in which an adapter that lacks layers of its own header is refused: PEFT warns, and
+    leaves them as they are."""
+    with warnings.catch_warnings():
+        lacking = r"While injecting the PEFT adapters[\s\S]*additional target modules"
+        warnings.filterwarnings("error", lacking, RuntimeWarning)
+        try:
+            yield
+        except RuntimeWarning as warning:
+            layers = " ".join(str(warning).partition("target modules: ")[2].split())[:200]
+            raise AdrpoError(
+                f"{source}: expected a tensor for each layer that its header names; there are none "
+                f"for {layers}; take another copy"
+            ) from None
 
 
 @contextmanager

@@ -32,10 +32,12 @@ from adrpo.rewards.base import Reward
 from adrpo.rewards.loading import build_measured, training_reward
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
-from adrpo.runs.durable import replace_folder, write_durably
+from adrpo.runs.durable import write_durably
 from adrpo.runs.inputs import Inputs, callable_name
+from adrpo.runs.manifest import sealed_folder
 from adrpo.runs.processes import join_processes
 from adrpo.runs.progress import TrainingProgress
+from adrpo.runs.record import SINGLE_FILE, forget, note
 from adrpo.runs.seeding import restore_rng_state, rng_state, seed_everything
 from adrpo.runs.session import Session, session
 from adrpo.runs.start import START, changed_start, start_of
@@ -44,9 +46,6 @@ from adrpo.runs.trials import Trial, check_trials
 
 TRAIN = "train"
 """Name of the prompts that are trained on, among the sets that are encoded."""
-
-SINGLE_FILE = "final.safetensors"
-"""File beside ``final/`` with the same adapter, for programs that take one file."""
 
 
 class TrainingLoop(ABC):
@@ -237,13 +236,15 @@ class TrainingLoop(ABC):
                     self._save(run, step)
         self.course.finish(run)
         if main:
+            forget(run, SINGLE_FILE)
             write_durably(run.path / SINGLE_FILE, (run.final / WEIGHTS_NAME).read_bytes())
+            note(run)
 
     def _begin(self, run: RunDirectory, base: str | Path | None) -> None:
         """All that comes before the first step."""
         self._try()
         if self.processes.is_main and self.config.adapter.start_from is not None:
-            with replace_folder(run.path / START) as partial:
+            with sealed_folder(run.path / START) as partial:
                 self.policy.save_adapter(partial)
         # For rewards that draw from a global generator; our own draws are named streams.
         seed_everything(self.config.training.seed + self.processes.rank)
@@ -308,7 +309,7 @@ class TrainingLoop(ABC):
 
     def _restore(self, opened: Session) -> int:
         """Go back to the run's last checkpoint; the steps done in it (-1: there is none)."""
-        checkpoint = opened.agreed(latest_checkpoint(opened.run))
+        checkpoint = opened.checkpoint()
         if checkpoint is None:
             opened.go_back(-1)
             return -1
@@ -316,7 +317,6 @@ class TrainingLoop(ABC):
         source = self.config.adapter.start_from
         if source is not None and not self.policy.same_adapter(opened.run.path / START):
             raise changed_start(opened.run.path, source)
-        (opened.run.path / SINGLE_FILE).unlink(missing_ok=True)
         state = load_checkpoint(checkpoint)
         self.policy.load_adapter_state(state["adapter"])
         if self.average is not None:
@@ -326,6 +326,7 @@ class TrainingLoop(ABC):
         self.schedule.load_state_dict(state["schedule"])
         self._restore_rng([state["rng"], *state.get("rng_of_others", [])])
         opened.go_back(state["step"])
+        (opened.run.path / SINGLE_FILE).unlink(missing_ok=True)
         self._started -= state["wall_seconds"]
         return state["step"]
 
@@ -341,6 +342,7 @@ class TrainingLoop(ABC):
         rng = self.processes.gather(rng_state())
         if not self.processes.is_main:
             return
+        note(run)
         state = {
             "step": step,
             "wall_seconds": self.seconds(),
