@@ -23,7 +23,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
-  test-gpu mutants lint package check bench
+  test-gpu mutants faults lint package check bench
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -65,6 +65,11 @@ check: lint test test-slow test-deepspeed test-trl-lowest test-audio-lowest pack
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
+
+# Hours on two cores: FAULTS='--kills 4 --damages 20' is a part of it, SEED another course.
+SEED ?= 0
+faults: $(VENV)/.installed-dev ## kill, damage and starve runs of every domain, and compare what comes of them
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PY) -m tools.faults --seed $(SEED) $(FAULTS)
 
 $(PY):
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("adrpo needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": set PYTHON, as in `make PYTHON=python3.12 demo`")'
