@@ -2,6 +2,7 @@
 
 from inspect import getdoc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -238,3 +239,14 @@ def test_the_page_of_settings_is_current_and_has_every_key():
                     if section and f"### `{key}`" not in chapter:
                         assert f"### `{section}`" in chapter, key
                         assert f"| `{last}` |" in chapter, key
+
+
+def test_naming_the_method_of_the_extended_recipe_again_keeps_its_keys(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text(
+        "algorithm: {method: adrpo, advantage_clip: [-0.5, 0.7]}\n", encoding="utf-8"
+    )
+    (tmp_path / "own.yaml").write_text(
+        "extends: base.yaml\nalgorithm: {method: adrpo, beta_0: 2}\n", encoding="utf-8"
+    )
+    algorithm: Any = load_recipe(tmp_path / "own.yaml").algorithm
+    assert (algorithm.advantage_clip, algorithm.beta_0) == ((-0.5, 0.7), 2)
