@@ -20,13 +20,19 @@ METHODS = sorted({load_flow_config(name).algorithm.method for name in RECIPES})
 SETTINGS: dict[str, dict[str, Any]] = {
     "orw_cfm_w2": {"advantage_scale": "batch", "beta_0": 0.3},
     "diffusion_nft": {"beta_0": 0.3, "advantage_clip": 2.0},
+    "fdfo": {"churn": 0.3, "clip_range": 0.3},
     "dpo": {"pairs_prompts": 8, "pairs_samples": 6},
 }
 """Method -> what it learns faster with than with its defaults."""
 
+PAIRED = {"samples_per_prompt": 4}
+"""Of FDFO, which draws no odd number."""
+
 
 def config(method: str, **sections: dict[str, Any]) -> FlowConfig:
     algorithm = {"method": method, **SETTINGS.get(method, {})}
+    if method == "fdfo":
+        sections["training"] = PAIRED | sections.get("training", {})
     return tiny_config(sampling={"steps": 4}, algorithm=algorithm, **sections)
 
 

@@ -25,6 +25,8 @@ COSTS: list[tuple[dict[str, Any], int, float, int]] = [
     ({"method": "crd", "anchor_guidance_scale": 1.0}, S, 2 * P, 2 * P),
     ({"method": "dgpo"}, S, 2 * P, P),
     ({"method": "flow_grpo"}, S, S - 1, S - 1),
+    ({"method": "fdfo"}, S, S, 0),
+    ({"method": "fdfo", "points": P, "updates_per_step": 1, "beta_0": 0.3}, S, P, P),
 ]  # fmt: skip
 NAMES = [f"{case[0]['method']}-{place}" for place, case in enumerate(COSTS)]
 
@@ -33,12 +35,14 @@ NAMES = [f"{case[0]['method']}-{place}" for place, case in enumerate(COSTS)]
 def test_an_image_costs_what_the_page_says(
     algorithm: dict[str, Any], sampling: int, policy: float, others: int
 ) -> None:
+    # Two learn from the points of the trajectory itself; FDFO draws six samples in pairs.
+    own_points = algorithm["method"] in ("flow_grpo", "fdfo")
+    shape = {"prompts_per_step": 3, "samples_per_prompt": 2} if "fdfo" in algorithm.values() else {}
     trainer = build_trainer(
         tiny_config(
             algorithm=algorithm,
             sampling={"steps": S},
-            # Flow-GRPO learns from each of its noisy steps.
-            training={"timesteps_per_sample": 1 if algorithm["method"] == "flow_grpo" else P},
+            training={"timesteps_per_sample": 1 if own_points else P, **shape},
         ),
         reward=darkness,
     )

@@ -1,11 +1,12 @@
-"""Flow-GRPO's ratio is 1 before the first update, in every number type and micro-batch."""
+"""A ratio is 1 before the first update, in every number type and micro-batch: Flow-GRPO's of
+densities, and FDFO's of prediction errors."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from adrpo.flow.domain import build_trainer
-from adrpo.flow.training import flow_grpo
+from adrpo.flow.training import finite_differences, flow_grpo
 from support.tiny_runs import darkness, perturb, tiny_config
 
 
@@ -46,3 +47,32 @@ def test_the_first_ratio_is_one(
     assert first.abs().max() <= 4 * torch.finfo(torch.float32).eps
     if updates == 2:
         assert found[9:].abs().max() > 1e-5, "the ratio says nothing here"
+
+
+@pytest.mark.parametrize(("dtype", "micro_batch"), [("float32", 64), ("bfloat16", 5)])
+def test_the_first_ratio_of_pairs_is_one(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, micro_batch: int
+) -> None:
+    """A micro-batch of 5 leaves 3 of the 8 rollouts, and 1 of the 16 points of half of them."""
+    config = tiny_config(
+        model={"dtype": dtype, "device": "cpu"},
+        algorithm={"method": "fdfo", "updates_per_step": 2},
+        sampling={"steps": 4},
+        training={"micro_batch_size": micro_batch, "samples_per_prompt": 4},
+    )
+    trainer = build_trainer(config, reward=darkness)
+    perturb(trainer.policy)  # type: ignore[arg-type]
+    ratios: list[Tensor] = []
+    own = finite_differences.difference_surrogate
+
+    def kept(log_ratio: Tensor, advantages: Tensor, *, clip_range: float) -> Tensor:
+        ratios.append(log_ratio.detach())
+        return own(log_ratio, advantages, clip_range=clip_range)
+
+    monkeypatch.setattr(finite_differences, "difference_surrogate", kept)
+    trainer.step(1)
+    found = torch.cat(ratios)
+    assert len(found) == 32
+    # One call computes v and v_old: a rounding of v, if any, times |g| of some 10.
+    assert found[:16].abs().max() <= 100 * torch.finfo(torch.float32).eps
+    assert found[16:].abs().max() > 1e-4, "the ratio says nothing here"

@@ -26,14 +26,16 @@ from support.command_line import Command
 from support.tiny_runs import darkness, tiny_config
 
 NAN, INF = float("nan"), float("inf")
-METHODS = ["adrpo", "diffusion_nft", "flow_grpo"]
+METHODS = ["adrpo", "diffusion_nft", "flow_grpo", "fdfo"]
 
 
 def trainer_of(method: str = "adrpo", **training: Any) -> TrainingLoop:
+    # Six samples a step; FDFO draws pairs.
+    shape = {"prompts_per_step": 3, "samples_per_prompt": 2} if method == "fdfo" else {}
     config = tiny_config(
         model={"device": "cpu"},
         algorithm={"method": method},
-        training={"micro_batch_size": 2, **training},
+        training={"micro_batch_size": 2, **shape, **training},
     )
     return build_trainer(config, reward=darkness)
 

@@ -111,6 +111,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "adrpo": {"target_divergence": 0.01, "allow_negative_beta": True, "anchor": "ema"},
     "diffusion_nft": {},
     "flow_grpo": {},
+    "fdfo": {"beta_0": 0.5, "coefficient": {"schedule": "adaptive"}, "advantage_scale": "batch"},
 }
 
 
@@ -119,7 +120,9 @@ def test_a_step_without_any_score_moves_nothing(method: str, tmp_path: Path):
     """A method's own state, the optimizer's moments and the average, too: momentum would move the
     adapter, and so would the divergence term alone."""
     settings = tiny_config(
-        algorithm={"method": method, **METHODS[method]}, training={"ema_decay": 0.5}
+        algorithm={"method": method, **METHODS[method]},
+        # Six samples a step, in pairs.
+        training={"ema_decay": 0.5, "prompts_per_step": 3, "samples_per_prompt": 2},
     )
     trainer = build_trainer(settings, reward=unscored_at(2))
 

@@ -51,6 +51,19 @@ CONFIGS = {
         sampling={"steps": 3},
         algorithm={"method": "flow_grpo", "updates_per_step": 2, "advantage_scale": "global"},
     ),
+    # Three pairs of samples, so that shares differ (1 and 2), and updates of two and of one.
+    "fdfo": config(
+        "clip_score",
+        training={"samples_per_prompt": 2},
+        sampling={"steps": 3},
+        algorithm={
+            "method": "fdfo",
+            "updates_per_step": 2,
+            "points": 2,
+            "beta_0": 1.0,
+            "coefficient": {"schedule": "adaptive"},
+        },
+    ),
     # The torn group's means, the gate's ranks and the novelty of an image are those of all.
     "crd": config(
         "clip_score",

@@ -171,6 +171,27 @@ BESIDE: Table = {
     },
 }  # fmt: skip
 
+DIFFERENCES = "tests/equivalence/test_finite_difference_trainer.py::"
+STEP = f"{DIFFERENCES}test_a_step_is_the_published_one_and_the_adaptive_penalty"
+DIFFERENCED: Table = {
+    **{
+        f"algorithm[fdfo].{key}": Elsewhere((STEP,))
+        for key in (
+            "method", "churn", "clip_range", "advantage_scale", "updates_per_step", "beta_0",
+        )
+    },
+    "algorithm[fdfo].points": Elsewhere(
+        (f"{DIFFERENCES}test_without_a_penalty_the_reference_is_never_asked",)
+    ),
+    **{
+        f"algorithm[fdfo].{key}": Elsewhere(
+            (f"{DIFFERENCES}test_it_is_held_to_the_anchor_that_it_names",)
+        )
+        for key in ("anchor", "anchor_decay")
+    },
+}  # fmt: skip
+"""FDFO's keys, all of them other than their defaults in one step."""
+
 CRD_KEYS = (
     "method", "advantage_clip", "advantage_scale", "implicit_scale", "error_weighting",
     "centering", "centering_temperature",
@@ -194,10 +215,10 @@ FROM_ADRPO = {
         "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
     ),
     "anchor_copy_above": (
-        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
+        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo", "fdfo",
     ),
     "anchor_copy_after": (
-        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",
+        "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo", "fdfo",
     ),
     "anchor": ("crd", "dgpo"),
     "anchor_decay": ("crd", "dgpo"),

@@ -6,13 +6,23 @@ from wiring import text_parts, text_run, text_steps_table
 from wiring.flow_methods import ALGORITHM, PAIRS
 from wiring.flow_parts import PARTS
 from wiring.flow_run import RUN, STOPPED
-from wiring.flow_shared_keys import BESIDE, COPYING, CRD, GROUPED, LAGGING, REFUSED, TIMED, shared
+from wiring.flow_shared_keys import (
+    BESIDE,
+    COPYING,
+    CRD,
+    DIFFERENCED,
+    GROUPED,
+    LAGGING,
+    REFUSED,
+    TIMED,
+    shared,
+)
 from wiring.flow_steps import STEPS
 from wiring.page import keys_of
 from wiring.table import AsAt, Elsewhere, Table
 from wiring.text_prompts import SOUNDS, TEXTS
 
-METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, TIMED, BESIDE, GROUPED)
+METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, TIMED, BESIDE, GROUPED, DIFFERENCED)
 SHARED = shared({key: row for table in METHODS for key, row in table.items()})
 TABLES: dict[str, tuple[Table, ...]] = {
     "flow": (*METHODS, SHARED, PARTS, RUN, STEPS, STOPPED),

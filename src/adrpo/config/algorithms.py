@@ -310,6 +310,42 @@ class FlowGrpoSection(Shaped, Anchored, Scheduled):
     )
 
 
+class FdfoSection(Anchored, Scheduled):
+    """FDFO: reward differences of pairs from one start noise (McAllister et al., arXiv 2603.12893).
+
+    A pair's half difference of rewards is the A of its coefficient.
+    """
+
+    loss = "fdfo"
+    papers = {"fixed": "FDFO (2603.12893)"}  # noqa: RUF012
+    method: Literal["fdfo"] = Field(description="Which method this is.")
+    churn: NonNegativeNumber = Field(
+        default=0.01,
+        description="Fresh noise at the start and at each step: the ratio of noise to signal "
+        "grows by 1 + churn. FDFO: 0.0025 at 40 steps, of which 0.01 at 10 stirs as much.",
+    )
+    points: Count | None = Field(
+        default=None,
+        description="Points of a trajectory that are trained on, drawn anew for each pair; null: "
+        "all. FDFO: all.",
+    )
+    clip_range: PositiveNumber = Field(
+        default=0.03,
+        description="epsilon: the ratio q of a point is drawn to 1 +- epsilon. FDFO: 0.03.",
+    )
+    advantage_scale: Scale = Field(
+        default="none", description=f"{DEVIATION} FDFO: none; without a penalty it cancels."
+    )
+    updates_per_step: Count = Field(
+        default=4, description="Optimizer steps over the parts of a batch. FDFO: 4."
+    )
+    beta_0: NonNegativeNumber = Field(
+        default=0.0,
+        description="Coefficient of |v - v_ref|^2 at the same points, where the half difference "
+        "of a pair is 0. FDFO: 0, none.",
+    )
+
+
 class DpoSection(MethodSection):
     """Diffusion-DPO on flow matching, from stored pairs (Wallace et al., arXiv 2311.12908)."""
 
@@ -347,6 +383,7 @@ AlgorithmSection = Annotated[
     | Annotated[CrdSection, Tag("crd")]
     | Annotated[DgpoSection, Tag("dgpo")]
     | Annotated[FlowGrpoSection, Tag("flow_grpo")]
+    | Annotated[FdfoSection, Tag("fdfo")]
     | Annotated[DpoSection, Tag("dpo")],
     Discriminator(_method),
 ]

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from adrpo.config.algorithms import AdrpoSection, AlgorithmSection
+from adrpo.config.algorithms import AdrpoSection, AlgorithmSection, FdfoSection
 from adrpo.config.fields import (
     Count,
     Dtype,
@@ -34,6 +34,16 @@ from adrpo.config.shared import (
     TrainingSection,
 )
 from adrpo.data.prompts import share_prompts
+
+OWN_TRAJECTORIES = {
+    "flow_grpo": (
+        "Euler-Maruyama steps and trains on each of them",
+        "whose ratio of a step's densities is 1",
+    ),
+    "fdfo": ("churned Euler steps and trains on their points", "whose ratio of a point is 1"),
+}
+"""Methods that learn from the points of trajectories that they drew -> how these are drawn, and
+what the policy's velocity there is compared by."""
 
 
 class FlowModelSection(ModelSection):
@@ -225,28 +235,56 @@ class FlowConfig(Configuration):
     sampling: SamplingSection = SamplingSection()
 
     @model_validator(mode="after")
-    def _sde_fits(self) -> Self:
-        if self.algorithm.method != "flow_grpo":
+    def _trajectories_fit(self) -> Self:
+        """What methods need that learn from the points of the trajectories that they drew."""
+        method = self.algorithm.method
+        if method not in OWN_TRAJECTORIES:
             return self
+        drawn_by, ratio = OWN_TRAJECTORIES[method]
         for key, wanted, received in (
             ("sampling.solver", "euler", self.sampling.solver),
             ("training.timesteps_per_sample", 1, self.training.timesteps_per_sample),
         ):
             if received != wanted:
                 raise conflict(
-                    f"{key}: expected {wanted} with algorithm.method=flow_grpo, which draws by "
-                    f"Euler-Maruyama steps and trains on each of them; received {received}"
+                    f"{key}: expected {wanted} with algorithm.method={method}, which draws by "
+                    f"{drawn_by}; received {received}"
                 )
-        if self.sampling.steps < 2:
-            raise conflict(
-                "sampling.steps: expected at least 2 with algorithm.method=flow_grpo, whose last "
-                f"step has no noise; received {self.sampling.steps}"
-            )
         drawn, trained = self.sampling.guidance_scale, self.training.guidance_scale
         if trained != drawn:
             raise conflict(
                 f"training.guidance_scale: expected {drawn}, the value of sampling.guidance_scale, "
-                "with algorithm.method=flow_grpo, whose ratio of a step's densities is 1 on policy "
-                f"only so; received {trained}; set both to the same number"
+                f"with algorithm.method={method}, {ratio} on policy only so; received {trained}; "
+                "set both to the same number"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sde_fits(self) -> Self:
+        if self.algorithm.method == "flow_grpo" and self.sampling.steps < 2:
+            raise conflict(
+                "sampling.steps: expected at least 2 with algorithm.method=flow_grpo, whose last "
+                f"step has no noise; received {self.sampling.steps}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pairs_fit(self) -> Self:
+        if not isinstance(self.algorithm, FdfoSection):
+            return self
+        each, steps, points = (
+            self.training.samples_per_prompt,
+            self.sampling.steps,
+            self.algorithm.points,
+        )
+        if each % 2:
+            raise conflict(
+                f"training.samples_per_prompt: expected an even number with algorithm.method=fdfo, "
+                f"which draws the samples of a prompt in pairs; received {each}"
+            )
+        if points is not None and points > steps:
+            raise conflict(
+                f"algorithm.points: expected at most {steps}, the points of a trajectory of as "
+                f"many sampling.steps; received {points}; null is all of them"
             )
         return self

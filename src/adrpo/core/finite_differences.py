@@ -28,7 +28,7 @@ def half_differences(values: Float[Tensor, " batch *dims"]) -> Float[Tensor, " b
     """
     if len(values) % 2:
         raise ValueError(f"expected an even number of rows, two for a pair, received {len(values)}")
-    pairs = values.unflatten(0, (-1, 2))
+    pairs = values.reshape(-1, 2, *values.shape[1:])
     half = (pairs[:, 0] - pairs[:, 1]) / 2
     return torch.stack([half, -half], dim=1).flatten(0, 1)
 

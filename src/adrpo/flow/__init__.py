@@ -8,12 +8,21 @@ if TYPE_CHECKING:
     from adrpo.flow.domain import build_trainer
     from adrpo.flow.training.adrpo import FlowTrainer
     from adrpo.flow.training.dpo import DPOTrainer
+    from adrpo.flow.training.finite_differences import FiniteDifferenceTrainer
     from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
 
-__all__ = ["DPOTrainer", "FlowConfig", "FlowGRPOTrainer", "FlowTrainer", "build_trainer"]
+__all__ = [
+    "DPOTrainer",
+    "FiniteDifferenceTrainer",
+    "FlowConfig",
+    "FlowGRPOTrainer",
+    "FlowTrainer",
+    "build_trainer",
+]
 
 _HOMES = {
     "DPOTrainer": "adrpo.flow.training.dpo",
+    "FiniteDifferenceTrainer": "adrpo.flow.training.finite_differences",
     "FlowConfig": "adrpo.config",
     "FlowGRPOTrainer": "adrpo.flow.training.flow_grpo",
     "FlowTrainer": "adrpo.flow.training.adrpo",

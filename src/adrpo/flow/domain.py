@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adrpo.config import DpoSection, FlowConfig, FlowGrpoSection, FlowModelSection
+from adrpo.config import (
+    DpoSection,
+    FdfoSection,
+    FlowConfig,
+    FlowGrpoSection,
+    FlowModelSection,
+)
 from adrpo.data.base import Prompt
 from adrpo.data.identity import shared_prompts
 from adrpo.data.prompts import is_unfetched
@@ -42,10 +48,15 @@ def build_trainer(config: FlowConfig, *, reward: "Reward | None" = None) -> "Tra
     """The trainer of ``config``'s method; arguments as for ``FlowTrainer``."""
     from adrpo.flow.training.adrpo import FlowTrainer
     from adrpo.flow.training.dpo import DPOTrainer
+    from adrpo.flow.training.finite_differences import FiniteDifferenceTrainer
     from adrpo.flow.training.flow_grpo import FlowGRPOTrainer
 
     # Methods whose loss is not that of anchored regression.
-    trainers = {DpoSection: DPOTrainer, FlowGrpoSection: FlowGRPOTrainer}
+    trainers = {
+        DpoSection: DPOTrainer,
+        FdfoSection: FiniteDifferenceTrainer,
+        FlowGrpoSection: FlowGRPOTrainer,
+    }
     return trainers.get(type(config.algorithm), FlowTrainer)(config, reward=reward)
 
 

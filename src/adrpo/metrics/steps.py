@@ -130,8 +130,20 @@ STEPS = (
         formula=OTHERS,
     ),
     _column(
+        "informative_fraction",
+        "FDFO: share of scored pairs whose two rewards differ; the others teach nothing",
+        SHARE,
+        domains=IMAGES,
+        label="Informative pairs",
+        note="share of pairs whose rewards differ",
+        formula=OTHERS,
+        healthy="near 1: with a reward of 0 or 1 most near images have the same",
+        least=0.0,
+    ),
+    _column(
         "ratio_clipped_fraction",
-        "Flow-GRPO: share of noisy steps whose ratio of densities is clipped",
+        "Flow-GRPO: share of noisy steps whose ratio of densities is clipped; FDFO: share of "
+        "points whose ratio is farther from 1 than `clip_range`",
         SHARE,
         domains=IMAGES,
         formula=OTHERS,

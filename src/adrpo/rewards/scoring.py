@@ -295,6 +295,8 @@ def score_together(
     terms: Sequence[RewardTerm],
     images: Sequence[Image | None],
     prompts: Sequence[Prompt],
+    *,
+    unit: int = 1,
 ) -> RewardResult:
     """The scores of the whole batch, the same on every process.
 
@@ -307,8 +309,10 @@ def score_together(
         terms: the reward.
         images: of this process's share.
         prompts: of all rows of the batch.
+        unit: rows that no two processes share, one after another: 2 where shares are of pairs.
     """
-    shares = processes.shares(len(prompts), "samples a step")
+    units = processes.shares(len(prompts) // unit, "samples a step")
+    shares = [share.times(unit) for share in units]
     holders = [rank for rank, share in enumerate(shares) for _ in range(len(share))]
     scorers = _scorers(holders, prompts)
     own = shares[processes.rank]

@@ -20,6 +20,9 @@ STEPS = 10
 FAR_BELOW = 0.1
 """Share of the clip below which the spread of advantages is far from it."""
 
+MOST_PAIRS = 0.5
+"""Share of informative pairs below which most of what was drawn teaches nothing."""
+
 
 @dataclass(frozen=True)
 class Symptom:
@@ -95,10 +98,26 @@ def _algorithm(settings: Settings) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _uninformative(row: Row, settings: Settings) -> bool:
+    share = row.get("informative_fraction")
+    return isinstance(share, int | float) and share < MOST_PAIRS
+
+
+def _uninformative_words(rows: Sequence[Row], settings: Settings) -> str:
+    shares = [row["informative_fraction"] for row in rows]
+    return (
+        f"{100 * min(shares):.0f} to {100 * max(shares):.0f} % of pairs had two rewards that "
+        f"differ in {len(rows)} steps, and the others taught nothing: take a graded reward in the "
+        f"place of one of few values, or raise algorithm.churn, now "
+        f"{_algorithm(settings).get('churn')}, so that pairs lie farther apart"
+    )
+
+
 SYMPTOMS = (
     Symptom(_excluded, _excluded_words),
     Symptom(_constant, _constant_words),
     Symptom(_small, _small_words),
+    Symptom(_uninformative, _uninformative_words),
 )
 
 

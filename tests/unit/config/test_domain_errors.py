@@ -24,7 +24,7 @@ from support.refused_configurations import of_domain, refusal, write
             "algorithm: {method: null}",
             "recipe.yaml: algorithm.method: expected the name of a method, received None; known "
             "methods: adrpo, fixed_beta, orw_cfm_w2, raft, awm, diffusion_nft, crd, dgpo, "
-            "flow_grpo, dpo",
+            "flow_grpo, fdfo, dpo",
         ),
         (
             "algorithm: {method: orw_cfm_w2, temprature: 2}",
@@ -60,6 +60,37 @@ from support.refused_configurations import of_domain, refusal, write
             "recipe.yaml: training.guidance_scale: expected 4.5, the value of "
             "sampling.guidance_scale, with algorithm.method=flow_grpo, whose ratio of a step's "
             "densities is 1 on policy only so; received 1.0; set both to the same number",
+        ),
+        (
+            "{algorithm: {method: fdfo}, sampling: {solver: dpmpp_2m}}",
+            "recipe.yaml: sampling.solver: expected euler with algorithm.method=fdfo, which draws "
+            "by churned Euler steps and trains on their points; received dpmpp_2m",
+        ),
+        (
+            "{algorithm: {method: fdfo}, training: {timesteps_per_sample: 4}}",
+            "recipe.yaml: training.timesteps_per_sample: expected 1 with algorithm.method=fdfo, "
+            "which draws by churned Euler steps and trains on their points; received 4",
+        ),
+        (
+            "{algorithm: {method: fdfo}, training: {guidance_scale: 2}}",
+            "recipe.yaml: training.guidance_scale: expected 1.0, the value of "
+            "sampling.guidance_scale, with algorithm.method=fdfo, whose ratio of a point is 1 on "
+            "policy only so; received 2.0; set both to the same number",
+        ),
+        (
+            "{algorithm: {method: fdfo}, training: {samples_per_prompt: 5}}",
+            "recipe.yaml: training.samples_per_prompt: expected an even number with "
+            "algorithm.method=fdfo, which draws the samples of a prompt in pairs; received 5",
+        ),
+        (
+            "{algorithm: {method: fdfo, points: 6}, sampling: {steps: 5}}",
+            "recipe.yaml: algorithm.points: expected at most 5, the points of a trajectory of as "
+            "many sampling.steps; received 6; null is all of them",
+        ),
+        (
+            "algorithm: {method: fdfo, coefficient: {schedule: adaptive}}",
+            "recipe.yaml: algorithm.beta_0: expected a number above 0 with coefficient.schedule: "
+            "adaptive, which has beta_0 - A, received 0",
         ),
         (
             "evaluation: {sampling: {stepz: 3}}",

@@ -3,7 +3,7 @@
 import pytest
 
 from adrpo.errors import AdrpoError
-from adrpo.flow import DPOTrainer, FlowGRPOTrainer, FlowTrainer
+from adrpo.flow import DPOTrainer, FiniteDifferenceTrainer, FlowGRPOTrainer, FlowTrainer
 from support.tiny_runs import tiny_config
 
 
@@ -12,6 +12,7 @@ from support.tiny_runs import tiny_config
     [
         (DPOTrainer, "adrpo", "dpo"),
         (FlowGRPOTrainer, "raft", "flow_grpo"),
+        (FiniteDifferenceTrainer, "adrpo", "fdfo"),
         (
             FlowTrainer,
             "dpo",

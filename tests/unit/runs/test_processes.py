@@ -186,6 +186,22 @@ def test_scores_are_those_of_one_process(texts: str):
     assert sorted(asked) == [(row, f"category {texts[row]}", s) for row, s in enumerate(shades)]
 
 
+def test_whole_pairs_are_scored_where_they_are():
+    """Three pairs, of which two processes have one and two."""
+    prompts = [Prompt(text, "") for text in "aaaabb"]
+    images = [image(37 * row % 101) for row in range(6)]
+    terms = [RewardTerm("above", 1.0, above_the_others)]
+    alone = score_together(ALONE, terms, images, prompts, unit=2)
+
+    def work(processes: Thread) -> Any:
+        own = processes.share(3, "pairs").times(2).of(images)
+        assert len(own) == (2, 4)[processes.rank]
+        return score_together(processes, terms, own, prompts, unit=2)
+
+    for result in together(2, work):
+        torch.testing.assert_close(result.total, alone.total, rtol=0, atol=0, equal_nan=True)
+
+
 def test_the_first_error_of_a_reward_reaches_all_processes():
     def absent(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
         if prompts == ["b"]:

@@ -49,6 +49,19 @@ def test_a_constant_reward_is_told(constant: dict[str, Any]):
     assert "one reward" in told and "samples_per_prompt" in told
 
 
+def test_pairs_that_mostly_tell_nothing_are_told_with_the_churn():
+    """As a reward of 0 or 1 makes them; at a half there is nothing to say."""
+    settings = {"algorithm": {"method": "fdfo", "churn": 0.0025}}
+    few = rows(20, informative_fraction=0.125)
+    few[4]["informative_fraction"] = 0.25
+    (told,) = symptoms(few, settings, 20)
+    assert told.startswith(f"steps 1 to {STEPS}: 12 to 25 % of pairs")
+    assert "graded reward" in told and "algorithm.churn, now 0.0025," in told
+    assert symptoms(rows(20, informative_fraction=0.5), settings, 20) == []
+    # A step without any score has no share.
+    assert symptoms(rows(20, informative_fraction=None), settings, 20) == []
+
+
 def test_samples_without_a_score_in_every_step_are_told_with_the_first_error():
     failing = rows(20, samples_excluded=2)
     failing[3]["reward_error"] = "judge: RuntimeError: away (mine.py, line 3)"

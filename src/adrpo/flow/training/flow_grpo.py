@@ -17,11 +17,11 @@ from adrpo.flow.methods import Weights
 from adrpo.flow.methods.base import clipped_advantages
 from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, simulate, step_distribution
 from adrpo.flow.training.anchors import build_anchor
-from adrpo.flow.training.online import WEIGHT_COLUMNS, OnlineLoop, weight_columns
+from adrpo.flow.training.online import WEIGHT_COLUMNS, weight_columns
 from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
+from adrpo.flow.training.trajectories import TrajectoryLoop
 from adrpo.rewards.base import Reward
-from adrpo.runs.seeding import generator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class NoisySteps:
     prompt: Tensor
 
 
-class FlowGRPOTrainer(OnlineLoop):
+class FlowGRPOTrainer(TrajectoryLoop):
     """Flow-GRPO (Liu et al., arXiv 2505.05470): of each step the samples are drawn by an SDE, and
 
         L = -min(r A, clip(r, 1 - epsilon, 1 + epsilon) A) + beta KL(p_theta || p_ref)
@@ -60,8 +60,6 @@ class FlowGRPOTrainer(OnlineLoop):
         super().__init__(config, reward=reward)
         self.anchor = build_anchor(config.algorithm, self.policy)
         self.coefficient = Coefficient(self.settings.coefficient, self.settings.beta_0)
-        self.times = self.policy.time_grid(config.sampling.steps)
-        self.rows_at_once = min(config.training.micro_batch_size, len(self.share))
 
     def step(self, step: int) -> dict[str, Any]:
         """One rollout and its updates; see ``TrainingLoop.step``."""
@@ -80,18 +78,12 @@ class FlowGRPOTrainer(OnlineLoop):
         noisy = len(self.times) - 2
         own = weights.select(self.share.of(torch.arange(len(groups))).repeat_interleave(noisy))
         own = own.to(self.device)
-        # Whole samples, in a random order, so that no update sees one prompt only.
-        order = torch.randperm(
-            len(groups), generator=generator(self.config.training.seed, "updates", step)
-        )
-        parts = order.chunk(self.settings.updates_per_step)
         sums = torch.zeros(4)
         norms = []
-        for part in parts:
-            held = part[(part >= self.share.start) & (part < self.share.stop)] - self.share.start
-            held = held[finite[held]]
+        for part, total in self.update_parts(step, self.settings.updates_per_step):
+            held = part[finite[part]]
             rows = (held[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
-            sums += self._update(steps, own, rows, len(part) * noisy, stopwatch)
+            sums += self._update(steps, own, rows, total * noisy, stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(float(sums[0])))
         self.follow()
@@ -125,16 +117,12 @@ class FlowGRPOTrainer(OnlineLoop):
 
     def _sample(self, step: int, prompt_index: Tensor) -> tuple[NoisySteps, list[Any]]:
         """The noisy steps of this process's trajectories, and the images they end in."""
-        training = self.config.training
         x_0 = self.rollout_noise(step)
-        draws = torch.randn(
-            (len(self.times) - 2, self.share.total, *x_0.shape[1:]),
-            generator=generator(training.seed, "sde", step),
-        )[:, self.share.start : self.share.stop]
+        draws = self.fresh_noise(len(self.times) - 2, step, "sde")
         parts, images = [], []
         for rows in torch.arange(len(prompt_index)).split(self.rows_at_once):
             part = simulate(
-                partial(self._velocity, prompt_index[rows]),
+                partial(self.velocity, prompt_index[rows]),
                 x_0[rows].to(self.device),
                 self.times,
                 noise_level=self.settings.noise_level,
@@ -173,9 +161,9 @@ class FlowGRPOTrainer(OnlineLoop):
         for part in rows.split(self.rows_at_once) if len(rows) else ():
             asked = (steps.prompt[part.cpu()], steps.x[part], steps.t[part])
             with stopwatch.part("reference"), torch.no_grad(), self.anchor.active():
-                v_ref = self._velocity(*asked)
+                v_ref = self.velocity(*asked)
             with stopwatch.part("policy"):
-                v = self._velocity(*asked)
+                v = self.velocity(*asked)
                 mean, std = self._step_distribution(steps, part, v)
                 mean_ref, _ = self._step_distribution(steps, part, v_ref)
                 log_ratio = gaussian_log_prob(steps.x_next[part], mean, std) - steps.log_prob[part]
@@ -198,24 +186,6 @@ class FlowGRPOTrainer(OnlineLoop):
         # A checkpoint of before has neither: its anchor was the base, and nothing moved.
         self.anchor.load_state(state.get("anchor", {}))
         self.coefficient.load_state(state.get("coefficient", {}))
-
-    def _velocity(self, prompt: Tensor, x: Tensor, t: Tensor) -> Tensor:
-        """v of rows at (``x``, ``t``) with the prompts ``prompt`` [rows], by a call of
-        ``rows_at_once`` rows.
-
-        A kernel rounds by the shape that it is called with: in bfloat16 log r was 7e-4 before the
-        first update, beyond the clip, where rollout and update had calls of other shapes. Where
-        rows are missing, the last one fills their places.
-        """
-        rows = torch.arange(self.rows_at_once).clamp(max=len(x) - 1)
-        there = rows.to(x.device)
-        v = self.policy.velocity(
-            x[there],
-            t[there],
-            self.prompts.conditioning.select(prompt[rows]),
-            guidance_scale=self.config.sampling.guidance_scale,
-        )
-        return v[: len(x)]
 
     def _step_distribution(
         self, steps: NoisySteps, rows: Tensor, v: Tensor

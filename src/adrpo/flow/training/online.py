@@ -1,6 +1,7 @@
 """Samples of the current policy and their scores: the beginning of an online trainer's step."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -8,13 +9,14 @@ from torch import Tensor
 
 from adrpo.config import FlowConfig
 from adrpo.config.algorithm_keys import Shaped
+from adrpo.data.base import Prompt
 from adrpo.flow.methods import Weights
 from adrpo.flow.models.finite import all_finite
 from adrpo.flow.path.draws import initial_noise, prompt_order
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
-from adrpo.rewards.base import Reward, RewardResult
+from adrpo.rewards.base import Reward, RewardResult, RewardTerm
 from adrpo.rewards.loading import build_measured
 from adrpo.rewards.scoring import broken, score_columns, score_together
 
@@ -32,10 +34,15 @@ class OnlineLoop(TrainingLoop):
     learned: ClassVar[tuple[str, ...]]
     """Columns of metrics.jsonl that such a step has no values for, beside those of rewards."""
 
+    unit: ClassVar[int] = 1
+    """Samples, one after another, that are never parted: 2 where a process has whole pairs."""
+
     def __init__(self, config: FlowConfig, *, reward: Reward | None = None) -> None:
         super().__init__(config, reward=reward)
         batch = config.training.prompts_per_step * config.training.samples_per_prompt
-        self.share = self.processes.share(batch, "samples a step")
+        what = "samples a step" if self.unit == 1 else f"units of {self.unit} samples a step"
+        self.units = self.processes.share(batch // self.unit, what)
+        self.share = self.units.times(self.unit)
         settings = config.algorithm
         schedule = getattr(settings, "coefficient", None)
         self.scorers = build_measured(() if schedule is None else schedule.scorers, self.device)
@@ -76,7 +83,7 @@ class OnlineLoop(TrainingLoop):
         """The reward of each sample of the step, of which this process has ``images``;
         StepFailed where none has one because a reward raised."""
         chosen = [self.prompts[place] for place in prompt_index.tolist()]
-        result = score_together(self.processes, self.reward, images, chosen)
+        result = self._together(self.reward, images, chosen)
         if (failure := broken(result)) is not None:
             raise StepFailed(failure)
         return result
@@ -90,12 +97,17 @@ class OnlineLoop(TrainingLoop):
         found: list[RewardResult | None] = []
         chosen = [self.prompts[place] for place in prompt_index.tolist()]
         for terms in (self.scorers, self.novelty):
-            result = score_together(self.processes, terms, images, chosen) if terms else None
+            result = self._together(terms, images, chosen) if terms else None
             if result is not None and (failure := broken(result)) is not None:
                 raise StepFailed(failure)
             found.append(result)
         scores, novelty = found
         return {} if scores is None else scores.by_term, None if novelty is None else novelty.total
+
+    def _together(
+        self, terms: Sequence[RewardTerm], images: list[Any], chosen: list[Prompt]
+    ) -> RewardResult:
+        return score_together(self.processes, terms, images, chosen, unit=self.unit)
 
     def unscored(
         self, result: RewardResult, calls_before: int, stopwatch: Stopwatch
