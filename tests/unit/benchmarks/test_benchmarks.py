@@ -128,6 +128,22 @@ def test_the_gradients_of_the_terms_are_compared_by_norm_and_angle():
     assert measured in page.read_text(encoding="utf-8")
 
 
+def test_what_pairs_tell_is_read_from_their_rows():
+    from pair_information import summarise, table
+
+    folder = BENCHMARKS / "results/pair_information"
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    summary = summarise(rows)
+    assert summary == json.loads((folder / "summary.json").read_text())["churns"]
+    text = (folder / "table.md").read_text()
+    assert text == table(summary)
+    page = BENCHMARKS.parent / "docs/results/text-to-image.md"
+    assert text in page.read_text(encoding="utf-8")
+    # Twelve of the 96 pairs have a right and a wrong image.
+    apart = [row for row in rows if row["churn"] == 0.01 and sum(row["verdict"]) == 1]
+    assert len(apart) == 12 and summary[1]["verdict_informative"] == 12 / 96
+
+
 def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
     from comparison_tables import keep
 

@@ -16,7 +16,11 @@ KEYS: dict[str, dict[str, Any]] = {
     "mixture": {"parts": [{"coefficient": {"schedule": "fixed"}}]},
 }
 """Schedule -> keys that it can't do without."""
-BETA_0 = {"awm": {"beta_0": 0.3}, "diffusion_nft": {"kl_beta": 0.3}}
+BETA_0 = {
+    "awm": {"beta_0": 0.3},
+    "diffusion_nft": {"kl_beta": 0.3},
+    "fdfo": {"beta_0": 0.3},
+}
 
 
 def cells() -> dict[tuple[str, str, str], str]:
