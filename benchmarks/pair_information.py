@@ -1,4 +1,4 @@
-"""What FDFO's pairs tell by their churn, under a graded reward and under one of 0 or 1.
+"""The share of FDFO's pairs that tell something by their churn, of a graded reward and of 0 or 1.
 
 ``python benchmarks/pair_information.py [--pairs 96] [--churns 0.0025 0.01 ...]``
 (``--output benchmarks/results/pair_information``)

@@ -16,14 +16,21 @@ from adrpo.flow.training.finite_differences import FiniteDifferenceTrainer
 from adrpo.runs.seeding import generator
 from support.tiny_runs import darkness, perturb, tiny_config
 
-CHURN, EPSILON, BETA_0, STEPS = 0.05, 0.03, 0.4, 3
+CHURN, EPSILON, BETA_0, STEPS = 0.05, 0.04, 0.4, 3
+"""Numbers that no default is."""
 
 
 def trainer_of(
     reward: Callable[..., Any] = darkness, *, training: dict[str, Any] | None = None, **keys: Any
 ) -> FiniteDifferenceTrainer:
     """Two prompts of two samples, one update, no clip of the gradient."""
-    algorithm = {"method": "fdfo", "churn": CHURN, "updates_per_step": 1, **keys}
+    algorithm = {
+        "method": "fdfo",
+        "churn": CHURN,
+        "clip_range": EPSILON,
+        "updates_per_step": 1,
+        **keys,
+    }
     config = tiny_config(
         model={"device": "cpu"},
         algorithm=algorithm,
@@ -66,11 +73,15 @@ def published_loss(trainer: FiniteDifferenceTrainer) -> Tensor:
                 x = x + spread * fresh[index + 1, row]
         ends.append(x)
         visited.append(points)
-    rewards = darkness([], policy.decode(torch.stack(ends)))  # type: ignore[arg-type]
+    images = policy.decode(torch.stack(ends))
+    rewards = torch.tensor(darkness([], images)).view(2, 2)  # type: ignore[arg-type]
+    # In standard deviations within the two prompts, each of which has one pair.
+    deviation = (rewards - rewards.mean(1, keepdim=True)).square().mean().sqrt()
+    scaled = (rewards / deviation).flatten().tolist()
     losses = []
     for row in range(4):
         other = row ^ 1
-        d_reward = (float(rewards[row]) - float(rewards[other])) / 2  # type: ignore[arg-type]
+        d_reward = (scaled[row] - scaled[other]) / 2
         d = (ends[row] - ends[other]) / 2
         g = d / (d.square().mean() + 1e-6)
         beta = BETA_0 - max(-BETA_0, min(BETA_0, d_reward))
@@ -87,7 +98,10 @@ def published_loss(trainer: FiniteDifferenceTrainer) -> Tensor:
 def test_a_step_is_the_published_one_and_the_adaptive_penalty():
     """Micro-batches of three leave one of the rollout's four rows."""
     trainer = trainer_of(
-        coefficient={"schedule": "adaptive"}, beta_0=BETA_0, training={"micro_batch_size": 3}
+        coefficient={"schedule": "adaptive"},
+        beta_0=BETA_0,
+        advantage_scale="batch",
+        training={"micro_batch_size": 3},
     )
     expected = published_loss(trainer)
     parameters = trainer.policy.adapter_parameters()
@@ -102,7 +116,7 @@ def test_a_step_is_the_published_one_and_the_adaptive_penalty():
     assert row["loss"] == pytest.approx(float(expected.detach()), abs=5e-3)
     assert row["grad_norm"] == pytest.approx(float(theirs.norm()), rel=5e-3)
     assert (row["informative_fraction"], row["ratio_clipped_fraction"]) == (1, 0)
-    # Both differences are beyond the bound of A, up to float32's 0.4.
+    # A is bounded in the coefficient alone, up to float32's 0.4.
     assert (row["beta_min"], row["beta_max"]) == pytest.approx((0, 2 * BETA_0), abs=1e-6)
     assert row["divergence"] > 0 and 0 < row["reference_rows"] <= 12
 
@@ -114,6 +128,23 @@ def test_without_a_penalty_the_reference_is_never_asked():
     assert (row["model_calls"], row["reference_rows"]) == (4 * 3 + 4 * 2, 0)
     held = trainer_of(points=2, beta_0=1.0).step(1)
     assert (held["model_calls"], held["reference_rows"]) == (4 * 3 + 4 * 2 * 2, 8)
+
+
+def test_it_is_held_to_the_anchor_that_it_names():
+    """At a decay of 0 the average is the policy before each step, which one update has not left
+    yet where the penalty is computed."""
+    found = {}
+    for name, keys in {
+        "base": {},
+        "near": {"anchor": "ema", "anchor_decay": 0.0},
+        "between": {"anchor": "ema", "anchor_decay": 0.5},
+    }.items():
+        trainer = trainer_of(beta_0=1.0, **keys)
+        trainer.step(1)
+        found[name] = trainer.step(2)["divergence"]
+    # One call computes v and v_ref of a row: what a rounding of 1e-7 leaves of its square.
+    assert found["near"] < 1e-10 < found["between"]
+    assert found["between"] != pytest.approx(found["base"], rel=0.01)
 
 
 def alternating(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:

@@ -236,7 +236,7 @@ class FlowConfig(Configuration):
 
     @model_validator(mode="after")
     def _trajectories_fit(self) -> Self:
-        """What methods need that learn from the points of the trajectories that they drew."""
+        """Refuse what doesn't fit a method that learns from the points of its own trajectories."""
         method = self.algorithm.method
         if method not in OWN_TRAJECTORIES:
             return self
