@@ -344,8 +344,10 @@ class ADRPOTrainer(GRPOTrainer):
     # --- prompts ---
 
     def _opening(self) -> str:
-        template = {"chat_template": self.chat_template} if self.chat_template else {}
-        return thought_opening(self.processing_class, template | dict(self.chat_template_kwargs))
+        arguments: dict[str, Any] = {**self.chat_template_kwargs}  # pyright: ignore[reportGeneralTypeIssues]
+        if self.chat_template:
+            arguments.setdefault("chat_template", self.chat_template)
+        return thought_opening(self.processing_class, arguments)
 
     def prompt_batch(self, rows: Sequence[Mapping[str, Any]]) -> PromptBatch:
         """The prompts of ``rows``, which have the columns of the data set, as in training."""

@@ -113,7 +113,7 @@ class RewardServer(ThreadingHTTPServer):
 
     def _images(self, texts: Sequence[str]) -> list[Image.Image]:
         """The images of PNG files in base64, whose sizes are looked at before they are unpacked."""
-        found = [
+        found: list[Image.Image] = [
             Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
             for text in texts
         ]
