@@ -135,6 +135,7 @@ def test_a_setting_that_the_recipe_has_no_key_for_is_not_dropped(
     shutil.copytree(final, other)
     written = json.loads((other / "adapter_config.json").read_text(encoding="utf-8"))
     text = json.dumps(written | {"use_rslora": True})
+    (other / "manifest.json").unlink()  # it is an adapter of others from here on
     (other / "adapter_config.json").write_text(text, encoding="utf-8")
     with pytest.raises(AdrpoError, match=r"use_rslora=False, received True.*adapter=null"):
         asked(material, other, LORA)

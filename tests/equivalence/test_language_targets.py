@@ -81,6 +81,7 @@ def test_a_run_that_kept_an_earlier_step_is_asked_as_that_step(run: Path, tmp_pa
     assert resolve(run).step == 4
     stopped = tmp_path / "stopped"
     shutil.copytree(run, stopped)
+    (stopped / "manifest.json").unlink()  # its files are another run's from here on
     config: Any = load_recipe(run / "config.yaml")
     settings = config.evaluation.model_copy(update={"early_stopping": "reward"})
     changed = config.model_copy(update={"evaluation": settings})
@@ -174,6 +175,7 @@ def test_a_run_is_evaluated_on_the_prompts_of_another_file(
     monkeypatch.chdir(tmp_path)
     moved = tmp_path / "moved"
     shutil.copytree(run, moved)
+    (moved / "manifest.json").unlink()  # its settings are another run's from here on
     written = (moved / "config.yaml").read_text(encoding="utf-8")
     (moved / "config.yaml").write_text(
         written.replace(config.prompts.source, "gone.jsonl"), encoding="utf-8"

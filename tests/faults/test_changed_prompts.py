@@ -97,9 +97,14 @@ def test_a_run_that_kept_no_prompts_goes_on_and_says_so(place: Path):
     """As runs of earlier versions; from here on it keeps them."""
     config = yaml.safe_load(Path("recipe.yaml").read_text(encoding="utf-8"))
     loaded = {"flow": FlowConfig, "llm": LanguageConfig, "audio": AudioConfig}[config["domain"]]
-    Path("run/inputs.json").unlink()
+    # Earlier versions kept no checksums either.
+    for name in ("inputs.json", "manifest.json"):
+        Path("run", name).unlink()
     edit("train.jsonl", 2, text="a d e")
-    with pytest.warns(AdrpoWarning, match="kept no record"):
+    with (
+        pytest.warns(AdrpoWarning, match="has no manifest.json"),
+        pytest.warns(AdrpoWarning, match="kept no record"),
+    ):
         train(loaded.model_validate(config), Path("run"), resume=True)
     edit("train.jsonl", 2, text="a e e")
     with pytest.raises(AdrpoError, match="1 of 4 prompts of training"):

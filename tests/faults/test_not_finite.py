@@ -135,7 +135,7 @@ def test_the_rows_of_a_sample_that_is_not_finite_weigh_nothing(
     trainer.rollout_noise = lambda step: noise
     row = trainer.step(1)
     (batch,) = batches
-    assert (batch.weights.beta == 0).nonzero().flatten().tolist() == [6, 7]
+    assert (~batch.weights.taken).nonzero().flatten().tolist() == [6, 7]
     assert batch.weights.weight[6:8].tolist() == [0, 0]
     assert row["reference_rows"] == 10
 

@@ -21,7 +21,7 @@ from wiring.adamw import distance
 from wiring.flow_steps import integrated, parts
 from wiring.image_steps import Drawn, Step, WatchedTrainer, image_config, same
 from wiring.rewards import PLAN
-from wiring.table import AsAt, Seen, Table
+from wiring.table import Seen, Table
 
 SAMPLING = {"steps": 3, "solver": "heun", "guidance_scale": 2.0}
 CHANGED: dict[str, dict[str, Any]] = {
@@ -264,7 +264,6 @@ RUN: Table = {
     "evaluation.strip_prompts": Seen(3, shows_so_many),
     "evaluation.rewards.name": Seen("clip_score", measures_this_reward),
     "evaluation.rewards.options": Seen({"model": "embedded-evaluation"}, measures_with_options),
-    "evaluation.rewards.timeout": AsAt("reward.timeout"),
     "evaluation.rewards.weight": Seen(2.0, is_refused("weight")),
     "evaluation.rewards.logistic.location": Seen(
         {"location": 1.0, "scale": 1.0}, is_refused("logistic")

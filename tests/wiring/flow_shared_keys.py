@@ -71,7 +71,7 @@ REFUSED: Table = {
 TIMED: Table = {
     f"algorithm[adrpo].{place}.timeout": AsAt("reward.timeout")
     for place in ("coefficient[gated].scores", "advantage_novelty")
-}
+} | {"evaluation.rewards.timeout": AsAt("reward.timeout")}
 
 COPIED = {"anchor_copy_above": 1e6, "anchor_copy_after": 2}
 

@@ -132,7 +132,9 @@ def _at_home(run: RunDirectory, overrides: Sequence[str]) -> tuple[Any, list[Pro
     for place in record.get("places", ()):
         note_place(place)
     changed = load_recipe(run.config, overrides)
-    same = changed.prompts == own.prompts and (
+    # What the user names is read, also by the name that the run had for it.
+    named = any(override.strip().startswith("prompts.") for override in overrides)
+    same = not named and (
         changed.evaluation.seed == own.evaluation.seed
         or getattr(own.prompts, "held_out", None) not in GENERATED
     )

@@ -129,5 +129,5 @@ def test_the_best_adapter_becomes_the_final_one(tmp_path: Path):
     (run.final / "adapter").write_text("last")
     (run.final / "stale").write_text("")
     stopping.keep_best(run)
-    assert [p.name for p in run.final.iterdir()] == ["adapter"]
+    assert sorted(p.name for p in run.final.iterdir()) == ["adapter", "manifest.json"]
     assert (run.final / "adapter").read_text() == "best"

@@ -203,7 +203,11 @@ def test_a_missing_tokenizer_is_refused(clip_folder: Path, tmp_path: Path) -> No
 
 def test_the_clip_score_has_a_short_name(clip_folder: Path) -> None:
     config: Any = SimpleNamespace(
-        name="clip_score", weight=1.0, logistic=None, options={"model": str(clip_folder)}
+        timeout=None,
+        name="clip_score",
+        weight=1.0,
+        logistic=None,
+        options={"model": str(clip_folder)},
     )
     (term,) = build_reward([config], "cpu")
     assert isinstance(term.function, ClipScore)

@@ -275,7 +275,9 @@ def test_a_detector_by_its_dotted_path(metadata: Path) -> None:
         "detector": f"{__name__}:CountingDetector",
         "clip": "embedded",
     }
-    config: Any = SimpleNamespace(name="geneval", weight=1.0, logistic=None, options=options)
+    config: Any = SimpleNamespace(
+        name="geneval", weight=1.0, logistic=None, timeout=None, options=options
+    )
     (term,) = build_reward([config], "cpu")
     image = picture(("cow", "red", 4), ("dog", "white", 60))
     prompts = ["a photo of a cow left of a dog", "a photo of a blue cow and a pink dog"]

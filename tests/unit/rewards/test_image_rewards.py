@@ -205,7 +205,7 @@ def test_jpeg_size_refuses_a_quality_out_of_range(quality: int) -> None:
 
 
 def term(name: str, **options: Any) -> Any:
-    return SimpleNamespace(name=name, weight=1.0, options=options, logistic=None)
+    return SimpleNamespace(name=name, weight=1.0, options=options, logistic=None, timeout=None)
 
 
 def test_every_short_name_leads_to_a_class() -> None:
