@@ -133,6 +133,9 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
         return [json.loads(line) | {"target": ""} for line in lines]
 
     assert rows("here") == rows("there")
+    # Their names, too: words that a model doesn't know give the same images.
+    shown = [tmp_path / folder / "samples" / "prompts.json" for folder in ("here", "there")]
+    assert len({path.read_text(encoding="utf-8") for path in shown}) == 1
     # What the user names is read from here, and the run's own prompts are then none of its.
     (place / "test.jsonl").touch()
     chosen = "prompts.held_out=test.jsonl"

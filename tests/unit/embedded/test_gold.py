@@ -65,6 +65,16 @@ def test_at_most_1_percent_of_swapped_captions_are_accepted():
     assert np.mean(accepted) <= 0.01
 
 
+def test_a_further_object_is_wrong():
+    """All that the caption asks for is there, and more."""
+    scene = parse_caption("a red star above a blue square")
+    image = render(scene, np.random.default_rng(1))
+    alone = parse_caption("a red star")
+    assert satisfies(image, scene) and not satisfies(image, alone)
+    met = list(requirements_met(image, alone).values())
+    assert met.count(False) == 1
+
+
 def test_the_reading_says_what_was_drawn():
     scene = parse_caption("a striped red star above an outlined blue square")
     upper, lower = sorted(

@@ -18,7 +18,7 @@ from adrpo.flow.path.draws import initial_noise
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.image import ClipScore
 from adrpo.runs.processes import Share
-from support.tiny_runs import tiny_config
+from support.tiny_runs import perturb, tiny_config
 
 PROMPTS, EACH, SEED = 4, 3, 5
 RIGHT = [[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 1, 1]]
@@ -28,7 +28,7 @@ RIGHT = [[1, 1, 0], [1, 0, 0], [1, 1, 1], [0, 1, 1]]
 class Drawn:
     """A drawing of the untrained model, in batches that part a prompt's images, and its images."""
 
-    def __init__(self, split: str = UNSEEN, *, seed: int = SEED) -> None:
+    def __init__(self, split: str = UNSEEN, *, seed: int = SEED, adapted: bool = False) -> None:
         self.config = tiny_config(
             model={"device": "cpu"},
             evaluation={
@@ -39,6 +39,11 @@ class Drawn:
             },
         )
         self.policy = load_policy(FlowModelSection(device="cpu"))
+        if adapted:
+            self.policy.add_adapter(self.config.adapter)
+            perturb(self.policy)  # type: ignore[arg-type]
+            for parameter in self.policy.adapter_parameters():
+                parameter.data *= 5
         self.prompts = load_prompts("scenes:held_out", size=PROMPTS, seed=0)
         chosen = PromptSet.encoded(self.policy, self.prompts)
         self.drawing = ImageDrawing(self.config, self.policy, chosen, split=split)
@@ -132,9 +137,13 @@ def test_an_image_that_is_missing_leaves_the_others_their_prompts(
     np.testing.assert_array_equal(np.isnan(values["clip_diversity_right"]), [True, *[False] * 3])
 
 
-def test_a_process_measures_its_share_as_one_would(drawn: Drawn) -> None:
+def test_a_process_measures_its_share_as_one_would() -> None:
     """Images, prompts and points of the divergence are those of the share's places in the whole."""
+    drawn = Drawn(adapted=True)
     whole = drawn.drawing.measure(drawn.images)
+    divergences = whole["divergence"].flatten()
+    # Those of one image at other points differ by more than the tolerance below.
+    assert divergences.min() > 0.02 and np.ptp(divergences) > 0.2 * divergences.mean()
 
     class Second:
         def share(self, total: int, what: str) -> Share:

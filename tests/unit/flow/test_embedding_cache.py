@@ -1,11 +1,14 @@
 """Text embeddings on disk: what is read back, what makes another file, and what damage does."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from adrpo.config import FlowModelSection
+from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import (
@@ -14,6 +17,8 @@ from adrpo.flow.models.embedding_cache import (
     Embeddings,
     encoder_identity,
 )
+from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
+from adrpo.flow.models.loading import _embeddings
 
 PROMPTS = ["a cat", "two birds"]
 
@@ -139,3 +144,31 @@ def test_encoders_are_told_apart_by_their_files(tmp_path: Path):
     snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
     assert encoder_identity(snapshot) == {"commit": "abc123"}
+
+
+def test_a_model_reads_what_was_kept_of_its_own_encoding_alone(tmp_path: Path):
+    """Encoders, length, type, device and batch of the encoding are each part of a file's name."""
+    folder = tmp_path / "model"
+    shutil.copytree(weights_path("pipeline"), folder)
+    section = FlowModelSection(pretrained="m", embedding_cache=str(tmp_path / "kept"))
+
+    def file(model: FlowModelSection = section, tokens: int = 1, device: str = "cpu") -> Path:
+        found = _embeddings(
+            model, folder, StableDiffusion3Policy, tokens, torch.device(device), keep=False
+        )
+        assert found.cache is not None
+        return found.cache.path(PROMPTS)
+
+    first = file()
+    assert file() == first
+    files = [
+        file(tokens=2),
+        file(device="cuda"),
+        file(section.model_copy(update={"dtype": "bfloat16"})),
+        file(section.model_copy(update={"pretrained": "n"})),
+        file(section.model_copy(update={"encoder_batch_size": 3})),
+    ]
+    weights = next((folder / "text_encoder").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    files.append(file())
+    assert len({first, *files}) == 7

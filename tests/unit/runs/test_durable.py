@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from adrpo.runs.durable import replace_folder
+from adrpo.runs.durable import replace_folder, write_durably
+from support.disk_operations import renamed_when_synced
 
 
 class Killed(BaseException):
@@ -65,3 +66,12 @@ def test_a_kill_between_the_renames_loses_no_content(
     assert sorted(names(tmp_path).values()) == ["new", "old"]
     fill(final, "new")
     assert names(tmp_path) == {"final/inner/new": "new"}
+
+
+def test_what_takes_a_place_is_on_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with renamed_when_synced(monkeypatch) as renamed:
+        write_durably(tmp_path / "row", b"old")
+        write_durably(tmp_path / "row", b"newer")
+        fill(tmp_path / "final", "first")
+        fill(tmp_path / "final", "second")
+    assert renamed == [".row.partial"] * 2 + [".final.partial"] * 2
