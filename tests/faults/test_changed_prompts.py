@@ -112,7 +112,12 @@ def test_a_run_that_kept_no_prompts_goes_on_and_says_so(place: Path):
 
 
 def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
-    place: Path, adrpo: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path,
+    trained: Path,
+    adrpo: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ):
     """From another folder, where its names mean nothing or something else, and after its files of
     prompts have changed."""
@@ -120,6 +125,9 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
     monkeypatch.chdir(tmp_path)
     write_lines(Path("test.jsonl"), texts("f", 3))
     (place / "test.jsonl").unlink()
+    # The folder where it was trained, whose name the run keeps.
+    away = (trained / "test.jsonl").rename(trained / "away.jsonl")
+    request.addfinalizer(lambda: away.rename(trained / "test.jsonl"))
     assert adrpo("evaluate", str(place / "run"), "--output-dir", "there") == 0, adrpo.err
     # It is asked its own prompts, too, and a user's own in their form.
     assert adrpo("sample", str(place / "run"), "--size", "2") == 0, adrpo.err

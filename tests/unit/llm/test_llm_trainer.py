@@ -87,7 +87,11 @@ def test_negative_coefficients_are_warned_about(model: str, tmp_path: Path) -> N
     options = {"advantage_clip": 0.08, "negative_coefficient": "allow"}
     with pytest.warns(AdrpoWarning, match=r"advantage_clip 0\.08 above beta_0 = 0\.04"):
         trainer = build(model, tmp_path, **options)
-    assert scored(trainer)["kl_coefficient"].min() < 0
+    batch = scored(trainer)
+    negative = batch["kl_coefficient"] < 0
+    # They have a reference: away from it they are pushed.
+    assert negative.any() and batch["reference_rows"][negative].all()
+    assert batch["ref_per_token_logps"][negative].isfinite().all()
     assert trainer._metrics["train"]["adrpo/frac_negative_coef"][-1] > 0
     # Floored, the same clip neither warns nor rewards distance.
     floored = build(model, tmp_path, advantage_clip=0.08, negative_coefficient="floor")
