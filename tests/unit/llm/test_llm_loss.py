@@ -241,3 +241,24 @@ def test_a_controller_and_evaluation_see_all_rows(model: str, tmp_path: Path) ->
     assert "reference_rows" in scored(plain)
     plain.model.eval()
     assert "reference_rows" not in plain._generate_and_score_completions(TWO_GROUPS)
+
+
+def test_the_controller_learns_the_kl_of_training_and_of_nothing_else(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The KL itself, not the weighted one, and not that of TRL's own evaluations."""
+    trainer = build(model, tmp_path, target_kl=0.1)
+    batch = scored(trainer)
+    move(trainer)
+    told: list[tuple[float, float]] = []
+    monkeypatch.setattr(trainer._controller, "observe", lambda kl, count: told.append((kl, count)))
+    trainer._compute_loss(trainer.model, dict(batch))
+    metrics = trainer._metrics["train"]
+    ((kl, count),) = told
+    assert count == int(batch["completion_mask"].sum())
+    # One division of float32 sums.
+    assert kl / count == pytest.approx(metrics["adrpo/kl"][-1], rel=1e-6)
+    assert metrics["adrpo/weighted_kl"][-1] < 0.5 * kl / count
+    trainer.model.eval()
+    trainer._compute_loss(trainer.model, dict(batch))
+    assert len(told) == 1
