@@ -80,6 +80,9 @@ class RewardServer(ThreadingHTTPServer):
         with suppress(OSError):
             request.settimeout(1.0)
             request.sendall(BUSY)
+            # Bytes that nobody has read would reset the connection, and take the answer with them.
+            request.setblocking(False)
+            request.recv(1 << 16)
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
