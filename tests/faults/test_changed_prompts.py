@@ -127,7 +127,7 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
     (place / "test.jsonl").unlink()
     # The folder where it was trained, whose name the run keeps.
     away = (trained / "test.jsonl").rename(trained / "away.jsonl")
-    request.addfinalizer(lambda: away.rename(trained / "test.jsonl"))
+    request.addfinalizer(lambda: away.exists() and away.rename(trained / "test.jsonl"))
     assert adrpo("evaluate", str(place / "run"), "--output-dir", "there") == 0, adrpo.err
     # It is asked its own prompts, too, and a user's own in their form.
     assert adrpo("sample", str(place / "run"), "--size", "2") == 0, adrpo.err
@@ -145,7 +145,7 @@ def test_a_run_is_evaluated_on_its_own_prompts_from_anywhere(
     shown = [tmp_path / folder / "samples" / "prompts.json" for folder in ("here", "there")]
     assert len({path.read_text(encoding="utf-8") for path in shown}) == 1
     # What the user names is read from here, and the run's own prompts are then none of its.
-    (place / "test.jsonl").touch()
+    away.rename(trained / "test.jsonl")
     chosen = "prompts.held_out=test.jsonl"
     target = Target.resolve(str(place / "run"), door_of, overrides=[chosen])
     assert (target.config.prompts.held_out, target.held_out) == ("test.jsonl", None)
