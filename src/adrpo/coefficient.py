@@ -4,17 +4,12 @@ A domain asks for it after it has its advantages, whatever its loss is; what it 
 step is here and nowhere else.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, final
 
 from torch import Tensor
 
-from adrpo.config.schedules import (
-    AdaptiveSchedule,
-    MixtureSchedule,
-    ScheduleSection,
-)
+from adrpo.config.schedules import AdaptiveSchedule, MixtureSchedule, ScheduleSection
 from adrpo.core import schedules
 from adrpo.core.controller import controlled
 from adrpo.core.schedules import Schedule, State, StepSamples
@@ -62,11 +57,6 @@ class Coefficient:
         self.target = target
         self.clipped = clipped
         self.learned: State = {}
-
-    @property
-    def scorers(self) -> Sequence[Any]:
-        """Settings of the rewards whose values a call needs as ``scores``."""
-        return self.section.scorers
 
     def of(self, samples: StepSamples) -> Tensor:
         """beta of the samples of a step, [batch]; called once for each step."""

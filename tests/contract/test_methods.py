@@ -12,7 +12,12 @@ from adrpo.config import AlgorithmSection, FlowConfig, load_flow_config, recipe_
 from adrpo.config.fields import sections_in
 from adrpo.flow.domain import build_trainer
 from adrpo.runs import RunDirectory
-from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
+from support.tiny_runs import (
+    adapter_bytes,
+    metrics_without_timings,
+    tiny_config,
+    whole_and_resumed,
+)
 
 RECIPES = [name for name in recipe_names() if name.startswith("flow/")]
 METHODS = sorted({load_flow_config(name).algorithm.method for name in RECIPES})
@@ -39,10 +44,6 @@ def config(method: str, **sections: dict[str, Any]) -> FlowConfig:
 def brightness(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
     """Lightness of the ground, which no caption fixes; its spread within a prompt is about 2."""
     return [float(np.median(np.asarray(image))) / 2 for image in images]
-
-
-class Stopped(Exception):
-    pass
 
 
 def test_every_method_has_a_recipe_and_so_is_held_to_the_contract():
@@ -79,21 +80,8 @@ def test_the_reward_rises_on_unseen_prompts(method: str, tmp_path: Path):
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(method: str, tmp_path: Path):
     """The same seed twice, once with a stop after step 3 and a checkpoint at step 2."""
     settings = config(method, training={"ema_decay": 0.5}, evaluation={"seen_prompts": 2})
-    whole = build_trainer(settings, reward=brightness).train(tmp_path / "whole", progress=False)
-    trainer = build_trainer(settings, reward=brightness)
-    make_step = trainer.step
-
-    def step(number: int) -> dict[str, Any]:
-        if number == 4:
-            raise Stopped
-        return make_step(number)
-
-    trainer.step = step  # type: ignore[method-assign]
-    with pytest.raises(Stopped):
-        trainer.train(tmp_path / "stopped", progress=False)
-    resumed = build_trainer(settings, reward=brightness).train(
-        tmp_path / "stopped", resume=True, progress=False
-    )
+    whole_and_resumed(settings, brightness, tmp_path)
+    whole, resumed = tmp_path / "whole", tmp_path / "stopped"
     assert metrics_without_timings(resumed) == metrics_without_timings(whole)
     assert adapter_bytes(resumed) == adapter_bytes(whole)
     evaluations = [(run / "evaluations.jsonl").read_text() for run in (whole, resumed)]

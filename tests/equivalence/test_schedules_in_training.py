@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adrpo.coefficient import Coefficient
 from adrpo.config import AdrpoSection, FlowGrpoSection
+from adrpo.core.schedules import StepSamples
 from adrpo.errors import AdrpoError
 from adrpo.flow import FlowGRPOTrainer, FlowTrainer
 from adrpo.flow.domain import build_trainer
@@ -21,6 +22,7 @@ from support.tiny_runs import (
     metrics_without_timings,
     perturb,
     tiny_config,
+    whole_and_resumed,
 )
 
 CLIP = {"name": "clip_score", "options": {"model": "embedded"}}
@@ -41,34 +43,16 @@ SETTINGS: list[dict[str, Any]] = [
 NAMES = [settings["method"] for settings in SETTINGS]
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("algorithm", SETTINGS, ids=NAMES)
 def test_a_stopped_run_goes_on_with_what_its_schedule_and_anchor_learned(
     algorithm: dict[str, Any], tmp_path: Path
 ) -> None:
     settings = tiny_config(algorithm=algorithm, sampling={"steps": 3})
-    whole = build_trainer(settings, reward=darkness)
-    whole.train(tmp_path / "whole", progress=False)
-    first = build_trainer(settings, reward=darkness)
-    own = first.step
-
-    def step(number: int) -> dict[str, Any]:
-        if number == 4:
-            raise Stopped
-        return own(number)
-
-    first.step = step  # type: ignore[method-assign]
-    with pytest.raises(Stopped):
-        first.train(tmp_path / "stopped", progress=False)
-    second = build_trainer(settings, reward=darkness)
-    second.train(tmp_path / "stopped", resume=True, progress=False)
+    whole, resumed = whole_and_resumed(settings, darkness, tmp_path)
     rows = metrics_without_timings(tmp_path / "whole")
     assert metrics_without_timings(tmp_path / "stopped") == rows
     assert adapter_bytes(tmp_path / "stopped") == adapter_bytes(tmp_path / "whole")
-    state = json.dumps(second.trainer_state(), default=lambda value: value.tolist())
+    state = json.dumps(resumed.trainer_state(), default=lambda value: value.tolist())
     assert state == json.dumps(whole.trainer_state(), default=lambda value: value.tolist())
     assert any(row["beta_min"] < row["beta_max"] for row in rows)
 
@@ -223,7 +207,9 @@ def test_flow_grpos_older_key_is_read_and_told() -> None:
 def test_a_section_builds_its_coefficient() -> None:
     settings = FlowGrpoSection(method="flow_grpo", beta_0=0.2)
     samples_beta = Coefficient(settings.coefficient, settings.beta_0)
-    assert samples_beta.beta_0 == 0.2 and not samples_beta.scorers
+    rewards = torch.tensor([1.0, -1.0])
+    samples = StepSamples(advantages=rewards, rewards=rewards)
+    assert samples_beta.of(samples).tolist() == pytest.approx([0.2, 0.2])
 
 
 def test_the_policy_that_lags_draws_the_samples_of_a_step() -> None:

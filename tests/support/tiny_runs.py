@@ -2,20 +2,23 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from adrpo.config import FlowConfig
 from adrpo.data import Prompt
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.flow.domain import build_trainer
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.prompt_set import PromptSet
+from adrpo.flow.training.loop import TrainingLoop
 from adrpo.rewards import RewardTerm
 
 TIMINGS = ("seconds", "samples_per_second")
@@ -44,6 +47,34 @@ def tiny_config(**sections: Any) -> FlowConfig:
         parts = isinstance(section, dict)
         settings[name] = settings.get(name, {}) | section if parts else section
     return FlowConfig.model_validate(settings)
+
+
+class Stopped(Exception):
+    """Ends a run between two steps."""
+
+
+def whole_and_resumed(
+    config: FlowConfig, reward: Callable[..., Any], folder: Path
+) -> tuple[TrainingLoop, TrainingLoop]:
+    """The trainers of two runs of one seed: that of ``folder``/whole, and that of
+    ``folder``/stopped, which was stopped after step 3, its last checkpoint being of step 2, and
+    gone on with."""
+    whole = build_trainer(config, reward=reward)
+    whole.train(folder / "whole", progress=False)
+    trainer = build_trainer(config, reward=reward)
+    make_step = trainer.step
+
+    def step(number: int) -> dict[str, Any]:
+        if number == 4:
+            raise Stopped
+        return make_step(number)
+
+    trainer.step = step  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        trainer.train(folder / "stopped", progress=False)
+    resumed = build_trainer(config, reward=reward)
+    resumed.train(folder / "stopped", resume=True, progress=False)
+    return whole, resumed
 
 
 def perturb(policy: StableDiffusion3Policy, seed: int = 1) -> None:

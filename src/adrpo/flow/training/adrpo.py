@@ -1,5 +1,6 @@
 """ADRPO and its relatives for flow-matching text-to-image models: one readable step."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ class FlowTrainer(OnlineLoop):
         self.method = build_method(config.algorithm)
         super().__init__(config, reward=reward)
         self.models = build_models(config.algorithm, self.policy)
+        # None: that of training, as in all methods but CRD.
+        self.anchor_guidance = getattr(config.algorithm, "anchor_guidance_scale", None)
 
     def step(self, step: int) -> dict[str, Any]:
         """One step of Algorithm 1; see ``TrainingLoop.step``."""
@@ -86,7 +89,7 @@ class FlowTrainer(OnlineLoop):
             micro_batch=training.micro_batch_size,
             stopwatch=stopwatch,
             old=self.models.old,
-            reference=self._reference_velocity,
+            reference=partial(self._velocity, guidance=self.anchor_guidance),
             processes=self.processes,
         )
         with stopwatch.part("policy"):
@@ -119,13 +122,8 @@ class FlowTrainer(OnlineLoop):
         # A clone made outside inference mode, since autograd refuses inference tensors.
         return torch.cat(parts).clone(), images
 
-    def _velocity(self, rows: Batch) -> Tensor:
-        path, guidance = rows.path, self.config.training.guidance_scale
-        return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
-
-    def _reference_velocity(self, rows: Batch) -> Tensor:
+    def _velocity(self, rows: Batch, guidance: float | None = None) -> Tensor:
         path = rows.path
-        guidance = getattr(self.config.algorithm, "anchor_guidance_scale", None)
         if guidance is None:
             guidance = self.config.training.guidance_scale
         return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
