@@ -85,7 +85,7 @@ class Trial:
     def _try(self, copy: Copy, fault: Fault) -> None:
         limit = self._limit(copy, fault)
         if limit is None:
-            self._note(fault, "not tried", 0.0, "its tests fail without it, too")
+            self._note(fault, "not tried", "its tests fail without it, too")
             return
         ran = copy.run_with(fault, limit=limit)
         if ran.code == PASSED:
@@ -95,7 +95,7 @@ class Trial:
             said = "its tests ran out of time" if ran.code is None else ""
         else:
             outcome, said = "not tried", f"pytest could not run its tests:\n{_end_of(ran)}"
-        self._note(fault, outcome, ran.seconds, said)
+        self._note(fault, outcome, said, ran)
 
     def _limit(self, copy: Copy, fault: Fault) -> float | None:
         """Seconds for the tests of ``fault``; None where one of them fails without it."""
@@ -123,15 +123,20 @@ class Trial:
         row = self._kept[key]
         return row["seconds"] if row["outcome"] == "passed" else None
 
-    def _note(self, fault: Fault, outcome: str, seconds: float, said: str) -> None:
+    def _note(self, fault: Fault, outcome: str, said: str, ran: Ran | None = None) -> None:
+        seconds, cpu_seconds = (ran.seconds, ran.cpu_seconds) if ran else (0.0, 0.0)
         self.outcomes[fault.id] = outcome
         self._write(
             {
                 "id": fault.id,
                 "outcome": outcome,
                 "seconds": round(seconds, 1),
+                "cpu_seconds": round(cpu_seconds, 1),
                 "said": said,
                 "commit": self.tree.commit,
+                "list": fault.list_name,
+                "fault": fault.digest,
+                "source": self.tree.mark(fault.file),
                 "key": self._key(fault.tests, fault),
             }
         )

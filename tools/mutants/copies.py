@@ -24,6 +24,7 @@ class Ran:
 
     code: int | None
     seconds: float
+    cpu_seconds: float
     output: str
 
 
@@ -51,6 +52,10 @@ class Tree:
         for name in sorted({test.partition("::")[0] for test in tests}):
             found.update(name.encode() + self._sums.get(name, b""))
         return found.hexdigest()[:16]
+
+    def mark(self, name: str) -> str:
+        """A mark of the text of the file ``name``."""
+        return self._sums[name].hex()[:16]
 
     def copy(self, folder: Path) -> "Copy":
         """The tree in the new folder ``folder``."""

@@ -44,6 +44,11 @@ class Fault:
     new: str = ""
 
     @property
+    def list_name(self) -> str:
+        """The name of the list that it is in, without ``.txt``."""
+        return self.place.partition(":")[0].removesuffix(".txt")
+
+    @property
     def digest(self) -> str:
         """A mark of all that a kept outcome rests on, beside the tree."""
         return sha256(repr((self.file, self.old, self.new, self.tests)).encode()).hexdigest()[:16]

@@ -1,8 +1,9 @@
 """A process that has imported what most tests import, and runs each call of pytest in a fork.
 
 ``python -m tools.mutants.worker`` reads one request a line, ``{"tests": [...], "limit": seconds}``,
-and answers each with one line, ``{"code": ..., "seconds": ..., "output": ...}``. Nothing of the
-package under test is imported before the fork. ``code`` is None where the tests took longer.
+and answers each with one line, ``{"code": ..., "seconds": ..., "cpu_seconds": ..., "output":
+...}``. Nothing of the package under test is imported before the fork. ``code`` is None where the
+tests took longer.
 """
 
 import contextlib
@@ -33,10 +34,15 @@ def run(tests: list[str], limit: float) -> dict[str, Any]:
         child = os.fork()
         if child == 0:
             _run_pytest(tests, output.fileno())
-        code = _wait(child, started + limit)
+        code, cpu_seconds = _wait(child, started + limit)
         output.seek(0)
         text = output.read().decode(errors="replace")
-    return {"code": code, "seconds": time.monotonic() - started, "output": text[-4000:]}
+    return {
+        "code": code,
+        "seconds": time.monotonic() - started,
+        "cpu_seconds": cpu_seconds,
+        "output": text[-4000:],
+    }
 
 
 def _run_pytest(tests: list[str], output: int) -> None:
@@ -56,11 +62,12 @@ def _run_pytest(tests: list[str], output: int) -> None:
         os._exit(code)
 
 
-def _wait(child: int, until: float) -> int | None:
-    """The exit code of ``child``; None where it is ended ``until`` then."""
+def _wait(child: int, until: float) -> tuple[int | None, float]:
+    """The exit code of ``child``, None where it is ended ``until`` then, and its CPU seconds with
+    those of the processes that it has waited for."""
     code = None
     while time.monotonic() < until:
-        found, status = os.waitpid(child, os.WNOHANG)
+        found, status, usage = os.wait4(child, os.WNOHANG)
         if found:
             code = os.waitstatus_to_exitcode(status)
             break
@@ -69,8 +76,8 @@ def _wait(child: int, until: float) -> int | None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     if code is None:
-        os.waitpid(child, 0)
-    return code
+        _, _, usage = os.wait4(child, 0)
+    return code, usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
