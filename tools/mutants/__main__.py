@@ -1,11 +1,13 @@
 """The tests, tested: each listed fault is planted in a copy of the tree, and a test must fail.
 
-``python -m tools.mutants [--only ID_OR_PREFIX ...] [--jobs N] [--output FILE] [--check]``
+``python -m tools.mutants [--only ID_OR_PREFIX ...] [--left] [--jobs N] [--out FOLDER] [--check]``
 
 The lists are in ``tools/mutants/lists`` (their form: ``faults``). The chosen tests must pass
 without a fault first, once per test file. A fault is killed where one of its tests fails or takes
 more than ten times its time, and survives where all pass; one that is listed as equivalent must
-survive. Outcomes are kept in ``--output``, with the commit, and not made again for the same tree.
+survive. Outcomes are kept in ``--output``, with the commit, and not made again for the same tree;
+the newest of each fault is put into the record in ``--out`` (``record``), and with ``--left`` only
+those are tried that it lacks, has of another text or has as surviving; ``--check`` names them.
 The exit code is 1 where a fault survives, could not be tried, or is listed as equivalent and was
 killed, and 2 where a list is not of today's tree.
 """
@@ -13,6 +15,7 @@ killed, and 2 where a list is not of today's tree.
 import argparse
 import json
 import queue
+import shlex
 import sys
 import tempfile
 import threading
@@ -24,24 +27,28 @@ from typing import Any
 
 from tools.mutants.copies import FAILED, LISTS, PASSED, Copy, Ran, Tree
 from tools.mutants.faults import Fault, ListError, read_lists
+from tools.mutants.record import BAD, RECORD, Record
 
 LIMIT = 900.0
 """Seconds that the tests of a file may take without a fault."""
 TIMES, LEAST = 10.0, 60.0
 """With a fault they may take these seconds, and so many times what they took without it."""
-BAD = ("survived", "not tried", "killed, though listed as equivalent")
 
 
 class Trial:
     """Trials of ``faults`` in ``jobs`` copies of the tree at ``root``; ``outcomes`` by id."""
 
-    def __init__(self, root: Path, faults: list[Fault], *, output: Path, jobs: int) -> None:
+    def __init__(
+        self, root: Path, faults: list[Fault], *, output: Path, jobs: int, record: Record | None
+    ) -> None:
         self.root, self.faults, self.output, self.jobs = root, faults, output, jobs
+        self.record = record
         self.tree = Tree(root)
         self.outcomes: dict[str, str] = {}
         self._writing = threading.Lock()
         self._looking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-        self._kept = self._read()
+        self._tried = self._read()
+        self._kept = {row["key"]: row for row in self._tried if row["outcome"] != "not tried"}
 
     def run(self) -> None:
         """Try all faults whose outcome for this tree is not kept in ``output``."""
@@ -51,6 +58,9 @@ class Trial:
         left = [fault for fault in self.faults if fault.id not in self.outcomes]
         if self.outcomes:
             print(f"{len(self.outcomes)} outcomes are kept in {self.output}", flush=True)
+        if self.record is not None:
+            self.record.take(self._tried)
+            self.record.write()
         if not left:
             return
         self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -75,12 +85,11 @@ class Trial:
         """A mark of all that an outcome follows from."""
         return self.tree.digest(tests) + ("" if fault is None else fault.digest)
 
-    def _read(self) -> dict[str, dict[str, Any]]:
+    def _read(self) -> list[dict[str, Any]]:
         if not self.output.is_file():
-            return {}
+            return []
         lines = self.output.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.endswith("}")]
-        return {row["key"]: row for row in rows if row["outcome"] != "not tried"}
+        return [json.loads(line) for line in lines if line.endswith("}")]
 
     def _try(self, copy: Copy, fault: Fault) -> None:
         limit = self._limit(copy, fault)
@@ -126,20 +135,19 @@ class Trial:
     def _note(self, fault: Fault, outcome: str, said: str, ran: Ran | None = None) -> None:
         seconds, cpu_seconds = (ran.seconds, ran.cpu_seconds) if ran else (0.0, 0.0)
         self.outcomes[fault.id] = outcome
-        self._write(
-            {
-                "id": fault.id,
-                "outcome": outcome,
-                "seconds": round(seconds, 1),
-                "cpu_seconds": round(cpu_seconds, 1),
-                "said": said,
-                "commit": self.tree.commit,
-                "list": fault.list_name,
-                "fault": fault.digest,
-                "source": self.tree.mark(fault.file),
-                "key": self._key(fault.tests, fault),
-            }
-        )
+        row = {
+            "id": fault.id,
+            "outcome": outcome,
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(cpu_seconds, 1),
+            "said": said,
+            "commit": self.tree.commit,
+            "list": fault.list_name,
+            "fault": fault.digest,
+            "source": self.tree.mark(fault.file),
+            "key": self._key(fault.tests, fault),
+        }
+        self._write(row)
         print(f"{outcome:10} {seconds:6.1f} s  {fault.id}" + (f": {said}" if said else ""))
         sys.stdout.flush()
 
@@ -148,6 +156,9 @@ class Trial:
             self._kept[row["key"]] = row
             with self.output.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+            if self.record is not None and "id" in row:
+                self.record.put(row)
+                self.record.write()
 
 
 def _end_of(ran: Ran) -> str:
@@ -158,23 +169,35 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.mutants", description=__doc__)
     parser.add_argument("--only", nargs="+", default=[""], help="ids, or what they begin with")
+    parser.add_argument("--left", action="store_true", help="only what the record lacks")
     parser.add_argument("--jobs", type=int, default=1, help="copies of the tree at a time")
     parser.add_argument("--output", type=Path, default=None, help="outcomes, JSON Lines")
+    parser.add_argument("--out", type=Path, default=None, help="folder of the record to write")
     parser.add_argument("--check", action="store_true", help="read the lists, run no test")
     given = parser.parse_args(arguments)
     root = root or Path(__file__).parents[2]
     try:
-        faults = [
-            fault for fault in read_lists(root / LISTS) if fault.id.startswith(tuple(given.only))
-        ]
-        stale = [error for fault in faults if (error := _error_of(fault, root))]
-        if stale or not faults:
-            raise ListError("\n".join(stale) or f"no fault begins with {given.only}")
+        every = read_lists(root / LISTS)
+        stale = [error for fault in every if (error := _error_of(fault, root))]
+        if stale:
+            raise ListError("\n".join(stale))
+        command = shlex.join(["python", "-m", "tools.mutants", *(arguments or sys.argv[1:])])
+        record = Record(given.out or root / RECORD, every, root, command)
+        left = record.left() if given.left else every
+        faults = [fault for fault in left if fault.id.startswith(tuple(given.only))]
+        if not faults and not given.left:
+            raise ListError(f"no fault begins with {given.only}")
         if given.check:
             print(f"{len(faults)} faults can be planted")
+            for fault in record.left():
+                print(f"{record.folder}: {record.state(fault)}: {fault.id}")
             return 0
         trial = Trial(
-            root, faults, output=given.output or root / "build" / "mutants.jsonl", jobs=given.jobs
+            root,
+            faults,
+            output=given.output or root / "build" / "mutants.jsonl",
+            jobs=given.jobs,
+            record=record if given.out else None,
         )
         trial.run()
     except ListError as error:

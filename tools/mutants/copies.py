@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tools.mutants import worker
 from tools.mutants.faults import Fault
+from tools.mutants.record import RECORD
 
 LISTS = Path("tools/mutants/lists")
 PASSED, FAILED = 0, 1
@@ -35,14 +36,16 @@ class Tree:
         self.root = root
         asked = self._git("ls-files", "-z", "-co", "--exclude-standard").split("\0")
         self.files = sorted({name for name in asked if name and (root / name).is_file()})
-        name = self._git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
-        self.commit = name.strip()
+        # The record of the run before, or of this one's part before, is no change of the tree.
+        changed = self._git("diff", "--name-only", "HEAD", "--", ".", f":(exclude){RECORD}")
+        self.commit = self._git("rev-parse", "HEAD").strip() + ("-dirty" if changed else "")
         self._sums = {name: sha256((root / name).read_bytes()).digest() for name in self.files}
         # Other tests and documents change no outcome, and the lists' faults are asked one by one.
         self._common = sha256()
         for name, checksum in self._sums.items():
             if not (
-                re.search(r"/test_[^/]*\.py$|\.md$", name) or name.startswith(LISTS.as_posix())
+                re.search(r"/test_[^/]*\.py$|\.md$", name)
+                or name.startswith((LISTS.as_posix(), RECORD.as_posix()))
             ):
                 self._common.update(name.encode() + checksum)
 
@@ -54,7 +57,7 @@ class Tree:
         return found.hexdigest()[:16]
 
     def mark(self, name: str) -> str:
-        """A mark of the text of the file ``name``."""
+        """A mark of the text of the file ``name``, as ``faults.mark`` makes it."""
         return self._sums[name].hex()[:16]
 
     def copy(self, folder: Path) -> "Copy":

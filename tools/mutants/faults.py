@@ -27,6 +27,11 @@ class ListError(Exception):
     """A list that is not of the form above, or a fault that is not of today's tree."""
 
 
+def mark(text: bytes) -> str:
+    """A mark of a text, which another text has not."""
+    return sha256(text).hexdigest()[:16]
+
+
 @dataclass(kw_only=True)
 class Fault:
     """One fault: what of ``file``, relative to the root, is replaced, and who must tell it.
@@ -51,7 +56,8 @@ class Fault:
     @property
     def digest(self) -> str:
         """A mark of all that a kept outcome rests on, beside the tree."""
-        return sha256(repr((self.file, self.old, self.new, self.tests)).encode()).hexdigest()[:16]
+        said = (self.file, self.old, self.new, self.tests)
+        return mark(repr(said if self.equivalent is None else (*said, "equivalent")).encode())
 
     def planted(self, root: Path) -> str:
         """The text of ``file`` with the fault, or ListError where the tree has changed."""

@@ -3,10 +3,12 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools.mutants.__main__ import LISTS, main
+from tools.mutants.record import RECORD, sentence
 
 SOURCE = "def double(x):\n    return x + x\n\n\ndef half(x):\n    return x / 2\n"
 TEST = """import sys
@@ -62,11 +64,15 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "test_thing.py").write_text(TEST)
     (root / LISTS / "things.txt").write_text(LIST)
     name = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    commit = [*name, "commit", "-q", "--allow-empty", "-m", "a"]
-    for words in (["init", "-q"], commit):
-        subprocess.run(["git", "-C", str(root), *words], check=True)
     (root / ".gitignore").write_text("/build/\n__pycache__/\n")
+    for words in (["init", "-q"], ["add", "."], [*name, "commit", "-q", "-m", "a"]):
+        git(root, *words)
     return root
+
+
+def git(root: Path, *words: str) -> str:
+    asked = ["git", "-C", str(root), *words]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def outcomes(root: Path) -> dict[str, str]:
@@ -97,6 +103,58 @@ def test_killed_and_surviving(tree: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["--only", "double"], tree) == 0
     said = capsys.readouterr().out
     assert "kept" not in said and said.endswith("2 faults: 1 equivalent, 1 killed\n")
+
+
+def record(root: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    lines = (root / RECORD / "rows.jsonl").read_text().splitlines()
+    summary = json.loads((root / RECORD / "summary.json").read_text())
+    return {row["id"]: row["outcome"] for row in map(json.loads, lines)}, summary
+
+
+def test_record_in_parts(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each part adds its rows; what the tree or the list has changed is told, and tried again."""
+    out = ["--out", str(tree / RECORD)]
+    assert main(["--only", "double", *out], tree) == 0
+    rows, summary = record(tree)
+    assert rows == {"double-square": "killed"}
+    assert summary["outcomes"] == {"killed": 1, "never tried": 1}
+    assert summary["left"] == {"half-third": "never tried"}
+    assert summary["commits"] == {git(tree, "rev-parse", "HEAD"): 1}
+    assert sentence(summary) == "2 faults: 1 killed, 1 never tried"
+
+    capsys.readouterr()
+    assert main(["--left", *out], tree) == 1
+    assert "double-square" not in capsys.readouterr().out
+    rows, summary = record(tree)
+    assert rows == {"double-square": "killed", "half-third": "survived"}
+    assert summary["lists"] == {"things": {"killed": 1, "survived": 1}}
+    # Its own record is no change of the tree.
+    assert summary["commits"] == {git(tree, "rev-parse", "HEAD"): 2}
+
+    # A fault of another text, and one that is no more.
+    (tree / LISTS / "things.txt").write_text(LIST.replace("x / 3", "x // 0") + SAME)
+    assert main(["--check", *out], tree) == 0
+    said = capsys.readouterr().out
+    assert ": stale: half-third\n" in said and ": never tried: double-same\n" in said
+    assert main(["--left", *out], tree) == 0
+    (tree / LISTS / "things.txt").write_text(LIST.replace("x / 3", "x // 0"))
+    assert main(["--left", *out], tree) == 0
+    assert record(tree)[0] == {"double-square": "killed", "half-third": "killed"}
+
+    # Another text of the file makes all of its rows stale.
+    (tree / "thing.py").write_text(SOURCE + "\n")
+    assert main(["--check", *out], tree) == 0
+    assert capsys.readouterr().out.count(": stale: ") == 2
+    assert main(["--left", *out, "--only", "half"], tree) == 0
+    assert record(tree)[1]["outcomes"] == {"stale": 1, "killed": 1}
+
+
+def test_an_equivalent_fault_is_tried_as_such(tree: Path) -> None:
+    """What survived before its list said why is no outcome of it any more."""
+    reason = "equivalent: nobody halves\n"
+    assert main(["--only", "half"], tree) == 1
+    (tree / LISTS / "things.txt").write_text(LIST.replace("  def half", reason + "  def half"))
+    assert main(["--only", "half"], tree) == 0
 
 
 @pytest.mark.parametrize(
