@@ -1,14 +1,15 @@
 """The choice of each method's settings: three trials each, four where all three lost.
 
-``python benchmarks/tuning.py [--parallel 2]``
+``python benchmarks/tuning.py [--parallel 2] [--trials TRIALS.yaml --output FOLDER]``
 
-Trains every setting of ``tuning.yaml`` once, half as long as the comparison and with a seed that
-the comparison does not have. A method's best setting is the one with the largest hypervolume of
-gold accuracy and CLIP diversity (docs/use/comparison.md) on *training* prompts, so that no held-out
-prompt takes part in the choice; where none gains, the one that loses least gold accuracy. One
-seed, so small differences are noise; the table shows all trials.
+Trains every setting of ``tuning.yaml``, or of another list, once, half as long as the comparison
+and with a seed that the comparison does not have. A method's best setting is the one with the
+largest hypervolume of gold accuracy and CLIP diversity (docs/use/comparison.md) on *training*
+prompts, so that no held-out prompt takes part in the choice; where none gains, the one that loses
+least gold accuracy. One seed, so small differences are noise; the table shows all trials.
 
-Written to benchmarks/results/tuning/: ``summary.json`` and ``table.md``. A stopped run goes on.
+Written to benchmarks/results/tuning/, or to ``--output``: ``summary.json`` and ``table.md``. A
+stopped run goes on.
 """
 
 import argparse
@@ -102,10 +103,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--trials", type=Path, default=TRIALS)
     parser.add_argument("--runs", type=Path, default=Path("runs/tuning"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/tuning"))
     arguments = parser.parse_args()
-    trials = yaml.safe_load(TRIALS.read_text(encoding="utf-8"))
+    trials = yaml.safe_load(arguments.trials.read_text(encoding="utf-8"))
     recipes = write_recipes(arguments.runs / "recipes", trials)
     paths = [str(path) for path in recipes]
     plan = Plan.resolve(arguments.runs / "trials", paths, SETTINGS, 1, None)
