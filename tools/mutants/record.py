@@ -35,7 +35,7 @@ class Record:
         }
 
     def is_current(self, row: dict[str, Any]) -> bool:
-        """Whether the outcome of ``row`` is of a fault and a file as they are now."""
+        """True where ``row`` is of the fault and the file as they are now."""
         return self._marks.get(row["id"]) == (row.get("fault"), row.get("source"))
 
     def state(self, fault: Fault) -> str:
