@@ -102,19 +102,25 @@ def keep_latest(root: Path, keep: int) -> None:
     """Remove the oldest checkpoints in ``root`` beyond ``keep``, and those that were out of the
     way."""
     _clear_temporary(root)
+    _remove_oldest(root, keep)
+
+
+def _remove_oldest(root: Path, keep: int) -> None:
     for _, old in checkpoints_in(root)[:-keep]:
         _remove(old)
 
 
-def clear_after(root: Path, step: int) -> None:
-    """Remove what a kill left half-written in ``root``, and put checkpoints beyond ``step``, which
-    are damaged, out of the way until the next save removes them."""
+def clear_after(root: Path, step: int, *, keep: int) -> None:
+    """Remove what a kill left in ``root``, half-written or the oldest beyond ``keep``, and put
+    checkpoints beyond ``step``, which are damaged, out of the way until the next save removes
+    them."""
     _clear_temporary(root)
     for of_step, path in _folders(root):
         if not is_whole(path):
             _remove(path)
         elif of_step > step:
             path.rename(path.with_name(f"{_TEMPORARY}{path.name}"))
+    _remove_oldest(root, keep)
 
 
 def latest_checkpoint(run: RunDirectory) -> Path | None:

@@ -37,6 +37,8 @@ class Session:
     run: RunDirectory
     config_yaml: str
     resumed: bool
+    keep: int
+    """Number of checkpoints that the run keeps."""
     processes: Processes = ALONE
 
     def checkpoint(self) -> Path | None:
@@ -70,7 +72,7 @@ class Session:
             remove_folder(self.run.final)
             self.run.diverged.unlink(missing_ok=True)
             self.run.truncate_after(step)
-            clear_after(self.run.checkpoints, step)
+            clear_after(self.run.checkpoints, step, keep=self.keep)
             note(self.run)
 
 
@@ -126,7 +128,8 @@ def session(
             if processes.is_main:
                 _keep(run, facts, inputs, resume=resume)
             try:
-                yield Session(run, config_to_yaml(config), resume, processes)
+                keep = settings["checkpoint"]["keep"]
+                yield Session(run, config_to_yaml(config), resume, keep, processes)
             except Exception:
                 if processes.is_main and not resume and not run.has_begun():
                     # A mistake that is mended now can be tried again under the same name.

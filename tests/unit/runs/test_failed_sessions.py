@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from adrpo.flow.facts import FACTS
+from adrpo.runs.checkpoints import save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import Inputs
 from adrpo.runs.session import session
@@ -45,3 +46,15 @@ def test_a_run_that_is_gone_on_with_stays_though_it_never_began(tmp_path: Path) 
         raise KeyboardInterrupt
     failing(tmp_path / "run", resume=True)
     assert RunDirectory.open(tmp_path / "run").config.is_file()
+
+
+def test_checkpoints_that_a_kill_left_beyond_keep_are_removed(tmp_path: Path) -> None:
+    """As one that fell between the last save and the removal of the oldest: no save comes after."""
+    config = tiny_config(checkpoint={"every": 1, "keep": 2})
+    with session(tmp_path / "run", config, facts=FACTS, inputs=Inputs()) as opened:
+        for step in range(4):
+            save_checkpoint(opened.run, step, {"step": step}, keep=9)
+    with session(tmp_path / "run", config, facts=FACTS, inputs=Inputs(), resume=True) as opened:
+        opened.go_back(3)
+        left = sorted(path.name for path in opened.run.checkpoints.iterdir())
+    assert left == ["step-000002", "step-000003"]
