@@ -2,10 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-INSTALL := $(PIP) install --constraint constraints.txt --editable
-# In a folder of its own, with what .venv lacks of its needs: whatever finds DeepSpeed imports it.
-DEEPSPEED := deepspeed==0.19.8 einops==0.8.2 hjson==3.1.0 msgpack==1.2.4 ninja==1.13.2 \
-  py-cpuinfo==9.0.0
+# Each file that is installed has a hash in locks/. But for torch: its build depends on the machine.
+LOCKED := $(PIP) install --no-deps --require-hashes
 # The oldest TRL that pyproject.toml allows, and the tests of all that touches it.
 TRL_LOWEST := $(shell sed -n 's/.*"trl>=\([0-9.]*\),.*/\1/p' pyproject.toml | head -n 1)
 TRL_TESTS := tests/contract/test_trl_seam.py tests/unit/llm/test_llm_loss.py \
@@ -23,7 +21,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
-  test-gpu mutants faults lint package check bench
+  test-gpu mutants faults lint package check bench locks
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -71,36 +69,43 @@ SEED ?= 0
 faults: $(VENV)/.installed-dev ## kill, damage and starve runs of every domain, and compare what comes of them
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PY) -m tools.faults --seed $(SEED) $(FAULTS)
 
+locks: $(PY) ## write the lock files again, after a change of pyproject.toml or constraints.txt
+	@locks/make $(PY)
+
 $(PY):
 	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("adrpo needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": set PYTHON, as in `make PYTHON=python3.12 demo`")'
 	@"$(PYTHON)" -m venv $(VENV)
 
 # The stamps make the second call skip pip. The second one waits for the first, so that
 # `make -j` never runs two installations into one environment.
-$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+$(VENV)/.installed: pyproject.toml constraints.txt locks/adrpo.txt | $(PY)
 	@echo "Installing adrpo into $(VENV) (once; PyTorch is a large download) ..."
-	@$(INSTALL) .
+	@$(LOCKED) --requirement locks/adrpo.txt
+	@$(PIP) install --constraint constraints.txt torch
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@echo "Installing the development tools into $(VENV) (once) ..."
-	@$(INSTALL) '.[dev]'
+	@$(LOCKED) --requirement locks/dev.txt
+	@$(PIP) check
 	@touch $@
 
-.deepspeed/.installed: Makefile | $(VENV)/.installed-dev
+# In a folder of its own, with what .venv lacks of its needs: whatever finds DeepSpeed imports it.
+.deepspeed/.installed: locks/deepspeed.txt | $(VENV)/.installed-dev
 	@echo "Installing DeepSpeed into .deepspeed (alone: all else is that of $(VENV)) ..."
 	@rm -rf .deepspeed
-	@$(PIP) install --no-deps --target .deepspeed $(DEEPSPEED)
+	@$(LOCKED) --target .deepspeed --requirement locks/deepspeed.txt
 	@touch $@
 
-.trl-lowest/$(TRL_LOWEST): $(VENV)/.installed-dev
+.trl-lowest/$(TRL_LOWEST): locks/lowest-trl.txt $(VENV)/.installed-dev
 	@echo "Installing TRL $(TRL_LOWEST) into .trl-lowest (alone: all else is that of $(VENV)) ..."
 	@rm -rf .trl-lowest
-	@$(PIP) install --no-deps --target .trl-lowest trl==$(TRL_LOWEST)
+	@$(LOCKED) --target .trl-lowest --requirement locks/lowest-trl.txt
 	@touch $@
 
-.audio-lowest/.installed: pyproject.toml | $(VENV)/.installed-dev
+.audio-lowest/.installed: pyproject.toml locks/lowest-audio.txt | $(VENV)/.installed-dev
 	@echo "Installing $(AUDIO_LOWEST) into .audio-lowest (alone: all else is that of $(VENV)) ..."
 	@rm -rf .audio-lowest
-	@$(PIP) install --no-deps --target .audio-lowest $(AUDIO_LOWEST)
+	@$(LOCKED) --target .audio-lowest --requirement locks/lowest-audio.txt
 	@touch $@

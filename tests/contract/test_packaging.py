@@ -83,6 +83,49 @@ def test_constraints_pin_what_is_pulled_and_nothing_else() -> None:
         assert pins <= pulled, f"nothing pulls {sorted(pins - pulled)}"
 
 
+def locked(name: str) -> dict[str, str]:
+    """Canonical name -> version of a lock file, each of whose requirements must have a hash."""
+    text = (ROOT / "locks" / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert lines
+    versions: dict[str, str] = {}
+    for line in lines:
+        found = re.match(
+            r"([a-z0-9-]+)==(\S+)(?: ; [^-]*)?(?: +--hash=sha256:[0-9a-f]{64})+$", line
+        )
+        assert found, f"locks/{name}: expected name==version and hashes, found {line[:80]!r}"
+        versions[found[1]] = found[2]
+    return versions
+
+
+def test_lock_files_have_the_proven_versions_with_hashes() -> None:
+    pins = {name: version for name, version in constraints().items() if name != "torch"}
+    dev, alone = locked("dev.txt"), locked("adrpo.txt")
+    assert {name: dev.get(name) for name in pins} == pins
+    assert alone.items() <= dev.items()
+    needed = closure([Requirement(text) for text in PROJECT["dependencies"]]) & pins.keys()
+    assert needed <= alone.keys()
+    assert "pytest" not in alone
+
+
+def test_lowest_versions_are_locked() -> None:
+    """What CI runs beside the proven ones are the lower bounds of pyproject.toml."""
+    lists = PROJECT["optional-dependencies"]
+    (trl,) = (Requirement(text) for text in lists["llm"] if text.startswith("trl"))
+    audio = [Requirement(text) for text in lists["audio"]]
+    names = {"soundfile", "soxr", "transformers"}
+    assert locked("lowest-trl.txt") == {"trl": lowest(trl)}
+    assert locked("lowest-audio.txt") == {
+        one.name: lowest(one) for one in audio if one.name in names
+    }
+
+
+def lowest(requirement: Requirement) -> str:
+    """The release that a lower bound names, with as many zeros as releases have here."""
+    (bound,) = (one.version for one in requirement.specifier if one.operator == ">=")
+    return ".".join([*bound.split("."), "0"][:3])
+
+
 def test_versions_agree() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == adrpo.__version__
