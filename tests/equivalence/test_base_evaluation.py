@@ -102,6 +102,10 @@ def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(
     )
     record(plan)
     jobs = {(job.method.name, job.seed): job for job in jobs_of(plan)}
+    # Of a key that is given twice the last is taken: each job has its own seed.
+    for (_, seed), job in jobs.items():
+        given_seeds = [w for w in job.command([], ["training.seed=9"]) if "training.seed" in w]
+        assert given_seeds[-1] == f"training.seed={seed}"
     one = jobs.pop(("one", 0))
     assert not any(job.starts_as(one) for job in jobs.values())
     one.folder.mkdir()

@@ -1,6 +1,7 @@
 """What the evaluation of a language model counts as a completion, as TRL counts it in training."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ EOS, PAD = tiny_tokenizer().eos_token_id, tiny_tokenizer().pad_token_id
 TURN_ENDS = [tiny_tokenizer().convert_tokens_to_ids(letter) for letter in "abc"]
 ENDS = {EOS, *TURN_ENDS}
 LONGEST = 8
+EACH, AT_ONCE = 8, 3
+"""Completions of a prompt and of a batch: two batches of each prompt alone, others of two."""
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +36,22 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = folder / "model/generation_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(settings | {"eos_token_id": TURN_ENDS}), encoding="utf-8")
+    # Prompts of one to three letters, so that some are padded.
+    file = folder / "prompts.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        row["prompt"] = row["prompt"][: 1 + 2 * (number % 3)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def evaluator(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluator[Any]:
-    config = tiny_language_config(material, generation={"max_completion_length": LONGEST})
+    config = tiny_language_config(
+        material,
+        generation={"max_completion_length": LONGEST, "temperature": 0.8},
+        evaluation={"samples_per_prompt": EACH, "batch_size": AT_ONCE},
+    )
     return base_evaluator(config, tmp_path_factory.mktemp("evaluator"))
 
 
@@ -62,6 +75,14 @@ def test_every_end_that_the_model_declares_ends_a_completion(evaluator: Evaluato
     short = [ids for ids in drawn.ids if len(ids) < LONGEST]
     assert sum(ids[-1] != EOS for ids in short) > 5
     assert drawn.length.tolist() == [len(ids) for ids in drawn.ids]
+
+
+def test_each_batch_is_drawn_with_random_numbers_of_its_own(evaluator: Evaluator[Any]) -> None:
+    """Two batches of one prompt, which one stream would make the same."""
+    ids = evaluator.drawing.draw().ids
+    for start in range(0, len(ids), EACH):
+        first = math.ceil(start / AT_ONCE) * AT_ONCE
+        assert ids[first : first + AT_ONCE] != ids[first + AT_ONCE : first + 2 * AT_ONCE]
 
 
 def test_nothing_behind_the_end_has_a_share_in_entropy_and_kl(

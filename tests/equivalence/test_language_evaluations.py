@@ -9,7 +9,7 @@ import pytest
 
 from adrpo.config import LanguageConfig
 from adrpo.errors import AdrpoError
-from adrpo.evaluation.values import read_values, values_path
+from adrpo.evaluation.values import read_values, summarise, values_path
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
 from support.tiny_language_runs import metrics_without_timings, tiny_language_config, write_material
@@ -191,10 +191,15 @@ def test_a_base_is_drawn_alike_whatever_the_share(material: Path):
         assert together == getattr(whole, name).tolist()
 
 
-def test_values_of_both_splits_lie_side_by_side(measured: Path):
+def test_the_row_of_each_split_is_of_its_values_against_its_base(measured: Path):
     run = RunDirectory.open(measured)
-    shapes = {
-        split: read_values(values_path(run, 4, split))["reward"].shape
-        for split in ("unseen", "seen")
-    }
-    assert shapes == {"unseen": (6, 2), "seen": (3, 2)}
+    listing = json.loads((run.samples / "prompts.json").read_text(encoding="utf-8"))
+    sizes = {}
+    for split, categories in (("unseen", "categories"), ("seen", "seen_categories")):
+        base, last = (read_values(values_path(run, step, split)) for step in (0, 4))
+        row = run.read_evaluations(split)[-1]
+        expected = summarise(last, listing[categories], base)
+        assert {name: row.get(name) for name in expected} == expected
+        assert expected["kl_change"] > 0
+        sizes[split] = last["reward"].shape
+    assert sizes == {"unseen": (6, 2), "seen": (3, 2)}

@@ -23,7 +23,7 @@ from adrpo.report import write_report
 from adrpo.rewards import RewardTerm
 from adrpo.rewards.file_size import JpegSize
 from adrpo.rewards.image import ClipNovelty
-from adrpo.rewards.loading import build_measured
+from adrpo.rewards.loading import build_measured, build_reward
 from adrpo.runs.directory import RunDirectory
 from support.tiny_runs import (
     adapter_bytes,
@@ -108,6 +108,20 @@ def test_the_values_are_what_the_rewards_return(policy: StableDiffusion3Policy):
         values["clip_novelty"].mean(axis=1), values["clip_diversity"], rtol=0, atol=1e-4
     )
     assert evaluator.score(drawn).by_term == {}
+
+
+def test_the_reward_of_an_evaluation_is_the_one_that_is_trained_on(policy: StableDiffusion3Policy):
+    prompts = [Prompt("a red circle", "color"), Prompt("two blue stars", "counting")]
+    named = [{"name": "jpeg_size", "weight": -2.0}, {"name": "support.tiny_runs:darkness"}]
+    reward = build_reward(FlowConfig.model_validate({"reward": named}).reward, "cpu")
+    others = build_measured(config(MEASURED[2]).evaluation.rewards, "cpu")
+    evaluator = image_evaluator(config(), policy, prompts, reward, others)
+    drawn = evaluator.drawing.draw()
+    values = evaluator.values(drawn)
+    np.testing.assert_array_equal(values["reward"].flatten(), evaluator.score(drawn).total)
+    # Sums in float32 and in float64.
+    expected = values["darkness"] - 2 * values["jpeg_size"]
+    np.testing.assert_allclose(values["reward"], expected, rtol=1e-6)
 
 
 def test_evaluate_measures_a_finished_run_by_them(runs: tuple[Path, Path], tmp_path: Path):

@@ -47,6 +47,10 @@ def texts(lab: Laboratory, name: str = "twelve.jsonl", first: str = "a") -> str:
     return lines(lab, name, [{"prompt": f"{first} {x}"} for x in LETTERS])
 
 
+def other_texts(lab: Laboratory) -> str:
+    return texts(lab, "others.jsonl", first="d")
+
+
 def reads_the_source(lab: Laboratory, value: str) -> None:
     train, held_out = parts(lab, source=texts(lab, value), train_size=None, held_out_size=None)
     assert sorted(words(train + held_out)) == [f"a {letter}" for letter in LETTERS]
@@ -106,15 +110,18 @@ def seeds_the_split(source: Callable[[Laboratory], str]) -> Callable[[Laboratory
     return effect
 
 
-def cuts_to(key: str, source: Callable[[Laboratory], str]) -> Callable[[Laboratory, int], None]:
-    """The first so many, of another source; and so many of a world's."""
+def cuts_to(
+    key: str, source: Callable[[Laboratory], str], apart: Callable[[Laboratory], str]
+) -> Callable[[Laboratory, int], None]:
+    """The first so many, of one source or of two; and so many of a world's."""
 
     def effect(lab: Laboratory, value: int) -> None:
         place = ("train_size", "held_out_size").index(key)
-        named = {"source": source(lab), "held_out_share": 0.5}
-        whole = parts(lab, **{**named, key: None})[place]
-        cut = parts(lab, **{**named, key: value})[place]
-        assert words(cut) == words(whole)[:value] and len(whole) > value
+        for other in ({"held_out_share": 0.5}, {"held_out": apart(lab)}):
+            named = {"source": source(lab)} | other
+            whole = parts(lab, **{**named, key: None})[place]
+            cut = parts(lab, **{**named, key: value})[place]
+            assert words(cut) == words(whole)[:value] and len(whole) > value
         few = {"train_size": 2, "held_out_size": 2}
         assert len(parts(lab, **{**few, key: value})[place]) == value
 
@@ -128,8 +135,8 @@ TEXTS: Table = {
     "prompts.held_out": Seen("apart.jsonl", reads_held_out),
     "prompts.held_out_share": Seen(0.25, holds_out(texts)),
     "prompts.split_seed": Seen(5, seeds_the_split(texts)),
-    "prompts.train_size": Seen(4, cuts_to("train_size", texts)),
-    "prompts.held_out_size": Seen(4, cuts_to("held_out_size", texts)),
+    "prompts.train_size": Seen(4, cuts_to("train_size", texts, other_texts)),
+    "prompts.held_out_size": Seen(4, cuts_to("held_out_size", texts, other_texts)),
 }
 
 # --- sounds ---
@@ -146,6 +153,10 @@ def heard(
         if not clip.exists():
             write_clip(clip, tone(200 + 40 * number))
     return str(write_lines(folder / name, rows))
+
+
+def other_sounds(lab: Laboratory) -> str:
+    return heard(lab, "others.jsonl", range(20, 32))
 
 
 def reads_the_sounds(lab: Laboratory, value: str) -> None:
@@ -238,8 +249,8 @@ SOUNDS: Table = {
     "prompts.held_out": Seen("apart.jsonl", reads_held_out_sounds),
     "prompts.held_out_share": Seen(0.25, holds_out(heard)),
     "prompts.split_seed": Seen(5, seeds_the_split(heard)),
-    "prompts.train_size": Seen(4, cuts_to("train_size", heard)),
-    "prompts.held_out_size": Seen(4, cuts_to("held_out_size", heard)),
+    "prompts.train_size": Seen(4, cuts_to("train_size", heard, other_sounds)),
+    "prompts.held_out_size": Seen(4, cuts_to("held_out_size", heard, other_sounds)),
     "prompts.audio_folder": Seen("elsewhere", reads_from_the_folder),
     "prompts.faulty": Seen("leave_out", leaves_out),
     "prompts.form": Seen("Say: {question} Of: {choices}", asks_in_the_form),

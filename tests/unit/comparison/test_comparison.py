@@ -73,6 +73,10 @@ def test_means_are_those_of_the_values_files(
             assert entry["low"] <= entry["mean"] <= entry["high"]
             change = found["change"][method.name][metric]
             assert change["mean"] == pytest.approx((final - base).mean(), rel=1e-9)
+        # The share of its diversity that each seed's run keeps of its base; the last metric above.
+        shares = final.reshape(3, -1).mean(1) / base.reshape(3, -1).mean(1)
+        kept = found["kept"][method.name]["clip_diversity"]
+        assert kept["mean"] == pytest.approx(shares.mean(), rel=1e-9)
         if method.name != "ours":
             final = values(plan, method, "gold_accuracy", STEPS[-1], name)
             difference = found["difference"][method.name]["gold_accuracy"]

@@ -111,6 +111,13 @@ def test_questions_are_split_by_what_they_ask():
     assert load_prompts("questions:held_out", size=9, seed=4) == held_out
 
 
+def test_each_part_is_cut_to_its_own_size():
+    named = {"share": 0.25, "seed": 1}
+    train, held_out = load_both("art-style", **named, train_size=None, held_out_size=None)
+    few = load_both("art-style", **named, train_size=7, held_out_size=4)
+    assert few == (train[:7], held_out[:4])
+
+
 def test_a_share_of_any_other_source_is_held_out():
     train, held_out = load_both(
         "art-style", share=0.25, seed=1, train_size=None, held_out_size=None

@@ -145,6 +145,22 @@ def test_the_file_says_whose_reward_selected_and_takes_no_other(tmp_path: Path) 
     complete_best_of_n(path, Evaluator(drawing, terms), [2, 3], other)
 
 
+def test_what_the_file_has_is_not_drawn_again(tmp_path: Path) -> None:
+    draws: list[int] = []
+
+    class Counted(Numbers):
+        def draw(self, draw: int = 0) -> torch.Tensor:
+            draws.append(draw)
+            return super().draw(draw)
+
+    drawing: Any = Counted()
+    terms = [RewardTerm("later", 1.0, lambda prompts, numbers, **_: numbers)]
+    for sizes, drawn in (([4], [0, 1, 2, 3]), ([2, 4], [0, 1])):
+        draws.clear()
+        complete_best_of_n(tmp_path / "best-of-n.json", Evaluator(drawing, terms), sizes, [])
+        assert draws == drawn
+
+
 def test_a_measured_kl_of_best_of_n_stands_for_the_formula(tmp_path: Path) -> None:
     table = {"n": [1, 4], "kl": [[[0], [0]], [[0.5], [0.7]]], "reward": [[[0], [1]], [[1], [1]]]}
     (tmp_path / "best-of-n.json").write_text(json.dumps(table))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adrpo.evaluation.intervals import mean_over_seeds
-from adrpo.evaluation.values import read_values, summarise, write_values
+from adrpo.evaluation.values import read_values, spread, summarise, write_values
 
 
 def test_values_come_back_as_they_were(tmp_path: Path) -> None:
@@ -49,6 +49,23 @@ def test_a_metric_by_category_has_its_interval_and_change_in_each() -> None:
     expected = mean_over_seeds(kept[None], ["color"] * 2)
     assert row["gold_accuracy_color_low"] == expected.low
     assert row["gold_accuracy_color_high"] == expected.high
+
+
+def test_an_unscored_sample_leaves_its_prompt_out_of_both_sides() -> None:
+    rng = np.random.default_rng(1)
+    after, before = rng.uniform(size=(2, 5, 2))
+    kept, names = [1, 2, 4], ["a", "b", "a", "b", "a"]
+    expected = summarise(
+        {"reward": after[kept]}, [names[place] for place in kept], {"reward": before[kept]}
+    )
+    after[0, 1] = before[3, 0] = np.nan
+    assert summarise({"reward": after}, names, {"reward": before}) == expected
+
+
+def test_shown_prompts_are_of_the_categories_in_turn() -> None:
+    categories = ["a", "a", "b", "a", "c", "b"]
+    assert spread(categories, 4) == [0, 2, 4, 1]
+    assert spread(categories, 9) == [0, 2, 4, 1, 5, 3]
 
 
 def test_one_prompt_has_no_interval_and_says_so() -> None:
