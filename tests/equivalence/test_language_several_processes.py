@@ -155,19 +155,20 @@ def test_killed_processes_resume_to_the_same_end(material: Path, two: Path, tmp_
     assert (folder / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_another_number_of_processes_goes_on(material: Path, two: Path, tmp_path: Path):
-    """One process after two: it has no random state in the checkpoint, and begins anew."""
+def test_another_number_of_processes_is_refused(material: Path, two: Path, tmp_path: Path):
+    """One process after two would draw its completions by another random state."""
     folder = tmp_path / "run"
     shutil.copytree(two, folder)
     shutil.rmtree(folder / "final")
     shutil.rmtree(folder / f"checkpoints/checkpoint-{STEPS}")
-    subprocess.run(
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = subprocess.run(
         [sys.executable, *train(material / "tiny.yaml", folder, "--resume")],
-        env=environment(), check=True, capture_output=True,
+        env=environment(), check=False, capture_output=True, text=True,
     )  # fmt: skip
-    rows = metrics_without_timings(folder)
-    assert rows[:-1] == metrics_without_timings(two)[:-1]
-    assert rows[-1]["step"] == STEPS and (folder / "final/model.safetensors").is_file()
+    assert result.returncode == 2
+    assert "expected 2 processes" in result.stderr and "received 1" in result.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_an_error_of_one_process_ends_all_in_one_line(material: Path, tmp_path: Path):

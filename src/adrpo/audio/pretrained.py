@@ -8,6 +8,7 @@ from transformers import AutoConfig, Qwen2_5OmniThinkerForConditionalGeneration
 
 from adrpo.errors import AdrpoError
 from adrpo.llm.pretrained import HEARING
+from adrpo.runs.model_folder import NO_CODE
 
 
 def load_thinker(name: str, **options: Any) -> Any:
@@ -28,7 +29,7 @@ def load_thinker(name: str, **options: Any) -> Any:
 def check_hears(name: str) -> Any:
     """The configuration of the model in a folder or on the Hub, looked at; errors as of
     :func:`load_thinker`."""
-    found = AutoConfig.from_pretrained(name)
+    found = AutoConfig.from_pretrained(name, **NO_CODE)
     received = found.model_type
     if received not in HEARING:
         raise AdrpoError(

@@ -12,6 +12,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2_5OmniProcess
 from adrpo.audio.sound import waveform
 from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError
+from adrpo.runs.model_folder import NO_CODE
 
 
 class AudioProcessor:
@@ -47,8 +48,8 @@ class AudioProcessor:
         """Processor of the model in a folder or on the Hub; ``options`` such as ``revision``."""
         written, _ = Qwen2_5OmniProcessor.get_processor_dict(name, **options)
         return cls(
-            AutoTokenizer.from_pretrained(name, padding_side="left", **options),
-            AutoFeatureExtractor.from_pretrained(name, **options),
+            AutoTokenizer.from_pretrained(name, padding_side="left", **options, **NO_CODE),
+            AutoFeatureExtractor.from_pretrained(name, **options, **NO_CODE),
             chat_template=written.get("chat_template"),
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from adrpo.config import LanguageModelSection
 from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import refuse_adapter
+from adrpo.runs.model_folder import NO_CODE, refuse_adapter
 
 HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 """``model_type`` of the models that the domain audio trains: in a config.json of the whole of
@@ -97,12 +97,14 @@ def loading_options(model: CompletionModelSection) -> dict[str, Any]:
         ) from error
     # Where the package kernels is installed, transformers' default keeps the file's packed blocks,
     # which can be neither trained nor saved.
-    return options | tokenizer_options(model) | {"quantization_config": GgufConfig(dequantize=True)}
+    unpacked = {"quantization_config": GgufConfig(dequantize=True)}
+    return options | {"gguf_file": gguf_file(model)} | unpacked
 
 
 def tokenizer_options(model: CompletionModelSection) -> dict[str, Any]:
-    """Arguments of ``AutoTokenizer.from_pretrained``."""
-    return {} if (file := gguf_file(model)) is None else {"gguf_file": file}
+    """Arguments of ``AutoConfig`` and ``AutoTokenizer.from_pretrained``."""
+    file = gguf_file(model)
+    return NO_CODE if file is None else NO_CODE | {"gguf_file": file}
 
 
 def _folder(model: CompletionModelSection, embedded: str) -> Path | None:

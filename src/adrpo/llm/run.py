@@ -41,7 +41,7 @@ from adrpo.llm.trl_messages import without_messages
 from adrpo.llm.turns import of_whole_turns, thought_opening
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.loading import build_measured, training_reward
-from adrpo.runs.checkpoints import step_of
+from adrpo.runs.checkpoints import processes_of, step_of
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs, callable_name
@@ -178,14 +178,29 @@ class LanguageRun:
     def _go_back(self, opened: Session) -> Path | None:
         """The checkpoint to go on from, with the rows after it dropped.
 
-        Raises AdrpoError where the run began with another adapter.
+        Raises AdrpoError where the run began with another adapter, or where another number of
+        processes stopped.
         """
         checkpoint = opened.checkpoint()
+        if checkpoint and step_of(checkpoint) < self.config.training.steps:
+            self._check_number(checkpoint)
         start = start_of(self.config.adapter)
         if checkpoint and start and not same_adapter(start, opened.run.path / START):
             raise changed_start(opened.run.path, str(start))
         opened.go_back(-1 if checkpoint is None else step_of(checkpoint))
         return checkpoint
+
+    def _check_number(self, checkpoint: Path) -> None:
+        """Raise AdrpoError where another number of processes than this one made ``checkpoint``:
+        each draws its completions by a random state of its own, and the end would be another."""
+        expected, received = processes_of(checkpoint), self.processes.count
+        if expected not in (0, received):
+            raise AdrpoError(
+                f"--resume: expected {expected} processes, of which {checkpoint} has the random "
+                f"states by which completions are drawn; received {received}; start as many "
+                f"(accelerate launch --num_processes {expected}), or train again into another "
+                f"--output-dir"
+            )
 
     def _train(
         self, run: RunDirectory, checkpoint: Path | None, progress: bool, base: str | Path | None

@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate
 
 from adrpo.errors import AdrpoError
 from adrpo.rewards.image import WEIGHT_FILES
+from adrpo.runs.model_folder import NO_CODE
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels: x to the right, y down, right and bottom exclusive."""
@@ -224,7 +225,7 @@ def _load(source: str) -> tuple[Any, Any]:
             source, dtype=torch.float32, output_loading_info=True
         )
         # Resizing differs between backends; Pillow's is everywhere and the detections then agree.
-        processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
     except (OSError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]
         raise AdrpoError(f"the detector {source!r} can't be loaded: {reason}") from error

@@ -9,6 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from adrpo.errors import AdrpoError
+from adrpo.runs.model_folder import NO_CODE
 
 EMBEDDED = {"embedded": "reward_clip", "embedded-evaluation": "evaluation_clip"}
 """Names of the CLIP models that the package carries -> their weight folders."""
@@ -199,7 +200,7 @@ def _load_processor(source: str) -> tuple[Any, Any]:
     tokenizer = load_tokenizer(source)
     try:
         # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
-        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
     except (OSError, ValueError) as error:
         raise AdrpoError(
             f"the CLIP model's image processor can't be loaded from {source!r}: {_one_line(error)}"
@@ -215,7 +216,7 @@ def load_tokenizer(source: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
     except (OSError, ValueError) as error:
         raise AdrpoError(
             f"the CLIP model's tokenizer can't be loaded from {source!r}: {_one_line(error)}"

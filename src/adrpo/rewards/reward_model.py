@@ -9,6 +9,7 @@ import torch
 
 from adrpo.errors import AdrpoError
 from adrpo.rewards.completions import Completion
+from adrpo.runs.model_folder import NO_CODE
 
 Message = dict[str, str]
 
@@ -230,9 +231,9 @@ def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
         loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=dtype, output_loading_info=True
+            source, dtype=dtype, output_loading_info=True, **NO_CODE
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise AdrpoError(

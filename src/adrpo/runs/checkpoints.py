@@ -185,6 +185,11 @@ def step_of(checkpoint: Path) -> int:
     return int(found[1]) if found else -1
 
 
+def processes_of(checkpoint: Path) -> int:
+    """The number of processes whose random states transformers kept in ``checkpoint``; 0: none."""
+    return len(list(checkpoint.glob("rng_state*.pth")))
+
+
 def weights_of_step(run: Path, step: int) -> Path:
     """The checkpoint of ``step`` in the run's folder ``run``, from which a model takes its weights
     as from ``final/``.

@@ -23,6 +23,8 @@ MODELS = (MODEL_CONFIG, PIPELINE_INDEX)
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 """File of an adapter that diffusers writes."""
 
+NO_CODE = {"trust_remote_code": False}
+"""For every ``Auto*.from_pretrained``: a model's own Python is refused, and not asked about."""
 
 SHOWN = 3
 """Names that an error lists; it counts all of them."""

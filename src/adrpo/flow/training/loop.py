@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ import torch
 from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt
 from adrpo.data.splits import evaluated
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
@@ -333,6 +334,14 @@ class TrainingLoop(ABC):
     def _restore_rng(self, states: list[dict[str, Any]]) -> None:
         """Go back to the state of this process; one that had none begins anew."""
         rank = self.processes.rank
+        if self.processes.is_main and len(states) != self.processes.count:
+            warnings.warn(
+                f"--resume: the checkpoint has the random states of {len(states)} processes, and "
+                f"{self.processes.count} go on: steps and images are the same, and a reward that "
+                f"draws from Python's, NumPy's or torch's own generator finds other numbers",
+                AdrpoWarning,
+                stacklevel=2,
+            )
         if rank < len(states):
             restore_rng_state(states[rank])
         else:
