@@ -1,4 +1,4 @@
-"""Runs that must be the same run: seeds, micro-batches, and what diffusers makes of the result."""
+"""Runs that must be the same run, by their seeds, and what diffusers makes of the result."""
 
 from pathlib import Path
 
@@ -35,22 +35,6 @@ def test_another_seed_gives_another_run(run: Path, tmp_path: Path):
     other = FlowTrainer(tiny_config(training={"seed": 1})).train(tmp_path / "b", progress=False)
     assert metrics_without_timings(other)[0] != metrics_without_timings(run)[0]
     assert adapter_bytes(other) != adapter_bytes(run)
-
-
-@pytest.mark.parametrize("micro_batch_size", [1, 4])
-def test_micro_batches_do_not_change_the_trajectory(
-    run: Path, tmp_path: Path, micro_batch_size: int
-):
-    config = tiny_config(training={"micro_batch_size": micro_batch_size})
-    other = FlowTrainer(config).train(tmp_path / "run", progress=False)
-    for row, expected in zip(
-        metrics_without_timings(other), metrics_without_timings(run), strict=True
-    ):
-        for name, value in expected.items():
-            # Another batch size sums in another order: float32 rounding (1e-7), grown through
-            # two solver steps and three updates of AdamW, which divides by small gradients. A
-            # reward read from 8-bit pixels can jump by a level.
-            assert row[name] == pytest.approx(value, rel=2e-2, abs=2e-3), name
 
 
 def test_several_timesteps_per_sample_are_rows_of_their_own(tmp_path: Path):

@@ -82,18 +82,6 @@ def test_arithmetic_that_is_wrong_stops_a_run_before_its_first_evaluation(
     assert not (tmp_path / "run" / "evaluations.jsonl").exists()
 
 
-def test_the_micro_batch_does_not_change_the_result(
-    material: Path, run: Path, tmp_path: Path
-) -> None:
-    config = tiny_language_config(material, training={"micro_batch_size": 4})
-    parts = train(config, tmp_path / "parts")
-    expected, found = (load_file(path / "final/model.safetensors") for path in (run, parts))
-    for name, tensor in expected.items():
-        # Sums of gradients in another order; AdamW divides by their size, so that 1e-7 of a
-        # gradient near 0 may move a weight by a share of the step of 3e-3.
-        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-4)
-
-
 def test_a_killed_run_resumes_to_the_same_end(material: Path, run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     kill_and_resume(tiny_language_config(material), folder)
