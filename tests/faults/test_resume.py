@@ -15,7 +15,9 @@ from adrpo.config import FlowConfig, config_to_yaml, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.adrpo import FlowTrainer
+from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
+from adrpo.runs.record import forget
 from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
 TESTS = Path(__file__).parents[1]
@@ -211,11 +213,19 @@ def test_a_run_that_stopped_early_stays_as_it_is(tmp_path: Path):
     assert files(run) == before
 
 
-def test_what_a_finished_run_lacks_is_written(recipe: Path, undisturbed: Path, tmp_path: Path):
+@pytest.mark.parametrize("lacking", ["final", "final.safetensors"])
+def test_what_a_finished_run_lacks_is_written(
+    lacking: str, recipe: Path, undisturbed: Path, tmp_path: Path
+):
+    """As after a kill, or on a full disk, between the last step and the end."""
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     before = files(run)
-    shutil.rmtree(run / "final")
+    if lacking == "final":
+        shutil.rmtree(run / "final")
+    else:
+        (run / lacking).unlink()
+        forget(RunDirectory(run), lacking)
     FlowTrainer(load_flow_config(recipe)).train(run, resume=True, progress=False)
     assert files(run) == before
 

@@ -197,6 +197,8 @@ class TrainingLoop(ABC):
             if not (resume and is_complete(opened, self.config.training.steps, self.stopping)):
                 done = self._restore(opened) if resume else -1
                 self._run_steps(opened.run, done, progress, base)
+            if self.processes.is_main and not (opened.run.path / SINGLE_FILE).exists():
+                self._copy_weights(opened.run)
         return opened.run.path
 
     def _run_steps(
@@ -236,10 +238,12 @@ class TrainingLoop(ABC):
                 if step % self.config.checkpoint.every == 0 or step == steps:
                     self._save(run, step)
         self.course.finish(run)
-        if main:
-            forget(run, SINGLE_FILE)
-            write_durably(run.path / SINGLE_FILE, (run.final / WEIGHTS_NAME).read_bytes())
-            note(run)
+
+    def _copy_weights(self, run: RunDirectory) -> None:
+        """The adapter as one file beside ``final/``."""
+        forget(run, SINGLE_FILE)
+        write_durably(run.path / SINGLE_FILE, (run.final / WEIGHTS_NAME).read_bytes())
+        note(run)
 
     def _begin(self, run: RunDirectory, base: str | Path | None) -> None:
         """All that comes before the first step."""
