@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.runs.disk import disk_fault
 
 OPERATIONS: tuple[tuple[Any, str], ...] = (
     (os, "fsync"),
@@ -88,6 +89,10 @@ def _child(work: Callable[[], Any], answer: Path) -> None:
                 end.result = work()
             except AdrpoError as error:
                 end.error = str(error)
+            except Exception as error:
+                # As the command line does.
+                end.error = disk_fault(error) or ""
+                end.traceback = "" if end.error else traceback.format_exc()
             except BaseException:
                 end.traceback = traceback.format_exc()
         end.told = [str(note.message) for note in told if issubclass(note.category, AdrpoWarning)]

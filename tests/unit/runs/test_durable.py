@@ -1,11 +1,13 @@
 """A folder is replaced as a whole: a kill leaves the old one, or none, and never a part."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adrpo.runs.disk import disk_fault
 from adrpo.runs.durable import replace_folder, write_durably
 from support.disk_operations import renamed_when_synced
 
@@ -75,3 +77,18 @@ def test_what_takes_a_place_is_on_disk_before(tmp_path: Path, monkeypatch: pytes
         fill(tmp_path / "final", "first")
         fill(tmp_path / "final", "second")
     assert renamed == [".row.partial"] * 2 + [".final.partial"] * 2
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On a full disk the system's own error names none."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "report.html").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        write_durably(tmp_path / "report.html", b"new")
+    fault = disk_fault(caught.value)
+    assert fault is not None and str(tmp_path / "report.html") in fault
+    assert (tmp_path / "report.html").read_bytes() == b"old"
