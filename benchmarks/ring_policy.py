@@ -77,7 +77,7 @@ class RingPolicy:
             self.on = before
 
     def add_adapter(self, adapter: Any) -> None:
-        """It has one from the start, which is 0."""
+        """Do nothing: the adapter is there from the start, and is 0."""
 
     def adapter_parameters(self) -> list[nn.Parameter]:
         return list(self.network.change.parameters())

@@ -119,6 +119,13 @@ def test_what_rests_on_a_damaged_file_is_refused(
             Target.resolve(str(run.path), door_of)
 
 
+def test_samples_that_are_only_shown_are_missed_aloud(run: RunDirectory):
+    shown = min([*run.samples.rglob("*.png"), *run.samples.rglob("base.jsonl")])
+    shown.unlink()
+    with pytest.warns(AdrpoWarning, match=rf"--resume: .*{shown.name} is missing; no number"):
+        check_resumed(run)
+
+
 def test_a_damaged_record_is_named_and_one_that_is_gone_is_said(run: RunDirectory):
     record = run.path / "manifest.json"
     flip(record)

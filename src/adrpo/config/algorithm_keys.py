@@ -3,7 +3,7 @@
 "Paper" is arXiv 2510.18053; "ours" marks what a source leaves open.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,6 +52,20 @@ def check_schedule(schedule: ScheduleSection, beta_0: float, key: str) -> None:
             f"{key}: expected at least coefficient.least = {least:g}, which a sample of a low "
             f"reward has, received {beta_0:g}"
         )
+
+
+class Unpenalised(MethodSection):
+    """Base of methods whose loss has no penalty: a coefficient is refused by its reason."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_no_coefficient(cls, section: Any) -> Any:
+        if isinstance(section, dict) and "coefficient" in section:
+            raise conflict(
+                f"coefficient: expected none, since the loss {cls.loss} has no penalty that it "
+                f"could weigh; take a method that has one (docs/method/equations.md)"
+            )
+        return section
 
 
 class Scheduled(MethodSection):

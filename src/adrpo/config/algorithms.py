@@ -17,6 +17,7 @@ from adrpo.config.algorithm_keys import (
     Scheduled,
     Shaped,
     SnapshotSection,
+    Unpenalised,
     Weighed,
     check_clip,
     check_schedule,
@@ -38,7 +39,6 @@ from adrpo.config.schedules import (
     FixedSchedule,
     RewardAdaptiveSchedule,
 )
-from adrpo.config.shared import MethodSection
 
 
 class Penalized(Weighed, Shaped, Anchored):
@@ -143,7 +143,7 @@ class OrwCfmW2Section(Weighed, Shaped, Anchored, Scheduled):
     )
 
 
-class RaftSection(Weighed):
+class RaftSection(Weighed, Unpenalised):
     """RAFT: |v - u_t|^2 on the best samples of each group (Dong et al., arXiv 2304.06767)."""
 
     weighed_by = "raft:Raft"
@@ -266,7 +266,7 @@ class CrdSection(Weighed, Shaped, Anchored, Scheduled):
     )
 
 
-class DgpoSection(Weighed, Shaped, Anchored):
+class DgpoSection(Weighed, Shaped, Anchored, Unpenalised):
     """DGPO: w_g A |v - u_t|^2, w_g a preference of the whole group (arXiv 2510.08425)."""
 
     weighed_by = "dgpo:Dgpo"
@@ -346,7 +346,7 @@ class FdfoSection(Anchored, Scheduled):
     )
 
 
-class DpoSection(MethodSection):
+class DpoSection(Unpenalised):
     """Diffusion-DPO on flow matching, from stored pairs (Wallace et al., arXiv 2311.12908)."""
 
     loss = "dpo"

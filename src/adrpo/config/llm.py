@@ -153,6 +153,10 @@ class LanguagePromptsSection(Section):
         return self
 
 
+UNKNOWN_TO_GRPO = ("gated", "mixture")
+"""Schedules that the loss of language and audio models can't take."""
+
+
 class LanguageAlgorithmSection(CoefficientSection, MethodSection):
     """GRPO with a KL coefficient per sample (paper, eq. 7; docs/use/llm.md)."""
 
@@ -181,6 +185,20 @@ class LanguageAlgorithmSection(CoefficientSection, MethodSection):
     def schedule_name(self) -> str:
         """Name of the schedule of the KL's coefficient."""
         return COEFFICIENTS[self.method]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_no_other_schedule(cls, section: object) -> object:
+        if not isinstance(section, dict):
+            return section
+        key = "coefficient" if "coefficient" in section else "method"
+        if key == "coefficient" or section.get("method") in UNKNOWN_TO_GRPO:
+            raise conflict(
+                f"{key}: expected method: {', '.join(COEFFICIENTS)}, by which GRPO's coefficient "
+                f"is chosen; a gate reads other scorers and remembers, and so may a mixture, and a "
+                f"batch of TRL carries neither; received {section[key]!r}"
+            )
+        return section
 
     @field_validator("advantage_scale", mode="before")
     @classmethod

@@ -134,8 +134,8 @@ def check_record(run: RunDirectory, *names: str, option: str = "") -> None:
 
 
 def check_resumed(run: RunDirectory) -> None:
-    """Raise AdrpoError where a file is missing or damaged that going on with ``run`` rests on; a
-    run without a record is let pass, with a warning."""
+    """Raise AdrpoError where a file is missing or damaged that going on with ``run`` rests on; warn
+    of samples that are only shown, and of a run without a record."""
     if _read(run) is None and run.has_begun():
         warnings.warn(
             f"--resume: {run.path} has no {FILE}, as of an earlier version: whether its files are "
@@ -144,6 +144,15 @@ def check_resumed(run: RunDirectory) -> None:
             stacklevel=3,
         )
     check_record(run, *PAIRED, INPUTS, COPY, option="--resume")
+    lost = faults(run, lambda name: name.startswith("samples/"))
+    if lost:
+        more = f", and {len(lost) - 1} more files of its samples are not as it wrote them"
+        warnings.warn(
+            f"--resume: {lost[0]}{more if len(lost) > 1 else ''}; no number rests on what is only "
+            f"shown: going on, and the report will say so",
+            AdrpoWarning,
+            stacklevel=3,
+        )
 
 
 def check_asked(run: RunDirectory) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adrpo.config import form_of
+from adrpo.config import form_of, load_recipe
 from adrpo.config.fields import sections_in
 from adrpo.config.schedule_table import SCHEDULES, schedule_table
 from adrpo.errors import AdrpoError
@@ -69,11 +69,29 @@ def test_each_loss_has_its_usual_schedule_named() -> None:
     assert table["llm", "grpo", "gated"] == "-" and table["audio", "grpo", "sign_gated"] == "+"
 
 
-def test_a_schedule_that_a_language_model_has_not_is_one_line() -> None:
-    from adrpo.config import load_recipe
+RECIPES = {"raft": "flow/raft", "dgpo": "flow/dgpo", "dpo": "flow/dpo"}
+REASONS = {"flow": "has no penalty that it could weigh", "grpo": "a batch of TRL carries neither"}
 
-    with pytest.raises(AdrpoError, match=r"algorithm\.method: expected 'adrpo', 'sign_gated'"):
-        load_recipe("llm/embedded", ["algorithm.method=gated"])
+
+@pytest.mark.parametrize(
+    ("domain", "loss", "schedule"), [key for key, cell in cells().items() if cell == "-"]
+)
+def test_what_can_not_be_combined_is_refused_with_the_reason(
+    domain: str, loss: str, schedule: str
+) -> None:
+    if domain == "flow":
+        given = [RECIPES[loss], f"algorithm.coefficient.schedule={schedule}"]
+        reason = REASONS["flow"]
+    else:
+        given, reason = [f"{domain}/embedded", f"algorithm.method={schedule}"], REASONS["grpo"]
+    with pytest.raises(AdrpoError, match=reason):
+        load_recipe(given[0], given[1:])
+
+
+def test_grpo_has_no_section_coefficient() -> None:
+    for recipe in ("llm/embedded", "audio/embedded"):
+        with pytest.raises(AdrpoError, match=r"algorithm\.coefficient: expected method: adrpo"):
+            load_recipe(recipe, ["algorithm.coefficient.schedule=adaptive"])
 
 
 def test_recipes_stand_by_loss_and_schedule(command: Command) -> None:
