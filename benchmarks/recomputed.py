@@ -6,7 +6,7 @@ files and the documents to it.
 
 A comparison is read from ``runs.tar.xz`` as ``adrpo compare --summary-only`` reads its folder, with
 the settings that ``comparison.json`` has recorded. The reference is the committed one: it is a
-choice, not a number. ``improvement`` and ``mixture`` have a form of their own.
+choice, not a number. ``improvement``, ``mixture`` and ``ring_losses`` have a form of their own.
 """
 
 import functools
@@ -20,6 +20,7 @@ from typing import Any
 
 import improvement
 import mixture
+import ring_losses
 from improvement import unpacked
 
 from adrpo.cli.domains import all_facts
@@ -35,7 +36,7 @@ from adrpo.runs.resuming import flatten, unflatten
 RESULTS = Path(__file__).parent / "results"
 RECORDED = ("comparison.json", "best-of-n.json", "guidance.json")
 ROWS = ("runs.tar.xz", "rows.jsonl")
-OWN_FORM = ("improvement", "mixture")
+OWN_FORM = ("improvement", "mixture", "ring_losses")
 SUMMARY = "summary.json"
 CLOSE = 1e-9
 """Difference, relative or absolute, that another build of NumPy makes by adding in another order.
@@ -70,6 +71,10 @@ def recomputed(name: str) -> Recomputed:
         return Recomputed(summary, drawn)
     if name == "mixture":
         return _mixture(folder)
+    if name == "ring_losses":
+        text = (folder / "rows.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in text.splitlines()]
+        return Recomputed(*ring_losses.drawn(rows, committed(name)["tilts"]))
     with unpacked(folder / "runs.tar.xz") as whole:
         for file in RECORDED:
             if (folder / file).exists():

@@ -8,8 +8,8 @@ steps. The reward is the x coordinate. The yardstick is the exact tilt p_1(x) ex
 has the least KL divergence from the base at its own gain: what a policy's divergence is more than
 the tilt's at an equal gain, its loss has spent for nothing.
 
-Written: ``rows.jsonl`` (every evaluation), ``summary.json`` and ``table.md``. ``--redraw`` makes
-the latter two again from the rows.
+Written: ``rows.jsonl`` (every evaluation), ``summary.json``, ``table.md``, and the adaptive penalty
+less the fixed one, ``differences.md``. ``--redraw`` makes all but the first again from the rows.
 """
 
 import argparse
@@ -135,17 +135,61 @@ def table(summary: dict[str, Any], tilts: list[dict[str, float]]) -> str:
         "|---|" + "---|" * len(TITLES),
     ]
     for loss, metrics in summary.items():
-        lines.append(f"| {loss} | {' | '.join(_cell(metrics[name]) for name in TITLES)} |")
+        cells = [_cell(metrics[name]) for name in TITLES if name != "calls"]
+        lines.append(f"| {loss} | {' | '.join(cells)} | {metrics['calls']['mean']:.3g} |")
     best = {name: f"{at_gain(tilts, *level):.3g}" for name, level in LEVELS.items()}
     cells = " | ".join(best.get(name, "") for name in TITLES)
     return "\n".join([*lines, f"| exact tilt p_1 exp(d x) | {cells} |"]) + "\n"
 
 
-def _cell(metric: dict[str, Any]) -> str:
+def differences(summary: dict[str, Any]) -> dict[str, Any]:
+    """loss -> metric -> the adaptive penalty's minus the fixed one's, paired by seeds."""
+    found: dict[str, Any] = {}
+    for name in (key.removesuffix("-adaptive") for key in summary if key.endswith("-adaptive")):
+        if f"{name}-fixed" not in summary:
+            continue
+        pair = summary[f"{name}-adaptive"], summary[f"{name}-fixed"]
+        found[name] = {
+            metric: _interval(
+                [
+                    None if None in both else both[0] - both[1]
+                    for both in zip(*(one[metric]["seeds"] for one in pair), strict=True)
+                ]
+            )
+            for metric in LEVELS
+        }
+    return found
+
+
+def table_of_differences(found: dict[str, Any]) -> str:
+    titles = [f"{metric} at gain {gain}" for metric, gain in LEVELS.values()]
+    lines = [
+        f"| adaptive less fixed | {' | '.join(titles)} |".replace("_", " "),
+        "|---|" + "---|" * len(titles),
+    ]
+    lines += [
+        f"| {loss} | {' | '.join(_cell(metrics[name], sign='+') for name in LEVELS)} |"
+        for loss, metrics in found.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(metric: dict[str, Any], sign: str = "") -> str:
     if metric["mean"] is None:
         reached = sum(value is not None for value in metric["seeds"])
         return f"reached by {reached} of {len(metric['seeds'])}"
-    return f"{metric['mean']:.3g} [{metric['low']:.3g}, {metric['high']:.3g}]"
+    mean, low, high = (f"{metric[name]:{sign}.3g}" for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def drawn(
+    rows: list[dict[str, Any]], tilts: list[dict[str, float]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The keys of the summary that the rows make, and the tables by their files."""
+    summary = summarise(rows)
+    pairs = differences(summary)
+    tables = {"table.md": table(summary, tilts), "differences.md": table_of_differences(pairs)}
+    return {"losses": rounded(summary), "adaptive_less_fixed": rounded(pairs)}, tables
 
 
 def main() -> None:
@@ -180,11 +224,12 @@ def main() -> None:
         output.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (output / "rows.jsonl").write_text(lines, encoding="utf-8")
-    summary = summarise(rows)
-    record["losses"] = rounded(summary)
+    found, tables = drawn(rows, record["tilts"])
+    record |= found
     (output / "summary.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (output / "table.md").write_text(table(summary, record["tilts"]), encoding="utf-8")
-    print(table(summary, record["tilts"]))
+    for name, text in tables.items():
+        (output / name).write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
