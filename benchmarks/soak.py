@@ -1,0 +1,206 @@
+"""Memory, open files, threads and the time of a step of a run that goes on for long.
+
+``python benchmarks/soak.py [--domains image language audio] [--minutes 120] [--redraw]``
+
+Each domain trains its embedded model by ``adrpo train``, one process on one thread, with few and
+small samples a step so that steps, evaluations and checkpoints are many: a leak is of a step, an
+evaluation or a checkpoint, and not of an hour. Every two seconds the process is looked at from
+outside (/proc). The run ends after --minutes; one that ends by itself before is a fault.
+
+Written to benchmarks/results/soak/: ``<domain>.csv`` (a row a look), ``summary.json`` and
+``soak.png``. The summary has each column's median over the second and over the last quarter of the
+looks, and the growth between them for 1,000 steps: what is loaded and cached at first is in none.
+"""
+
+import argparse
+import csv
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from adrpo.runs.environment import environment_record
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+ENDLESS = 1_000_000
+SHARED = (
+    f"training.steps={ENDLESS}",
+    "training.learning_rate_schedule=constant",
+    "training.learning_rate=1e-6",
+    "training.warmup_steps=0",
+    "evaluation.every=50",
+    "evaluation.samples_per_prompt=2",
+    "checkpoint.every=25",
+)
+"""Overrides of every domain: the policy hardly moves, so that no run diverges."""
+RUNS: dict[str, tuple[str, ...]] = {
+    "image": (
+        "flow/adrpo",
+        "training.prompts_per_step=2",
+        "training.samples_per_prompt=2",
+        "training.timesteps_per_sample=1",
+        "sampling.steps=2",
+        "evaluation.sampling.steps=2",
+        "prompts.held_out_size=8",
+        "prompts.train_size=200",
+    ),
+    "language": (
+        "llm/embedded",
+        "training.prompts_per_step=2",
+        "training.samples_per_prompt=4",
+        "training.micro_batch_size=8",
+        "prompts.held_out_size=8",
+        "prompts.train_size=200",
+    ),
+    "audio": (
+        "audio/embedded",
+        "training.prompts_per_step=2",
+        "training.samples_per_prompt=4",
+        "training.micro_batch_size=8",
+        "prompts.held_out_size=9",
+        "prompts.train_size=60",
+    ),
+}
+COLUMNS: tuple[str, ...] = ("seconds", "step", "memory_mb", "handles", "threads", "step_seconds")
+SHOWN = {
+    "memory_mb": "resident memory, MB",
+    "handles": "open files",
+    "threads": "threads",
+    "step_seconds": "seconds of a step",
+}
+PAUSE = 2.0
+OUTPUT = Path("benchmarks/results/soak")
+
+Row = dict[str, float]
+
+
+def look(process: int) -> Row:
+    """Memory, open files and threads of a process, by /proc."""
+    proc = Path("/proc") / str(process)
+    status = dict(
+        line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line
+    )
+    return {
+        "memory_mb": int(status["VmRSS"].split()[0]) / 1024,
+        "handles": len(os.listdir(proc / "fd")),
+        "threads": int(status["Threads"]),
+    }
+
+
+def last_step(metrics: Path) -> Row:
+    """Number and seconds of the last step that a run has written; nothing before the first."""
+    if not metrics.exists():
+        return {}
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - 8192))
+        lines = file.read().split(b"\n")
+    if len(lines) < 2:
+        return {}
+    row = json.loads(lines[-2])
+    return {"step": row["step"], "step_seconds": row["seconds_step"]}
+
+
+def soak(domain: str, minutes: float) -> list[Row]:
+    """The looks at one run; SystemExit where it ends by itself."""
+    recipe, *own = RUNS[domain]
+    with tempfile.TemporaryDirectory() as folder:
+        run, log = Path(folder) / "run", Path(folder) / "log"
+        command = [sys.executable, "-m", "adrpo", "train", recipe, *own, *SHARED]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, "--output-dir", str(run)],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=environment,
+            )
+        started, rows = time.monotonic(), list[Row]()
+        while time.monotonic() - started < 60 * minutes:
+            time.sleep(PAUSE)
+            if process.poll() is not None:
+                sys.exit(f"{domain}: the run ended by itself: {log.read_text()[-500:]}")
+            if step := last_step(run / "metrics.jsonl"):
+                seconds = {"seconds": round(time.monotonic() - started, 1)}
+                rows.append(seconds | step | look(process.pid))
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+        return rows
+
+
+def summarise(rows: list[Row]) -> dict[str, Any]:
+    """column -> medians of two quarters, and the growth for 1,000 steps between their middles."""
+    quarter = len(rows) // 4
+    second, last = rows[quarter : 2 * quarter], rows[-quarter:]
+    steps = statistics.median(r["step"] for r in last) - statistics.median(
+        r["step"] for r in second
+    )
+    found: dict[str, Any] = {"steps": int(rows[-1]["step"]), "minutes": rows[-1]["seconds"] / 60}
+    for column in SHOWN:
+        before, after = (statistics.median(r[column] for r in part) for part in (second, last))
+        growth = (after - before) / steps * 1000
+        found[column] = {"second_quarter": before, "last_quarter": after, "by_1000_steps": growth}
+    return found
+
+
+def draw(looks: dict[str, list[Row]], file: Path) -> None:
+    """A column of the picture for each domain, a row for each quantity."""
+    figure, axes = plt.subplots(
+        len(SHOWN), len(looks), figsize=(4 * len(looks), 8), sharex="col", squeeze=False
+    )
+    for column, (domain, rows) in enumerate(looks.items()):
+        axes[0][column].set_title(domain)
+        for line, (name, title) in enumerate(SHOWN.items()):
+            axis = axes[line][column]
+            values = [row[name] for row in rows]
+            axis.plot([row["step"] for row in rows], values, linewidth=0.8)
+            axis.set_ylim(0, 1.2 * sorted(values)[int(0.99 * len(values))])
+            if column == 0:
+                axis.set_ylabel(title)
+        axes[-1][column].set_xlabel("step")
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--domains", nargs="+", choices=list(RUNS), default=list(RUNS))
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--redraw", action="store_true", help="from the committed looks")
+    arguments = parser.parse_args()
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    file = OUTPUT / "summary.json"
+    record: dict[str, Any] = {"command": "python benchmarks/soak.py", "domains": {}}
+    if file.exists():
+        record = json.loads(file.read_text(encoding="utf-8"))
+    for domain in () if arguments.redraw else arguments.domains:
+        rows = soak(domain, arguments.minutes)
+        with (OUTPUT / f"{domain}.csv").open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, list(COLUMNS))
+            writer.writeheader()
+            writer.writerows(rows)
+        record["domains"][domain] = summarise(rows) | {"environment": environment_record()}
+        file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    looks: dict[str, list[Row]] = {}
+    for domain in (name for name in RUNS if (OUTPUT / f"{name}.csv").exists()):
+        with (OUTPUT / f"{domain}.csv").open(encoding="utf-8") as text:
+            looks[domain] = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text)]
+        record["domains"][domain] |= summarise(looks[domain])
+    file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    draw(looks, OUTPUT / "soak.png")
+    for domain, found in record["domains"].items():
+        shown = ", ".join(f"{name} {found[name]['by_1000_steps']:+.3g}" for name in SHOWN)
+        print(f"{domain}: {found['steps']} steps in {found['minutes']:.0f} min; by 1,000: {shown}")
+
+
+if __name__ == "__main__":
+    main()
