@@ -39,6 +39,7 @@ SETTINGS: list[dict[str, Any]] = [
             "parts": [{"coefficient": GATED}, {"coefficient": {"schedule": "adaptive"}}],
         },
     },
+    {"method": "fdfo", "beta_0": 0.3, "anchor": "ema", "coefficient": GATED},
 ]
 NAMES = [settings["method"] for settings in SETTINGS]
 
@@ -50,7 +51,12 @@ def test_a_stopped_run_goes_on_with_all_that_it_learned(
     settings = tiny_config(
         algorithm=algorithm,
         sampling={"steps": 3},
-        training={"learning_rate_schedule": "cosine", "ema_decay": 0.5},
+        # FDFO's samples come in pairs.
+        training={
+            "learning_rate_schedule": "cosine",
+            "ema_decay": 0.5,
+            "samples_per_prompt": 2 if algorithm["method"] == "fdfo" else 3,
+        },
     )
     whole, resumed = whole_and_resumed(settings, darkness, tmp_path)
     rows = metrics_without_timings(tmp_path / "whole")
@@ -232,23 +238,24 @@ def test_the_policy_that_lags_draws_the_samples_of_a_step() -> None:
     assert drawn == {"current": False, "base": True}
 
 
-def test_a_good_sample_that_is_unlike_the_others_counts_more() -> None:
+@pytest.mark.parametrize("method", ["flow_grpo", "adrpo"])
+def test_a_good_sample_that_is_unlike_the_others_counts_more(method: str) -> None:
     novelty = {"name": "clip_novelty", "options": {"model": "embedded", "nearest": True}}
     kept: list[Tensor] = []
     columns = {}
     for name, told in (("plain", None), ("novel", novelty)):
-        settings = {"method": "flow_grpo", "advantage_novelty": told, "updates_per_step": 1}
-        trainer = build_trainer(
+        settings = {"method": method, "advantage_novelty": told}
+        trainer: Any = build_trainer(
             tiny_config(algorithm=settings, sampling={"steps": 3}), reward=darkness
         )
-        assert isinstance(trainer, FlowGRPOTrainer)
-        own = trainer._weigh
+        owner, place = (trainer, "_weigh") if method == "flow_grpo" else (trainer.method, "weigh")
+        own = getattr(owner, place)
 
         def weigh(*arguments: Any, own: Any = own) -> Weights:
             kept.append(own(*arguments).advantages)
             return own(*arguments)
 
-        trainer._weigh = weigh  # type: ignore[method-assign]
+        setattr(owner, place, weigh)
         columns[name] = trainer.step(1)
     plain, novel = kept
     good = plain > 0

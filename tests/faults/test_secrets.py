@@ -145,6 +145,10 @@ def test_references_are_replaced_wherever_they_stand(monkeypatch: pytest.MonkeyP
     found = resolved({"a": ["env:SCORES_KEY", "x {env:SCORES_KEY} y", 3], "b": "environment"}, "t")
     assert found == {"a": [KEY, f"x {KEY} y", 3], "b": "environment"}
     assert json.dumps(OPTIONS).count("SCORES_KEY") == 3
+    # Of two of which one begins with the other, no rest is left.
+    monkeypatch.setenv("LONGER_KEY", f"{KEY}-longer")
+    assert resolved("env:LONGER_KEY", "t") == f"{KEY}-longer"
+    assert redacted(f"a {KEY}-longer b {KEY} c") == "a *** b *** c"
     # The options of a built-in reward are resolved, too.
     monkeypatch.setenv("QUALITY", "71")
     with pytest.raises(AdrpoError, match="jpeg_size"):

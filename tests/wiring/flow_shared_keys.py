@@ -4,20 +4,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
-import pytest
-
 from wiring.adamw import distance
 from wiring.flow_run import is_refused
 from wiring.flow_steps import integrated
-from wiring.image_oracle import advantages, fits
+from wiring.image_oracle import fits
 from wiring.image_steps import Step, WatchedTrainer, image_config
 from wiring.table import AsAt, Elsewhere, Seen, Table
 
 LAG = {"decay": 0.2, "decay_growth": 0.3, "decay_flat": 1, "decay_most": 0.6}
 TRAINING = "tests/equivalence/test_schedules_in_training.py::"
 SCHEDULES = "tests/identities/test_schedules.py::"
-GROUPS = "tests/identities/test_group_losses.py::"
 
 
 @cache
@@ -102,37 +98,6 @@ COPYING: Table = {
     for key, default in (("anchor_copy_above", 3e-4), ("anchor_copy_after", 15))
 }
 
-
-@cache
-def crd_step() -> tuple[WatchedTrainer, Step]:
-    algorithm = {"method": "crd", "beta_0": 0.6, "anchor_guidance_scale": 2.0}
-    watched = WatchedTrainer(image_config(algorithm=algorithm))
-    return watched, watched.step(1)
-
-
-def guides_the_anchor(value: float) -> None:
-    watched, step = crd_step()
-    guided = [call for call in step.reference_calls if call.guidance_scale == value]
-    assert guided
-    for call in guided:
-        assert distance(call.v, watched.velocity(call, None, guidance_scale=value)) < 1e-4
-        assert distance(call.v, watched.velocity(call, None, guidance_scale=4.5)) > 1e-3
-
-
-def bounds_the_coefficient(value: float) -> None:
-    """beta = least + (beta_0 - least) r, r in [0, 1] by A in deviations of the batch."""
-    _, step = crd_step()
-    a = advantages(step.rewards.numpy(), np.array([0, 0, 0, 1, 1, 1]), "global")
-    beta = 1e-4 + (value - 1e-4) * (a.clip(-5, 5) / 5 + 1) / 2
-    assert step.row["beta_max"] == pytest.approx(beta.max(), rel=1e-4)
-    assert step.row["beta_min"] == pytest.approx(beta.min(), rel=1e-4)
-
-
-CRD: Table = {
-    "algorithm[crd].anchor_guidance_scale": Seen(2.0, guides_the_anchor),
-    "algorithm[crd].beta_0": Seen(0.6, bounds_the_coefficient),
-}
-
 BESIDE: Table = {
     **{
         f"algorithm[adrpo].coefficient[{schedule}].schedule": Elsewhere(
@@ -192,22 +157,6 @@ DIFFERENCED: Table = {
 }  # fmt: skip
 """FDFO's keys, all of them other than their defaults in one step."""
 
-CRD_KEYS = (
-    "method", "advantage_clip", "advantage_scale", "implicit_scale", "error_weighting",
-    "centering", "centering_temperature",
-)  # fmt: skip
-GROUPED: Table = {
-    **{
-        f"algorithm[crd].{key}": Elsewhere((f"{GROUPS}test_crd_is_the_papers_formula",))
-        for key in CRD_KEYS
-    },
-    **{
-        f"algorithm[dgpo].{key}": Elsewhere((f"{GROUPS}test_dgpo_is_the_papers_formula",))
-        for key in ("method", "beta", "advantage_clip", "advantage_scale")
-    },
-    **{f"algorithm[crd].old.{key}": AsAt(f"algorithm[adrpo].sampling_policy.{key}") for key in LAG},
-}
-
 NOVELTY = [key for key in (*REFUSED, *BESIDE) if ".advantage_novelty." in key]
 FROM_ADRPO = {
     "sampling_policy": ("fixed_beta", "orw_cfm_w2", "raft", "awm", "diffusion_nft", "crd", "dgpo"),
@@ -220,9 +169,6 @@ FROM_ADRPO = {
     "anchor_copy_after": (
         "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo", "fdfo",
     ),
-    "anchor": ("crd", "dgpo"),
-    "anchor_decay": ("crd", "dgpo"),
-    "advantage_gamma": ("crd", "dgpo"),
 }  # fmt: skip
 """Key or section that ADRPO shows -> methods that share it."""
 

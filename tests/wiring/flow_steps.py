@@ -105,6 +105,9 @@ def seeds_every_stream(value: int) -> None:
         assert distance(ours.t, theirs.t) > 0.1
         assert distance(noises(ours), noises(theirs)) > 0.5
         assert ours.prompts != theirs.prompts
+    # The prompts of a world go by the seed as well, and so does their order.
+    orders = [[w.trainer.chosen_prompts(n)[0].tolist() for n in (1, 2)] for w in (watched, before)]
+    assert orders[0] != orders[1]
     draws_anew_at_every_step(made)
 
 

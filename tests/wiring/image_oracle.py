@@ -150,15 +150,20 @@ class Expected:
 
 
 def fits(
-    watched: WatchedTrainer, section: Any, steps: Sequence[Step], *, within: float = 3e-5
+    watched: WatchedTrainer,
+    section: Any,
+    steps: Sequence[Step],
+    *,
+    within: float = 3e-5,
+    expected: type[Expected] = Expected,
 ) -> bool:
     """Whether the gradients of ``steps`` are those that ``section`` asks for, ``within`` a part of
     their size: rewards and v are float32, u is divided by 1 - t, and v_ref comes of another batch,
     by which 2e-6 was measured."""
-    expected = Expected(watched, section)
+    asked = expected(watched, section)
     for step in steps:
-        gradient = expected.gradient(step)
+        gradient = asked.gradient(step)
         if gradient is None or (step.gradient - gradient).norm() > within * gradient.norm():
             return False
-        expected.follow(step)
+        asked.follow(step)
     return True

@@ -9,20 +9,19 @@ from wiring.flow_run import RUN, STOPPED
 from wiring.flow_shared_keys import (
     BESIDE,
     COPYING,
-    CRD,
     DIFFERENCED,
-    GROUPED,
     LAGGING,
     REFUSED,
     TIMED,
     shared,
 )
 from wiring.flow_steps import STEPS
+from wiring.image_groups import GROUPED
 from wiring.page import keys_of
 from wiring.table import AsAt, Elsewhere, Table
 from wiring.text_prompts import SOUNDS, TEXTS
 
-METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, CRD, REFUSED, TIMED, BESIDE, GROUPED, DIFFERENCED)
+METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, REFUSED, TIMED, BESIDE, GROUPED, DIFFERENCED)
 SHARED = shared({key: row for table in METHODS for key, row in table.items()})
 TABLES: dict[str, tuple[Table, ...]] = {
     "flow": (*METHODS, SHARED, PARTS, RUN, STEPS, STOPPED),

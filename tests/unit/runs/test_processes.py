@@ -56,6 +56,31 @@ def together(count: int, work: Callable[[Thread], Any]) -> list[Any]:
         return list(pool.map(run, range(count)))
 
 
+def test_gradients_are_added_up(monkeypatch: pytest.MonkeyPatch):
+    """One that a process lacks counts as 0, and one that all lack stays away."""
+    barrier, parts = threading.Barrier(2, timeout=10), {}
+
+    def all_reduce(total: torch.Tensor) -> None:
+        parts[threading.get_ident()] = total.clone()
+        barrier.wait()
+        total.copy_(torch.stack(list(parts.values())).sum(0))
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+
+    def work(process: Thread) -> list[Any]:
+        first, second, third = (torch.nn.Parameter(torch.zeros(n)) for n in (2, 3, 1))
+        first.grad = torch.tensor([[1.0, 2.0], [10.0, 20.0]])[process.rank]
+        if process.rank == 1:
+            second.grad = torch.arange(3.0)
+        process.sum_gradients([first, second, third])
+        assert third.grad is None
+        return [
+            parameter.grad.tolist() for parameter in (first, second) if parameter.grad is not None
+        ]
+
+    assert together(2, work) == [[[11.0, 22.0], [0.0, 1.0, 2.0]]] * 2
+
+
 @pytest.mark.parametrize(("total", "count"), [(6, 2), (9, 2), (7, 3), (3, 3), (64, 5)])
 def test_shares_are_the_batch_in_order(total: int, count: int):
     batch = torch.arange(total)
