@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from adrpo.core.schedules import StepSamples
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.finite_differences import FiniteDifferenceTrainer
@@ -43,8 +44,9 @@ def trainer_of(
     return trainer
 
 
-def published_loss(trainer: FiniteDifferenceTrainer) -> Tensor:
-    """The mean loss of the first step, with a gradient at the adapter; one call for each row."""
+def published_loss(trainer: FiniteDifferenceTrainer) -> tuple[Tensor, list[float]]:
+    """The mean loss of the first step, with a gradient at the adapter, one call for each row; and
+    beta of its samples."""
     policy, seed = trainer.policy, trainer.config.training.seed
     shape = policy.latent_shape
     prompt, _ = trainer.chosen_prompts(1)
@@ -78,13 +80,14 @@ def published_loss(trainer: FiniteDifferenceTrainer) -> Tensor:
     # In standard deviations within the two prompts, each of which has one pair.
     deviation = (rewards - rewards.mean(1, keepdim=True)).square().mean().sqrt()
     scaled = (rewards / deviation).flatten().tolist()
-    losses = []
+    losses, betas = [], []
     for row in range(4):
         other = row ^ 1
         d_reward = (scaled[row] - scaled[other]) / 2
         d = (ends[row] - ends[other]) / 2
         g = d / (d.square().mean() + 1e-6)
         beta = BETA_0 - max(-BETA_0, min(BETA_0, d_reward))
+        betas.append(beta)
         for x, t, v_old in visited[row]:
             with torch.no_grad(), policy.reference():
                 v_ref = velocity(row, x, t)
@@ -92,7 +95,7 @@ def published_loss(trainer: FiniteDifferenceTrainer) -> Tensor:
             q = ((g**2).mean() - (v - (v_old - g)).square().mean()).exp()
             surrogate = -d_reward * q + abs(d_reward) * (q - 1) ** 2 / (2 * EPSILON)
             losses.append(surrogate + beta * (v - v_ref).square().mean())
-    return torch.stack(losses).mean()
+    return torch.stack(losses).mean(), betas
 
 
 def test_a_step_is_the_published_one_and_the_adaptive_penalty():
@@ -103,7 +106,15 @@ def test_a_step_is_the_published_one_and_the_adaptive_penalty():
         advantage_scale="batch",
         training={"micro_batch_size": 3},
     )
-    expected = published_loss(trainer)
+    expected, betas = published_loss(trainer)
+    found: list[Tensor] = []
+    own = trainer.coefficient.of
+
+    def kept(samples: StepSamples) -> Tensor:
+        found.append(own(samples))
+        return found[-1]
+
+    trainer.coefficient.of = kept  # type: ignore[method-assign]
     parameters = trainer.policy.adapter_parameters()
     theirs = torch.cat([g.flatten() for g in torch.autograd.grad(expected, parameters)])
     row = trainer.step(1)
@@ -116,8 +127,10 @@ def test_a_step_is_the_published_one_and_the_adaptive_penalty():
     assert row["loss"] == pytest.approx(float(expected.detach()), abs=5e-3)
     assert row["grad_norm"] == pytest.approx(float(theirs.norm()), rel=5e-3)
     assert (row["informative_fraction"], row["ratio_clipped_fraction"]) == (1, 0)
-    # A is bounded in the coefficient alone, up to float32's 0.9, and of one pair of two only.
-    assert (row["beta_min"], row["beta_max"]) == pytest.approx((0, 2 * BETA_0), abs=1e-6)
+    # A is bounded in the coefficient alone, and of one pair of two only.
+    assert found[0].tolist() == pytest.approx(betas, abs=1e-4)
+    assert (row["beta_min"], row["beta_max"]) == pytest.approx((min(betas), max(betas)), abs=1e-4)
+    assert min(betas) == 0 < min(beta for beta in betas if beta)
     assert row["divergence"] > 0 and 0 < row["reference_rows"] <= 12
 
 
@@ -126,6 +139,10 @@ def test_without_a_penalty_the_reference_is_never_asked():
     row = trainer.step(1)
     # Four samples: three calls each to draw one, two to learn from it.
     assert (row["model_calls"], row["reference_rows"]) == (4 * 3 + 4 * 2, 0)
+    # Each of the three points as often: 60 pairs' choices, within four deviations.
+    chosen = torch.cat([trainer._chosen_points(step) for step in range(30)])
+    assert (chosen[:, 0] != chosen[:, 1]).all()
+    assert (chosen.flatten().bincount(minlength=3) - 40).abs().max() < 15
     held = trainer_of(points=2, beta_0=1.0).step(1)
     assert (held["model_calls"], held["reference_rows"]) == (4 * 3 + 4 * 2 * 2, 8)
 
