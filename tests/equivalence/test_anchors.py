@@ -7,6 +7,7 @@ import torch
 
 from adrpo.config import AdrpoSection, CrdSection, DgpoSection, DiffusionNftSection
 from adrpo.config.algorithm_keys import SnapshotSection
+from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.training.anchors import (
@@ -19,7 +20,7 @@ from adrpo.flow.training.anchors import (
     growing,
     warming_up,
 )
-from support.tiny_runs import perturb
+from support.tiny_runs import perturb, tiny_config
 
 
 @torch.no_grad()
@@ -119,6 +120,12 @@ def test_a_saved_average_is_loaded_whole(policy: StableDiffusion3Policy):
         expected = velocity(policy)
     with other.active():
         assert torch.equal(velocity(policy), expected)
+
+
+def test_the_average_of_a_trainer_is_warmed_up():
+    average = build_trainer(tiny_config(training={"ema_decay": 0.999})).average
+    assert average is not None
+    assert [average.decay(n) for n in (0, 5, 10**6)] == [1 / 10, 6 / 15, 0.999]
 
 
 def test_a_warmed_up_average_soon_forgets_the_base(policy: StableDiffusion3Policy):

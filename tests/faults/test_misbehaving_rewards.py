@@ -130,14 +130,19 @@ def test_a_reward_that_hangs_ends_the_run_after_its_time(function: Callable[...,
     assert str(caught.value) == str(late(RewardTerm("mine", 1.0, function, timeout=0.2)))
 
 
-def test_a_timeout_of_the_rewards_own_is_an_error_of_the_sample() -> None:
-    async def own(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+def test_an_error_within_the_time_is_one_of_the_sample() -> None:
+    def own(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
         if "b" in prompts:
-            raise ConnectionError("gone")
+            raise TimeoutError("gone")
         return [1.0] * len(prompts)
 
-    result, _ = scored(own, timeout=30.0)
-    assert result.total.isfinite().tolist() == [True, False, True]
+    async def later(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+        return own(prompts, images)
+
+    for function in (own, later):
+        result, _ = scored(function, timeout=30.0)
+        assert result.total.isfinite().tolist() == [True, False, True]
+        assert "gone" in str(result.first_error)
 
 
 def test_a_run_whose_reward_hangs_keeps_its_checkpoint_and_goes_on(tmp_path: Path) -> None:

@@ -33,17 +33,27 @@ from support.tiny_runs import (
 
 
 def test_unscored_samples_are_left_out_and_counted(tmp_path: Path):
+    given: list[list[Any]] = []
+
     def patchy(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
         values = darkness(prompts, images)
+        given.append(values[2:])
         return [None, math.nan, *values[2:]]
 
-    run = FlowTrainer(tiny_config(training={"steps": 1}), reward=patchy).train(
-        tmp_path / "run", progress=False
+    config = tiny_config(
+        training={"steps": 1},
+        algorithm={"advantage_clip": [-1e-4, 1e-4]},
     )
+    run = FlowTrainer(config, reward=patchy).train(tmp_path / "run", progress=False)
     row = RunDirectory.open(run).read_metrics()[0]
     # Two of the six samples, both of the first group.
     assert (row["samples"], row["samples_excluded"]) == (6, 2)
-    assert math.isfinite(row["loss"]) and math.isfinite(row["reward_mean"])
+    assert math.isfinite(row["loss"])
+    # The trial, the base's evaluation, the step: one score of the first group, three of the second.
+    alone, *others = given[2]
+    assert row["reward_mean"] == pytest.approx((alone + sum(others)) / 4, rel=1e-6)
+    beyond = [abs(value - sum(others) / 3) > 1e-4 for value in others]
+    assert row["advantage_clipped_fraction"] == sum(beyond) / 4 > 0
 
 
 def test_a_reward_that_raises_for_one_image_costs_one_sample():

@@ -126,8 +126,8 @@ def ratio_steps() -> Steps:
     """Two steps of Flow-GRPO with all keys changed, which fit its loss."""
     config = image_config(
         algorithm={"method": "flow_grpo", **RATIO},
-        sampling={"steps": 4},
-        training={"timesteps_per_sample": 1, "learning_rate": 3e-3},
+        sampling={"steps": 4, "guidance_scale": 2.0},
+        training={"timesteps_per_sample": 1, "learning_rate": 3e-3, "guidance_scale": 2.0},
     )
     watched = WatchedTrainer(config)
     steps = [watched.step(1), watched.step(2)]
@@ -154,6 +154,9 @@ def is_flow_grpo(method: str, value: Any) -> None:
     assert watched.config.algorithm.method == value
     # Drawn by the network's own noisy steps and not by a sampler.
     assert all(step.rollout and not step.drawn for step in steps)
+    # Rollout, update and reference are guided alike.
+    guidance = {call.guidance_scale for step in steps for call in step.rollout + step.calls}
+    assert guidance == {watched.config.sampling.guidance_scale} != {1.0}
     assert steps[0].row["ratio_clipped_fraction"] > 0
 
 
@@ -191,7 +194,8 @@ def preference_steps(folder: Path) -> tuple[WatchedTrainer, list[Step], Pairs]:
     from adrpo.runs.directory import RunDirectory
 
     config = image_config(
-        algorithm={"method": "dpo", "beta": 300.0, "pairs_prompts": 3, "pairs_samples": 4}
+        algorithm={"method": "dpo", "beta": 300.0, "pairs_prompts": 3, "pairs_samples": 4},
+        training={"guidance_scale": 2.0},
     )
     watched = WatchedTrainer(config)
     with watched.listening() as drawing:
@@ -247,6 +251,7 @@ def is_dpo(folder: Path, value: Any) -> None:
     watched, (_, step), _ = preference_steps(folder)
     assert watched.config.algorithm.method == value
     assert not step.drawn and "pair_accuracy" in step.row
+    assert {call.guidance_scale for call in step.calls} == {2.0}
 
 
 WEIGHED: Table = {

@@ -160,8 +160,18 @@ def seeds_the_evaluation(run: ImageRun, value: int) -> None:
     assert all(torch.equal(x_0, unseen[0]) for x_0 in unseen)
     default = image_config(evaluation={"samples_per_prompt": 3})
     assert default.evaluation.seed != value
-    drawing = WatchedTrainer(default).trainer.evaluator.drawing
-    assert distance(drawing.draw().x_1, torch.cat([c.x_1 for c in run.evaluations[0][1]])) > 0.5
+    watched = WatchedTrainer(default)
+    drawing = watched.trainer.evaluator.drawing
+    x_1 = drawing.draw().x_1
+    assert distance(x_1, torch.cat([c.x_1 for c in run.evaluations[0][1]])) > 0.5
+    # And other points of the divergence.
+    times = []
+    for seed in (default.evaluation.seed, value):
+        drawing.settings = drawing.settings.model_copy(update={"seed": seed})
+        with watched.listening() as heard:
+            drawing._against_the_base(watched.policy, x_1)
+        times.append(torch.cat([call.t for call in heard.rollout + heard.calls]))
+    assert distance(times[0], times[1]) > 0.1
 
 
 def of_clip(run: ImageRun, model: str) -> float:
@@ -225,9 +235,9 @@ def is_refused(key: str) -> Callable[[Any, Any], None]:
 # --- a run that stops early ---
 
 STOPPING = {
-    "training": {"steps": 4, "learning_rate": 0.01},
+    "training": {"steps": 5, "learning_rate": 0.01},
     "evaluation": {
-        "every": 1, "early_stopping": "planned", "patience": 1,
+        "every": 1, "early_stopping": "planned", "patience": 2,
         "rewards": [{"name": "wiring.rewards:planned"}],
     },
 }  # fmt: skip
@@ -240,14 +250,15 @@ def stopped_run(folder: Path) -> ImageRun:
 
 
 def ends_after_the_patience(run: ImageRun, value: int) -> None:
-    assert [row["step"] for row in run.rows()] == [0, 1, 1 + value]
+    assert [row["step"] for row in run.rows()] == [0, 1, 2, 1 + value]
     assert len(run.lines("metrics.jsonl")) == 1 + value
 
 
 def keeps_the_best(run: ImageRun, value: str) -> None:
-    assert [row[value] for row in run.rows()] == [1.0, 5.0, 3.0]
-    first, second = run.heard.updates
-    assert distance(run.final(), first.after) < 1e-6 < distance(run.final(), second.after)
+    assert [row[value] for row in run.rows()] == [1.0, 5.0, 3.0, 4.0]
+    first, *others = run.heard.updates
+    assert distance(run.final(), first.after) < 1e-6
+    assert all(distance(run.final(), update.after) > 1e-6 for update in others)
 
 
 RUN: Table = {
@@ -278,5 +289,5 @@ RUN: Table = {
 }
 STOPPED: Table = {
     "evaluation.early_stopping": Seen("planned", keeps_the_best),
-    "evaluation.patience": Seen(1, ends_after_the_patience),
+    "evaluation.patience": Seen(2, ends_after_the_patience),
 }

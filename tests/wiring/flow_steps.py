@@ -114,6 +114,8 @@ def seeds_every_stream(value: int) -> None:
 def draws_anew_at_every_step(made: list[Step]) -> None:
     """Noises and times of a step are not those of the step before."""
     one, other = made
+    # The gradient of one step is no part of the next one's.
+    assert all((value == 0).all() for value in [*one.left, *other.left])
     assert one.prompts != other.prompts
     assert distance(one.x_0, other.x_0) > 0.5
     assert distance(one.t, other.t) > 0.1

@@ -57,7 +57,7 @@ class Drawn:
 @dataclass
 class Step:
     """All that a step did. ``prompts``, ``images`` and ``rewards`` are those of its one call of the
-    reward; ``begin`` is the adapter at its beginning."""
+    reward; ``begin`` is the adapter at its beginning, ``left`` are gradients that it leaves."""
 
     begin: list[Tensor]
     row: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +68,7 @@ class Step:
     scored: list[tuple[list[str], list[Image.Image], float]] = field(default_factory=list)
     rewards: Tensor = field(default_factory=lambda: torch.empty(0))
     decoded: list[Tensor] = field(default_factory=list)
+    left: list[Tensor] = field(default_factory=list)
 
     @property
     def prompts(self) -> list[str]:
@@ -137,6 +138,8 @@ class WatchedTrainer:
         CALLS.clear()
         step.row = self.trainer.step(number)
         step.scored = list(CALLS)
+        gradients = [value.grad for value in self.policy.adapter_parameters()]
+        step.left = [gradient for gradient in gradients if gradient is not None]
         return step
 
     @contextmanager

@@ -60,10 +60,14 @@ def _within(term: RewardTerm, samples: Mapping[str, Sequence[Any]]) -> Any:
 async def within(term: RewardTerm, answer: Awaitable[Any]) -> Any:
     """Values that ``answer`` of the term gives; AdrpoError where they take longer than its
     timeout."""
+    limit = asyncio.timeout(term.timeout)
     try:
-        return await asyncio.wait_for(answer, term.timeout)
+        async with limit:
+            return await answer
     except TimeoutError:
         # A TimeoutError of its own is an error of the reward.
+        if not limit.expired():
+            raise
         raise late(term) from None
     except SystemExit as error:
         raise RuntimeError(f"it left by sys.exit({error.code!r})") from error
