@@ -14,13 +14,14 @@ import yaml
 import adrpo
 import adrpo.cli.train
 import adrpo.llm
-from adrpo.cli.doctor import Findings, check_recipe
+from adrpo.cli.doctor import check_recipe
 from adrpo.cli.domains import door_named
 from adrpo.config import load_flow_config, recipe_names
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs import RunDirectory
+from adrpo.runs.findings import Findings
 from support.command_line import Command
 
 SMALL = [

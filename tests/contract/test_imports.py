@@ -157,11 +157,27 @@ def test_modules_import_each_other_without_a_circle() -> None:
 )
 def test_light_imports_load_nothing_heavy(statement: str) -> None:
     heavy = ["diffusers", "transformers", "trl", "datasets", "peft", "matplotlib", "accelerate"]
+    if statement in ("import adrpo", "import adrpo.cli"):
+        heavy.append("torch")
     if "cli" not in statement:
-        # typer itself loads pydantic and rich.
         heavy += ["pydantic", "typer", "rich"]
     code = f"import sys; {statement}; print(*[m for m in {heavy} if m in sys.modules])"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == []
+
+
+def test_help_loads_no_torch(tmp_path: Path) -> None:
+    """A library's import that the command line's modules bring along would be seconds of every
+    call."""
+    code = (
+        "import sys, contextlib; sys.argv = ['adrpo', '--help']\n"
+        "from adrpo.cli import main\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print('loaded:', *[m for m in ('torch', 'numpy', 'adrpo.config') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "Usage" in result.stdout and result.stdout.splitlines()[-1] == "loaded:"

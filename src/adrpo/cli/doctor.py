@@ -15,10 +15,10 @@ import typer
 from adrpo.cli.domains import door_named, missing_packages
 from adrpo.cli.quiet import silence_loading
 from adrpo.errors import AdrpoError
-from adrpo.runs.findings import Findings, check_model
 
 if TYPE_CHECKING:
     from adrpo.config import RewardTermSection
+    from adrpo.runs.findings import Findings
 
 GIGABYTE = 1e9
 HARMFUL_WHEN_BROKEN = ("torchvision", "torchaudio")
@@ -45,6 +45,7 @@ def doctor(
 ) -> None:
     """Check the installation; exit code 1 if something required is broken."""
     from adrpo.config import names_and_overrides
+    from adrpo.runs.findings import Findings
 
     names, overrides = names_and_overrides(arguments or [], least=0)
     recipe = next(iter(names), None)
@@ -114,7 +115,7 @@ def around(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     return name, list(overrides)
 
 
-def check_packages(findings: Findings) -> None:
+def check_packages(findings: "Findings") -> None:
     """Compare what is installed with what adrpo's own metadata requires."""
     from packaging.requirements import Requirement
 
@@ -139,7 +140,7 @@ def check_packages(findings: Findings) -> None:
             findings.bad(name, f"{version} is installed; run: pip install '{requirement}'")
 
 
-def check_harmful(findings: Findings) -> None:
+def check_harmful(findings: "Findings") -> None:
     """Find a torchvision or torchaudio that is installed and cannot be imported.
 
     Both hold compiled code for one version and build of torch. transformers, peft and diffusers
@@ -160,7 +161,7 @@ def check_harmful(findings: Findings) -> None:
             findings.ok(name, "works (adrpo does not need it)")
 
 
-def check_machine(findings: Findings) -> None:
+def check_machine(findings: "Findings") -> None:
     """Device, threads and memory that a run would get."""
     import torch
 
@@ -174,7 +175,7 @@ def check_machine(findings: Findings) -> None:
     findings.ok("disk", f"{free / GIGABYTE:.1f} GB free here")
 
 
-def check_embedded(findings: Findings) -> None:
+def check_embedded(findings: "Findings") -> None:
     """Load each embedded model as training and evaluation do, and name its size."""
     from adrpo.config import DOMAINS
     from adrpo.embedded.weights import weights_path
@@ -197,7 +198,7 @@ def check_embedded(findings: Findings) -> None:
             findings.ok(name, f"loads, {size / 1e6:.1f} MB")
 
 
-def check_recipe(findings: Findings, recipe: str, overrides: Sequence[str] = ()) -> None:
+def check_recipe(findings: "Findings", recipe: str, overrides: Sequence[str] = ()) -> None:
     """Everything of a recipe that can be checked without loading its model."""
     from adrpo.config import load_recipe
 
@@ -219,7 +220,7 @@ def check_recipe(findings: Findings, recipe: str, overrides: Sequence[str] = ())
     door.check(findings, config)
 
 
-def try_model(findings: Findings, recipe: str, overrides: Sequence[str] = ()) -> None:
+def try_model(findings: "Findings", recipe: str, overrides: Sequence[str] = ()) -> None:
     """Load the model of a recipe, and hold what it computes against what it ought to."""
     from adrpo.config import load_recipe
     from adrpo.runs.trials import tell
@@ -228,10 +229,11 @@ def try_model(findings: Findings, recipe: str, overrides: Sequence[str] = ()) ->
     tell(findings, door_named(config.domain).tried(config))
 
 
-def _check_rewards(findings: Findings, terms: "Sequence[RewardTermSection]") -> None:
+def _check_rewards(findings: "Findings", terms: "Sequence[RewardTermSection]") -> None:
     """Build each reward whose model needs no download, as the trainer would."""
     from adrpo.rewards.image import EMBEDDED
     from adrpo.rewards.loading import build_reward
+    from adrpo.runs.findings import check_model
 
     for term in terms:
         what = f"reward {term.name}"

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from adrpo.cli.doctor import Findings, check_recipe
+from adrpo.cli.doctor import check_recipe
 from adrpo.data.prompts import is_unfetched
 from adrpo.data.published import PUBLISHED
+from adrpo.runs.findings import Findings
 
 
 @pytest.fixture(autouse=True)

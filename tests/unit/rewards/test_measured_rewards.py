@@ -19,7 +19,7 @@ from transformers import (
     CLIPModel,
 )
 
-from adrpo.cli.doctor import Findings, check_recipe
+from adrpo.cli.doctor import check_recipe
 from adrpo.comparison import Plan, collect, write_results
 from adrpo.comparison.analysis import analyse
 from adrpo.config import FlowConfig, config_to_yaml, load_flow_config, load_recipe, recipe_names
@@ -29,6 +29,7 @@ from adrpo.flow.memory.advice import FROM_WEIGHTS, SCORERS, estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.metrics import known
+from adrpo.runs.findings import Findings
 from support.fabricated_comparison import STEPS, fabricate_comparison
 
 WIDTHS = (768, 1024, 128, 64, 16, 1)
