@@ -48,7 +48,7 @@ test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models und
 test-audio-lowest: .audio-lowest/.installed ## models that hear under the oldest transformers that they allow
 	@ADRPO_EXPECT_AUDIO="$(AUDIO_LOWEST)" PYTHONPATH=$(CURDIR)/.audio-lowest $(PY) -m pytest $(AUDIO_TESTS)
 
-mutants: $(VENV)/.installed-dev ## plant faults one at a time, each of which a test must tell (two hours)
+mutants: $(VENV)/.installed-dev ## plant faults one at a time, each of which a test must tell (an hour)
 	@$(PY) -m tools.mutants --jobs 2 --out benchmarks/results/mutants
 
 lint: $(VENV)/.installed-dev ## ruff, formatting, pyright

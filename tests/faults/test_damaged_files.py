@@ -16,6 +16,7 @@ from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.llm.run import LanguageRun
 from adrpo.report.page import write_report
 from adrpo.report.result import result_lines
+from adrpo.runs import manifest
 from adrpo.runs.base_evaluation import adopt_base_evaluation, check_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.record import check_resumed, faults, forget_after, forget_evaluation, note
@@ -170,6 +171,16 @@ def gone_back(run: RunDirectory) -> None:
     forget_after(run, 1)
     run.truncate_after(1)
     note(run)
+
+
+def test_damage_in_a_folder_of_a_folder_is_found(tmp_path: Path):
+    (tmp_path / "inner").mkdir()
+    file = tmp_path / "inner" / "weights"
+    file.write_bytes(b"one")
+    manifest.seal(tmp_path)
+    assert manifest.damage(tmp_path) is None
+    file.write_bytes(b"two")
+    assert f"{file}: expected sha256" in str(manifest.damage(tmp_path))
 
 
 def test_a_kill_is_no_damage(tmp_path: Path):

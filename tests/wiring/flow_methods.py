@@ -195,7 +195,8 @@ def preference_steps(folder: Path) -> tuple[WatchedTrainer, list[Step], Pairs]:
 
     config = image_config(
         algorithm={"method": "dpo", "beta": 300.0, "pairs_prompts": 3, "pairs_samples": 4},
-        training={"guidance_scale": 2.0},
+        # Six points of pairs in two parts, of four and of two.
+        training={"guidance_scale": 2.0, "micro_batch_size": 8},
     )
     watched = WatchedTrainer(config)
     with watched.listening() as drawing:

@@ -50,10 +50,12 @@ class Record:
         return [fault for fault in self.faults if self.state(fault) in bad]
 
     def take(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Put the last current one of ``rows``, also of other trees, where a current one lacks."""
+        """Put the last current one of ``rows``, also of other trees, where a current one lacks; of
+        a tree with changes that no commit holds none is taken."""
         lack = {fault.id for fault in self.faults if self.state(fault) in ("stale", "never tried")}
         for row in rows:
-            if row.get("id") in lack and self.is_current(row) and row["outcome"] != "not tried":
+            known = row["outcome"] != "not tried" and not row.get("commit", "").endswith("-dirty")
+            if row.get("id") in lack and known and self.is_current(row):
                 self.put(row)
 
     def put(self, row: dict[str, Any]) -> None:

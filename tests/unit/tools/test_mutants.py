@@ -147,6 +147,17 @@ def test_record_in_parts(tree: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.count(": stale: ") == 2
     assert main(["--left", *out, "--only", "half"], tree) == 0
     assert record(tree)[1]["outcomes"] == {"stale": 1, "killed": 1}
+    assert summary["commits"].keys() != record(tree)[1]["commits"].keys()
+
+    # Outcomes that were made without it are taken where a commit has the tree that they are of.
+    assert main(["--only", "double"], tree) == 0
+    assert main(["--left", *out, "--only", "half"], tree) == 0
+    assert record(tree)[1]["outcomes"] == {"stale": 1, "killed": 1}
+    git(tree, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "b")
+    assert main(["--only", "double", "--output", str(tree / "build" / "other")], tree) == 0
+    other = ["--output", str(tree / "build" / "other")]
+    assert main(["--left", *out, *other, "--only", "half"], tree) == 0
+    assert record(tree)[1]["outcomes"] == {"killed": 2}
 
 
 def test_an_equivalent_fault_is_tried_as_such(tree: Path) -> None:
