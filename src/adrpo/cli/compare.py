@@ -225,6 +225,7 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from adrpo.comparison import jobs_of, run_jobs
+    from adrpo.runs.announcer import Announcer
 
     jobs = jobs_of(plan)
     bar = Progress(
@@ -235,6 +236,10 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
     )
     total = sum(job.method.steps for job in jobs)
     task = bar.add_task("compare", total=total, completed=sum(job.steps_done() for job in jobs))
+    # In a log the bar's content is a line now and then.
+    lines = Announcer(lambda: f"{bar.tasks[task].description}, {bar.tasks[task].completed:.0f} of "
+                      f"{total} steps")  # fmt: skip
+    bar.disable = not bar.console.is_terminal
 
     def show(steps: int, running: int) -> None:
         finished = f"{len(jobs)} runs, {running} at work"
@@ -244,7 +249,7 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
         bar.console.print(_failed(failure), markup=False, highlight=False, soft_wrap=True)
 
     try:
-        with bar:
+        with lines if bar.disable else bar:
             failures = run_jobs(
                 jobs, plan.overrides, parallel=parallel, threads=threads,
                 on_progress=show, on_failure=tell,

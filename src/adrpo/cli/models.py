@@ -108,6 +108,8 @@ def sample(
 ) -> None:
     """Draw one picture for each prompt into a folder, or print the completion of a model that reads
     or hears."""
+    from adrpo.runs.announcer import working
+
     silence_loading()
     found = _resolve(
         target,
@@ -133,8 +135,9 @@ def sample(
         held_out=found.held_out,
         **heard,
     )
-    for line in drawn:
-        typer.echo(line)
+    with working(f"sampling {target}"):
+        for line in drawn:
+            typer.echo(line)
 
 
 def evaluate(
@@ -170,6 +173,7 @@ def evaluate(
     from adrpo.evaluation.targets import evaluate_target
     from adrpo.report.kept import judges_trained_on
     from adrpo.report.result import metric_lines
+    from adrpo.runs.announcer import working
 
     assert target is not None, "the options were checked"
     silence_loading()
@@ -191,7 +195,8 @@ def evaluate(
         step=step,
     )
     folder = free_folder(output_dir)
-    row = evaluate_target(found, folder)
+    with working(f"evaluating {target}"):
+        row = evaluate_target(found, folder)
     # Its base is trained on nothing.
     judges = judges_trained_on(found.run) if found.run is not None and found.final else ()
     typer.echo("\n".join(metric_lines(row, found.door.facts.samples, trained=judges)))

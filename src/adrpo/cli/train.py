@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -148,6 +148,7 @@ def _train(
     base: Path | None = None,
 ) -> None:
     """Train, write the report, say what came of it; ``again`` are the command's arguments."""
+    from adrpo.runs.announcer import working
     from adrpo.runs.start import start_lines
 
     silence_loading()
@@ -155,7 +156,10 @@ def _train(
         for line in start_lines(config.adapter):
             typer.echo(line)
     try:
-        run = door_of(config).build(config).train(target, resume=resume, progress=True, base=base)
+        loading = f"loading {config.model.pretrained} and its prompts"
+        with working(loading) if processes.is_main else nullcontext():
+            trainer = door_of(config).build(config)
+        run = trainer.train(target, resume=resume, progress=True, base=base)
     except KeyboardInterrupt:
         if processes.is_main:
             print(f"\nadrpo: interrupted; {_how_to_resume(target, again)}", file=sys.stderr)

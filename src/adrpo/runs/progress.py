@@ -1,19 +1,23 @@
-"""The progress bar of a training run."""
+"""The progress of a training run: a bar in a terminal, and lines elsewhere."""
 
 import math
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from adrpo.runs.announcer import Announcer, duration
 from adrpo.runs.symptoms import Watch
 
 
 class TrainingProgress:
     """One line: steps, reward, divergence, range of beta, samples per second, time left.
 
-    ``settings`` of the run tell what its rows are symptoms of; without them there are fewer.
+    In a terminal it is a bar. Elsewhere, as in a log, the line is printed at each evaluation and
+    at least every 30 s. ``settings`` of the run tell what its rows are symptoms of; without them
+    there are fewer.
     """
 
     def __init__(
@@ -33,12 +37,22 @@ class TrainingProgress:
             TimeRemainingColumn(compact=True),
             disable=not enabled,
         )
+        self._lines = None
+        if enabled and not self._bar.console.is_terminal:
+            self._bar.disable = True
+            self._lines = Announcer(self._line)
+        self._total, self._begun, self._done = total, completed, completed
+        self._activity, self._numbers = "evaluate", ""
+        self._started = time.monotonic()
         self._told: set[str] = set()
         self._watch = Watch(settings or {}, total)
         self._task = self._bar.add_task("evaluate", total=total, completed=completed, numbers="")
 
     def __enter__(self) -> "TrainingProgress":
         self._bar.start()
+        if self._lines is not None:
+            self._lines.__enter__()
+            self._lines.say(self._line())
         return self
 
     def __exit__(
@@ -48,10 +62,17 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        if self._lines is not None:
+            if self._done > self._begun and self._lines.last != self._line():
+                self._lines.say(self._line())
+            self._lines.__exit__(kind, error, trace)
 
     def say(self, activity: str) -> None:
         """Name what goes on now: train, evaluate."""
         self._bar.update(self._task, description=activity)
+        changed, self._activity = activity.strip() != self._activity, activity.strip()
+        if self._lines is not None and changed and self._activity != "train":
+            self._lines.say(self._line())
 
     def update(self, row: dict[str, Any]) -> None:
         """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told, and
@@ -68,6 +89,17 @@ class TrainingProgress:
             parts.insert(0, f"reward {_number(row['reward_mean'], '.4g')}")
         numbers = " ".join(parts)
         self._bar.update(self._task, completed=row["step"], numbers=numbers)
+        self._done, self._numbers = row["step"], numbers
+        if self._lines is not None:
+            self._lines.say_if_due()
+
+    def _line(self) -> str:
+        """The bar's content in plain words."""
+        line = f"{self._activity} {self._done}/{self._total} {self._numbers}".rstrip()
+        if not self._begun < self._done < self._total:
+            return line
+        each = (time.monotonic() - self._started) / (self._done - self._begun)
+        return f"{line}, about {duration(each * (self._total - self._done))} left"
 
     def _tell(self, row: dict[str, Any]) -> None:
         """One line for the first step that lacks some scores, that lacks all, and in which a
@@ -89,7 +121,9 @@ class TrainingProgress:
         self._print(f"{told}; metrics.jsonl counts all")
 
     def _print(self, line: str) -> None:
-        if not self._bar.disable:
+        if self._lines is not None:
+            self._lines.say(line)
+        elif not self._bar.disable:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

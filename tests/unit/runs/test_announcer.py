@@ -1,0 +1,81 @@
+"""Lines of a long work where there is no terminal."""
+
+import time
+
+import pytest
+
+from adrpo.runs.announcer import Announcer, duration, working
+from adrpo.runs.progress import TrainingProgress
+
+ROW = {"divergence": 0.5, "reward_mean": 0.25, "samples_per_second": 3.0, "samples": 4}
+
+
+def test_silence_ends_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever holds the main thread: here it says nothing."""
+    with Announcer(lambda: "still at it", silence=0.05):
+        time.sleep(0.3)
+    lines = capsys.readouterr().out.splitlines()
+    assert set(lines) == {"still at it"}
+    # Six silences at most, and two at least on a machine that is busy.
+    assert 2 <= len(lines) <= 6
+
+
+def test_what_is_said_puts_the_next_line_off(capsys: pytest.CaptureFixture[str]) -> None:
+    with Announcer(lambda: "still at it", silence=60) as announcer:
+        announcer.say("first")
+        announcer.say_if_due()
+    assert capsys.readouterr().out == "first\n"
+
+
+def test_a_block_is_told_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    with working("evaluating runs/a", silence=0.05):
+        print("result")
+        time.sleep(0.3)
+    streams = capsys.readouterr()
+    assert streams.out == "result\n"
+    assert set(streams.err.splitlines()) == {"evaluating runs/a, 0 s so far"}
+
+
+def test_a_run_in_a_log_has_a_line_for_each_evaluation_and_its_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with TrainingProgress(4, completed=0, enabled=True) as bar:
+        bar.say("evaluate")
+        for step in (1, 2, 3, 4):
+            bar.say("train   ")
+            bar.update(ROW | {"step": step})
+            if step == 2:
+                bar.say("evaluate")
+    lines = capsys.readouterr().out.splitlines()
+    numbers = "reward 0.25 div 0.5000 3.0/s"
+    assert lines[0] == "evaluate 0/4"
+    assert lines[1].startswith(f"evaluate 2/4 {numbers}, about ") and lines[1].endswith(" left")
+    assert lines[2:] == [f"train 4/4 {numbers}"]
+
+
+def test_a_run_in_a_log_has_a_line_every_half_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with TrainingProgress(100, completed=0, enabled=True) as bar:
+        bar.say("train   ")
+        for step in range(1, 41):
+            now[0] += 3.0
+            bar.update(ROW | {"step": step})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["0/100", "10/100", "20/100", "30/100", "40/100"]
+    # 3 s a step, and 90 of them.
+    assert lines[1].endswith("about 4 min left")
+
+
+def test_nothing_is_said_where_another_process_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingProgress(2, completed=0, enabled=False) as bar:
+        bar.update(ROW | {"step": 2})
+    assert capsys.readouterr().out == ""
+
+
+def test_lengths_of_time() -> None:
+    assert [duration(s) for s in (0, 89, 91, 5399, 5401)] == [
+        "0 s", "89 s", "2 min", "90 min", "1.5 h",
+    ]  # fmt: skip
