@@ -171,8 +171,6 @@ def evaluate(
     if benchmark is not None:
         return benchmarks.evaluate_benchmark(context)
     from adrpo.evaluation.targets import evaluate_target
-    from adrpo.report.kept import judges_trained_on
-    from adrpo.report.result import metric_lines
     from adrpo.runs.announcer import working
 
     assert target is not None, "the options were checked"
@@ -197,10 +195,17 @@ def evaluate(
     folder = free_folder(output_dir)
     with working(f"evaluating {target}"):
         row = evaluate_target(found, folder)
+    _print_row(found, row)
+    typer.echo(f"Evaluation: {folder}")
+
+
+def _print_row(found: "Target", row: dict[str, Any]) -> None:
+    from adrpo.report.kept import judges_trained_on
+    from adrpo.report.result import metric_lines
+
     # Its base is trained on nothing.
     judges = judges_trained_on(found.run) if found.run is not None and found.final else ()
     typer.echo("\n".join(metric_lines(row, found.door.facts.samples, trained=judges)))
-    typer.echo(f"Evaluation: {folder}")
 
 
 def _resolve(
