@@ -66,7 +66,7 @@ bench: $(VENV)/.installed ## measure the efficiency of the training loop
 
 # Hours on two cores: FAULTS='--kills 4 --damages 20' is a part of it, SEED another course.
 SEED ?= 0
-faults: $(VENV)/.installed-dev ## kill, damage and starve runs of every domain, and compare what comes of them
+faults: $(VENV)/.installed-dev ## kill, damage and starve runs of every domain, and give the commands malformed inputs
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(PY) -m tools.faults --seed $(SEED) $(FAULTS)
 
 locks: $(PY) ## write the lock files again, after a change of pyproject.toml or constraints.txt

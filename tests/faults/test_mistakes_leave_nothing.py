@@ -1,12 +1,16 @@
 """Mistakes in data and settings: one line each, and no folder that blocks the corrected retry."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 
+from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.llm import ADRPOTrainer
 from support.command_line import Command
@@ -118,3 +122,95 @@ def test_messages_of_mixed_types_are_told(place: Path, adrpo: Command):
     write_lines(Path("chats.jsonl"), chats)
     assert train(adrpo, "prompts.source=chats.jsonl") == 2
     told(adrpo, "keys beside role and content")
+
+
+def model(place: Path) -> Path:
+    """The folder of the model, a copy of the embedded one for pictures."""
+    if domain(place) == "flow":
+        shutil.copytree(weights_path("pipeline"), "model")
+    return Path("model")
+
+
+def changed_weights(file: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def test_a_model_that_lacks_weights_is_refused(place: Path, adrpo: Command):
+    """Libraries draw them, and say so in a log alone."""
+    (file, *_) = sorted(model(place).glob("transformer/*.safetensors")) or [
+        Path("model/model.safetensors")
+    ]
+    changed_weights(file, lambda found: dict(sorted(found.items())[1:]))
+    assert train(adrpo, "model.pretrained=model") == 2
+    told(adrpo, "model.pretrained", "there are none for 1 of its tensors")
+    assert adrpo("doctor", "recipe.yaml", "model.pretrained=model", "--try") == 2
+    told(adrpo, "there are none for 1 of its tensors")
+
+
+def test_an_encoder_that_lacks_weights_is_refused(place: Path, adrpo: Command):
+    if domain(place) != "flow":
+        pytest.skip("pictures have encoders")
+    (file, *_) = sorted(model(place).glob("text_encoder/*.safetensors"))
+    changed_weights(file, lambda found: dict(sorted(found.items())[1:]))
+    assert train(adrpo, "model.pretrained=model") == 2
+    told(adrpo, "model.pretrained", "there are none for 1 of its tensors")
+
+
+def test_a_table_smaller_than_the_tokenizer_is_refused(place: Path, adrpo: Command):
+    """A processor would end in an error of an index, in the middle of a step."""
+    if domain(place) == "flow":
+        pytest.skip("the encoders of pictures are held by naming_the_model")
+    path = Path("model/config.json")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.get("text_config", config)["vocab_size"] = 6
+    path.write_text(json.dumps(config), encoding="utf-8")
+    changed_weights(
+        Path("model/model.safetensors"),
+        lambda found: {
+            name: value[:6].clone() if "embed_tokens" in name or "lm_head" in name else value
+            for name, value in found.items()
+        },
+    )
+    assert train(adrpo) == 2
+    told(adrpo, "model.pretrained", "tokenizer")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(place: Path, adrpo: Command):
+    """transformers makes an empty one."""
+    if domain(place) == "flow":
+        pytest.skip("diffusers wants all of its parts")
+    for path in Path("model").glob("tokenizer*"):
+        path.unlink()
+    assert train(adrpo) == 2
+    told(adrpo, "model")
+
+
+def test_fewer_prompts_than_a_step_takes_are_refused(place: Path, adrpo: Command):
+    """TRL would train no step, and the run's report end in an error."""
+    if domain(place) == "flow":
+        pytest.skip("pictures take a prompt several times")
+    write_lines(Path("few.jsonl"), rows()[:1])
+    assert train(adrpo, "prompts.source=few.jsonl") == 2
+    told(adrpo, "training.prompts_per_step", "received 1 from few.jsonl")
+
+
+def test_an_error_of_a_library_is_a_line_with_the_traceback_in_a_file(place: Path, adrpo: Command):
+    """Of a class that nothing of ours names: RuntimeError."""
+    Path("set").mkdir()
+    Path("set/train.jsonl").touch()
+    assert train(adrpo, f"prompts.{SOURCES[domain(place)]}=./set") == 2
+    told(adrpo, "./set: expected a data set", ".jsonl file; traceback in adrpo-traceback-")
+    (file,) = Path().glob("adrpo-traceback-*")
+    assert "Traceback" in file.read_text(encoding="utf-8") and str(file) in adrpo.err
+
+
+def test_a_folder_around_the_working_one_is_no_data_set(place: Path, adrpo: Command):
+    """To look through all of a disk takes hours."""
+    assert train(adrpo, f"prompts.{SOURCES[domain(place)]}=../..") == 2
+    told(adrpo, "../..", "working folder")
+
+
+def test_a_rewards_module_that_is_broken_is_a_line(place: Path, adrpo: Command):
+    Path("mine.py").write_text("def score(:\n", encoding="utf-8")
+    assert train(adrpo, "reward=[{name: 'mine:score'}]") == 2
+    told(adrpo, "mine:score", "SyntaxError")

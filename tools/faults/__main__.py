@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adrpo.runs.environment import environment_record
+from tools.faults.inputs.bench import InputBench
 from tools.faults.runs import DOMAINS
 from tools.faults.trials import GOOD, Bench, Row
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="for each domain; default 100, 50 and 50")
     parser.add_argument("--damages", type=int, default=0, help="for each domain; 0: every one")
     parser.add_argument("--full-disks", type=int, default=20, help="for each domain")
+    parser.add_argument("--inputs", type=int, default=0, help="malformed ones; 0: all; -1: none")
     parser.add_argument("--out", type=Path, default=Path("runs/faults"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def main() -> int:
 
 
 def trials(options: argparse.Namespace) -> Iterator[Row]:
-    """The rows of all trials, domain after domain."""
+    """The rows of all trials, domain after domain, and those of malformed inputs."""
     with tempfile.TemporaryDirectory() as folder:
         for name in options.domains:
             bench = Bench(DOMAINS[name], Path(folder), options.seed)
@@ -60,6 +62,8 @@ def trials(options: argparse.Namespace) -> Iterator[Row]:
             yield from bench.full_disks(options.full_disks)
             if options.damages >= 0:
                 yield from bench.damages(options.damages)
+        if options.inputs >= 0:
+            yield from InputBench(Path(folder), options.seed).inputs(options.inputs)
 
 
 def counts(rows: list[Row]) -> Counter[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from tools.faults.processes import End, counted, full_from, in_process, killed_a
 from tools.faults.runs import Domain, content, differences, evaluate, report
 
 Row = dict[str, Any]
-GOOD = ("same", "named", "harmless")
+GOOD = ("same", "named", "harmless", "accepted")
 """Outcomes that are as they ought to be."""
 
 

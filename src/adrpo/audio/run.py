@@ -24,6 +24,7 @@ from adrpo.audio.trainer import COLUMN, AudioADRPOTrainer
 from adrpo.data.base import Prompt
 from adrpo.llm.arguments import lora
 from adrpo.llm.drawing import CompletionDrawing
+from adrpo.llm.pretrained import reading_model
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs
@@ -46,7 +47,8 @@ class AudioRun(LanguageRun):
     @cached_property
     def processor(self) -> AudioProcessor:
         """The model's tokenizer and feature extractor."""
-        return AudioProcessor.from_pretrained(self.source)
+        with reading_model(self.source):
+            return AudioProcessor.from_pretrained(self.source)
 
     def load_train(self) -> list[Prompt]:
         found = self.heard(load_train(self.config.prompts), progress=self.processes.is_main)

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -19,7 +19,7 @@ import typer
 
 from adrpo import AdrpoError, __version__
 from adrpo.cli import compare, doctor, models, recipes, report, train
-from adrpo.errors import AdrpoWarning
+from adrpo.errors import AdrpoWarning, UnreadableError, in_a_line
 
 app = typer.Typer(
     name="adrpo",
@@ -27,8 +27,7 @@ app = typer.Typer(
     "learning (ADRPO).",
     no_args_is_help=True,
     add_completion=False,
-    # A bug should look like a bug: Python's own traceback, not a framed one with all locals.
-    pretty_exceptions_enable=False,
+    pretty_exceptions_enable=False,  # main() tells of errors
 )
 
 
@@ -103,28 +102,73 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0; 1 where ``doctor`` found something broken; 2 after an error that the user can
-    mend, with one line on stderr; 130 after Ctrl-C or SIGTERM.
+    Exit codes: 0; 1 where ``doctor`` found something broken; 2 after an error, with one line on
+    stderr; 130 after Ctrl-C or SIGTERM. The traceback of an error that a library or a bug raised
+    goes to a file, which the line names; with ADRPO_TRACEBACK=1 in the environment to stderr, too.
     """
     logging.getLogger("transformers.utils.import_utils").addFilter(_is_no_bad_advice)
     try:
         with _notes_in_one_line(), _sigterm_as_ctrl_c():
-            app()
-    except AdrpoError as error:
-        from adrpo.config.secrets import redacted
-
-        line = redacted(" ".join(str(error).split()))
-        print(f"adrpo: error: {line}", file=sys.stderr)
-        _exit(2)
+            _refuse_empty(sys.argv[1:])
+            ended = app(standalone_mode=False)
+        _exit(ended if isinstance(ended, int) else 0)
     except Exception as error:
-        from adrpo.runs.disk import disk_fault
-
-        if (fault := disk_fault(error)) is None:
-            raise
-        print(f"adrpo: error: {' '.join(fault.split())}", file=sys.stderr)
+        _tell(error)
         _exit(2)
     except SystemExit as end:  # a command ends so, whatever came of it
         _exit(end.code)
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Raise AdrpoError where a word, or the value of an option, is empty: as a path it would be the
+    working folder. A variable of a script that is not set leaves such words."""
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if not word.strip():
+            named = before if before.startswith("--") else "a name among the arguments"
+        elif word.startswith("--") and equals and not value.strip():
+            named = option
+        else:
+            continue
+        raise AdrpoError(
+            f"{named}: expected a value, received an empty one ({word!r}); leave it out"
+        )
+
+
+def _tell(error: Exception) -> None:
+    """Print ``error`` in one line."""
+    if not isinstance(error, AdrpoError) and hasattr(error, "format_message"):
+        return _tell_usage(error)
+    from adrpo.cli.tracebacks import keep_traceback
+    from adrpo.config.secrets import redacted
+    from adrpo.runs.disk import disk_fault
+
+    line = str(error) if isinstance(error, AdrpoError) else disk_fault(error)
+    if line is None and isinstance(error, OSError) and error.filename:
+        line = (
+            f"{error.filename!s:.200}: expected the name of a file or a folder that can be read "
+            f"or written; {error.strerror}; name another; {keep_traceback(error)}"
+        )
+    if line is None:
+        line = (
+            f"unexpected {in_a_line(error)}: a bug, or a file that a library could not read; "
+            f"{keep_traceback(error)}; please report it"
+        )
+    elif isinstance(error, UnreadableError):
+        line = f"{line}; {keep_traceback(error)}"
+    print(f"adrpo: error: {redacted(' '.join(line.split()))}", file=sys.stderr)
+
+
+def _tell_usage(error: Any) -> None:
+    """Print what is wrong with the words of a command in one line, or its help where there are
+    none; ``error`` is typer's, whose class lies elsewhere in every few versions of it."""
+    text = error.format_message()
+    if "Usage:" in text:
+        error.show()
+        return
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "adrpo"
+    line = " ".join(text.split()).rstrip(".")
+    print(f"adrpo: error: {line}; see {command} --help", file=sys.stderr)
 
 
 def _exit(code: int | str | None) -> NoReturn:

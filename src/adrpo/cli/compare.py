@@ -26,7 +26,8 @@ Recipes = Annotated[
     ),
 ]
 Seeds = Annotated[
-    int, typer.Option(min=1, help="Trainings of each recipe, with the seeds 0 to N - 1.")
+    int,
+    typer.Option(min=1, max=10_000, help="Trainings of each recipe, with the seeds 0 to N - 1."),
 ]
 Folder = Annotated[Path, typer.Option(help="Folder of the comparison; a stopped one goes on.")]
 Reference = Annotated[

@@ -82,11 +82,12 @@ def around(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     Raises AdrpoError, with the command that does it, for a model of no domain or of several, or one
     that is not on this machine.
     """
-    from adrpo.config import DOMAINS, recipe_names
+    from adrpo.config import DOMAINS, find_recipe, recipe_names
     from adrpo.config.recipes import SUFFIXES
     from adrpo.runs.model_folder import description, refuse_adapter
 
     if name in recipe_names() or name.endswith(SUFFIXES):
+        find_recipe(name)
         return name, list(overrides)
     folder = Path(name).expanduser()
     if (folder / "config.yaml").is_file():
@@ -112,6 +113,7 @@ def around(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
             f"(hf download {name}), or name a recipe of its domain: adrpo doctor RECIPE "
             f"model.pretrained={name}"
         )
+    find_recipe(name)  # a misspelt one
     return name, list(overrides)
 
 
@@ -217,7 +219,10 @@ def check_recipe(findings: "Findings", recipe: str, overrides: Sequence[str] = (
             f"no {' and no '.join(missing)}: pip install '.[{door.extra}]' in the folder of adrpo",
         )
         return
-    door.check(findings, config)
+    try:
+        door.check(findings, config)
+    except AdrpoError as error:
+        findings.bad("model", str(error))
 
 
 def try_model(findings: "Findings", recipe: str, overrides: Sequence[str] = ()) -> None:

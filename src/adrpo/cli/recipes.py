@@ -47,8 +47,11 @@ def list_recipes() -> None:
 def show(name: Name) -> None:
     """Print a recipe's file."""
     from adrpo.config import find_recipe
+    from adrpo.config.documents import read_mapping
 
-    typer.echo(find_recipe(name).read_text(encoding="utf-8"), nl=False)
+    path = find_recipe(name)
+    read_mapping(path)
+    typer.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
 @app.command()
@@ -69,8 +72,10 @@ def copy(
 ) -> None:
     """Copy a recipe, to change it and train by the copy."""
     from adrpo.config import find_recipe
+    from adrpo.config.documents import read_mapping
 
     source = find_recipe(name)
+    read_mapping(source)
     target = destination or Path(source.name)
     if target.is_dir():
         target = target / source.name

@@ -13,6 +13,7 @@ from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
 from adrpo.cli.settings import Overrides
+from adrpo.cli.tracebacks import note_run
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def _train(
     from adrpo.runs.start import start_lines
 
     silence_loading()
+    note_run(target)
     if processes.is_main:
         for line in start_lines(config.adapter):
             typer.echo(line)

@@ -156,7 +156,7 @@ def read_listing(folder: Path) -> dict[str, Any]:
     path = folder / "samples" / "prompts.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected the prompts of a run's evaluation; {error}; restore the file, or "
             f"delete the run and compare again"
@@ -343,7 +343,7 @@ def _read_values(run: RunDirectory, step: int, split: str) -> Values:
     path = values_path(run, step, split)
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected the values of an evaluation; {error}; delete the run and compare "
             f"again"

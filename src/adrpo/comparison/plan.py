@@ -271,7 +271,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         keys = {"recipes", "overrides", "seeds", "settings"}
         if not isinstance(found, dict) or not keys <= found.keys():
             raise ValueError("keys are missing")
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise AdrpoError(
             f"{path}: expected the record of a comparison, received something else ({error}); "
             f"restore the file, or choose another --output-dir"

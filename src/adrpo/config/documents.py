@@ -7,9 +7,70 @@ import yaml
 
 from adrpo.errors import AdrpoError
 
+LARGEST = 4_000_000
+"""Characters of a text; more is no configuration."""
+
+DEEPEST = 60
+"""Sections within sections; the libraries that check them call themselves for each."""
+
+MOST = 20_000
+"""Values of a text, those that an alias repeats counted each time: a few lines can stand for more
+than a memory holds."""
+
+LARGEST_NUMBER = 10**300
+
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which otherwise keeps the last of two equal keys without a word."""
+    """The safe loader, which otherwise keeps the last of two equal keys without a word, repeats
+    aliases without bound, and lets errors of what it calls through."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth = self._values = 0
+        self._held: dict[int, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            node = super().compose_node(parent, index)
+            if id(node) not in self._held:
+                raise _refusal(f"*{event.anchor} stands within what it names", event)
+            self._count(self._held[id(node)], event)
+            return node
+        before = self._values
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise _refusal(f"expected at most {DEEPEST} sections within each other", event)
+        self._count(1, event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._held[id(node)] = self._values - before
+        return node
+
+    def _count(self, values: int, event: Any) -> None:
+        self._values += values
+        if self._values > MOST:
+            raise _refusal(f"expected at most {MOST} values, with each alias written out", event)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise _refusal(f"received a value that is no {kind} ({error})", node) from None
+
+    def construct_yaml_int(self, node: Any) -> Any:
+        if ":" in node.value:  # YAML 1.1 has numbers to the base 60, which nobody means
+            return self.construct_scalar(node)
+        number = super().construct_yaml_int(node)
+        if abs(number) > LARGEST_NUMBER:
+            raise _refusal("received a number of more than 300 digits", node)
+        return number
+
+    def construct_yaml_float(self, node: Any) -> Any:
+        return (
+            self.construct_scalar(node) if ":" in node.value else super().construct_yaml_float(node)
+        )
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
@@ -28,6 +89,17 @@ class _Loader(yaml.SafeLoader):
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)
+
+
+def _refusal(problem: str, place: Any) -> yaml.MarkedYAMLError:
+    """The error of what begins at ``place``, a node or an event."""
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=place.start_mark)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}")
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -56,6 +128,10 @@ def parse_yaml(text: str, where: str) -> Any:
         AdrpoError: text that is not YAML, a key that is no text or appears twice. The line
             starts with ``where``, then line and column (from 1).
     """
+    if len(text) > LARGEST:
+        raise AdrpoError(
+            f"{where}: expected a configuration; received {len(text)} characters; name another file"
+        )
     try:
         # The loader derives from SafeLoader: it builds plain values only.
         return yaml.load(text, Loader=_Loader)

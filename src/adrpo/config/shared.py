@@ -67,10 +67,14 @@ class ModelSection(Section):
     device: Text = Field(default="auto", description="auto takes an accelerator if there is one.")
 
 
+Rank = Annotated[int, Field(strict=True, gt=0, le=65_536)]
+"""Wider than any layer that is adapted."""
+
+
 class AdapterSection(Section):
     """The LoRA adapter that is trained (Hu et al., arXiv 2106.09685)."""
 
-    rank: Count = Field(default=16, description="Rank r of the update B A. Ours.")
+    rank: Rank = Field(default=16, description="Rank r of the update B A. Ours.")
     alpha: PositiveNumber = Field(
         default=16.0, description="The update is scaled by alpha / rank. Ours."
     )

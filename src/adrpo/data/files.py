@@ -143,9 +143,18 @@ def parse_object(line: str, where: str, expected: str) -> dict[str, Any]:
     """
     try:
         row: Any = json.loads(line)
+        # Half of a pair that stands for one character can't be written, nor be read by a model.
+        json.dumps(row, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise AdrpoError(
             f"{where}, column {error.colno}: expected {expected}; received text that "
             f"is not JSON ({error.msg})"
         ) from None
+    except UnicodeEncodeError as error:
+        raise AdrpoError(
+            f"{where}: expected {expected}; received half of a surrogate pair, "
+            f"{error.object[error.start]!r}, which is no character; remove it"
+        ) from None
+    except (RecursionError, ValueError) as error:  # lists without end, numbers of 5000 digits
+        raise AdrpoError(f"{where}: expected {expected}; received {error}; mend the line") from None
     return row if isinstance(row, dict) else {}

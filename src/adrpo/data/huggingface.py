@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adrpo.data.base import Row
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 
 TRAIN = "train"
 
@@ -29,33 +30,47 @@ def read_dataset(
     """
     try:
         import datasets
-        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise AdrpoError(
             f"{source}: a data set needs the package datasets ({error}): "
             "pip install '.[llm]' in the folder of adrpo"
         ) from error
     folder = Path(source)
+    if folder.is_dir() and folder.resolve() in Path.cwd().resolve().parents:
+        raise AdrpoError(
+            f"{source}: expected the folder of a data set, received one that the working folder is "
+            f"in; name a folder with nothing else in it"
+        )
     saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
-    try:
+    opened = reading(
+        f"{source}: expected a data set with the split {split!r}",
+        "check its id, split and config, or name a .jsonl file",
+    )
+    with opened, _no_bars(datasets, silent=folder.is_dir()):
         if saved:
             loaded: Any = datasets.load_from_disk(source)
+            loaded = _saved_split(loaded, source, split)
         else:
             loaded = datasets.load_dataset(source, config, split=split, revision=revision)
-    # The Hub's errors, those of splits and configs, and of columns that mix types.
-    except (OSError, ValueError, DatasetsError) as error:
-        reason = " ".join(f"{error} {error.__cause__ or ''}".split())[:300] or type(error).__name__
-        raise AdrpoError(
-            f"{source}: expected a data set with the split {split!r}, which can't be loaded: "
-            f"{reason}; check its id, split and config, or name a .jsonl file"
-        ) from error
-    if saved:
-        loaded = _saved_split(loaded, source, split)
-    for name, feature in loaded.features.items():
-        if isinstance(feature, datasets.Audio):  # whose own decoding wants torchcodec
-            loaded = loaded.cast_column(name, datasets.Audio(decode=False))
+        for name, feature in loaded.features.items():
+            if isinstance(feature, datasets.Audio):  # whose own decoding wants torchcodec
+                loaded = loaded.cast_column(name, datasets.Audio(decode=False))
     for number, row in enumerate(loaded):
         yield f"{source}, row {number}", row
+
+
+@contextmanager
+def _no_bars(datasets: Any, *, silent: bool) -> Iterator[None]:
+    """A block without the progress bars of the package ``datasets``, if it is to be ``silent``:
+    what lies here is read at once."""
+    shown = datasets.are_progress_bars_disabled() or not silent
+    if not shown:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not shown:
+            datasets.enable_progress_bars()
 
 
 def has_cached(name: str) -> bool:

@@ -66,7 +66,7 @@ def read_fact(path: Path, setting: str, name: str) -> Any:
 def _refusing_else(path: Path, setting: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected {setting!r} and, for each metric, a table [prompts][samples] for "
             f"each {setting}; received {type(error).__name__}: {error}; remove the file to compare "

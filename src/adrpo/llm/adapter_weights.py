@@ -15,7 +15,7 @@ from peft import (
 )
 from torch import Tensor
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import ADAPTER_CONFIG, check_finite, first_names
 from adrpo.runs.seeding import preserved_generators
 
@@ -70,14 +70,12 @@ def check_weights(trainer: Any, folder: Path) -> None:
 @contextmanager
 def _named_weights(folder: Path) -> Iterator[None]:
     """Say, of an error of a library inside, that it is about the weights in ``folder``."""
-    try:
+    with reading(
+        f"{folder}: expected the weights that this run's training left, or an adapter of its "
+        f"model; received others or none",
+        "name another folder",
+    ):
         yield
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(
-            f"{folder}: expected the weights that this run's training left, received others or "
-            f"none: {reason}"
-        ) from error
 
 
 def take_adapter(model: PeftModel, folder: Path) -> None:
@@ -122,14 +120,12 @@ def begin_with(model: PeftModel, start: Path, *, is_reference: bool) -> None:
 
     Raises AdrpoError where they are not an adapter of its form.
     """
-    try:
+    with reading(
+        f"adapter.start_from: expected an adapter of this model, which PEFT saved; received "
+        f"{start}",
+        "name another folder",
+    ):
         take_adapter(model, start)
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(
-            f"adapter.start_from: expected an adapter of this model, which PEFT saved; received "
-            f"{start}: {reason}"
-        ) from error
     if is_reference:
         keep_reference(model)
 

@@ -1,5 +1,7 @@
 """From a configuration to what :class:`ADRPOTrainer` takes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -126,6 +128,20 @@ def _initialization(model: CompletionModelSection) -> dict[str, Any]:
         # TRL looks for the class in a config.json, which a GGUF file stands in for.
         options["architecture"] = AutoModelForCausalLM
     return options
+
+
+@contextmanager
+def naming_modules(adapter: LanguageAdapterSection | None) -> Iterator[None]:
+    """A block in which an adapter is added; AdrpoError where PEFT finds no layer for it."""
+    try:
+        yield
+    except ValueError as error:
+        if adapter is None or "arget modules" not in str(error):
+            raise
+        raise AdrpoError(
+            f"adapter.target_modules: expected endings of the names of the language model's linear "
+            f"layers, as q_proj; received {list(adapter.target_modules or ())}, which it has not"
+        ) from error
 
 
 def lora(adapter: LanguageAdapterSection | None) -> Any:

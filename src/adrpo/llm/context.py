@@ -1,5 +1,6 @@
 """Prompts against the context of the model."""
 
+import re
 import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow.compute
 from datasets import Dataset
 from numpy.typing import NDArray
 
-from adrpo.data.base import TAKEN, text_of
+from adrpo.data.base import TAKEN, Prompt, text_of
 from adrpo.errors import AdrpoError, AdrpoWarning
 
 pc: Any = pyarrow.compute
@@ -106,6 +107,33 @@ def check_columns(names: Collection[str], *, sees: bool) -> None:
         raise AdrpoError(
             f"train_dataset: expected another name for the column {taken[0]!r}, since {to} given "
             f"{what} by that name; rename it"
+        )
+
+
+def check_vocabulary(trainer: Any, prompts: Sequence[Prompt]) -> None:
+    """Raise AdrpoError where a prompt, or the end of a text, has a token beyond the rows of the
+    model's table: a processor ends in an error of an index there, and a GPU in one of its own.
+
+    A tokenizer may have more tokens than the table, which no prompt uses.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    rows = model.get_input_embeddings().weight.shape[0]
+    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+    settings = model.config.to_dict()
+    clips = [value for key, value in settings.items() if re.fullmatch(r"audio_\w*token_id", key)]
+    marks = (tokenizer.pad_token_id, tokenizer.eos_token_id, *clips)
+    found = {token for token in marks if token is not None}
+    if len(tokenizer) > rows:
+        for prompt in prompts:
+            turns = prompt.content
+            texts = [turns] if isinstance(turns, str) else [str(turn["content"]) for turn in turns]
+            found.update(*tokenizer(texts)["input_ids"])
+    if beyond := sorted(token for token in found if token >= rows):
+        raise AdrpoError(
+            f"model.pretrained: expected a model that knows the tokens of its tokenizer; received "
+            f"one of {rows} for a tokenizer of {len(tokenizer)}, whose token {beyond[0]} "
+            f"({tokenizer.convert_ids_to_tokens(beyond[0])!r}) is used; take the model's own "
+            f"tokenizer"
         )
 
 

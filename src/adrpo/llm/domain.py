@@ -128,13 +128,14 @@ class LanguageDoor:
             findings.note("memory", f"no estimate: {error}")
 
     def _check_model(self, findings: Findings, config: Any) -> None:
-        from adrpo.llm.pretrained import PACKAGE, gguf_file, model_source
+        from adrpo.llm.pretrained import PACKAGE, gguf_file, model_source, reading_model
 
         if gguf_file(config.model) is None and not config.model.pretrained.startswith(PACKAGE):
             if Path(config.model.pretrained).is_dir():
                 try:
-                    self.check_kind(config)
-                except (AdrpoError, OSError, ValueError) as error:
+                    with reading_model(config.model.pretrained):
+                        self.check_kind(config)
+                except AdrpoError as error:
                     findings.bad("model", str(error))
                     return
             check_model(findings, "model", config.model.pretrained)
@@ -147,7 +148,7 @@ class LanguageDoor:
     def check_kind(self, config: Any) -> None:
         """Look at the configuration of the model, which lies on this machine.
 
-        Raises AdrpoError for a model of another domain, OSError or ValueError for none.
+        Raises AdrpoError for a model of another domain, a library's error for none.
         """
         from adrpo.llm.context import check_completion_length
         from adrpo.llm.pretrained import check_reads, model_source

@@ -1,13 +1,16 @@
 """The place of a language model's weights, and the arguments of ``from_pretrained`` for them."""
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adrpo.config import LanguageModelSection
+from adrpo.config.documents import shorten
 from adrpo.config.llm import CompletionModelSection
-from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import NO_CODE, refuse_adapter
+from adrpo.errors import AdrpoError, reading
+from adrpo.runs.model_folder import NO_CODE, refuse_adapter, whole_models
 
 HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 """``model_type`` of the models that the domain audio trains: in a config.json of the whole of
@@ -44,7 +47,7 @@ def check_reads(source: str, model: CompletionModelSection) -> Any:
 
     An adapter's layers would be found in the encoder of a model that hears, too.
 
-    Raises AdrpoError for a model that hears, OSError or ValueError where there is none.
+    Raises AdrpoError for a model that hears, transformers' error where there is none.
     """
     from transformers import AutoConfig
 
@@ -57,13 +60,21 @@ def check_reads(source: str, model: CompletionModelSection) -> Any:
     return found
 
 
-def not_loaded(source: str, error: Exception) -> AdrpoError:
-    """The error of a model, or its tokenizer, that can't be loaded."""
-    reason = " ".join(str(error).split())[:300]
-    return AdrpoError(
-        f"model.pretrained: expected a model with its tokenizer, received "
-        f"{source!r}, which can't be loaded: {reason}"
-    )
+@contextmanager
+def reading_model(source: str) -> Iterator[None]:
+    """A block in which the model ``source``, or its tokenizer, is loaded: an error of a library is
+    one of the model, as is a weight that is missing."""
+    from transformers import PreTrainedModel
+
+    with (
+        reading(
+            f"model.pretrained: expected a model with its tokenizer, received "
+            f"{shorten(source, 200)}",
+            "download it again, or name another",
+        ),
+        whole_models(f"model.pretrained: {source}", PreTrainedModel),
+    ):
+        yield
 
 
 def gguf_file(model: CompletionModelSection) -> str | None:

@@ -20,15 +20,20 @@ from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.llm.adapter_weights import begin_with, check_weights, same_adapter, take_weights
-from adrpo.llm.arguments import completions_of_a_process, lora, trainer_arguments
-from adrpo.llm.context import check_completion_length
+from adrpo.llm.arguments import (
+    completions_of_a_process,
+    lora,
+    naming_modules,
+    trainer_arguments,
+)
+from adrpo.llm.context import check_completion_length, check_vocabulary
 from adrpo.llm.drawing import CompletionDrawing, Completions
 from adrpo.llm.facts import FACTS
 from adrpo.llm.pretrained import (
     check_reads,
     loading_options,
     model_source,
-    not_loaded,
+    reading_model,
     tokenizer_options,
     training_device,
 )
@@ -46,6 +51,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.facts import Facts
 from adrpo.runs.inputs import Inputs, callable_name
 from adrpo.runs.manifest import sealed_folder
+from adrpo.runs.model_folder import check_words
 from adrpo.runs.processes import ALONE, Processes, join_processes
 from adrpo.runs.progress import TrainingProgress
 from adrpo.runs.seeding import seed_everything
@@ -75,10 +81,8 @@ class LanguageRun:
     ) -> None:
         self.config: Any = config
         self.source = model_source(config.model, embedded=self.embedded)
-        try:
+        with reading_model(self.source):
             found = self.check_kind()
-        except (OSError, ValueError) as error:
-            raise not_loaded(self.source, error) from error
         start_of(config.adapter)  # before anything is loaded
         check_completion_length(config.generation.max_completion_length, found)
         self.processes = join_processes(config.model.device)
@@ -106,7 +110,7 @@ class LanguageRun:
     def check_kind(self) -> Any:
         """The model's configuration, looked at before anything is loaded or written.
 
-        Raises AdrpoError for a model of another domain, OSError or ValueError for none.
+        Raises AdrpoError for a model of another domain, a library's error for none.
         """
         return check_reads(self.source, self.config.model)
 
@@ -147,6 +151,7 @@ class LanguageRun:
         """
         self.config.check_trains()
         self._check_processes()
+        self._check_count()
         with session(
             output_dir,
             self.config,
@@ -174,6 +179,15 @@ class LanguageRun:
         completions_of_a_process(self.config.training, self.processes.count)
         for split, prompts in self._splits().items():
             self.processes.share(len(prompts), f"prompts that are evaluated ({split})")
+
+    def _check_count(self) -> None:
+        """Raise AdrpoError where the prompts are too few for a step: TRL would make none."""
+        needed, found = self.config.training.prompts_per_step, len(self.prompts)
+        if found < needed:
+            raise AdrpoError(
+                f"prompts: expected at least training.prompts_per_step = {needed} to train on, "
+                f"received {found} from {self.config.prompts.source}; lower it, or name more"
+            )
 
     def _go_back(self, opened: Session) -> Path | None:
         """The checkpoint to go on from, with the rows after it dropped.
@@ -306,21 +320,19 @@ class LanguageRun:
     def _trainer(
         self, run: RunDirectory, reward: TrainingReward, prompts: Sequence[Prompt]
     ) -> ADRPOTrainer:
-        try:
+        data = self.training_set(prompts)
+        with reading_model(self.source), naming_modules(self.config.adapter):
             processing = self.processing()
+            check_words(getattr(processing, "tokenizer", processing), self.source)
             self.opening = thought_opening(processing, self.config.model.chat_template_kwargs)
-        except (OSError, ValueError) as error:
-            raise not_loaded(self.source, error) from error
-        try:
             trainer = self.new_trainer(
                 model=self.source,
                 processing_class=processing,
                 reward_funcs=with_columns(reward, prompts),
                 args=trainer_arguments(self.config, run, processes=self.processes.count),
-                train_dataset=self.training_set(prompts),
+                train_dataset=data,
             )
-        except OSError as error:
-            raise not_loaded(self.source, error) from error
+            check_vocabulary(trainer, prompts)
         trainer.remove_callback(PrinterCallback)
         self._begin(trainer)
         return trainer

@@ -67,7 +67,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
             if not {"prompt", "completions", "rewards"} <= row.keys():
                 raise ValueError("a key is missing")
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise AdrpoError(
                 f"{path}, line {number}: expected a prompt with its completions and rewards; "
                 f"{error}; delete the file to report without completions"

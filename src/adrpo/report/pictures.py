@@ -61,7 +61,7 @@ def read_prompts(samples: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         strip = [str(prompt) for prompt in found["strip"]]
         held_out = [(str(item["prompt"]), str(item["category"])) for item in found["held_out"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdrpoError(
             f"expected the keys 'strip' and 'held_out' of a run's prompts; received "
             f"{type(error).__name__}: {error} in {path}; delete the file to report without pictures"

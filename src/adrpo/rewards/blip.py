@@ -12,7 +12,7 @@ from PIL.Image import Image, Resampling
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.rewards.conversion import load_exactly, read_checkpoint
 
 HEAD_WIDTH = 64
@@ -268,14 +268,11 @@ def _layers(tensors: Mapping[str, Tensor], pattern: str) -> int:
 def _load_tokenizer(source: str, rows: int) -> Any:
     from transformers import BertTokenizer
 
-    try:
+    with reading(
+        f"expected a folder or Hub id of BERT's tokenizer ({TOKENIZER!r}), received {source!r}",
+        "download it again, or name another",
+    ):
         tokenizer = BertTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(
-            f"expected a folder or Hub id of BERT's tokenizer ({TOKENIZER!r}), received "
-            f"{source!r}, which can't be loaded: {reason}"
-        ) from error
     words = set(tokenizer.get_vocab())
     # Without its files a tokenizer still loads, empty, and every text would read the same.
     if words <= set(tokenizer.all_special_tokens) or len(words) > rows:

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.rewards.image import WEIGHT_FILES
 from adrpo.runs.model_folder import NO_CODE
 
@@ -217,18 +217,14 @@ def _resolve(model: str) -> str:
 
 def _load(source: str) -> tuple[Any, Any]:
     """Model and image processor."""
-    from safetensors import SafetensorError
     from transformers import AutoImageProcessor
 
-    try:
+    with reading(f"expected a detector, received {source!r}", "download it again, or name another"):
         loaded: Any = _inference_class().from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
         # Resizing differs between backends; Pillow's is everywhere and the detections then agree.
         processor = AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise AdrpoError(f"the detector {source!r} can't be loaded: {reason}") from error
     model, info = loaded
     # Buffers that a checkpoint lacks are computed, not learned.
     missing = {name for name, _ in model.named_parameters()} & set(info["missing_keys"])

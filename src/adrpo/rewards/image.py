@@ -8,8 +8,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from adrpo.errors import AdrpoError
-from adrpo.runs.model_folder import NO_CODE
+from adrpo.errors import AdrpoError, reading
+from adrpo.runs.model_folder import NO_CODE, check_words
 
 EMBEDDED = {"embedded": "reward_clip", "embedded-evaluation": "evaluation_clip"}
 """Names of the CLIP models that the package carries -> their weight folders."""
@@ -149,6 +149,10 @@ def _unit_rows(features: list[Tensor]) -> Tensor:
     return torch.nn.functional.normalize(torch.cat(features).float(), dim=-1).cpu()
 
 
+ANOTHER = "download it again, or name another"
+"""Advice where a model can't be loaded."""
+
+
 def _resolve(model: str) -> str:
     """A folder that holds a model, or a Hub id."""
     if model in EMBEDDED:
@@ -172,17 +176,12 @@ def _resolve(model: str) -> str:
 
 
 def _load_model(source: str) -> Any:
-    from safetensors import SafetensorError
     from transformers import CLIPModel
 
-    try:
+    with reading(f"expected a CLIP model, received {source!r}", ANOTHER):
         loaded: Any = CLIPModel.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise AdrpoError(
-            f"the CLIP model {source!r} can't be loaded: {_one_line(error)}"
-        ) from error
     model, info = loaded
     if info["missing_keys"]:
         raise AdrpoError(
@@ -198,13 +197,9 @@ def _load_processor(source: str) -> tuple[Any, Any]:
     from transformers import AutoImageProcessor
 
     tokenizer = load_tokenizer(source)
-    try:
+    with reading(f"expected a CLIP model's image processor in {source!r}", ANOTHER):
         # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
         image_processor = AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
-    except (OSError, ValueError) as error:
-        raise AdrpoError(
-            f"the CLIP model's image processor can't be loaded from {source!r}: {_one_line(error)}"
-        ) from error
     return tokenizer, image_processor
 
 
@@ -215,20 +210,7 @@ def load_tokenizer(source: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
+    with reading(f"expected a CLIP model's tokenizer in {source!r}", ANOTHER):
         tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
-    except (OSError, ValueError) as error:
-        raise AdrpoError(
-            f"the CLIP model's tokenizer can't be loaded from {source!r}: {_one_line(error)}"
-        ) from error
-    # Without its files a tokenizer still loads, empty, and every text would read the same.
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise AdrpoError(
-            f"expected the CLIP model's tokenizer (tokenizer.json) in {source!r}, found one "
-            "without words: save the model's own tokenizer there with save_pretrained"
-        )
+    check_words(tokenizer, source, "the CLIP model's tokenizer")
     return tokenizer
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -13,7 +13,7 @@ from adrpo.config import RewardTermSection, written_names
 from adrpo.config.places import open_places
 from adrpo.config.rewards import taken_name, taken_name_of_trained
 from adrpo.config.secrets import resolved
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.rewards.base import Logistic, RewardTerm
 
 BUILT_IN = {
@@ -129,13 +129,12 @@ def _resolve(name: str) -> Callable[..., Any]:
             f"received {name!r} (key 'reward'); {hint}"
         )
     open_places()
-    try:
+    # The module is the user's: importing it may raise anything.
+    with reading(
+        f"reward {name!r}: expected an importable module {module_name!r}",
+        "put it beside the recipe, in the current folder or on PYTHONPATH, and mend it",
+    ):
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise AdrpoError(
-            f"reward {name!r}: expected an importable module {module_name!r}, but importing it "
-            f"failed ({error}); put it beside the recipe, in the current folder or on PYTHONPATH"
-        ) from error
     target = getattr(module, attribute, None)
     if target is None:
         near = difflib.get_close_matches(attribute, vars(module), n=1)
@@ -172,5 +171,10 @@ def _bind(
             f"({error}); {_nearest_option(term.options, signature)}"
         ) from error
     if isinstance(target, type):
-        return target(**options)
+        with reading(
+            f"reward {term.name!r}: expected options that it can be made with, received "
+            f"{sorted(term.options)}",
+            "change its options, or mend what they name",
+        ):
+            return target(**options)
     return functools.partial(target, **options) if options else target

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import torch
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.rewards.completions import Completion
-from adrpo.runs.model_folder import NO_CODE
+from adrpo.runs.model_folder import NO_CODE, check_words
 
 Message = dict[str, str]
 
@@ -227,20 +227,18 @@ def _source(model: str) -> str:
 
 
 def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    try:
+    with reading(
+        f"reward_model: expected a folder or Hub id of a sequence-classification model and its "
+        f"tokenizer, received {source!r}",
+        "download it again, or name another",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(source, **NO_CODE)
+        check_words(tokenizer, source)
         loaded: Any = AutoModelForSequenceClassification.from_pretrained(
             source, dtype=dtype, output_loading_info=True, **NO_CODE
         )
-    except (OSError, ValueError, SafetensorError) as error:
-        raise AdrpoError(
-            "reward_model: expected a folder or Hub id of a sequence-classification model and its "
-            f"tokenizer, received {source!r}, which can't be loaded: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
     model, info = loaded
     if info["missing_keys"]:
         raise AdrpoError(

@@ -175,7 +175,7 @@ def is_whole(path: Path) -> bool:
         return (path / manifest.FILE).is_file()
     try:
         return SEALED not in json.loads((path / TRANSFORMERS_STATE).read_bytes())
-    except (OSError, TypeError, ValueError):
+    except (OSError, TypeError, ValueError, RecursionError):
         return False
 
 

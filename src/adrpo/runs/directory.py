@@ -156,9 +156,9 @@ class RunDirectory:
         """The content of environment.json (``environment_record`` when the run began)."""
         try:
             record = json.loads(_text(self.environment))
-        except json.JSONDecodeError as error:
+        except (RecursionError, ValueError) as error:
             raise AdrpoError(
-                f"{self.environment}: expected JSON, received text that is not ({error.msg}); "
+                f"{self.environment}: expected JSON, received text that is not ({error}); "
                 "restore the file"
             ) from None
         if not isinstance(record, dict):
@@ -254,7 +254,7 @@ def _read(path: Path) -> list[Row]:
 def _row(line: bytes, where: str) -> Row:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (RecursionError, ValueError):
         row = None
     if not isinstance(row, dict) or type(row.get("step")) is not int:
         raise AdrpoError(

@@ -44,7 +44,7 @@ def read_facts(run: RunDirectory) -> Facts:
             samples=str(found["samples"]),
             machine_keys=tuple(map(str, found["machine_keys"])),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected the keys {', '.join(Facts.__dataclass_fields__)}; received "
             f"{type(error).__name__}: {error}; delete the file to read the run without it"

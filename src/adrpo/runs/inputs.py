@@ -188,7 +188,7 @@ def read_record(run: RunDirectory) -> dict[str, Any] | None:
         if not all(isinstance(text, str) for mark in marks for text in mark):
             raise TypeError("a prompt without its digest")
         Path(record["folder"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected the record of a run's prompts, received {type(error).__name__}: "
             f"{error}; restore it, or delete it to go on without it"
@@ -210,7 +210,7 @@ def read_held_out(run: RunDirectory) -> list[Prompt] | None:
             for line in path.read_text(encoding="utf-8").split("\n")
             if line
         ]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected a run's held-out prompts, received {type(error).__name__}: {error}; "
             f"restore it, or delete it to read them from their source"
@@ -256,7 +256,7 @@ def _lines(prompts: Sequence[Prompt]) -> str | None:
             line = json.dumps(fields, allow_nan=False)
             if json.loads(line) != fields:
                 return None
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
         text += line + "\n"
     return text

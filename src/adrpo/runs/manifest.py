@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
         raise AdrpoError(f"{path}: expected a file that can be read; {error.strerror}") from None
-    except ValueError:
+    except (RecursionError, ValueError):
         raise AdrpoError(f"{path}: expected JSON, received something else") from None
     sums = manifest.get(SUMS) if isinstance(manifest, dict) else None
     if not isinstance(sums, dict) or not all(isinstance(value, str) for value in sums.values()):

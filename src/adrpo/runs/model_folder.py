@@ -1,7 +1,8 @@
 """A folder or a Hub id that is named as a model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def description(name: str) -> dict[str, Any]:
         path = path or _cached(name, file)
         try:
             content = json.loads(path.read_text(encoding="utf-8")) if path else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if isinstance(content, dict):
             found[file] = content
@@ -76,6 +77,43 @@ def refuse_adapter(name: str, folder: Path) -> None:
     )
 
 
+@contextmanager
+def whole_models(source: str | Path, base: Any) -> Iterator[None]:
+    """A block in which a model that lacks weights is an AdrpoError of ``source``: libraries draw
+    what is missing, and say so in a log alone.
+
+    ``base`` is the class of transformers or diffusers whose ``from_pretrained`` loads it.
+    """
+    found: Any = base.__dict__["from_pretrained"]
+
+    def load(cls: Any, *arguments: Any, **options: Any) -> Any:
+        asked = options.pop("output_loading_info", False)
+        model, info = found.__func__(cls, *arguments, output_loading_info=True, **options)
+        if missing := sorted(map(str, info["missing_keys"])):
+            raise AdrpoError(
+                f"{source}: expected all weights of a {type(model).__name__}; there are none for "
+                f"{len(missing)} of its tensors, such as {missing[0]}; download the model again, "
+                f"or name one of that class"
+            )
+        return (model, info) if asked else model
+
+    base.from_pretrained = classmethod(load)
+    try:
+        yield
+    finally:
+        base.from_pretrained = found
+
+
+def check_words(tokenizer: Any, source: str, what: str = "the model's tokenizer") -> None:
+    """Raise AdrpoError where ``tokenizer``, read from ``source``, has no words: without its files
+    one still loads, empty, and every text would read the same."""
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise AdrpoError(
+            f"expected {what} (tokenizer.json) in {source!r}, found one without words: save the "
+            f"model's own tokenizer there with save_pretrained"
+        )
+
+
 def check_finite(source: Path, weights: Mapping[str, "Tensor"]) -> None:
     """Raise AdrpoError where a tensor of ``weights``, read from ``source``, is not finite."""
     broken = [name for name, value in weights.items() if not value.isfinite().all()]
@@ -90,6 +128,6 @@ def check_finite(source: Path, weights: Mapping[str, "Tensor"]) -> None:
 def _base(path: Path) -> str | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found if isinstance(found, str) and found else None

@@ -71,7 +71,7 @@ def read_thinker(source: str) -> Thinker | None:
         # Modules of the meta device have shapes and no memory.
         with torch.device("meta"):
             model = Qwen2_5OmniThinkerForConditionalGeneration(config)
-    except (OSError, ValueError):
+    except Exception:  # a library's: loading the model tells of it
         return None
     return thinker_of(model, tokens_a_second(source) or config.position_id_per_seconds)
 
@@ -83,7 +83,7 @@ def tokens_a_second(source: str) -> float | None:
 
     try:
         extractor: Any = WhisperFeatureExtractor.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError):
+    except Exception:  # a library's: loading the model tells of it
         return None
     return extractor.sampling_rate / extractor.hop_length / FRAMES_A_TOKEN
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.embedded.weights import weights_path
+from adrpo.errors import reading
 
 CLIP_L, CLIP_L_PROJECTED, CLIP_G = 123_060_480, 123_650_304, 694_659_840
 T5_XXL = 4_762_310_656
@@ -226,8 +227,10 @@ def find_architecture(model: str) -> Architecture | None:
     if model == "embedded":
         return read_architecture(weights_path("pipeline"))
     folder = Path(model) if Path(model).is_dir() else _snapshot(model)
-    found = read_architecture(folder) if folder else None
-    return found or PUBLISHED.get(model)
+    if folder is None:
+        return PUBLISHED.get(model)
+    with reading(f"model.pretrained: expected a pipeline in {folder}", "download it again"):
+        return read_architecture(folder) or PUBLISHED.get(model)
 
 
 def read_architecture(folder: Path) -> Architecture | None:

@@ -1,6 +1,7 @@
 """Loads a diffusers pipeline as the policy of its family."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,10 @@ from typing import Any
 import torch
 
 from adrpo.config import FlowModelSection
+from adrpo.config.documents import shorten
 from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxPolicy
@@ -23,7 +25,7 @@ from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
-from adrpo.runs.model_folder import refuse_adapter
+from adrpo.runs.model_folder import refuse_adapter, whole_models
 from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
@@ -66,18 +68,14 @@ def _check_weights(folder: Path) -> None:
 @contextmanager
 def naming_the_model(pretrained: str) -> Iterator[None]:
     """A context in which errors of a folder, or on the way to the Hub, become AdrpoErrors."""
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
+    # A misspelt folder of a run or a model has the form of an id, too.
+    place = "" if os.path.isdir(pretrained) else ", which is no folder here"
+    with reading(
+        f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on the "
+        f"Hugging Face Hub; received {shorten(pretrained, 200)}{place}",
+        "download it again, or name another",
+    ):
         yield
-    except (OSError, HFValidationError, RepositoryNotFoundError) as error:
-        # A misspelt folder of a run or a model has the form of an id, too.
-        place = "can't" if Path(pretrained).is_dir() else "is no folder here and can't"
-        raise AdrpoError(
-            f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on "
-            f"the Hugging Face Hub; received {pretrained!r}, which {place} be loaded: "
-            f"{str(error).strip().splitlines()[0]}"
-        ) from error
 
 
 def source_of(model: FlowModelSection) -> str | Path:
@@ -97,7 +95,13 @@ def locate(source: str | Path) -> tuple[Path, dict[str, Any]]:
         raise AdrpoError(
             f"model.pretrained: expected a folder in diffusers' layout; {folder} has no {INDEX}"
         )
-    return index.parent, json.loads(index.read_text(encoding="utf-8"))
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    if not isinstance(parts, dict):
+        raise AdrpoError(
+            f"model.pretrained: expected the names of a pipeline's parts in {index}; received "
+            f"{shorten(parts)}; download the model again or name another folder"
+        )
+    return index.parent, parts
 
 
 def family_of(model: FlowModelSection) -> type[PipelinePolicy] | None:
@@ -114,7 +118,8 @@ def load_pipeline(
     source: str | Path, parts: dict[str, Any], model: FlowModelSection, *, with_encoders: bool
 ) -> Any:
     """The pipeline on the CPU; without encoders theirs are neither fetched nor read."""
-    from diffusers import DiffusionPipeline
+    from diffusers import DiffusionPipeline, ModelMixin
+    from transformers import PreTrainedModel
 
     # The parts that the pipeline does without (a T5 encoder, say), as diffusers wants them.
     absent: dict[str, Any] = {
@@ -122,12 +127,14 @@ def load_pipeline(
         for part, kind in parts.items()
         if kind == [None, None] or (part.startswith(ENCODER) and not with_encoders)
     }
-    return DiffusionPipeline.from_pretrained(
-        source,
-        dtype=getattr(torch, model.dtype),
-        quantization_config=quantization_config(model, parts),
-        **absent,
-    )
+    where = f"model.pretrained: {source}"
+    with whole_models(where, PreTrainedModel), whole_models(where, ModelMixin):
+        return DiffusionPipeline.from_pretrained(
+            source,
+            dtype=getattr(torch, model.dtype),
+            quantization_config=quantization_config(model, parts),
+            **absent,
+        )
 
 
 def load_policy(model: FlowModelSection, *, engine: Engine | None = None) -> PipelinePolicy:
@@ -180,16 +187,17 @@ def _load(
     for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
         part.to(device)
     pipeline.set_progress_bar_config(disable=True)
-    policy = as_policy(
-        pipeline,
-        max_sequence_length=tokens,
-        height=model.height,
-        width=model.width,
-        encoder_batch_size=model.encoder_batch_size,
-        embeddings=embeddings,
-        device=device if release or engine else None,  # the transformer is not there yet
-    )
-    sets = {name: PromptSet.encoded(policy, chosen) for name, chosen in wanted.items()}
+    with naming_the_model(model.pretrained):  # parts that don't fit each other
+        policy = as_policy(
+            pipeline,
+            max_sequence_length=tokens,
+            height=model.height,
+            width=model.width,
+            encoder_batch_size=model.encoder_batch_size,
+            embeddings=embeddings,
+            device=device if release or engine else None,  # the transformer is not there yet
+        )
+        sets = {name: PromptSet.encoded(policy, chosen) for name, chosen in wanted.items()}
     if release:
         policy.release_encoders()
         for part in _movable(pipeline, engine):

@@ -15,7 +15,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import ADAPTER_CONFIG, first_names
 
 PEFT_PREFIX = "base_model.model."
@@ -258,19 +258,14 @@ def naming_the_file(pipeline: Any, source: Path) -> Iterator[None]:
     ``source``, and diffusers does not log what is checked here."""
     import diffusers
     from diffusers.utils import logging
-    from safetensors import SafetensorError
 
     level = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
+    kind, version = type(pipeline).__name__, diffusers.__version__
     try:
-        yield
-    except (
-        IndexError, KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError
-    ) as error:  # fmt: skip
-        reason = " ".join(str(error).split())[:200]
-        raise AdrpoError(
-            f"{source}: expected a LoRA file that diffusers {diffusers.__version__} reads into "
-            f"{type(pipeline).__name__}; it says: {type(error).__name__}: {reason}; {ADVICE}"
-        ) from error
+        with reading(
+            f"{source}: expected a LoRA file that diffusers {version} reads into {kind}", ADVICE
+        ):
+            yield
     finally:
         logging.set_verbosity(level)

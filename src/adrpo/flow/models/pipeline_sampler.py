@@ -183,11 +183,12 @@ def load_sampler(
     check_call(_pipeline_class(parts.get("_class_name"), f"{INDEX} of {source}"), arguments)
     with naming_the_model(model.pretrained):
         pipeline = load_pipeline(source, parts, model, with_encoders=True)
-    pipeline.to(resolve_device(model.device))
-    pipeline.set_progress_bar_config(disable=True)
-    decode_in_parts(pipeline, model)
-    sampler = PipelineSampler(pipeline, **arguments)
-    return sampler, {name: PromptSet.encoded(sampler, chosen) for name, chosen in prompts.items()}
+        pipeline.to(resolve_device(model.device))
+        pipeline.set_progress_bar_config(disable=True)
+        decode_in_parts(pipeline, model)
+        sampler = PipelineSampler(pipeline, **arguments)
+        sets = {name: PromptSet.encoded(sampler, chosen) for name, chosen in prompts.items()}
+    return sampler, sets
 
 
 def _pipeline_class(name: Any, where: str) -> type:

@@ -110,7 +110,7 @@ def longest_prompt(config: CompletionConfig, prompts: Sequence[Any]) -> int | No
     source, options = model_source(config.model), tokenizer_options(config.model)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, **options)
-    except (OSError, ValueError):
+    except Exception:  # a library's: loading the model tells of it
         return None
     return most_tokens(tokenizer, prompts, config.model.chat_template_kwargs)
 

@@ -97,7 +97,7 @@ def read_architecture(source: str, *, scores: bool = False, **options: Any) -> A
         # Modules of the meta device have shapes and no memory.
         with torch.device("meta"):
             model: Any = form.from_config(config)
-    except (OSError, ValueError):
+    except Exception:  # a library's: loading the model tells of it
         return None
     return architecture_of(model)
 
