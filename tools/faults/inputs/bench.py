@@ -103,7 +103,7 @@ class InputBench:
 
 
 def _judged(case: Case, code: int, out: str, err: str) -> Row:
-    """What came of a command by its exit code and what it said."""
+    """The outcome of a command by its exit code and what it said."""
     lines = [line for line in err.splitlines() if line.strip() and not line.startswith(OURS[1])]
     if "Traceback (most recent call last)" in out + err:
         return {"outcome": "traceback", "detail": lines[-1][:300]}

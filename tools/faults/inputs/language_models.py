@@ -112,7 +112,7 @@ VALID = {
     "a tokenizer class that is none": "tokenizer.json says all",
     "a broken generation_config": "the recipe's sampling is used",
 }  # fmt: skip
-"""What is no mistake -> why."""
+"""Spoilt models that are no mistake -> the reason."""
 
 
 def _fewer_words(tensors: Any) -> Any:

@@ -68,7 +68,7 @@ VALID = {
     "vae, whole numbers as weights": "read as numbers of the recipe's type",
     "text_encoder, whole numbers as weights": "read as numbers of the recipe's type",
 }
-"""What is no mistake -> why."""
+"""Spoilt models that are no mistake -> the reason."""
 
 
 def pipeline_cases(random: random.Random) -> Iterator[Case]:

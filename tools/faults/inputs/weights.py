@@ -9,7 +9,7 @@ from tools.faults.inputs.cases import Case, Spoil, both, trained, write
 KIND = "model"
 ABSURD: tuple[Any, ...] = (0, -1, "text", 10**9, 1.5, [1], True)
 NAMES = ["./model", "'model'", " model", "model/", "model.pretrained"]
-"""How an error may name the model."""
+"""Names of the model, of which an error must have one."""
 TAKEN = "the library takes the number, and the weights fit"
 
 

@@ -100,7 +100,7 @@ def _options(random: random.Random) -> Iterator[Case]:
 
 
 def _shown(value: str) -> list[str]:
-    """How an error may show ``value``."""
+    """Forms in which an error may show ``value``."""
     parts = [value[:15], value.partition("/")[0], repr(value)[1:16]]
     return [part for part in parts if part.strip(". ")]
 
