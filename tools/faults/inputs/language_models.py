@@ -16,6 +16,12 @@ SIZES = (
     "max_position_embeddings", "num_key_value_heads",
 )  # fmt: skip
 
+
+def _without_words() -> None:
+    for path in Path("model").glob("tokenizer*"):
+        path.unlink()
+
+
 SPOILT: dict[str, Spoil] = {
     "no folder": lambda: shutil.rmtree("model"),
     "an empty folder": both(lambda: shutil.rmtree("model"), lambda: Path("model").mkdir()),
@@ -42,7 +48,7 @@ SPOILT: dict[str, Spoil] = {
     "no type of numbers": edited(CONFIG, dtype="float7", torch_dtype="float7"),
     "quantised in no way": edited(CONFIG, quantization_config={"quant_method": "no_such"}),
     "quantised by null": edited(CONFIG, quantization_config=7),
-    "no tokenizer": lambda: [p.unlink() for p in Path("model").glob("tokenizer*")] and None,
+    "no tokenizer": _without_words,
     "an empty tokenizer": write("model/tokenizer.json", ""),
     "a broken tokenizer": write("model/tokenizer.json", '{"version": "1.0"'),
     "a tokenizer of nothing": write("model/tokenizer.json", "{}"),

@@ -174,7 +174,8 @@ def _keys(domain: str) -> list[tuple[str, ...]]:
         elif len(above) > 1:  # a section of its own is in _sections
             yield above
 
-    return list(walk(form_of(domain)().model_dump(mode="json"), ()))
+    form: Any = form_of(domain)
+    return list(walk(form().model_dump(mode="json"), ()))
 
 
 def _types(random: random.Random) -> Iterator[Case]:
