@@ -217,3 +217,15 @@ def test_hanging_tests_are_ended(
 
 def test_committed_lists_can_be_planted(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_committed_record_is_counted_and_quoted() -> None:
+    """The counts are those of the rows, and CONTRIBUTING.md has them."""
+    root = Path(__file__).parents[3]
+    summary = json.loads((root / RECORD / "summary.json").read_text())
+    rows = [json.loads(line) for line in (root / RECORD / "rows.jsonl").read_text().splitlines()]
+    for outcome, n in summary["outcomes"].items():
+        if outcome not in ("stale", "never tried"):
+            assert sum(row["outcome"] == outcome for row in rows) >= n
+    words = " ".join((root / "CONTRIBUTING.md").read_text().split())
+    assert sentence(summary) in words
