@@ -22,6 +22,7 @@ from adrpo.audio.pretrained import check_hears, language_modules
 from adrpo.audio.processor import AudioProcessor
 from adrpo.audio.trainer import COLUMN, AudioADRPOTrainer
 from adrpo.data.base import Prompt
+from adrpo.errors import AdrpoError
 from adrpo.llm.arguments import lora
 from adrpo.llm.drawing import CompletionDrawing
 from adrpo.llm.pretrained import reading_model
@@ -48,7 +49,15 @@ class AudioRun(LanguageRun):
     def processor(self) -> AudioProcessor:
         """The model's tokenizer and feature extractor."""
         with reading_model(self.source):
-            return AudioProcessor.from_pretrained(self.source)
+            found = AudioProcessor.from_pretrained(self.source)
+        for name in ("feature_size", "sampling_rate", "hop_length", "chunk_length"):
+            value = getattr(found.feature_extractor, name, None)
+            if not isinstance(value, int | float) or value <= 0:
+                raise AdrpoError(
+                    f"model.pretrained: expected a positive {name} in preprocessor_config.json of "
+                    f"{self.source}, received {value!r}; download it again"
+                )
+        return found
 
     def load_train(self) -> list[Prompt]:
         found = self.heard(load_train(self.config.prompts), progress=self.processes.is_main)

@@ -40,6 +40,8 @@ def adapter_cases() -> Iterator[Case]:
             "whole numbers as weights": "they are read as numbers",
             "an unknown key": "PEFT leaves out keys of later versions",
             "no layers": "the tensors name theirs",
+            "other layers": "the tensors name theirs",
+            "layers that are a number": "the tensors name theirs",
             "no config": "beside a run the scale is the recipe's",
         }
         for what, spoil in spoilt.items():
