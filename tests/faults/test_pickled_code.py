@@ -122,7 +122,7 @@ def test_weights_are_read_as_data(kind: str, zipped: bool, marker: Path, tmp_pat
     make, name = MODELS[kind]
     load = make(tmp_path / "given")
     plant(tmp_path / "given" / name, marker, zipped=zipped)
-    with pytest.raises((AdrpoError, pickle.UnpicklingError)):
+    with pytest.raises(AdrpoError):
         load()
     assert not marker.exists()
 
@@ -158,7 +158,7 @@ def test_state_of_a_checkpoint_is_read_as_data(
     plant(tmp_path / "run/checkpoints/checkpoint-1" / name, marker, zipped=True)
     with (
         pytest.warns(AdrpoWarning, match="earlier version"),
-        pytest.raises((AdrpoError, pickle.UnpicklingError)),
+        pytest.raises(AdrpoError),
     ):
         LanguageRun(two_steps(stopped)).train(tmp_path / "run", resume=True, progress=False)
     assert not marker.exists()
@@ -184,7 +184,7 @@ def test_an_adapter_is_read_as_data(marker: Path, tmp_path: Path):
     (given / "adapter_model.safetensors").unlink()
     plant(given / "adapter_model.bin", marker, zipped=True)
     config = tiny_language_config(folder, adapter=adapter | {"start_from": str(given)})
-    with pytest.raises((AdrpoError, pickle.UnpicklingError)):
+    with pytest.raises(AdrpoError):
         LanguageRun(config).train(folder / "other", progress=False)
     assert not marker.exists()
 
@@ -220,7 +220,7 @@ def test_a_pipeline_brings_no_code(own: str, marker: Path, tmp_path: Path):
     for place in (folder, folder / "transformer", folder / "scheduler"):
         (place / "own.py").write_text(CODE.format(marker=str(marker)), encoding="utf-8")
     config = tiny_config(model={"pretrained": str(folder)})
-    with pytest.raises((AdrpoError, ValueError)):
+    with pytest.raises(AdrpoError):
         build_trainer(config)
     assert not marker.exists()
 

@@ -69,3 +69,8 @@ def coefficient_metrics(
         "frac_negative_coef": negatives / count,
         "reference_frac": referred / samples,
     }
+
+
+def mean_of(total: float, count: float) -> float:
+    """The mean of ``count`` values that sum to ``total``; NaN of none."""
+    return total / count if count else float("nan")

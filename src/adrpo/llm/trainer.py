@@ -21,7 +21,7 @@ from adrpo.llm.coefficient import degenerate_rows, edited_coefficient, kl_coeffi
 from adrpo.llm.config import ADRPOConfig
 from adrpo.llm.context import Room, check_columns, context_of
 from adrpo.llm.controller import KLController
-from adrpo.llm.metrics import KL_SUMS, coefficient_metrics, kl_sums
+from adrpo.llm.metrics import KL_SUMS, coefficient_metrics, kl_sums, mean_of
 from adrpo.llm.penalty import PerSampleBeta
 from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.llm.scripts import check_beta, has_own_loss, warn_about
@@ -29,7 +29,7 @@ from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
 from adrpo.llm.trial import try_before_training
 from adrpo.llm.turns import of_whole_turn, thought_opening
-from adrpo.runs.checkpoints import TRANSFORMERS_STATE, check_intact, seal_checkpoint
+from adrpo.runs import checkpoints
 
 
 class ADRPOTrainer(GRPOTrainer):
@@ -327,9 +327,9 @@ class ADRPOTrainer(GRPOTrainer):
         """Over the tokens of one loss on all processes; NaN, left out of means, where none."""
         reduced = self.accelerator.reduce(kl_sums(stand_in, advantages), reduction="sum")
         sums: dict[str, float] = dict(zip(KL_SUMS, reduced.tolist(), strict=True))
-        self._log("weighted_kl", _mean(sums["weighted_kl"], sums["tokens"]))
+        self._log("weighted_kl", mean_of(sums["weighted_kl"], sums["tokens"]))
         for name in ("kl", "kl_pos", "kl_neg"):
-            self._log(name, _mean(sums[name], sums[f"{name}_tokens"]))
+            self._log(name, mean_of(sums[name], sums[f"{name}_tokens"]))
         if "reference_rows" in stand_in.batch:
             # TRL's mean counts the rows without a reference as 0.
             metrics = self._metrics["train" if self.model.training else "eval"]
@@ -371,14 +371,19 @@ class ADRPOTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             root, step = Path(self._get_output_dir(trial=trial)), self.state.global_step
-            seal_checkpoint(root, step, self._controller.state())
+            checkpoints.seal_checkpoint(root, step, self._controller.state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *more: Any) -> None:
-        check_intact(Path(resume_from_checkpoint))  # before anything of it is unpickled
+        checkpoints.check_intact(Path(resume_from_checkpoint))  # before anything of it is unpickled
         super()._load_from_checkpoint(resume_from_checkpoint, *more)
 
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with checkpoints.reading_state(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
+        with checkpoints.reading_state(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
         # TRL's sampler draws an order for each epoch from its own generator, which is in no
@@ -386,11 +391,7 @@ class ADRPOTrainer(GRPOTrainer):
         if self._sampler is not None:
             for _ in range(int(self.state.epoch or 0)):
                 next(iter(self._sampler), None)
-        path = Path(checkpoint) / TRANSFORMERS_STATE
+        path = Path(checkpoint) / checkpoints.TRANSFORMERS_STATE
         if path.exists():  # as stock GRPO's has none: beta_0 then starts at beta
             self._controller.load(json.loads(path.read_text(encoding="utf-8")))
             self.beta = self._controller.beta_0
-
-
-def _mean(total: float, count: float) -> float:
-    return total / count if count else float("nan")

@@ -12,12 +12,13 @@ import shutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.errors import AdrpoError, AdrpoWarning, reading
 from adrpo.runs import manifest
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import sync_folder
@@ -183,6 +184,13 @@ def step_of(checkpoint: Path) -> int:
     """The step of a checkpoint by its folder's name; -1 of another folder."""
     found = _NAME.fullmatch(checkpoint.name)
     return int(found[1]) if found else -1
+
+
+def reading_state(checkpoint: str | None) -> AbstractContextManager[None]:
+    """A block in which transformers reads its state of a training from ``checkpoint``; what it
+    can't read is an AdrpoError."""
+    what = f"--resume: expected the state of a training in {checkpoint}"
+    return reading(what, "remove that checkpoint to go on from an older one, or train again")
 
 
 def processes_of(checkpoint: Path) -> int:
