@@ -52,7 +52,7 @@ WINGS = {
     "path": set[str](),
     "models": {"path"},
     "methods": {"path"},
-    "training": {"path", "models", "methods", "drawing", "facts", "run_prompts"},
+    "training": {"path", "models", "methods", "distances", "drawing", "facts", "run_prompts"},
     "memory": {"path", "models", "training"},
 }
 # A package with a door is a domain, also one that is not named above.

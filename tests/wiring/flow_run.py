@@ -15,6 +15,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from adrpo.config import FlowConfig, FlowModelSection
+from adrpo.embedded.rendering import SOLID, render
+from adrpo.embedded.scenes import parse_caption
+from adrpo.evaluation.distance_values import kernel_values
+from adrpo.evaluation.image_features import ImageFeatures
 from adrpo.flow.models.loading import load_policy
 from adrpo.rewards.image import ClipScore
 from wiring.adamw import distance
@@ -30,6 +34,7 @@ CHANGED: dict[str, dict[str, Any]] = {
     "evaluation": {
         "every": 2, "samples_per_prompt": 3, "seen_prompts": 2, "batch_size": 5, "seed": 99,
         "clip": "embedded", "strip_prompts": 3, "sampling": SAMPLING,
+        "distances": {"features": "embedded", "references": "scenes"},
         "rewards": [
             {"name": "clip_score", "options": {"model": "embedded-evaluation"}},
             {"name": "clip_score"},
@@ -188,6 +193,32 @@ def measures_by_this_clip(run: ImageRun, value: str) -> None:
     assert abs(row["clip_score_evaluation"] - other) > 0.1
 
 
+def distance_by(run: ImageRun, model: str) -> float:
+    """Kernel distance by ``model`` of the base's images from right pictures of their captions."""
+    prompts, images, _ = run.heard.scored[1]
+    each, network = 3, ImageFeatures(model)
+    real = []
+    for number, text in enumerate(prompts[::each]):
+        rng = np.random.default_rng((99, number))  # evaluation.seed
+        real += [render(parse_caption(text), rng, open_styles=SOLID) for _ in range(each)]
+    features = (network.of(part).view(-1, each, 64) for part in (images, real))
+    return float(kernel_values(*features).mean())
+
+
+def compares_by_these_features(run: ImageRun, value: str) -> None:
+    found = run.rows()[0]["kernel_distance"]
+    assert found == pytest.approx(distance_by(run, value), rel=1e-3)
+    assert found != pytest.approx(distance_by(run, "embedded-evaluation"), rel=0.1)
+
+
+def compares_with_these(run: ImageRun, value: str) -> None:
+    """With these from the first evaluation on, and not with the base's own."""
+    for row in run.rows():
+        assert {"frechet_distance", "kernel_distance"} <= row.keys()
+        assert not {"frechet_drift", "kernel_drift"} & row.keys()
+    assert run.rows()[0]["frechet_distance"] > 0.1
+
+
 def measures_with_options(run: ImageRun, value: dict[str, str]) -> None:
     for row in run.rows()[:1]:
         assert row["clip_score"] == pytest.approx(of_clip(run, value["model"]), abs=1e-3)
@@ -272,6 +303,8 @@ RUN: Table = {
     "evaluation.batch_size": Seen(5, bounds_the_batch),
     "evaluation.seed": Seen(99, seeds_the_evaluation),
     "evaluation.clip": Seen("embedded", measures_by_this_clip),
+    "evaluation.distances.features": Seen("embedded", compares_by_these_features),
+    "evaluation.distances.references": Seen("scenes", compares_with_these),
     "evaluation.strip_prompts": Seen(3, shows_so_many),
     "evaluation.rewards.name": Seen("clip_score", measures_this_reward),
     "evaluation.rewards.options": Seen({"model": "embedded-evaluation"}, measures_with_options),

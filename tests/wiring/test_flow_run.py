@@ -5,6 +5,8 @@ import pytest
 from wiring.flow_run import CHANGED, RUN, STOPPED, ImageRun, stopped_run
 from wiring.table import Seen
 
+pytestmark = pytest.mark.filterwarnings("ignore:evaluation.distances. ")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> ImageRun:

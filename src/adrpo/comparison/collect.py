@@ -30,8 +30,9 @@ from adrpo.runs.resuming import settings_of
 Array = NDArray[np.float64]
 Values = dict[str, Array]
 
-LISTED = ("held_out", "categories")
-"""Keys of samples/prompts.json that tell of the unseen prompts."""
+LISTED = ("held_out", "categories", "references")
+"""Keys of samples/prompts.json that tell of the unseen prompts, and of the pictures that images are
+compared with."""
 
 COSTS = ("model_calls", "samples")
 """Columns of metrics.jsonl that count what a step cost."""
@@ -39,6 +40,7 @@ COSTS = ("model_calls", "samples")
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
 MEASURED_ALIKE = ("prompts.", "evaluation.clip", "evaluation.samples_per_prompt")
+MEASURED_ALIKE += ("evaluation.distances",)
 """Keys and sections in which the evaluation of another model must agree with the runs; how it is
 drawn, by ``evaluation.sampling``, is the model's own affair."""
 
@@ -292,7 +294,8 @@ def _check_measured_alike(run: RunDirectory, method: MethodResults) -> None:
             key, differing = f"reward {term}", {f"reward {term}": (ours[term], theirs[term])}
     listings = [read_listing(folder) for folder in (run.path, method.folders[0])]
     if key is None and any(listings[0].get(k) != listings[1].get(k) for k in LISTED):
-        key, differing = "prompts", {"prompts": ("other prompts", "those of its samples/")}
+        named = "prompts or references"
+        key, differing = named, {named: ("others", "those of its samples/")}
     if key is not None:
         own, expected = differing[key]
         raise AdrpoError(
@@ -389,7 +392,7 @@ def _check_same_prompts(folders: Sequence[Path]) -> None:
         unlike = any(received.get(key) != expected.get(key) for key in LISTED)
         if unlike or _held_out(folder, first) != _held_out(first, folder):
             raise AdrpoError(
-                f"compare: expected all runs on the same held-out prompts; {first} and {folder} "
-                f"have different ones; delete the run whose prompt file "
-                f"has changed since, and compare again"
+                f"compare: expected all runs on the same held-out prompts and reference pictures; "
+                f"{first} and {folder} have different ones; delete the run whose prompt file or "
+                f"pictures have changed since, and compare again"
             )

@@ -14,6 +14,7 @@ from typing import Any
 from adrpo.comparison.primary import Primary
 from adrpo.config import load_recipe, resolve_settings, written_names
 from adrpo.errors import AdrpoError
+from adrpo.metrics import with_role
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import Facts
 from adrpo.runs.resuming import flatten, unflatten
@@ -136,6 +137,7 @@ def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference
     given = Primary.parse(text, [method.name for method in methods], reference)
     measured = [reward_names(method.settings, "reward", "evaluation.rewards") for method in methods]
     shared = [name for name in measured[0] if all(name in others for others in measured)]
+    shared += distances_of(methods[0].settings)
     given.check_metric(str(methods[0].settings.get("domain")), shared)
     path = folder / RECORD
     if not path.exists():
@@ -150,6 +152,14 @@ def _primary(folder: Path, text: str | None, methods: Sequence[Entry], reference
     # A recipe that came later was not declared before the first run either.
     compared = declared.method in {entry.name for entry in methods}
     return declared if declared.declared and compared else replace(given, declared=False)
+
+
+def distances_of(settings: Flat) -> list[str]:
+    """Metrics of ``evaluation.distances``: from the base where it names no references."""
+    if settings.get("evaluation.distances.features") is None:
+        return []
+    own = settings.get("evaluation.distances.references") is None
+    return [metric.name for metric in with_role("distance") if metric.against_base == own]
 
 
 def reward_names(settings: Flat, *keys: str) -> list[str]:

@@ -14,7 +14,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation import best_of_n, guidance
 from adrpo.evaluation.sweeps import Sweep
 from adrpo.evaluation.values import Values
-from adrpo.metrics import EVALUATIONS, SAMPLE_KL
+from adrpo.metrics import EVALUATIONS
 
 BASE = "base"
 """Name of the untrained model's row."""
@@ -24,7 +24,7 @@ BY_GUIDANCE, BY_REWARD, BY_CHANCE = (
 )  # fmt: skip
 """Names of the lines."""
 
-OF_A_FIELD = frozenset(metric.name for metric in EVALUATIONS if metric.against_base) - {SAMPLE_KL}
+OF_A_FIELD = frozenset(metric.name for metric in EVALUATIONS if metric.measured_at)
 """Metrics of a velocity field, which a selection among samples does not have."""
 
 

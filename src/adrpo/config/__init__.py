@@ -23,6 +23,7 @@ from adrpo.config.algorithms import (
 )
 from adrpo.config.domains import DOMAINS, domain_of, form_of
 from adrpo.config.flow import (
+    DistancesSection,
     FlowConfig,
     FlowEvaluationSection,
     FlowModelSection,
@@ -70,6 +71,7 @@ __all__ = [
     "CrdSection",
     "DgpoSection",
     "DiffusionNftSection",
+    "DistancesSection",
     "DpoSection",
     "EvaluationSection",
     "FdfoSection",

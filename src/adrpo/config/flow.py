@@ -201,6 +201,23 @@ class FlowTrainingSection(TrainingSection):
     )
 
 
+class DistancesSection(Section):
+    """Distances between sets of images, by the features of one network."""
+
+    features: Text = Field(
+        description="Network of the features: embedded, embedded-evaluation, or a folder or Hub id "
+        "of a vision model of transformers, such as facebook/dinov2-base; a CLIP gives its image "
+        "embedding, not normalized.",
+    )
+    references: Text | None = Field(
+        default=None,
+        description="A folder of pictures: `frechet_distance` and `kernel_distance` to them. "
+        "scenes: to pictures of the captions by the scenes world's own renderer. null: "
+        "`frechet_drift` and `kernel_drift`, from what the frozen base draws of the same prompts "
+        "and noises, which is drawn once more for it.",
+    )
+
+
 class FlowEvaluationSection(EvaluationSection):
     """Measurements while training, on fixed prompts and noises."""
 
@@ -210,6 +227,11 @@ class FlowEvaluationSection(EvaluationSection):
     clip: Text = Field(
         default="embedded-evaluation",
         description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
+    )
+    distances: DistancesSection | None = Field(
+        default=None,
+        description="Measured at every evaluation: when images are to stay near photographs, or "
+        "near the base's, as a set; null: not measured. Ours.",
     )
     strip_prompts: Count = Field(
         default=6, description="Prompts of the strip over time; all, where there are fewer. Ours."

@@ -11,10 +11,11 @@ from adrpo.runs.resuming import flatten
 
 SECTIONS = ("model", "prompts", "reward", "evaluation")
 
-NO_PATHS: Collection[str] = {"embedded", SUMS, *GENERATED, *SHIPPED}
+NO_PATHS: Collection[str] = {"embedded", "scenes", SUMS, *GENERATED, *SHIPPED}
 """Values that mean the same everywhere, whatever lies in a folder."""
 
 BARE = ("model.pretrained", "prompts.train", "prompts.held_out", "prompts.source")
+BARE += ("evaluation.distances.references",)
 """Keys whose value may be a folder's name without any mark of a path."""
 
 

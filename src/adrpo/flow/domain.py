@@ -76,8 +76,9 @@ class FlowSubject:
         self.model, sets = load_sampler(config.model, {UNSEEN: prompts})
         _begin(self.model, config)
         self.prompts = sets[UNSEEN]
+        self.drawing = ImageDrawing(config, self.model, self.prompts)
         self.evaluator: Evaluator[DrawnImages] = Evaluator(
-            ImageDrawing(config, self.model, self.prompts),
+            self.drawing,
             build_reward(config.reward, self.model.device),
             others=build_measured(settings.rewards, self.model.device),
         )
@@ -91,7 +92,9 @@ class FlowSubject:
         sampling = evaluation.sampling.model_copy(update={"guidance_scale": scale})
         section = evaluation.model_copy(update={"sampling": sampling})
         config = self.config.model_copy(update={"evaluation": section})
-        drawing = ImageDrawing(config, self.model, self.prompts, guided=scale)
+        drawing = ImageDrawing(
+            config, self.model, self.prompts, guided=scale, distances=self.drawing.distances
+        )
         return Evaluator(drawing, own.reward, others=own.others)
 
     def take(self, final: Path) -> None:
@@ -236,6 +239,7 @@ class FlowDoor:
         check_model(findings, "model", config.model.pretrained)
         check_start(findings, config.adapter)
         check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)
+        _check_distances(findings, config)
         check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
         check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
@@ -243,6 +247,26 @@ class FlowDoor:
         device = str(resolve_device(config.model.device))
         check_device(findings, device)
         check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
+
+
+def _check_distances(findings: Findings, config: FlowConfig) -> None:
+    """Say whether the network and the pictures of ``evaluation.distances`` are there."""
+    from adrpo.data.pictures import pictures_in
+    from adrpo.flow.distances import KEY, is_folder
+    from adrpo.rewards.image import EMBEDDED
+
+    settings = config.evaluation.distances
+    if settings is None:
+        return
+    check_model(findings, "evaluation.distances.features", settings.features, embedded=EMBEDDED)
+    if not is_folder(settings.references):
+        return
+    try:
+        found = pictures_in(Path(settings.references).expanduser(), KEY)
+    except AdrpoError as error:
+        findings.bad(KEY, str(error))
+    else:
+        findings.ok(KEY, f"{len(found)} pictures in {settings.references}")
 
 
 def _check_prompts(findings: Findings, config: FlowConfig) -> int:

@@ -21,6 +21,7 @@ from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import STATISTICS
 from adrpo.evaluation.values import Values, spread
+from adrpo.flow.distances import ImageDistances, References, references_of
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
@@ -65,6 +66,9 @@ class ImageDrawing:
     its divergence is then that of the guided field from the trained one. The initial
     noise of image k of prompt p is the same at every evaluation of every run with the same
     ``evaluation.seed``.
+
+    ``references`` of ``evaluation.distances`` may be shared by the splits of a run, and
+    ``distances`` are those of another drawing, whose base is drawn with the guidance of that one.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class ImageDrawing:
         split: str = UNSEEN,
         processes: Processes = ALONE,
         guided: float | None = None,
+        references: References | None = None,
+        distances: ImageDistances | None = None,
     ) -> None:
         settings = config.evaluation
         self.settings = settings
@@ -91,6 +97,13 @@ class ImageDrawing:
         every = torch.arange(len(prompts)).repeat_interleave(self.samples_per_prompt)
         self.index = self.rows.of(every)
         self.clip = ClipScore(settings.clip, policy.device)
+        if distances is None:
+            references = references or references_of(config, policy.device, processes)
+            own = self.share.of(prompts)
+            distances = references and ImageDistances(
+                references, settings, own, self.share, processes, self._draw_of_the_base
+            )
+        self.distances = distances
         # The gold scorer reads scenes only; other prompts have no gold.
         self.has_gold = all(_is_scene(prompt) for prompt in prompts)
 
@@ -112,6 +125,10 @@ class ImageDrawing:
             images += self.policy.decode(x_1)
             latents.append(x_1)
         return DrawnImages(images=images, x_1=torch.cat(latents))
+
+    def _draw_of_the_base(self) -> DrawnImages:
+        with self.policy.reference():
+            return self.draw()
 
     def trial(self, count: int) -> dict[str, list[Any]]:
         index = self.index[: min(count, self.settings.batch_size)]
@@ -159,7 +176,7 @@ class ImageDrawing:
             # An image that is none is neither right nor wrong.
             known = groups.isfinite().flatten(1).all(1)
             values["clip_diversity_right"] = diversity.where(known, torch.nan).double().numpy()
-        return values
+        return values | (self.distances.measure(drawn) if self.distances else {})
 
     def choose(self, theirs: Tensor, drawn: DrawnImages, others: DrawnImages) -> DrawnImages:
         pairs = zip(drawn.images, others.images, theirs.tolist(), strict=True)
@@ -199,6 +216,7 @@ class ImageDrawing:
     def listing(self) -> dict[str, Any]:
         if self.split != UNSEEN:
             return {f"{self.split}_categories": self.categories}
+        digest = self.distances and self.distances.references.digest
         strip = spread(self.categories, self.settings.strip_prompts)
         pictured = spread(self.categories, PICTURED_PROMPTS)
         return {
@@ -208,6 +226,7 @@ class ImageDrawing:
                 for prompt in pictured
             ],
             "categories": self.categories,
+            **({"references": digest} if digest else {}),
         }
 
     @torch.no_grad()

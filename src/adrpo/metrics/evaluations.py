@@ -7,6 +7,7 @@ from adrpo.metrics.rewards import REWARDS
 
 EQUATIONS = "docs/method/equations.md#equation-by-equation"
 IMAGE_METRICS = "src/adrpo/evaluation/image_metrics.py"
+DISTANCES = "src/adrpo/evaluation/distance_values.py"
 IMAGE_STATISTICS = "src/adrpo/evaluation/image_statistics.py"
 TOKEN_KL = "src/adrpo/core/divergences.py"
 
@@ -173,6 +174,73 @@ _LAST = (
         note="mean |v| / |v_ref|; 1 for the reference",
         against_base=True,
         measured_at="training.guidance_scale",
+    ),
+    _metric(
+        name="frechet_distance",
+        label="Fréchet distance",
+        meaning=(
+            "Fréchet distance of all images from the pictures of `evaluation.distances.references`,"
+            " by the features of its network: |mu_1 - mu_2|² + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))."
+            " The FID's formula, and no FID: the network is another. Biased upward, the more the "
+            "fewer images (arXiv 1706.08500)"
+        ),
+        unit=">= 0",
+        role="distance",
+        better="lower",
+        domains=IMAGES,
+        note="of the set, from the reference pictures; biased",
+        sentence="the Fréchet distance",
+        formula=DISTANCES,
+    ),
+    _metric(
+        name="kernel_distance",
+        label="Kernel distance",
+        meaning=(
+            "unbiased squared MMD between the same features, kernel (x . y / d + 1)³, over pairs "
+            "of images of different prompts; the KID's formula for the whole set, by another "
+            "network (arXiv 1801.01401)"
+        ),
+        unit="about >= 0",
+        role="distance",
+        better="lower",
+        domains=IMAGES,
+        note="of the set, from the reference pictures; unbiased",
+        sentence="the kernel distance",
+        formula=DISTANCES,
+        drawn=True,
+    ),
+    _metric(
+        name="frechet_drift",
+        label="Fréchet drift",
+        meaning=(
+            "`frechet_distance` from the images that the frozen base draws of the same prompts and "
+            "noises, where `evaluation.distances.references` is null; 0 for the base"
+        ),
+        unit=">= 0",
+        role="distance",
+        better="lower",
+        domains=IMAGES,
+        note="of the set, from the base’s own pictures; biased",
+        sentence="the Fréchet drift",
+        formula=DISTANCES,
+        against_base=True,
+    ),
+    _metric(
+        name="kernel_drift",
+        label="Kernel drift",
+        meaning=(
+            "`kernel_distance` from the same images, in all three of its means over pairs of "
+            "different prompts; 0 for the base"
+        ),
+        unit="about >= 0",
+        role="distance",
+        better="lower",
+        domains=IMAGES,
+        note="of the set, from the base’s own pictures; unbiased",
+        sentence="the kernel drift",
+        formula=DISTANCES,
+        drawn=True,
+        against_base=True,
     ),
     _metric(
         name="edge_density",

@@ -10,7 +10,7 @@ Better = Literal["higher", "lower", "neither"]
 
 Role = Literal[
     "place", "count", "phase", "timing", "state",
-    "judge", "total", "proxy", "reward", "diversity", "price", "diagnostic",
+    "judge", "total", "proxy", "reward", "diversity", "price", "distance", "diagnostic",
 ]  # fmt: skip
 """The purpose of a number.
 
@@ -20,8 +20,8 @@ other ``timing``s, and the ``state`` of the training.
 Of an evaluation: what everything is judged by and, unless a reward ``decides`` it, nothing is
 trained on (``judge``; the first that a run has is the primary metric), the sum that is trained on
 (``total``), the ``proxy`` that stands for the judge, other ``reward``s, what a reward is paid with
-(``diversity`` that is lost, a ``price`` that is spent), and a ``diagnostic`` of which neither more
-nor less is better.
+(``diversity`` that is lost, a ``price`` that is spent), a ``distance`` of the whole set of samples
+from another one, and a ``diagnostic`` of which neither more nor less is better.
 """
 
 FLOW, LLM, AUDIO = "flow", "llm", "audio"

@@ -50,7 +50,7 @@ class ClipScore:
         batch_size: int = 64,
         processor: str | Path | None = None,
     ) -> None:
-        source = _resolve(str(model))
+        source = resolve_model(str(model))
         self.device = torch.device(device)
         self.batch_size = batch_size
         self._model = _load_model(source)
@@ -71,7 +71,7 @@ class ClipScore:
     def embed_images(self, images: Sequence[Image]) -> Tensor:
         """Image embeddings, [images, projection], float32, of length 1, on the CPU."""
         features = []
-        for batch in _batches(images, self.batch_size):
+        for batch in batches(images, self.batch_size):
             pixels = self._image_processor(images=list(batch), return_tensors="pt")["pixel_values"]
             features.append(self._model.get_image_features(pixels.to(self.device)).pooler_output)
         return _unit_rows(features)
@@ -80,7 +80,7 @@ class ClipScore:
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """Text embeddings, [texts, projection], float32, of length 1, on the CPU."""
         features = []
-        for batch in _batches(prompts, self.batch_size):
+        for batch in batches(prompts, self.batch_size):
             tokens = self._tokenizer(
                 list(batch),
                 padding=True,
@@ -141,7 +141,8 @@ class ClipNovelty(ClipScore):
         ]
 
 
-def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+def batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    """``items`` in parts of at most ``size``."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
@@ -153,8 +154,11 @@ ANOTHER = "download it again, or name another"
 """Advice where a model can't be loaded."""
 
 
-def _resolve(model: str) -> str:
-    """A folder that holds a model, or a Hub id."""
+def resolve_model(model: str, what: str = "CLIP") -> str:
+    """A folder that holds a model, or a Hub id; ``what`` it is a model of, in words.
+
+    Raises AdrpoError where there is no such folder, or none with weights.
+    """
     if model in EMBEDDED:
         from adrpo.embedded.weights import weights_path
 
@@ -163,13 +167,13 @@ def _resolve(model: str) -> str:
     if not folder.exists():
         if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
             raise AdrpoError(
-                f"expected 'embedded', a folder or a Hub id ('owner/name') for the CLIP model, "
+                f"expected 'embedded', a folder or a Hub id ('owner/name') for the {what} model, "
                 f"received {model!r}: there is no such folder"
             )
         return model
     if not any((folder / name).is_file() for name in WEIGHT_FILES):
         raise AdrpoError(
-            f"expected a CLIP model with weights ({WEIGHT_FILES[0]}) in folder {str(folder)!r}, "
+            f"expected a {what} model with weights ({WEIGHT_FILES[0]}) in folder {str(folder)!r}, "
             "found none: save it there with save_pretrained, or name another folder"
         )
     return str(folder)
@@ -194,13 +198,19 @@ def _load_model(source: str) -> Any:
 
 def _load_processor(source: str) -> tuple[Any, Any]:
     """Tokenizer and image processor."""
+    return load_tokenizer(source), load_image_processor(source)
+
+
+def load_image_processor(source: str, what: str = "CLIP") -> Any:
+    """A model's image processor, of a folder or a Hub id; ``what`` it is a model of, in words.
+
+    Raises AdrpoError where there is none.
+    """
     from transformers import AutoImageProcessor
 
-    tokenizer = load_tokenizer(source)
-    with reading(f"expected a CLIP model's image processor in {source!r}", ANOTHER):
+    with reading(f"expected a {what} model's image processor in {source!r}", ANOTHER):
         # Resizing differs between backends; Pillow's is everywhere and the scores then agree.
-        image_processor = AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
-    return tokenizer, image_processor
+        return AutoImageProcessor.from_pretrained(source, backend="pil", **NO_CODE)
 
 
 def load_tokenizer(source: str) -> Any:

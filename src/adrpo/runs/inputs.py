@@ -1,6 +1,7 @@
 """The inputs of a run beside its settings: prompts, a reward of the caller's own, its folder.
 
-inputs.json     digests of all prompts, in their order; the reward; the folder that paths start from
+inputs.json     digests of all prompts, in their order, and of the pictures that images are compared
+                with; the reward; the folder that paths start from
 held_out.jsonl  the held-out prompts with all columns; not there where JSON has no form for them
 
 A name in a configuration says where something lay; these say what it was.
@@ -42,7 +43,8 @@ class Inputs:
 
     ``copy`` are the held-out prompts as they can be read back, where ``held_out`` has something in
     their place; ``key`` tells what is the same to the model. ``reward`` is a callable of the
-    caller's own in the place of the configuration's, by :func:`callable_name`.
+    caller's own in the place of the configuration's, by :func:`callable_name`; ``references`` the
+    digest of pictures that what is drawn is compared with, if any.
     """
 
     train: Sequence[Prompt] = ()
@@ -50,6 +52,7 @@ class Inputs:
     copy: Sequence[Prompt] | None = None
     key: Key = by_words
     reward: str | None = None
+    references: str | None = None
 
     def files(self) -> dict[str, bytes]:
         """Name -> content of the files that keep them."""
@@ -57,6 +60,7 @@ class Inputs:
             "folder": os.getcwd(),
             "places": places(),
             "reward": self.reward,
+            "references": self.references,
             "prompts": {
                 "train": _marks(self.train, self.key),
                 "held_out": _marks(self.held_out, self.key),
@@ -69,7 +73,8 @@ class Inputs:
 
 def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) -> None:
     """Raise AdrpoError, saying how many and naming the first, where ``ours`` are other prompts than
-    those of ``run``. A run that kept none is let pass, with a warning.
+    those of ``run``, or other pictures to compare with. A run that kept none is let pass, with a
+    warning.
 
     Args:
         run: the run to go on with, or to take the base's evaluation from.
@@ -89,6 +94,12 @@ def check_inputs(run: RunDirectory, ours: Inputs, *, seen: int | None = None) ->
         return
     if record.get("reward") != ours.reward:
         raise AdrpoError(f"{option}: {_other_reward(run, record.get('reward'), ours.reward)}")
+    if record.get("references") != ours.references:
+        raise AdrpoError(
+            f"{option}: expected the pictures of evaluation.distances.references that {run.path} "
+            f"is compared with; received others, or changed ones; restore them, or "
+            + ("start another run with --output-dir" if seen is None else "leave --base out")
+        )
     for key, own in (("train", ours.train[:seen]), ("held_out", ours.held_out)):
         then = record["prompts"][key]
         now = _marks(own, ours.key)

@@ -95,6 +95,10 @@ def test_a_row_beside_changes_no_other_number(plan: Plan) -> None:
     [
         (lambda config: config["evaluation"].update(clip="owner/clip"), "evaluation.clip"),
         (
+            lambda config: config["evaluation"].update(distances={"features": "embedded"}),
+            "evaluation.distances.features",
+        ),
+        (
             lambda config: config["evaluation"].update(samples_per_prompt=2),
             "evaluation.samples_per_prompt",
         ),

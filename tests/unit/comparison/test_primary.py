@@ -12,6 +12,7 @@ from adrpo.cli.compare import _advise
 from adrpo.comparison import Plan, collect, record, write_results
 from adrpo.comparison.analysis import analyse
 from adrpo.comparison.page import results_table
+from adrpo.comparison.plan import distances_of
 from support.fabricated_comparison import fabricate_comparison
 from support.strict_page import Page
 
@@ -108,3 +109,11 @@ def test_a_judge_that_a_method_is_trained_on_comes_after_the_others(tmp_path: Pa
     columns = [column.label for column in results_table(trained, trained.splits[0]).columns]
     assert "Gold accuracy (trained on)" in columns and "CLIP score, second CLIP" in columns
     assert "Gold accuracy" in [c.label for c in results_table(ours, ours.splits[0]).columns]
+
+
+def test_a_distance_can_be_primary_where_it_is_measured() -> None:
+    assert distances_of({"evaluation.distances": None}) == []
+    drift = {"evaluation.distances.features": "embedded", "evaluation.distances.references": None}
+    assert distances_of(drift) == ["frechet_drift", "kernel_drift"]
+    real = drift | {"evaluation.distances.references": "photos"}
+    assert distances_of(real) == ["frechet_distance", "kernel_distance"]

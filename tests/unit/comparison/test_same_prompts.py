@@ -1,5 +1,6 @@
 """Runs of a comparison are paired prompt by prompt, and so must have the same ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,4 +30,16 @@ def test_runs_whose_prompts_differ_in_what_the_lists_do_not_show_are_refused(
     collect(plan)
     keep(runs[-1], [Prompt(**(one | {change: {"answer": 2} if change == "columns" else "c"}))])
     with pytest.raises(AdrpoError, match="the same held-out prompts"):
+        collect(plan)
+
+
+def test_runs_that_were_compared_with_other_pictures_are_refused(tmp_path: Path) -> None:
+    plan = fabricate_comparison(tmp_path / "cmp", methods=("ours", "fixed"), seeds=2, prompts=4)
+    for number, method in enumerate(plan.methods):
+        for seed in (0, 1):
+            file = plan.run_folder(method, seed) / "samples/prompts.json"
+            listing = json.loads(file.read_text()) | {"references": f"digest {number}"}
+            file.write_text(json.dumps(listing))
+            (plan.run_folder(method, seed) / "manifest.json").unlink(missing_ok=True)
+    with pytest.raises(AdrpoError, match=r"and reference pictures; .* have different ones"):
         collect(plan)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 SCORERS = {
     "openai/clip-vit-base-patch32": 151_277_313,
     "openai/clip-vit-large-patch14": 427_616_513,
+    "facebook/dinov2-base": 86_580_480,
+    "facebook/dinov2-large": 304_368_640,
     "yuvalkirstain/PickScore_v1": 986_109_441,
 }
 """Parameters of models that score, where they are not on this machine."""
@@ -55,6 +57,10 @@ def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: i
     """Memory of training ``config``, whose ``prompts`` are held, and of the models that score."""
     clip = config.evaluation.clip
     scorers = [(f"evaluation.clip {clip}", _scorer_parameters(clip))]
+    distances = config.evaluation.distances
+    if distances is not None:
+        features = distances.features
+        scorers.append((f"evaluation.distances {features}", _scorer_parameters(features)))
     scorers += [_reward_parameters(term) for term in (*config.reward, *config.evaluation.rewards)]
     return estimate(
         architecture,

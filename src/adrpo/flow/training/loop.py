@@ -18,6 +18,7 @@ from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.flow.distances import references_of
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
@@ -126,10 +127,16 @@ class TrainingLoop(ABC):
         return self.course.evaluators[0]
 
     def _evaluators(self) -> list[Evaluator[DrawnImages]]:
+        self.references = references_of(self.config, self.device, self.processes)
         return [
             Evaluator(
                 ImageDrawing(
-                    self.config, self.policy, chosen, split=split, processes=self.processes
+                    self.config,
+                    self.policy,
+                    chosen,
+                    split=split,
+                    processes=self.processes,
+                    references=self.references,
                 ),
                 self.reward,
                 others=self.others,
@@ -158,6 +165,7 @@ class TrainingLoop(ABC):
             train=list(self.prompts),
             held_out=list(self.splits.get(UNSEEN, ())),
             reward=self.own_reward,
+            references=None if self.references is None else self.references.digest,
         )
 
     def train(

@@ -7,8 +7,7 @@ anyone's pairs of this form can be trained on.
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from PIL import Image
 from adrpo.config import DpoSection, SamplingSection
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
+from adrpo.data.pictures import opened, read_picture
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
@@ -30,9 +30,6 @@ from adrpo.runs.seeding import generator, preserved_generators, seed_everything
 LISTING = "pairs.jsonl"
 BATCH = 64
 """Images drawn at once."""
-
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""Errors that Pillow raises for a file that is damaged or no image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +187,7 @@ def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:
     """
     expected = (policy.width, policy.height)
     for file in (file for pair in pairs for file in (pair.chosen, pair.rejected)):
-        with _opened(file) as image:
+        with opened(file) as image:
             size = image.size
         if size != expected:
             raise AdrpoError(
@@ -210,25 +207,7 @@ def load_latents(pairs: Sequence[Pair], policy: FlowPolicy) -> tuple[torch.Tenso
         parts = []
         for start in range(0, len(pairs), BATCH):
             files = [getattr(pair, name) for pair in pairs[start : start + BATCH]]
-            images = [_pixels(file) for file in files]
+            images = [read_picture(file) for file in files]
             parts.append(policy.encode_images(images).cpu())
         sides.append(torch.cat(parts))
     return sides[0], sides[1]
-
-
-def _pixels(file: Path) -> Image.Image:
-    with _opened(file) as image:
-        return image.convert("RGB")
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    """The image in ``file``, whose pixels are read when they are asked for in the block."""
-    try:
-        with Image.open(file) as image:
-            yield image
-    except UNREADABLE as error:
-        raise AdrpoError(
-            f"{file}: expected an image that can be read; received one that is damaged or of an "
-            f"unknown format ({error}); replace it"
-        ) from error
