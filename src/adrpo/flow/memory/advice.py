@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 SCORERS = {
     "openai/clip-vit-base-patch32": 151_277_313,
     "openai/clip-vit-large-patch14": 427_616_513,
-    "facebook/dinov2-base": 86_580_480,
-    "facebook/dinov2-large": 304_368_640,
     "yuvalkirstain/PickScore_v1": 986_109_441,
 }
 """Parameters of models that score, where they are not on this machine."""
+
+FEATURES = {"facebook/dinov2-base": 86_580_480, "facebook/dinov2-large": 304_368_640}
+"""Parameters of models by whose features distances are measured, where they are not here either."""
 
 FROM_WEIGHTS = {
     "aesthetic": 927_969,
@@ -94,4 +95,4 @@ def _scorer_parameters(model: object) -> int | None:
         return None
     if model in EMBEDDED:
         return count_parameters(weights_path(EMBEDDED[model]))
-    return SCORERS.get(model) or count_parameters(Path(model)) or None
+    return (SCORERS | FEATURES).get(model) or count_parameters(Path(model)) or None
