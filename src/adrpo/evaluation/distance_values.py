@@ -166,9 +166,12 @@ def _sets(features: Tensor, references: Tensor) -> tuple[Array, Array, NDArray[n
             f"distances: expected features of one network; received {images.shape[-1]} and "
             f"{others.shape[-1]} numbers an image"
         )
-    kept, known = (np.isfinite(part.reshape(len(part), -1)).all(1) for part in (images, others))
+    kept, known = (
+        np.asarray(np.isfinite(part.reshape(len(part), -1)).all(1), dtype=np.bool_)
+        for part in (images, others)
+    )
     if others.ndim == 3:
-        kept = known = np.logical_and(kept, known)
+        kept = known = kept & known
     elif known.sum() < 2:
         raise AdrpoError(f"distances: expected at least 2 references; received {known.sum()}")
     return images[kept], others[known], kept
