@@ -20,6 +20,8 @@ from adrpo.config.written import completed, under_todays_names
 from adrpo.errors import AdrpoError
 
 EXTENDS = "extends"
+MOST = 100
+"""Recipes that may extend each other in a row."""
 Config = TypeVar("Config", bound=Configuration)
 
 
@@ -140,7 +142,15 @@ def _layers(file: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
         raise AdrpoError(
             f"{seen[-1]}: extends: expected a recipe that does not lead back to {file}"
         )
-    content = read_mapping(file)
+    if len(seen) > MOST:
+        raise AdrpoError(
+            f"{seen[0]}: extends: expected at most {MOST} recipes above another, received more; "
+            f"put them into one"
+        )
+    try:
+        content = read_mapping(file)
+    except AdrpoError as error:
+        raise AdrpoError(f"{seen[-1]}: extends: {error}" if seen else str(error)) from None
     note_place(file.parent)
     if EXTENDS not in content:
         return [(file, content)]

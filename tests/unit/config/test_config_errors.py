@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adrpo.config import DOMAINS, find_recipe, form_of
+from adrpo.config import DOMAINS, find_recipe, form_of, load_recipe
 from adrpo.config.fields import sections_in
 from adrpo.errors import AdrpoError
 from support.refused_configurations import of_domain, refusal, write
@@ -225,3 +225,20 @@ def test_recipe_that_is_not_there(name: str, expected: str):
     with pytest.raises(AdrpoError) as caught:
         find_recipe(name)
     assert str(caught.value) == expected
+
+
+def test_what_is_extended_is_told_with_what_extends_it(tmp_path: Path):
+    (tmp_path / "broken.yaml").write_text("training: [\n", encoding="utf-8")
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: broken.yaml\n", encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"mine\.yaml: extends: .*broken\.yaml, line 2"):
+        load_recipe(str(file))
+
+
+def test_an_endless_chain_of_recipes_ends(tmp_path: Path):
+    """Longer than Python's own depth of calls."""
+    for number in range(1500):
+        text = f"extends: chain-{number + 1}.yaml\n"
+        (tmp_path / f"chain-{number}.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"chain-0\.yaml: extends: expected at most 100 recipes"):
+        load_recipe(str(tmp_path / "chain-0.yaml"))

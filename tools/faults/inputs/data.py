@@ -163,7 +163,6 @@ def _folders() -> Iterator[Case]:
         "JSON of mixed types": write("set/train.jsonl", '{"prompt": "a"}\n{"prompt": [1]}\n'),
         "JSON without the column": write("set/train.jsonl", '{"promt": "a"}\n'),
         "binary JSON": write("set/train.jsonl", bytes(range(256))),
-        "a broken table": write("set/train.csv", 'prompt\n"a\n"b'),
         "an empty table": write("set/train.csv", ""),
         "a binary table": write("set/train.csv", bytes(range(256))),
         "no parquet": write("set/train.parquet", "no parquet"),
