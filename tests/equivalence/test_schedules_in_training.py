@@ -167,7 +167,7 @@ def test_flow_grpo_is_held_to_the_anchor_that_it_names() -> None:
             {"method": "flow_grpo", "beta_0": 1e-5, "coefficient": {"schedule": "reward_adaptive"}},
             "algorithm.beta_0: expected at least coefficient.least = 0.0001",
         ),
-        ({"method": "raft", "coefficient": {"schedule": "fixed"}}, "coefficient: unknown key"),
+        ({"method": "raft", "coefficient": {"schedule": "fixed"}}, "the loss raft has no penalty"),
     ],
 )
 def test_a_schedule_that_does_not_fit_is_refused(
