@@ -11,7 +11,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2_5OmniProcess
 
 from adrpo.audio.sound import waveform
 from adrpo.data.base import text_of
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import NO_CODE
 
 
@@ -122,13 +122,14 @@ class AudioProcessor:
         Raises:
             AdrpoError: the placeholders in the conversation as rendered are not one per clip.
         """
-        ids = self.tokenizer.apply_chat_template(
-            with_audio(prompt, len(clip_tokens)),
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            **template,
-        )["input_ids"]
+        with reading("model: expected a chat template of its tokenizer", "download it again"):
+            ids = self.tokenizer.apply_chat_template(
+                with_audio(prompt, len(clip_tokens)),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                **template,
+            )["input_ids"]
         if ids.count(audio_token_id) != len(clip_tokens):
             raise AdrpoError(
                 f"prompt: expected one placeholder for each of its {len(clip_tokens)} clips, "

@@ -57,6 +57,14 @@ class AudioRun(LanguageRun):
                     f"model.pretrained: expected a positive {name} in preprocessor_config.json of "
                     f"{self.source}, received {value!r}; download it again"
                 )
+        heard = getattr(self.check_kind(), "audio_config", None)
+        bins = getattr(heard, "num_mel_bins", found.feature_extractor.feature_size)
+        if bins != found.feature_extractor.feature_size:
+            raise AdrpoError(
+                f"model.pretrained: expected feature_size {bins} in preprocessor_config.json of "
+                f"{self.source}, which its encoder reads; received "
+                f"{found.feature_extractor.feature_size}; download it again"
+            )
         return found
 
     def load_train(self) -> list[Prompt]:

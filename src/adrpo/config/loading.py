@@ -163,6 +163,8 @@ def _layers(file: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
         found = find_recipe(file.parent / base if base.endswith(SUFFIXES) else base)
     except AdrpoError as error:
         raise AdrpoError(f"{file}: extends: {error}") from None
+    except OSError as error:  # a name that no file can have
+        raise AdrpoError(f"{file}: extends: {shorten(base)}: {error.strerror}") from None
     return [*_layers(found, (*seen, file.resolve())), (file, content)]
 
 

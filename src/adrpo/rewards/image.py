@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from adrpo.errors import AdrpoError, reading
-from adrpo.runs.model_folder import NO_CODE, check_words
+from adrpo.runs.model_folder import NO_CODE, check_finite, check_words
 
 EMBEDDED = {"embedded": "reward_clip", "embedded-evaluation": "evaluation_clip"}
 """Names of the CLIP models that the package carries -> their weight folders."""
@@ -193,6 +193,7 @@ def _load_model(source: str) -> Any:
             f"{len(info['missing_keys'])} tensors, {min(info['missing_keys'])!r} among them: "
             "name a model of the CLIPModel architecture"
         )
+    check_finite(Path(source), dict(model.named_parameters()))
     return model
 
 

@@ -22,6 +22,7 @@ def write_durably(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         error.filename = error.filename or str(path)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -30,7 +30,8 @@ SETTINGS = "config.yaml"
 SINGLE_FILE = "final.safetensors"
 """File beside ``final/`` with the same adapter, for programs that take one file."""
 
-ROOT = (SETTINGS, "environment.json", "facts.json", INPUTS, COPY, SINGLE_FILE)
+ENVIRONMENT = "environment.json"
+ROOT = (SETTINGS, ENVIRONMENT, "facts.json", INPUTS, COPY, SINGLE_FILE)
 """Files beside the rows that are noted."""
 
 PAIRED = ("samples/step-000000/values", "samples/prompts.json", "metrics.", "evaluations.")
@@ -144,6 +145,10 @@ def check_resumed(run: RunDirectory) -> None:
             stacklevel=3,
         )
     check_record(run, *PAIRED, INPUTS, COPY, option="--resume")
+    # The report, which comes last, reads it where it is there.
+    for fault in faults(run, lambda name: name == ENVIRONMENT):
+        if fault.path.exists():
+            check_record(run, ENVIRONMENT, option="--resume")
     lost = faults(run, lambda name: name.startswith("samples/"))
     if lost:
         more = f", and {len(lost) - 1} more files of its samples are not as it wrote them"

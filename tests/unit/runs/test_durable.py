@@ -92,3 +92,10 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path, monkeypatch: pytest.M
     fault = disk_fault(caught.value)
     assert fault is not None and str(tmp_path / "report.html") in fault
     assert (tmp_path / "report.html").read_bytes() == b"old"
+
+
+def test_a_write_that_fails_leaves_no_part_of_it(tmp_path: Path):
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(OSError):
+        write_durably(tmp_path / "report.html", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -11,6 +11,13 @@ from tools.faults.inputs.language_models import language_cases
 from tools.faults.inputs.pipelines import pipeline_cases
 from tools.faults.inputs.weights import KIND, weight_files
 
+VALID = {
+    ("", "whole numbers as weights"): "read as numbers",
+    ("flow", "another type"): "a CLIP by all of its weights, whatever it is called",
+    ("flow", "another class"): "a CLIP by all of its weights, whatever it is called",
+}
+"""Domain, or the empty text for all, and damage of a scorer -> why it may be taken."""
+
 
 def cases(random: random.Random) -> list[Case]:
     """All of them; ``random`` draws absurd numbers."""
@@ -63,7 +70,7 @@ def _judges() -> Iterator[Case]:
                 KIND, domain, f"reward {reward}, {what}",
                 trained(f"reward=[{{name: {reward}, options: {{model: ./judge}}}}]"),
                 ["judge", reward], both(shipped(folder), spoil),
-                {"whole numbers as weights": "read as numbers"}.get(what, ""),
+                VALID.get((domain, what), VALID.get(("", what), "")),
             )  # fmt: skip
     for what in (
         "no folder",

@@ -58,7 +58,7 @@ def _one_not_a_number(tensors: Any) -> Any:
 def _wider(tensors: Any) -> Any:
     import torch
 
-    return {name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}
+    return {name: torch.cat([t, t]) if t.ndim else t for name, t in tensors.items()}
 
 
 def _half(tensors: Any) -> Any:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adrpo.errors import reading
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
 from adrpo.flow.memory.estimate import STACKS, cheaper, estimate
 from adrpo.memory import Estimate, estimate_lines
@@ -47,11 +48,13 @@ def memory_lines(config: "FlowConfig", prompts: int, available: float | None) ->
             f"no estimate for {architecture.family}, because nothing says yet what training keeps "
             f"of its blocks; known are {', '.join(STACKS)} (docs/extend/add-a-model.md)"
         ]
-    totals = {
-        change: estimate_recipe(architecture, changed, prompts).total
-        for change, changed in cheaper(config)
-    }
-    return estimate_lines(estimate_recipe(architecture, config, prompts), totals, available)
+    where = f"model.pretrained: expected the sizes of a pipeline in {config.model.pretrained}"
+    with reading(where, "download it again, or name another"):
+        totals = {
+            change: estimate_recipe(architecture, changed, prompts).total
+            for change, changed in cheaper(config)
+        }
+        return estimate_lines(estimate_recipe(architecture, config, prompts), totals, available)
 
 
 def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:

@@ -25,7 +25,7 @@ from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
-from adrpo.runs.model_folder import refuse_adapter, whole_models
+from adrpo.runs.model_folder import check_finite, refuse_adapter, whole_models
 from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
@@ -184,10 +184,13 @@ def _load(
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         warm = release and _has_all(embeddings, wanted.values(), family)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
-    for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
-        part.to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    with naming_the_model(model.pretrained):  # parts that don't fit each other
+        if model.quantization is None:
+            for part in ("transformer", "vae"):
+                check_finite(folder / part, dict(getattr(pipeline, part).named_parameters()))
+        for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
+            part.to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        # Within the block, too: parts that don't fit each other are the files' fault.
         policy = as_policy(
             pipeline,
             max_sequence_length=tokens,
