@@ -51,7 +51,15 @@ def test_every_method_has_a_recipe_and_so_is_held_to_the_contract():
     assert sorted(form.model_fields["method"].annotation.__args__[0] for form in forms) == METHODS
 
 
-@pytest.mark.parametrize("method", METHODS)
+QUICK = ("adrpo", "dpo", "fdfo", "flow_grpo")
+"""A method of each trainer: the others weigh the terms of that of adrpo, and learn in the slow
+suite."""
+LEARNING = [
+    pytest.param(method, marks=() if method in QUICK else pytest.mark.slow) for method in METHODS
+]
+
+
+@pytest.mark.parametrize("method", LEARNING)
 def test_the_reward_rises_on_unseen_prompts(method: str, tmp_path: Path):
     trainer = build_trainer(
         config(
