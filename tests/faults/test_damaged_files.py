@@ -120,6 +120,14 @@ def test_what_rests_on_a_damaged_file_is_refused(
             Target.resolve(str(run.path), door_of)
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "evaluations.jsonl"])
+def test_rows_that_tell_the_step_of_the_weights_are_checked(run: RunDirectory, name: str):
+    """Half of them would name an earlier step of the same weights."""
+    halve(run.path / name)
+    with pytest.raises(AdrpoError, match=f"{name}: expected the file as the run wrote it"):
+        Target.resolve(str(run.path), door_of)
+
+
 def test_samples_that_are_only_shown_are_missed_aloud(run: RunDirectory):
     shown = min([*run.samples.rglob("*.png"), *run.samples.rglob("base.jsonl")])
     shown.unlink()

@@ -63,7 +63,7 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
         if self._lines is not None:
-            if self._done > self._begun and self._lines.last != self._line():
+            if self._numbers and self._lines.last != self._line():
                 self._lines.say(self._line())
             self._lines.__exit__(kind, error, trace)
 
@@ -89,6 +89,8 @@ class TrainingProgress:
             parts.insert(0, f"reward {_number(row['reward_mean'], '.4g')}")
         numbers = " ".join(parts)
         self._bar.update(self._task, completed=row["step"], numbers=numbers)
+        if self._numbers == "":  # what came before the first step is no measure of a step
+            self._begun, self._started = row["step"], time.monotonic()
         self._done, self._numbers = row["step"], numbers
         if self._lines is not None:
             self._lines.say_if_due()

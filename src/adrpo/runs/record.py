@@ -161,9 +161,9 @@ def check_resumed(run: RunDirectory) -> None:
 
 
 def check_asked(run: RunDirectory) -> None:
-    """Raise AdrpoError where the prompts that ``run`` kept are damaged, and warn where its settings
-    were changed: a model of it is asked with them."""
-    check_record(run, INPUTS, COPY)
+    """Raise AdrpoError where the prompts that ``run`` kept are damaged, or the rows that tell the
+    step of its weights, and warn where its settings were changed: a model is asked with them."""
+    check_record(run, INPUTS, COPY, "metrics.", "evaluations.")
     for fault in faults(run, lambda name: name == SETTINGS):
         warnings.warn(
             f"{fault}; its settings are taken as they are there now", AdrpoWarning, stacklevel=3
