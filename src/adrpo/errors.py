@@ -3,7 +3,7 @@
 import errno
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 
 class AdrpoError(Exception):
@@ -67,6 +67,11 @@ def reading(what: str, todo: str) -> Iterator[None]:
             missing = isinstance(error, OSError) or type(error).__name__ == "HFValidationError"
             kind = AdrpoError if missing else UnreadableError
             raise kind(f"{what}, which can't be loaded: {reason}; {todo}") from error
+
+
+def reading_template() -> AbstractContextManager[None]:
+    """A block in which a tokenizer renders its chat template, which is text of the model's."""
+    return reading("model: expected a chat template of its tokenizer", "download it again")
 
 
 LIBRARIES = (

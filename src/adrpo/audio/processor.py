@@ -11,7 +11,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2_5OmniProcess
 
 from adrpo.audio.sound import waveform
 from adrpo.data.base import text_of
-from adrpo.errors import AdrpoError, reading
+from adrpo.errors import AdrpoError, reading_template
 from adrpo.runs.model_folder import NO_CODE
 
 
@@ -122,7 +122,7 @@ class AudioProcessor:
         Raises:
             AdrpoError: the placeholders in the conversation as rendered are not one per clip.
         """
-        with reading("model: expected a chat template of its tokenizer", "download it again"):
+        with reading_template():
             ids = self.tokenizer.apply_chat_template(
                 with_audio(prompt, len(clip_tokens)),
                 add_generation_prompt=True,

@@ -39,8 +39,9 @@ COSTS = ("model_calls", "samples")
 
 MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
-MEASURED_ALIKE = ("prompts.", "evaluation.clip", "evaluation.samples_per_prompt")
-MEASURED_ALIKE += ("evaluation.distances",)
+MEASURED_ALIKE = (
+    "prompts.", "evaluation.clip", "evaluation.distances", "evaluation.samples_per_prompt",
+)  # fmt: skip
 """Keys and sections in which the evaluation of another model must agree with the runs; how it is
 drawn, by ``evaluation.sampling``, is the model's own affair."""
 

@@ -14,8 +14,13 @@ SECTIONS = ("model", "prompts", "reward", "evaluation")
 NO_PATHS: Collection[str] = {"embedded", "scenes", SUMS, *GENERATED, *SHIPPED}
 """Values that mean the same everywhere, whatever lies in a folder."""
 
-BARE = ("model.pretrained", "prompts.train", "prompts.held_out", "prompts.source")
-BARE += ("evaluation.distances.references",)
+BARE = (
+    "model.pretrained",
+    "prompts.train",
+    "prompts.held_out",
+    "prompts.source",
+    "evaluation.distances.references",
+)
 """Keys whose value may be a folder's name without any mark of a path."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from adrpo.errors import reading
+from adrpo.errors import reading_template
 from adrpo.rewards.base import RewardTerm
 from adrpo.rewards.completions import Completion
 
@@ -25,7 +25,7 @@ def thought_opening(processing: Any, arguments: Mapping[str, Any]) -> str:
         return ""
     asked = [{"role": "user", "content": "?"}]
     options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, **arguments}
-    with reading("model: expected a chat template of its tokenizer", "download it again"):
+    with reading_template():
         text = tokenizer.apply_chat_template(asked, **options)
     _, opened, after = text.rpartition(OPENED)
     return opened + after if opened and CLOSED not in after else ""

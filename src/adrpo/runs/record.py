@@ -145,10 +145,8 @@ def check_resumed(run: RunDirectory) -> None:
             stacklevel=3,
         )
     check_record(run, *PAIRED, INPUTS, COPY, option="--resume")
-    # The report, which comes last, reads it where it is there.
-    for fault in faults(run, lambda name: name == ENVIRONMENT):
-        if fault.path.exists():
-            check_record(run, ENVIRONMENT, option="--resume")
+    if (run.path / ENVIRONMENT).exists():  # the report, which comes last, reads it then
+        check_record(run, ENVIRONMENT, option="--resume")
     lost = faults(run, lambda name: name.startswith("samples/"))
     if lost:
         more = f", and {len(lost) - 1} more files of its samples are not as it wrote them"

@@ -5,7 +5,7 @@ from typing import Any
 
 from adrpo.config import RewardTermSection
 from adrpo.config.llm import CompletionConfig
-from adrpo.errors import reading
+from adrpo.errors import reading_template
 from adrpo.llm.context import bytes_of
 from adrpo.llm.memory.architecture import Architecture, find_architecture, read_architecture
 from adrpo.llm.memory.estimate import Lengths, Scorer, cheaper, estimate
@@ -121,7 +121,7 @@ def most_tokens(tokenizer: Any, prompts: Sequence[Any], template: Mapping[str, A
     longest = 0
     for prompt in sorted(prompts, key=bytes_of)[-MEASURED_PROMPTS:]:
         if not isinstance(prompt, str):
-            with reading("model: expected a chat template of its tokenizer", "download it again"):
+            with reading_template():
                 prompt = tokenizer.apply_chat_template(
                     prompt, add_generation_prompt=True, tokenize=False, **template
                 )
