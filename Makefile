@@ -20,7 +20,7 @@ AUDIO_TESTS := tests/unit/audio/test_audio_trainer.py tests/unit/audio/test_audi
 TESTERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-deepspeed test-trl-lowest test-audio-lowest \
+.PHONY: help demo test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest \
   test-gpu mutants faults lint package check bench locks
 
 help: ## this list
@@ -30,14 +30,17 @@ demo: $(VENV)/.installed ## fine-tune the embedded model and write runs/demo/rep
 	@$(PY) -m adrpo demo --output-dir runs/demo
 
 test: $(VENV)/.installed-dev ## the fast test suite, by TESTERS processes of one thread each
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not slow and not deepspeed" \
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not gpu and not slow and not deepspeed and not apps" \
 	  -n $(TESTERS) --dist loadfile
 
 test-slow: $(VENV)/.installed-dev ## several processes that train together, compiling, benchmarks
-	@$(PY) -m pytest -m "slow and not gpu"
+	@$(PY) -m pytest -m "slow and not gpu and not apps"
 
 test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
 	@ADRPO_EXPECT_DEEPSPEED=1 PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
+
+test-apps: .apps/.installed ## the trackers and the page that need Gradio, MLflow, Trackio or W&B
+	@ADRPO_EXPECT_APPS=1 PYTHONPATH=$(CURDIR)/.apps $(PY) -m pytest -m apps
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
 	@$(PY) -m pytest -m gpu
@@ -59,7 +62,7 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test test-slow test-deepspeed test-trl-lowest test-audio-lowest package ## all that CI runs
+check: lint test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
@@ -96,6 +99,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@echo "Installing DeepSpeed into .deepspeed (alone: all else is that of $(VENV)) ..."
 	@rm -rf .deepspeed
 	@$(LOCKED) --target .deepspeed --requirement locks/deepspeed.txt
+	@touch $@
+
+.apps/.installed: locks/apps.txt | $(VENV)/.installed-dev
+	@echo "Installing Gradio, MLflow, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
+	@rm -rf .apps
+	@$(LOCKED) --target .apps --requirement locks/apps.txt
 	@touch $@
 
 .trl-lowest/$(TRL_LOWEST): locks/lowest-trl.txt $(VENV)/.installed-dev
