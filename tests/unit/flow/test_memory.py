@@ -1,5 +1,6 @@
 """The estimate of memory against what torch itself keeps, counts and builds."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from adrpo.flow.memory.estimate import (
     estimate,
     image_tokens,
     kept_bytes,
+    latent_numbers,
     text_tokens,
 )
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
@@ -157,6 +159,7 @@ def test_sizes_are_those_of_the_loaded_parts(case: Case, name: str, dtype: str):
     if name not in ("flux dev", "flux schnell", "qwen-image", "z-image"):
         default = as_policy(pipeline, max_sequence_length=config.model.max_sequence_length)
         assert architecture.default_side == default.height
+    assert latent_numbers(architecture, config) == math.prod(policy.latent_shape)
     tokens = 3 * image_tokens(architecture, config)
     x_t = torch.zeros((3, *policy.latent_shape))
     seen = []

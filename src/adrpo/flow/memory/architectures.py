@@ -55,16 +55,23 @@ class Architecture:
         return sum(n for part, n in self.parameters.items() if part.startswith("text_encoder"))
 
     @property
+    def pixels_per_latent(self) -> int:
+        """Side of a point of the autoencoder's latents in pixels."""
+        names = ("encoder_block_out_channels", "block_out_channels", "dim_mult")
+        stages = next(self.vae[name] for name in names if name in self.vae)
+        return 2 ** (len(stages) - 1)
+
+    @property
     def pixels_per_token(self) -> int:
         """Side of an image token in pixels."""
-        if "encoder_block_out_channels" in self.vae:
-            factor = 2 ** (len(self.vae["encoder_block_out_channels"]) - 1)
-        else:
-            stages = self.vae.get("block_out_channels") or self.vae["dim_mult"]
-            factor = 2 ** (len(stages) - 1)
         # The transformers of the other families take 2x2 patches, whatever their config calls so.
         patch = self.transformer["patch_size"] if self.family == "SanaPipeline" else 2
-        return factor * patch
+        return self.pixels_per_latent * patch
+
+    @property
+    def latent_channels(self) -> int:
+        """Numbers of a point of the autoencoder's latents."""
+        return self.vae["z_dim"] if "z_dim" in self.vae else self.vae["latent_channels"]
 
     @property
     def default_side(self) -> int:
@@ -148,12 +155,13 @@ def _sana(layers: int, parameters: int) -> Architecture:
         vae={
             "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
             "decoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+            "latent_channels": 32,
         },
         parameters={"transformer": parameters, "vae": 312_250_275, "text_encoder": 2_614_341_888},
     )
 
 
-_KL = {"block_out_channels": (128, 256, 512, 512), "sample_size": 1024}
+_KL = {"block_out_channels": (128, 256, 512, 512), "latent_channels": 16, "sample_size": 1024}
 _FLUX = Architecture(
     family="FluxPipeline",
     transformer={
@@ -180,7 +188,7 @@ _QWEN = Architecture(
         "attention_head_dim": 128,
         "joint_attention_dim": 3584,
     },
-    vae={"base_dim": 96, "dim_mult": (1, 2, 4, 4)},
+    vae={"base_dim": 96, "dim_mult": (1, 2, 4, 4), "z_dim": 16},
     parameters={
         "transformer": 20_430_401_088,
         "vae": 126_892_531,

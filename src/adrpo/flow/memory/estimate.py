@@ -1,8 +1,9 @@
 """GPU memory of a training before anything is loaded: a sum with its assumptions.
 
 Resident are the frozen weights in ``model.dtype``, the adapter in float32 with its gradient,
-moments and averages, reward and evaluation models in float32, and the prompts' embeddings. On top
-comes the largest of what an update, the sampler and the autoencoder need at a time:
+moments and averages, reward and evaluation models in float32, the prompts' embeddings, and what a
+method keeps of a step's trajectories until its last update. On top comes the largest of what an
+update, the sampler and the autoencoder need at a time, or the joining of those trajectories:
 
     update    what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), and the block at
               work (``AtWork``)
@@ -98,6 +99,13 @@ def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
     height, width = _size(architecture, config)
     side = architecture.pixels_per_token
     return (height // side) * (width // side)
+
+
+def latent_numbers(architecture: Architecture, config: "FlowConfig") -> int:
+    """Numbers of an image's latents."""
+    height, width = _size(architecture, config)
+    side = architecture.pixels_per_latent
+    return (height // side) * (width // side) * architecture.latent_channels
 
 
 def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
@@ -223,6 +231,7 @@ def estimate(
             "adapter and optimizer": _adapter_bytes(architecture, config),
             "reward and evaluation models": 4 * scorers,
             "prompt embeddings": size * context * prompts,
+            "trajectories": trajectory_bytes(architecture, config)[0],
         },
         working=_working(architecture, config),
         uncounted=tuple(uncounted),
@@ -252,6 +261,26 @@ def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:
     )
     count = adapter_parameters(architecture, adapter.rank, adapter.target_modules)
     return count * (4 + 4 + moments + 4 * averages)
+
+
+def trajectory_bytes(architecture: Architecture, config: "FlowConfig") -> tuple[float, float]:
+    """Bytes that a step's trajectories take, in float32: until the last update, and beside that
+    while the parts that were drawn at a time are joined.
+
+    With N samples, S steps and latents of n numbers, Flow-GRPO keeps both ends of its S - 1 noisy
+    steps, 2 (S - 1) N n, and joins all S + 1 points, there twice. FDFO keeps S points, the
+    velocities found there and each sample's direction, (2 S + 1) N n, and joins them with their
+    parts still there, at most three of these S and two of the ends. Other methods keep their
+    samples alone, which are not counted.
+    """
+    training, steps = config.training, config.sampling.steps
+    samples = training.prompts_per_step * training.samples_per_prompt
+    step = 4 * samples * latent_numbers(architecture, config)
+    if config.algorithm.method == "flow_grpo":
+        return 2 * (steps - 1) * step, 2 * (steps + 1) * step
+    if config.algorithm.method == "fdfo":
+        return (2 * steps + 1) * step, (3 * steps + 2) * step
+    return 0.0, 0.0
 
 
 def rows_at_a_time(config: "FlowConfig") -> int:
@@ -307,6 +336,7 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         * one_width,
         "decoding": (1 if model.vae_slicing else images) * maps
         + images * 3 * height * width * size,
+        "joining trajectories": trajectory_bytes(architecture, config)[1],
     }
 
 
