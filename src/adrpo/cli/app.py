@@ -19,14 +19,16 @@ import typer
 
 from adrpo import AdrpoError, __version__
 from adrpo.cli import compare, doctor, models, recipes, report, train
+from adrpo.cli.completion import Command, Group
+from adrpo.cli.settings import as_setting, takes_settings
 from adrpo.errors import AdrpoWarning, UnreadableError, in_a_line
 
 app = typer.Typer(
     name="adrpo",
+    cls=Group,
     help="Fine-tune text-to-image, language and audio-language models by online reinforcement "
     "learning (ADRPO).",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # main() tells of errors
 )
 
@@ -49,14 +51,17 @@ def _options(
     pass
 
 
-app.command()(train.demo)
-app.command(name="train")(train.train)
-app.command(name="compare")(compare.compare)
-app.command()(models.sample)
-app.command()(models.evaluate)
+for name, function in (
+    ("demo", train.demo),
+    ("train", train.train),
+    ("compare", compare.compare),
+    ("sample", models.sample),
+    ("evaluate", models.evaluate),
+    ("report", report.report),
+    ("doctor", doctor.doctor),
+):
+    app.command(name, cls=Command)(function)
 app.add_typer(recipes.app, name="recipes")
-app.command(name="report")(report.report)
-app.command(name="doctor")(doctor.doctor)
 
 
 def _is_no_bad_advice(record: logging.LogRecord) -> bool:
@@ -110,7 +115,7 @@ def main() -> None:
     try:
         with _notes_in_one_line(), _sigterm_as_ctrl_c():
             _refuse_empty(sys.argv[1:])
-            ended = app(standalone_mode=False)
+            ended = app(prog_name="adrpo", standalone_mode=False)
         _exit(ended if isinstance(ended, int) else 0)
     except Exception as error:
         _tell(error)
@@ -166,8 +171,13 @@ def _tell_usage(error: Any) -> None:
     if "Usage:" in text:
         error.show()
         return
-    command = error.ctx.command_path if getattr(error, "ctx", None) else "adrpo"
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "adrpo"
     line = " ".join(text.split()).rstrip(".")
+    option = getattr(error, "option_name", None)
+    if option and context and takes_settings(context.command):
+        written = as_setting(option, sys.argv[1:])
+        line = f"no option {option}; write {written}" if written else line
     print(f"adrpo: error: {line}; see {command} --help", file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adrpo.cli.completion import words_beginning
 from adrpo.cli.domains import all_facts, door_of
 from adrpo.cli.settings import Set
 from adrpo.errors import AdrpoError
@@ -23,6 +24,7 @@ Recipes = Annotated[
     typer.Argument(
         metavar="RECIPE... [KEY=VALUE]...",
         help="Names of recipes (see `adrpo recipes`) or .yaml paths, and settings for all.",
+        autocompletion=words_beginning,
     ),
 ]
 Seeds = Annotated[

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli.completion import words_beginning
 from adrpo.cli.domains import door_named, missing_packages
 from adrpo.cli.quiet import silence_loading
 from adrpo.errors import AdrpoError
@@ -32,6 +33,7 @@ def doctor(
             help="Also check what this recipe needs, with these settings; or a model, a folder or "
             "one in the Hub's cache, in the recipe of its domain's embedded one.",
             show_default=False,
+            autocompletion=words_beginning,
         ),
     ] = None,
     tried: Annotated[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adrpo.cli import benchmark as benchmarks
+from adrpo.cli.completion import recipes_beginning
 from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
@@ -26,6 +27,7 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         help="Whose settings a model takes: prompts, rewards, evaluation. A run has its own.",
+        autocompletion=recipes_beginning,
         show_default="the defaults",
     ),
 ]

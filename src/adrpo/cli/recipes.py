@@ -5,15 +5,22 @@ from typing import Annotated
 
 import typer
 
+from adrpo.cli.completion import Command, Group, recipes_beginning
 from adrpo.errors import AdrpoError
 
 app = typer.Typer(
+    cls=Group,
     help="List the recipes; show or copy one; list their keys.",
     invoke_without_command=True,
     no_args_is_help=False,
 )
 
-Name = Annotated[str, typer.Argument(help="Name of the recipe, as `adrpo recipes` lists it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the recipe, as `adrpo recipes` lists it.", autocompletion=recipes_beginning
+    ),
+]
 
 
 @app.callback()
@@ -23,7 +30,7 @@ def recipes(context: typer.Context) -> None:
         list_recipes()
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_recipes() -> None:
     """List the recipes, by domain, loss and schedule of the penalty."""
     from adrpo.config import domain_of, load_recipe, recipe_names
@@ -43,7 +50,7 @@ def list_recipes() -> None:
         typer.echo("\n".join(lines))
 
 
-@app.command()
+@app.command(cls=Command)
 def show(name: Name) -> None:
     """Print a recipe's file."""
     from adrpo.config import find_recipe
@@ -54,7 +61,7 @@ def show(name: Name) -> None:
     typer.echo(path.read_text(encoding="utf-8"), nl=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def keys() -> None:
     """Print every key of a recipe with its default and meaning, as Markdown."""
     from adrpo.config.keys import keys_page
@@ -62,7 +69,7 @@ def keys() -> None:
     typer.echo(keys_page(), nl=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def copy(
     name: Name,
     destination: Annotated[

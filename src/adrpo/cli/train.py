@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adrpo.cli.completion import recipes_beginning
 from adrpo.cli.domains import door_of
 from adrpo.cli.folders import free_folder
 from adrpo.cli.quiet import silence_loading
@@ -32,7 +33,11 @@ DryRun = Annotated[
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a recipe (see `adrpo recipes`) or path of a YAML file.")
+        str,
+        typer.Argument(
+            help="Name of a recipe (see `adrpo recipes`) or path of a YAML file.",
+            autocompletion=recipes_beginning,
+        ),
     ],
     overrides: Overrides = None,
     output_dir: Annotated[

@@ -49,6 +49,7 @@ from adrpo.config.loading import (
     load_recipe,
     resolve_settings,
 )
+from adrpo.config.names import setting_names, settings_called
 from adrpo.config.overrides import names_and_overrides
 from adrpo.config.recipes import find_recipe, recipe_names, recipes_root
 from adrpo.config.rewards import RewardTermSection, written_names
@@ -107,5 +108,7 @@ __all__ = [
     "recipe_names",
     "recipes_root",
     "resolve_settings",
+    "setting_names",
+    "settings_called",
     "written_names",
 ]

@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_origin
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from adrpo.config.documents import shorten
 from adrpo.config.fields import CONFLICT, REFUSAL, TAGS, sections_in, tag_key, tag_of
+from adrpo.config.names import leaves
 
 Location = tuple[str | int, ...]
 
@@ -118,14 +119,14 @@ def _unknown_form(key: str, section: Any, forms: list[type[BaseModel]]) -> str:
 def _nearest(location: Location, form: type[BaseModel]) -> str:
     """Suggestion of the key that the unknown one at ``location`` may have meant."""
     *section, unknown = location
-    keys, leaves = _keys(form, tuple(section)), _leaves(form)
-    if _dotted(location, form) in leaves:
+    keys, paths = _keys(form, tuple(section)), leaves(form)
+    if _dotted(location, form) in paths:
         several = next(tag for tag in TAGS if tag in keys)
         return f"another {several} has it; known keys: {', '.join(keys)}"
     near = difflib.get_close_matches(str(unknown), keys, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    elsewhere = [path for path in leaves if path.rpartition(".")[2] == unknown]
+    elsewhere = [path for path in paths if path.rpartition(".")[2] == unknown]
     if elsewhere:
         return f"did you mean {' or '.join(map(repr, elsewhere))}?"
     return f"known keys: {', '.join(keys)}"
@@ -152,17 +153,3 @@ def _forms_at(form: type[BaseModel], location: Location) -> list[type[BaseModel]
 
 def _keys(model: type[BaseModel], section: Location) -> list[str]:
     return list(_forms_at(model, section)[0].model_fields)
-
-
-def _leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
-    paths: list[str] = []
-    for name, field in model.model_fields.items():
-        inner = sections_in(field.annotation)
-        # A term of the reward has an index, which no suggestion can know.
-        if get_origin(field.annotation) is tuple and inner:
-            continue
-        if not inner:
-            paths.append(f"{prefix}{name}")
-        for form in inner:
-            paths += _leaves(form, f"{prefix}{name}.")
-    return list(dict.fromkeys(paths))
