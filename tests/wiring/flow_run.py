@@ -26,11 +26,13 @@ from wiring.flow_steps import integrated, parts
 from wiring.image_steps import Drawn, Step, WatchedTrainer, image_config, same
 from wiring.rewards import PLAN
 from wiring.table import Seen, Table
+from wiring.tracked import TRACKERS, tracked
 
 SAMPLING = {"steps": 3, "solver": "heun", "guidance_scale": 2.0}
-CHANGED: dict[str, dict[str, Any]] = {
+CHANGED: dict[str, Any] = {
     "training": {"steps": 5, "ema_decay": 0.09},
     "checkpoint": {"every": 2, "keep": 3},
+    "trackers": TRACKERS,
     "evaluation": {
         "every": 2, "samples_per_prompt": 3, "seen_prompts": 2, "batch_size": 5, "seed": 99,
         "clip": "embedded", "strip_prompts": 3, "sampling": SAMPLING,
@@ -319,6 +321,7 @@ RUN: Table = {
         f"evaluation.sampling.{key}": Seen(value, is_drawn_with(key))
         for key, value in SAMPLING.items()
     },
+    **tracked(lambda run: run.folder),
 }
 STOPPED: Table = {
     "evaluation.early_stopping": Seen("planned", keeps_the_best),

@@ -18,7 +18,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> ImageRun:
     return stopped_run(tmp_path_factory.mktemp("runs") / "stopped")
 
 
-@pytest.mark.parametrize("key", RUN)
+@pytest.mark.parametrize("key", [key for key, row in RUN.items() if isinstance(row, Seen)])
 def test_a_run_follows_the_key(key: str, run: ImageRun) -> None:
     row = RUN[key]
     assert isinstance(row, Seen)

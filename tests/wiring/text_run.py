@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from wiring.rewards import PLAN, SAID, number, words
 from wiring.table import AsAt, Elsewhere, Seen, Table
 from wiring.text_steps import Laboratory, Run
+from wiring.tracked import TRACKERS, tracked
 
 TERM = {
     "name": "wiring.rewards:letters", "weight": -2.0, "options": {"unit": 3.0},
@@ -26,6 +27,7 @@ MEASURED: dict[str, Any] = {"name": "wiring.rewards:lengths", "options": {"unit"
 CHANGED: dict[str, Any] = {
     "training": {"steps": 5, "seed": 7, "learning_rate": 1e-2},
     "checkpoint": {"every": 2, "keep": 3},
+    "trackers": TRACKERS,
     "reward": [TERM],
     "prompts": {"held_out_size": 6},
     "evaluation": {
@@ -300,4 +302,5 @@ RUN: Table = {
     "evaluation.rewards.logistic.scale": Seen(
         {"location": 0.0, "scale": 2.0}, is_measured_as_it_is("logistic")
     ),
+    **tracked(lambda lab: changed(lab).folder),
 }

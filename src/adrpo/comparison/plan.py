@@ -25,7 +25,8 @@ SEED_KEY = "training.seed"
 SHARED = ("domain", "model.", "prompts.", "evaluation.")
 """Keys and sections in which the recipes of a comparison must agree."""
 
-WORDS = ("description", "source")
+WORDS = ("description", "source", "trackers")
+"""Keys that say something of a run, or who hears of it, and do not touch its course."""
 
 Flat = dict[str, Any]
 

@@ -267,6 +267,7 @@ class CompletionConfig(Configuration):
     generation: GenerationSection = GenerationSection()
 
     def check_trains(self) -> None:
+        super().check_trains()
         if self.adapter is None and self.model.dtype == "float16":
             raise AdrpoError(
                 "model.dtype: expected float32 with adapter: null, which trains all weights, "

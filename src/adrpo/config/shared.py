@@ -24,6 +24,7 @@ from adrpo.config.fields import (
     refuse_empty,
 )
 from adrpo.config.rewards import MeasuredRewardSection, RewardTerms, check_names, written_names
+from adrpo.config.trackers import Trackers, check_installed
 from adrpo.data.prompts import FINAL, check_source
 from adrpo.errors import AdrpoError
 from adrpo.metrics import TOTAL, describe, without_ending
@@ -224,9 +225,11 @@ class Configuration(Section):
     training: TrainingSection
     evaluation: EvaluationSection
     checkpoint: CheckpointSection = CheckpointSection()
+    trackers: Trackers = ()
 
     def check_trains(self) -> None:
         """Raise AdrpoError where these settings can measure a model, but not train it."""
+        check_installed(self.trackers)
 
     @model_validator(mode="after")
     def _rewards_have_names(self) -> Self:

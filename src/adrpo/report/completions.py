@@ -8,6 +8,7 @@ from typing import Any
 
 from adrpo.errors import AdrpoError
 from adrpo.report.numbers import compact
+from adrpo.runs.shown import prompt_text
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def held_out_completions(samples: Path) -> list[HeldOutTexts]:
     base, final = _read(samples / "base.jsonl"), _read(samples / "final.jsonl")
     return [
         HeldOutTexts(
-            prompt=_prompt_text(row["prompt"]),
+            prompt=prompt_text(row["prompt"]),
             category=str(row.get("category") or ""),
             base=_completions(row),
             final=_completions(final[index]) if index < len(final) else [],
@@ -74,15 +75,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
             ) from None
         rows.append(row)
     return rows
-
-
-def _prompt_text(prompt: Any) -> str:
-    """A text, or the turns of a conversation, a line each; of a lone question the text."""
-    if isinstance(prompt, str):
-        return prompt
-    if [turn["role"] for turn in prompt] == ["user"]:
-        return prompt[0]["content"]
-    return "\n".join(f"{turn['role']}: {turn['content']}" for turn in prompt)
 
 
 def _clip(samples: Path, name: str) -> Clip:

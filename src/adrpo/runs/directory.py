@@ -8,6 +8,7 @@ facts.json           what the domain tells of itself (adrpo.runs.facts)
 start/               the adapter that the run began with, where adapter.start_from names one
 inputs.json          the prompts that it was given, by their content (adrpo.runs.inputs)
 held_out.jsonl       the held-out ones, to be measured again
+trackers.json        by what its trackers know the run (adrpo.runs.tracking)
 manifest.json        checksums of what its report and intervals rest on (adrpo.runs.record)
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
@@ -19,7 +20,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +47,8 @@ class RunDirectory:
         self.samples = path / "samples"
         self.report = path / "report.html"
         self.diverged = path / "diverged.json"
+        self.listeners: list[Callable[[str, Row], None]] = []
+        """Each hears of a row, "metrics" or "evaluations" before it, once that is written."""
 
     @classmethod
     def create(
@@ -111,10 +114,16 @@ class RunDirectory:
     def append_metrics(self, row: Row) -> None:
         """Add one step's row to metrics.jsonl; see :meth:`read_metrics`."""
         _append(self.metrics, row)
+        self._tell("metrics", row)
 
     def append_evaluation(self, row: Row) -> None:
         """Add one evaluation's row to evaluations.jsonl."""
         _append(self.evaluations, row)
+        self._tell("evaluations", row)
+
+    def _tell(self, file: str, row: Row) -> None:
+        for listener in self.listeners:
+            listener(file, row)
 
     def read_metrics(self) -> list[Row]:
         """The rows of metrics.jsonl, in order; empty before the first step.

@@ -7,8 +7,8 @@ from adrpo.config import resolve_settings
 from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 
-MAY_DIFFER = frozenset({"description", "source", "checkpoint.every", "checkpoint.keep"})
-"""Words, and how often a run is saved, do not touch its course."""
+MAY_DIFFER = frozenset({"description", "source", "checkpoint.every", "checkpoint.keep", "trackers"})
+"""Words, how often a run is saved, and who hears of it do not touch its course."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from adrpo.runs.lock import exclusive
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.record import check_resumed, forget, forget_after, note
 from adrpo.runs.resuming import check_same_run
+from adrpo.runs.tracking import tracked
 
 STEPS = "training.steps"
 
@@ -129,7 +130,8 @@ def session(
                 _keep(run, facts, inputs, resume=resume)
             try:
                 keep = settings["checkpoint"]["keep"]
-                yield Session(run, config_to_yaml(config), resume, keep, processes)
+                with tracked(run, config, processes):
+                    yield Session(run, config_to_yaml(config), resume, keep, processes)
             except Exception:
                 if processes.is_main and not resume and not run.has_begun():
                     # A mistake that is mended now can be tried again under the same name.

@@ -195,7 +195,7 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
             "sampling: {steps: 3}",
             "recipe.yaml: sampling: unknown key (received {'steps': 3}); known keys: domain, "
             "description, source, model, adapter, prompts, reward, algorithm, training, "
-            "evaluation, checkpoint, generation",
+            "evaluation, checkpoint, trackers, generation",
         ),
         (
             "adapter: {rnk: 4}",
