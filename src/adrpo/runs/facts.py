@@ -21,6 +21,13 @@ class Facts:
     """The word for what the model draws: pictures, completions."""
     machine_keys: tuple[str, ...] = ("model.device",)
     """Keys of the configuration that touch speed and memory only."""
+    task: str = ""
+    """The task of the models, by the Hub's word for it; empty in runs of earlier versions."""
+    base_class: str = ""
+    """Package and class that load a base: "diffusers.DiffusionPipeline"; empty as ``task``."""
+    embedded: str = ""
+    """Arguments of that class's ``from_pretrained`` for the embedded base, as Python has them, with
+    ``weights_path`` of ``adrpo.embedded.weights``; empty as ``task``."""
 
 
 def write_facts(run: RunDirectory, facts: Facts) -> None:
@@ -43,6 +50,9 @@ def read_facts(run: RunDirectory) -> Facts:
             domain=str(found["domain"]),
             samples=str(found["samples"]),
             machine_keys=tuple(map(str, found["machine_keys"])),
+            task=str(found.get("task", "")),
+            base_class=str(found.get("base_class", "")),
+            embedded=str(found.get("embedded", "")),
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AdrpoError(

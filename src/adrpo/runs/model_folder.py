@@ -69,7 +69,7 @@ def refuse_adapter(name: str, folder: Path) -> None:
         return
     if not any((folder / file).is_file() for file in (ADAPTER_CONFIG, LORA_WEIGHTS)):
         return
-    base = _base(folder / ADAPTER_CONFIG)
+    base = named_base(folder / ADAPTER_CONFIG)
     raise AdrpoError(
         f"model.pretrained: expected a model, received {name}, an adapter"
         f"{f' of {base}' if base else ''}; name its model{f' ({base})' if base else ''} there; "
@@ -125,7 +125,8 @@ def check_finite(source: Path, weights: Mapping[str, "Tensor"]) -> None:
         )
 
 
-def _base(path: Path) -> str | None:
+def named_base(path: Path) -> str | None:
+    """The base that ``path``, PEFT's file of an adapter, names; None where it names none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError, RecursionError):

@@ -1,0 +1,95 @@
+"""Code that loads what a run left in ``final/``, told by the files there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from adrpo.errors import AdrpoError
+from adrpo.publishing.base import Base
+from adrpo.runs.facts import Facts
+from adrpo.runs.model_folder import ADAPTER_CONFIG, LORA_WEIGHTS, MODEL_CONFIG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """Weights in words, the library that loads them, and the code for it."""
+
+    what: str
+    library: str
+    tags: tuple[str, ...]
+    words: str
+    code: str
+
+
+def loading(final: Path, repo: str, base: Base, facts: Facts) -> Loading:
+    """The code that loads ``final`` from the repository ``repo`` on its ``base``, and more of it.
+
+    Args:
+        final: an adapter of diffusers, one of PEFT, or a whole model of transformers.
+        repo: the repository's name.
+        base: what an adapter is put on.
+        facts: of the run's domain.
+
+    Raises:
+        AdrpoError: a folder that is none of these.
+    """
+    if (final / LORA_WEIGHTS).is_file():
+        loaded = _loaded("pipeline", base, facts)
+        return Loading(
+            what="A LoRA adapter",
+            library="diffusers",
+            tags=("lora",),
+            words=_words_on(base),
+            code=f"{loaded}\npipeline.load_lora_weights({_text(repo)})",
+        )
+    if (final / ADAPTER_CONFIG).is_file():
+        loaded = _loaded("base", base, facts, "from peft import PeftModel\n")
+        return Loading(
+            what="A LoRA adapter",
+            library="peft",
+            tags=("lora",),
+            words=_words_on(base),
+            code=f"{loaded}\nmodel = PeftModel.from_pretrained(base, {_text(repo)})",
+        )
+    if (final / MODEL_CONFIG).is_file():
+        package, _, name = (facts.base_class or "transformers.AutoModel").rpartition(".")
+        return Loading(
+            what="A fine-tuned copy",
+            library="transformers",
+            tags=(),
+            words="It is a whole model, to be loaded as its base is.",
+            code=f"from {package} import {name}\n\nmodel = {name}.from_pretrained({_text(repo)})",
+        )
+    raise AdrpoError(
+        f"{final}: expected an adapter ({LORA_WEIGHTS} or {ADAPTER_CONFIG}) or a model "
+        f"({MODEL_CONFIG}); received a folder without any; restore it, or train again"
+    )
+
+
+def _loaded(variable: str, base: Base, facts: Facts, imports: str = "") -> str:
+    """Lines that load the base into ``variable``."""
+    if not facts.base_class:  # of an earlier version, whose runs don't say it
+        return f"{imports}\n{variable} = ...  # the base, as you load it"
+    package, _, name = facts.base_class.rpartition(".")
+    imports += f"from {package} import {name}\n"
+    place = _text(base.hub_id or base.name)
+    if base.is_embedded and facts.embedded:
+        imports = f"from adrpo.embedded.weights import weights_path\n{imports}"
+        place = facts.embedded
+    return f"{imports}\n{variable} = {name}.from_pretrained({place})"
+
+
+def _words_on(base: Base) -> str:
+    if base.hub_id is not None:
+        return f"It is put on {base.name}."
+    if base.is_embedded:
+        return "It is put on the model that ships with the package adrpo."
+    return (
+        f"It is put on {base.name}, a folder of the machine that trained: name your own copy of "
+        f"that model in its place."
+    )
+
+
+def _text(value: str) -> str:
+    """``value`` as Python has it."""
+    return json.dumps(value, ensure_ascii=False)
