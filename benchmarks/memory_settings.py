@@ -33,6 +33,11 @@ RECIPES = (
     "flow/sd3-medium-raft",
     "flow/sd3-medium-dpo",
     "flow/sd35-medium-adrpo",
+    "flow/sd35-large-adrpo",
+    "flow/sd35-large-adrpo-4gpu",
+    "flow/sana-1.5-adrpo",
+    "flow/z-image-adrpo",
+    "flow/qwen-image-adrpo",
     "flow/flux-dev-adrpo",
     "flow/flux-dev-int8-adrpo",
 )

@@ -14,7 +14,10 @@ from transformers import (
     Gemma2Config,
     Gemma2Model,
     GemmaTokenizer,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen3Config,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -76,6 +79,55 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
         "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     )
     return tokenizer
+
+
+def qwen3(kind: type, layers: int) -> tuple[Qwen2Tokenizer, nn.Module]:
+    """A tokenizer and an encoder of class ``kind``, Qwen3Model or the one that has a head."""
+    tokenizer = qwen_tokenizer()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return tokenizer, randomised(kind(config))
+
+
+def mistral3(layers: int) -> tuple[Qwen2Tokenizer, nn.Module]:
+    """A tokenizer whose template leaves out the system's words, and an encoder that also sees.
+
+    Real files have a PixtralProcessor in the tokenizer's place, which needs torchvision.
+    """
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages if m.role == 'user' %}"
+        "<|im_start|>{{ m.content[0].text }}<|im_end|>{% endfor %}"
+    )
+    text_config = {
+        "model_type": "mistral",
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    vision_config = {
+        "model_type": "pixtral",
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "head_dim": 8,
+        "image_size": 32,
+        "patch_size": 16,
+    }
+    config = Mistral3Config(text_config=text_config, vision_config=vision_config)
+    return tokenizer, randomised(Mistral3ForConditionalGeneration(config))
 
 
 def gemma() -> tuple[GemmaTokenizer, nn.Module]:

@@ -13,8 +13,12 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Pipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     Lumina2Pipeline,
@@ -34,7 +38,7 @@ from transformers import (
     CLIPTextModelWithProjection,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3Model,
 )
 
@@ -45,6 +49,8 @@ from support.tiny_encoders import (
     clip_encoder,
     clip_tokenizer,
     gemma,
+    mistral3,
+    qwen3,
     qwen_tokenizer,
     randomised,
     t5,
@@ -167,6 +173,55 @@ def flux(*, distilled: bool) -> Any:
     )
 
 
+def flux2_parts(**transformer: Any) -> dict[str, Any]:
+    """Transformer, scheduler and autoencoder of FLUX.2, whose batch norm has seen something."""
+    autoencoder = AutoencoderKLFlux2(
+        block_out_channels=(4, 4),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=2,
+    )
+    statistics = torch.arange(16.0)
+    autoencoder.bn.running_mean.copy_(0.1 * statistics - 0.5)
+    autoencoder.bn.running_var.copy_(0.5 + 0.1 * statistics)
+    return {
+        "transformer": randomised(
+            Flux2Transformer2DModel(
+                in_channels=16,
+                num_layers=1,
+                num_single_layers=1,
+                attention_head_dim=16,
+                num_attention_heads=2,
+                joint_attention_dim=3 * WIDTH,
+                axes_dims_rope=(4, 4, 4, 4),
+                **transformer,
+            )
+        ),
+        "scheduler": dynamic_scheduler(),
+        "vae": randomised(autoencoder),
+    }
+
+
+def flux2_klein(*, distilled: bool) -> Any:
+    torch.manual_seed(0)
+    tokenizer, text_encoder = qwen3(Qwen3ForCausalLM, layers=27)
+    return Flux2KleinPipeline(
+        **flux2_parts(guidance_embeds=False),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        is_distilled=distilled,
+    )
+
+
+def flux2_dev() -> Any:
+    torch.manual_seed(0)
+    tokenizer, text_encoder = mistral3(layers=30)
+    return Flux2Pipeline(
+        **flux2_parts(guidance_embeds=True), text_encoder=text_encoder, tokenizer=tokenizer
+    )
+
+
 def sana() -> Any:
     torch.manual_seed(0)
     tokenizer, text_encoder = gemma()
@@ -266,18 +321,7 @@ def qwen_image() -> Any:
 
 def z_image() -> Any:
     torch.manual_seed(0)
-    tokenizer = qwen_tokenizer()
-    text_encoder = Qwen3Model(
-        Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            head_dim=8,
-        )
-    )
+    tokenizer, text_encoder = qwen3(Qwen3Model, layers=2)
     return ZImagePipeline(
         transformer=randomised(
             ZImageTransformer2DModel(
@@ -294,7 +338,7 @@ def z_image() -> Any:
         ),
         scheduler=dynamic_scheduler(),
         vae=kl_autoencoder(),
-        text_encoder=randomised(text_encoder),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
     )
 
@@ -337,6 +381,9 @@ FAMILIES = {
     ),
     "flux dev": Family(lambda: flux(distilled=True), plain),
     "flux schnell": Family(lambda: flux(distilled=False), plain),
+    "flux2 dev": Family(flux2_dev, plain, tokens=64),
+    "flux2 klein": Family(lambda: flux2_klein(distilled=False), plain, tokens=64),
+    "flux2 klein distilled": Family(lambda: flux2_klein(distilled=True), plain, tokens=64),
     "sana": Family(sana, plain, height=32, width=64, options={"use_resolution_binning": False}),
     "qwen-image": Family(
         qwen_image,

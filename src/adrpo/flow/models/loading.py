@@ -18,6 +18,7 @@ from adrpo.errors import AdrpoError, reading
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxPolicy
+from adrpo.flow.models.families.flux2 import Flux2KleinPolicy, Flux2Policy
 from adrpo.flow.models.families.qwen_image import QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
@@ -29,6 +30,8 @@ from adrpo.runs.model_folder import check_finite, refuse_adapter, whole_models
 from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
+    "Flux2KleinPipeline": Flux2KleinPolicy,
+    "Flux2Pipeline": Flux2Policy,
     "FluxPipeline": FluxPolicy,
     "QwenImagePipeline": QwenImagePolicy,
     "SanaPipeline": SanaPolicy,
@@ -182,7 +185,8 @@ def _load(
         embedded = model.pretrained == "embedded"
         tokens = model.max_sequence_length or (1 if embedded else family.tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
-        warm = release and _has_all(embeddings, wanted.values(), family)
+        guided = not (family.distilled or parts.get("is_distilled"))
+        warm = release and _has_all(embeddings, wanted.values(), guided=guided)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
         if model.quantization is None:
             for part in ("transformer", "vae"):
@@ -286,11 +290,9 @@ def _embeddings(
     return Embeddings(EmbeddingCache(Path(model.embedding_cache).expanduser(), identity), keep=keep)
 
 
-def _has_all(
-    embeddings: Embeddings, wanted: Iterable[Sequence[Prompt]], family: type[PipelinePolicy]
-) -> bool:
+def _has_all(embeddings: Embeddings, wanted: Iterable[Sequence[Prompt]], *, guided: bool) -> bool:
     texts = [[prompt.text for prompt in prompts] for prompts in wanted]
-    needed = [*texts, *(() if family.distilled else (None,))]
+    needed = [*texts, *((None,) if guided else ())]
     # A list: each file that is damaged says so.
     return all([embeddings.find(prompts) is not None for prompts in needed])
 
