@@ -21,7 +21,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest \
-  test-gpu mutants faults lint package check bench locks
+  test-gpu mutants faults lint package site check bench locks
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -62,7 +62,11 @@ lint: $(VENV)/.installed-dev ## ruff, formatting, pyright
 package: $(VENV)/.installed-dev ## build the wheel and run it from an empty folder
 	@.ci/package $(PY)
 
-check: lint test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs
+site: $(VENV)/.installed-dev ## build the documentation into build/site, warnings as errors
+	@PYTHONPATH=$(CURDIR)/src HF_HUB_OFFLINE=1 $(PY) -m sphinx -q -E -W --keep-going -c docs . build/site
+	@echo "build/site/index.html"
+
+check: lint site test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py

@@ -49,3 +49,8 @@ def _lack(text: str) -> str:
         return f"{text} (not installed)"
     met = requirement.specifier.contains(version, prereleases=True)
     return "" if met else f"{text} (installed: {version})"
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -30,3 +30,8 @@ def __getattr__(name: str) -> Any:
             "pip install '.[llm]' in the folder of adrpo"
         ) from error
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
