@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trl
 from PIL import Image
 
 from adrpo.config import load_recipe
@@ -93,6 +94,8 @@ def test_the_distances_of_two_sets_of_images(place: Path):
 
 
 def test_a_script_of_trl_s_with_two_names_changed(place: Path, model: str):
+    names = run(block("README.md", "from adrpo.llm"))
+    assert issubclass(names["ADRPOTrainer"], trl.GRPOTrainer)
     page = block("docs/use/llm.md", "from datasets")
     small = ('output_dir="qwen3-adrpo"', f'output_dir="qwen3-adrpo"{TRL}')
     made = run(page, ("Qwen/Qwen3-0.6B", model), small)
@@ -132,7 +135,8 @@ def test_a_part_of_a_recipe_is_one(
     if text.startswith("options:"):
         text = f"reward:\n- name: http_reward\n  {text}"
     recipe = tmp_path / "part.yaml"
-    recipe.write_text(f"extends: flow/adrpo\n{text}", encoding="utf-8")
+    base = "" if text.startswith("extends:") else "extends: flow/adrpo\n"
+    recipe.write_text(f"{base}{text}", encoding="utf-8")
     assert load_recipe(recipe) != load_recipe("flow/adrpo")
 
 
