@@ -234,11 +234,10 @@ class LanguageRun:
             rows = run.read_metrics()
             before = rows[-1]["wall_seconds"] if rows else 0.0
             shown = progress and self.processes.is_main
-            settings = self.config.model_dump(mode="json")
             with (
                 # The progress bar tells of samples without a score once, and metrics.jsonl counts.
                 without_messages("All reward functions returned None"),
-                TrainingProgress(steps, completed=done, enabled=shown, settings=settings) as bar,
+                TrainingProgress(steps, completed=done, enabled=shown, run=run) as bar,
             ):
                 asked = {"trial": lambda: self._try(trainer), "base": base}
                 recorder = Recorder(

@@ -162,6 +162,7 @@ _LAST = (
         traded="divergence",
         # About 5 % of |u_t|² for latents of unit variance.
         reference_point=0.1,
+        alarm=0.2,
     ),
     _metric(
         name="velocity_norm_ratio",

@@ -76,6 +76,8 @@ class Metric:
     """Word for the metric where a reward is weighed against it; empty where none is."""
     reference_point: float | None = None
     """Beginning of a hypervolume's axis, for a price of which the base has exactly 0."""
+    alarm: float | None = None
+    """Value beyond which a run has gone astray, and says so."""
 
     def written_by(self, domain: str) -> bool:
         """True where a run of ``domain`` may have it."""

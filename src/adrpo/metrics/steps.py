@@ -18,6 +18,7 @@ def _column(
     healthy: str = "",
     formula: str = "",
     least: float | None = None,
+    alarm: float | None = None,
 ) -> Metric:
     """One column; one that has a note is drawn."""
     return Metric(
@@ -33,6 +34,7 @@ def _column(
         healthy=healthy,
         drawn=bool(note),
         least=least,
+        alarm=alarm,
     )
 
 
@@ -80,6 +82,8 @@ STEPS = (
         note="mean |v − v_ref|² in the update",
         formula=EQUATIONS,
         healthy="0 at first, then small against |u_t|² (about 2)",
+        # A tenth of |u_t|²: what holds the policy is lost in what it learns.
+        alarm=0.2,
     ),
     _column(
         "divergence",
@@ -90,6 +94,9 @@ STEPS = (
         note="mean KL of a token, in nats",
         formula="src/adrpo/core/divergences.py",
         healthy="small against the entropy",
+        # More than the entropy of what is drawn: a token of the policy's is seven times rarer in
+        # the reference, and k3's own variance begins to rule the gradient.
+        alarm=2.0,
     ),
     _column(
         "divergence_positive", "the same over samples with A > 0", "nats a token", domains=LANGUAGE

@@ -84,8 +84,8 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
             *start_notices(config),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),
-            *(f"Training, {line}." for line in symptoms(metrics, config, _planned(config))),
         ],
+        "look_at": symptoms(metrics, config, _planned(config), evaluations),
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
         "tables": [(table, unscored(table, facts.samples)) for table in tables],

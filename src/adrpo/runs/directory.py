@@ -20,13 +20,14 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from adrpo.config.documents import read_mapping
 from adrpo.errors import AdrpoError
+from adrpo.metrics import File
 from adrpo.runs.durable import write_durably
 from adrpo.runs.environment import environment_record
 
@@ -47,7 +48,7 @@ class RunDirectory:
         self.samples = path / "samples"
         self.report = path / "report.html"
         self.diverged = path / "diverged.json"
-        self.listeners: list[Callable[[str, Row], None]] = []
+        self.listeners: list[Callable[[File, Row], None]] = []
         """Each hears of a row, "metrics" or "evaluations" before it, once that is written."""
 
     @classmethod
@@ -121,7 +122,7 @@ class RunDirectory:
         _append(self.evaluations, row)
         self._tell("evaluations", row)
 
-    def _tell(self, file: str, row: Row) -> None:
+    def _tell(self, file: File, row: Row) -> None:
         for listener in self.listeners:
             listener(file, row)
 
@@ -141,6 +142,10 @@ class RunDirectory:
         :meth:`read_metrics`."""
         rows = _read(self.evaluations)
         return rows if split is None else [row for row in rows if row["split"] == split]
+
+    def rows(self) -> list[tuple[File, Row]]:
+        """The rows of both files as they were written (:func:`in_order`)."""
+        return in_order(self.read_metrics(), self.read_evaluations())
 
     def record_divergence(self, step: int, reason: str) -> None:
         """Write diverged.json: at ``step`` something was not finite any more."""
@@ -201,6 +206,17 @@ class RunDirectory:
     def rows_until(self, path: Path, step: int) -> bytes:
         """The content of ``path``, a file of rows, without those of steps after ``step``."""
         return "".join(_line(row) for row in _read(path) if row["step"] <= step).encode()
+
+
+def in_order(
+    metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
+) -> list[tuple[File, Any]]:
+    """The rows of both files, each with its file, as they were written: an evaluation comes after
+    its step."""
+    made: list[tuple[File, Any]] = [("metrics", row) for row in metrics]
+    measured: list[tuple[File, Any]] = [("evaluations", row) for row in evaluations]
+    # Stable: of one step the row of metrics stays before those of evaluations.
+    return sorted([*made, *measured], key=lambda item: item[1]["step"])
 
 
 def _refuse_taken(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from adrpo.metrics import File
 from adrpo.runs.announcer import Announcer, duration
+from adrpo.runs.directory import RunDirectory
 from adrpo.runs.symptoms import Watch
 
 
@@ -16,8 +17,8 @@ class TrainingProgress:
     """One line: steps, reward, divergence, range of beta, samples per second, time left.
 
     In a terminal it is a bar. Elsewhere, as in a log, the line is printed at each evaluation and
-    at least every 30 s. ``settings`` of the run tell what its rows are symptoms of; without them
-    there are fewer.
+    at least every 30 s. The rows that ``run`` writes meanwhile are looked at for symptoms
+    (:mod:`adrpo.runs.symptoms`), each of which is told once, also where the run was resumed.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class TrainingProgress:
         *,
         completed: int,
         enabled: bool,
-        settings: Mapping[str, Any] | None = None,
+        run: RunDirectory | None = None,
     ) -> None:
         self._bar = Progress(
             # Together 80 columns at most, so that nothing is cut off in a small terminal.
@@ -45,10 +46,16 @@ class TrainingProgress:
         self._activity, self._numbers = "evaluate", ""
         self._started = time.monotonic()
         self._told: set[str] = set()
-        self._watch = Watch(settings or {}, total)
+        self._run = run
+        self._watch = Watch({} if run is None else run.read_settings(), total)
+        if run is not None:
+            for file, row in run.rows():
+                self._watch.update(row, file)
         self._task = self._bar.add_task("evaluate", total=total, completed=completed, numbers="")
 
     def __enter__(self) -> "TrainingProgress":
+        if self._run is not None:
+            self._run.listeners.append(self.hear)
         self._bar.start()
         if self._lines is not None:
             self._lines.__enter__()
@@ -62,6 +69,8 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        if self._run is not None:
+            self._run.listeners.remove(self.hear)
         if self._lines is not None:
             if self._numbers and self._lines.last != self._line():
                 self._lines.say(self._line())
@@ -75,11 +84,8 @@ class TrainingProgress:
             self._lines.say(self._line())
 
     def update(self, row: dict[str, Any]) -> None:
-        """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told, and
-        each symptom (:mod:`adrpo.runs.symptoms`) once."""
+        """Show a row of metrics.jsonl; the first of those whose rewards have a gap is told."""
         self._tell(row)
-        for sentence in self._watch.update(row):
-            self._print(sentence)
         # An offline method has no reward, and not every method a coefficient.
         parts = [f"div {_number(row['divergence'], '.4f')}", f"{row['samples_per_second']:.1f}/s"]
         if "beta_min" in row:
@@ -94,6 +100,11 @@ class TrainingProgress:
         self._done, self._numbers = row["step"], numbers
         if self._lines is not None:
             self._lines.say_if_due()
+
+    def hear(self, file: File, row: dict[str, Any]) -> None:
+        """Look at a row that the run has written into ``file`` for symptoms."""
+        for sentence in self._watch.update(row, file):
+            self._print(sentence)
 
     def _line(self) -> str:
         """The bar's content in plain words."""

@@ -17,7 +17,7 @@ from adrpo.config.secrets import redacted
 from adrpo.config.shared import Configuration
 from adrpo.config.trackers import check_installed
 from adrpo.errors import AdrpoError, AdrpoWarning, in_a_line
-from adrpo.metrics import UNSEEN
+from adrpo.metrics import UNSEEN, File
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import Processes
@@ -94,8 +94,7 @@ class Tracking:
         self._told: set[str] = set()
         self._started = False
         settings = _plain_settings(config)
-        rows = [("metrics", row) for row in run.read_metrics()]
-        rows += [("evaluations", row) for row in run.read_evaluations()]
+        rows = run.rows()
         for place, section in enumerate(config.trackers):
             begun = section.name in self._kept
             kept = self._kept.setdefault(section.name, Kept())
@@ -118,11 +117,11 @@ class Tracking:
             kept.identity, kept.failed = tracker.identity, False
         self._started = True
         self._keep()
-        for file, row in sorted(rows, key=lambda item: (item[1]["step"], item[0] != "metrics")):
+        for file, row in rows:
             self._send(file, row, latest=False)
 
-    def hear(self, file: str, row: Row) -> None:
-        """Send a ``row`` that was written into ``file``, "metrics" or "evaluations"."""
+    def hear(self, file: File, row: Row) -> None:
+        """Send a ``row`` that was written into ``file``."""
         self._send(file, row, latest=True)
 
     def finish(self, *, failed: bool) -> None:
@@ -136,7 +135,7 @@ class Tracking:
         if self._started:
             self._keep()
 
-    def _send(self, file: str, row: Row, *, latest: bool) -> None:
+    def _send(self, file: File, row: Row, *, latest: bool) -> None:
         source, step = _source(file, row), row["step"]
         for name, tracker in list(self._trackers.items()):
             kept = self._kept[name]
@@ -172,7 +171,7 @@ class Tracking:
         write_durably(self._run.path / FILE, text.encode())
 
 
-def _source(file: str, row: Row) -> str:
+def _source(file: File, row: Row) -> str:
     """The name under which rows are counted and their columns are sent."""
     return TRAIN if file == "metrics" else str(row["split"])
 

@@ -1,14 +1,22 @@
-"""Symptoms of a training that learns nothing: told once, after so many steps, with the key."""
+"""Symptoms of a training that learns nothing or goes astray: told once, with the key and the
+section that explains."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from adrpo.runs.directory import RunDirectory
 from adrpo.runs.progress import TrainingProgress
-from adrpo.runs.symptoms import STEPS, symptoms
+from adrpo.runs.symptoms import NORM, PAGE, STEPS, SYMPTOMS, symptoms
 
 FLOW: dict[str, Any] = {"algorithm": {"advantage_clip": [-1.0, 1.0], "advantage_scale": "none"}}
-LLM: dict[str, Any] = {"algorithm": {"advantage_clip": 0.04, "advantage_scale": "group"}}
+LLM: dict[str, Any] = {
+    "domain": "llm",
+    "algorithm": {"advantage_clip": 0.04, "advantage_scale": "group", "beta_0": 0.04},
+}
 
 
 def rows(count: int, **columns: Any) -> list[dict[str, Any]]:
@@ -79,9 +87,145 @@ def test_a_short_run_is_told_by_all_of_its_steps():
     assert symptoms(rows(2, advantage_std=0.001), FLOW, 3) == []
 
 
-def test_a_run_tells_each_once(capsys: pytest.CaptureFixture[str]):
-    with TrainingProgress(30, completed=0, enabled=True, settings=FLOW) as bar:
-        for row in rows(30, advantage_std=0.001):
+@pytest.mark.parametrize(
+    ("settings", "share", "told"),
+    [
+        (FLOW, 0.95, True),
+        (FLOW, 0.9, False),
+        # A clip in standard deviations was chosen as such.
+        ({"algorithm": {"advantage_clip": [-0.1, 0.1], "advantage_scale": "batch"}}, 1.0, False),
+    ],
+)
+def test_advantages_that_are_all_clipped_are_told(settings: Any, share: float, told: bool):
+    found = symptoms(rows(20, advantage_clipped_fraction=share), settings, 20)
+    assert len(found) == told
+    if told:
+        assert "95 to 95 % of advantages were beyond their clip of 1 in 10 steps" in found[0]
+
+
+def test_a_coefficient_that_is_clipped_for_all_samples_is_the_papers_way():
+    """Of a language model nothing but the coefficient is clipped, and rows have no advantages."""
+    unscaled = {**LLM, "algorithm": {**LLM["algorithm"], "advantage_scale": "none"}}
+    clipped = [
+        {key: value for key, value in row.items() if key != "advantage_std"}
+        for row in rows(20, advantage_clipped_fraction=1.0, reward_std=0.5)
+    ]
+    assert symptoms(clipped, unscaled, 20) == []
+
+
+@pytest.mark.parametrize(("settings", "bound"), [(FLOW, 0.2), (LLM, 2.0)])
+def test_a_divergence_beyond_the_domains_bound_is_told(settings: Any, bound: float):
+    settings = {"domain": "flow"} | settings
+    assert symptoms(rows(20, divergence=bound), settings, 20) == []
+    far = rows(20, divergence=1.01 * bound)
+    (told,) = symptoms(far, settings, 20)
+    assert told.startswith("steps 1 to 10: the divergence was up to ")
+    assert f"in each of 10 steps, beyond {bound:g}, " in told and "raise algorithm.beta_0" in told
+    # One spike, or a step without a reference pass, is none.
+    far[8]["divergence"], far[17]["divergence"] = None, 0.0
+    assert symptoms(far[:18], settings, 20) == []
+
+
+def evaluation(step: int, split: str = "unseen", **metrics: Any) -> dict[str, Any]:
+    fine = {"divergence": 0.01, "velocity_norm_ratio": 1.01, "clip_diversity": 30.0}
+    return {"step": step, "split": split} | fine | metrics
+
+
+def measured(*metrics: dict[str, Any], settings: Any = FLOW) -> list[str]:
+    """The sentences on a run whose evaluations after the base's have ``metrics``."""
+    found = [evaluation(10 * place, **own) for place, own in enumerate(({}, *metrics))]
+    return symptoms(rows(10 * len(metrics)), {"domain": "flow"} | settings, 20, found)
+
+
+def test_a_divergence_of_an_evaluation_is_told_once_with_that_of_the_steps():
+    (told,) = measured({"divergence": 0.1}, {"divergence": 0.21}, {"divergence": 0.3})
+    assert told.startswith("step 20: the divergence was up to 0.21 at an evaluation, beyond 0.2")
+    far = rows(20, divergence=0.5)
+    assert len(symptoms(far, FLOW, 20, [evaluation(0), evaluation(10, divergence=0.5)])) == 1
+
+
+@pytest.mark.parametrize(("ratio", "looks"), [(0.84, "washed out"), (1.16, "over-driven")])
+def test_a_velocity_of_another_size_is_told(ratio: float, looks: str):
+    (told,) = measured({"velocity_norm_ratio": ratio})
+    assert told.startswith(f"step 10: the policy's velocity is {ratio} times the reference's")
+    assert looks in told
+    assert [measured({"velocity_norm_ratio": bound}) for bound in NORM] == [[], []]
+
+
+def test_diversity_that_is_lost_is_told_beside_the_bases():
+    (told,) = measured({"clip_diversity": 21.0}, {"clip_diversity": 20.0})
+    assert told.startswith("step 20: clip_diversity fell to 20, 67 % of the base's 30: ")
+    assert "clip_novelty" in told
+    # Prompts that training sees may become alike, and a run without a base's row has no bound.
+    seen = [evaluation(0), evaluation(10, "seen", clip_diversity=1.0)]
+    assert symptoms(rows(20), FLOW, 20, seen) == []
+    assert symptoms(rows(20), FLOW, 20, [evaluation(10, clip_diversity=1.0)]) == []
+
+
+def entropies(*parts: tuple[int, float]) -> list[dict[str, Any]]:
+    values = [value for count, value in parts for _ in range(count)]
+    return [row | {"entropy": v} for row, v in zip(rows(len(values)), values, strict=True)]
+
+
+def test_an_entropy_that_collapses_is_told_beside_that_of_the_first_steps():
+    (told,) = symptoms(entropies((10, 0.5), (10, 0.3), (12, 0.09)), LLM, 40)
+    assert told.startswith("steps 21 to 30: the policy's entropy was 0.09 to 0.09 nats a token")
+    assert "less than 20 % of the 0.5 it began with" in told and "generation.temperature" in told
+    # It falls in every run that learns; and a model that was sure before has nothing to lose.
+    assert symptoms(entropies((10, 0.5), (30, 0.1)), LLM, 40) == []
+    assert symptoms(entropies((10, 0.04), (30, 0.0001)), LLM, 40) == []
+
+
+def test_each_symptom_ends_with_a_section_of_the_page():
+    text = (Path(__file__).parents[3] / PAGE).read_text(encoding="utf-8")
+    headings = {
+        line[3:].lower().replace(" ", "-") for line in text.splitlines() if line[:3] == "## "
+    }
+    sections = {symptom.section for symptom in SYMPTOMS}
+    assert sections <= headings
+    assert headings - sections == {"what-ends-a-run"}
+    (told,) = symptoms(rows(20, advantage_std=0.0), FLOW, 20)
+    assert told.endswith(f"({PAGE}#one-reward-for-all-samples)")
+
+
+def test_each_key_that_a_symptom_names_is_a_key():
+    settings = (Path(__file__).parents[3] / "docs/reference/settings.md").read_text()
+    source = Path(symptoms.__code__.co_filename).read_text()
+    sections = "algorithm|training|generation|evaluation|reward"
+    named = set(re.findall(rf"\b((?:{sections})\.(?:0\.)?[a-z_0-9]+)", source)) - {"algorithm.get"}
+    assert len(named) > 8
+
+    def is_key(dotted: str) -> bool:
+        last = dotted.rpartition(".")[2]
+        return f"| `{last}` |" in settings or f"### `{dotted}`" in settings
+
+    assert [dotted for dotted in named if not is_key(dotted)] == []
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", yaml.safe_dump({"domain": "flow"} | FLOW))
+
+
+def test_a_run_tells_each_once(run: RunDirectory, capsys: pytest.CaptureFixture[str]):
+    with TrainingProgress(30, completed=0, enabled=True, run=run) as bar:
+        run.append_evaluation(evaluation(0))
+        for row in rows(14, advantage_std=0.001):
+            run.append_metrics(row)
             bar.update(row)
+        run.append_evaluation(evaluation(14, clip_diversity=10.0))
     out = capsys.readouterr().out
     assert out.count("algorithm.advantage_scale=group") == 1 and "steps 1 to 10: " in out
+    assert out.count("step 14: clip_diversity fell to 10") == 1
+    assert run.listeners == []
+    # Nor again after it was resumed; what shows there with what came before is told.
+    for row in rows(22, advantage_std=0.001, divergence=0.3)[14:19]:
+        run.append_metrics(row)
+    with TrainingProgress(30, completed=19, enabled=True, run=run) as bar:
+        for row in rows(24, advantage_std=0.001, divergence=0.3)[19:]:
+            run.append_metrics(row)
+            bar.update(row)
+        run.append_evaluation(evaluation(24, clip_diversity=10.0))
+    out = capsys.readouterr().out
+    assert "algorithm.advantage_scale" not in out and "clip_diversity" not in out
+    assert out.count("steps 15 to 24: the divergence was up to 0.3") == 1

@@ -193,6 +193,10 @@ def test_a_secret_of_the_options_is_in_no_file(
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 6
     assert not [path for path in files if b"hush-hush" in path.read_bytes()]
+    blocked = str(run.config / "{env:SUFFIX}")  # within a file
+    config = tracking_config({"name": "tensorboard", "options": {"logging_dir": blocked}})
+    with pytest.raises(AdrpoError, match=r"config\.yaml/\*\*\*"):
+        write_steps(RunDirectory.open(run.path), config, 3, 3)
 
 
 def test_a_damaged_file_of_identities_is_one_line(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ class TrainingLoop(ABC):
             steps,
             completed=max(done, 0),
             enabled=progress and main,
-            settings=self.config.model_dump(mode="json"),
+            run=run,
         ) as bar:
             self.prepare(run)
             if done < 0:
