@@ -1,5 +1,7 @@
 """The report in a real browser: pictures decode, nothing overflows, nothing is logged."""
 
+import base64
+import hashlib
 import html
 import io
 import json
@@ -7,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,11 +36,30 @@ addEventListener("securitypolicyviolation", event => problems.push(event.violate
 addEventListener("load", () => {
   document.querySelectorAll("details").forEach(part => part.open = true);
   const pictures = [...document.images];
+  const read = {};
+  const plot = document.querySelector("[data-points*='step']");
+  const box = plot.getBoundingClientRect();
+  plot.dispatchEvent(new PointerEvent("pointermove", {clientX: box.right, clientY: box.top}));
+  read.tip = document.querySelector(".tip").textContent;
+  const names = () => [...document.querySelectorAll("table.metrics")][0].tBodies[0].textContent
+    .match(/CLIP score, second CLIP|Gold accuracy|CLIP diversity/g).join();
+  read.before = names();
+  document.querySelectorAll("table.metrics .sort")[1].click();
+  read.sorted = names();
+  document.querySelectorAll("table.metrics .sort")[1].click();
+  document.querySelectorAll("table.metrics .sort")[1].click();
+  read.back = names();
+  const range = document.querySelector(".smoothing input");
+  range.value = 0.5;
+  range.dispatchEvent(new Event("input"));
+  read.smoothed = document.querySelectorAll("path.smoothed").length;
+  read.copies = document.querySelectorAll(".copy").length;
   const page = document.documentElement;
   const right = node => node.getBoundingClientRect().right;
   const outside = [...document.body.querySelectorAll("*")].filter(node =>
     right(node) > innerWidth + 0.5 && !node.closest(".scroll"));
   parent.postMessage({
+    read,
     width: innerWidth, scrollWidth: page.scrollWidth, title: document.title, problems,
     pictures: pictures.length,
     decoded: pictures.filter(picture => picture.naturalWidth > 0).length,
@@ -79,8 +101,10 @@ def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProces
 
 def test_pictures_decode_and_nothing_overflows(report: Path, tmp_path: Path) -> None:
     source = report.read_text(encoding="utf-8")
-    # The page's policy forbids all scripts; here it must let the watching one run.
-    watched = source.replace("style-src", "script-src 'unsafe-inline'; style-src", 1)
+    # The page's policy forbids all scripts but its own; here it must let the watching one run, too.
+    script = WATCH.removeprefix("<script>").removesuffix("</script>")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    watched = source.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     assert watched != source
     watched = watched.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + WATCH, 1)
     (tmp_path / "watched.html").write_text(watched, encoding="utf-8")
@@ -100,8 +124,24 @@ def test_pictures_decode_and_nothing_overflows(report: Path, tmp_path: Path) -> 
         assert entry["title"] == "run · adrpo", "a prompt's script ran"
         assert entry["pictures"] == entry["decoded"] == expected
         assert entry["scrollWidth"] <= width and entry["outside"] == []
-        assert len(entry["drawings"]) == 9 and min(entry["drawings"]) > 100
+        assert len(entry["drawings"]) == 10 and min(entry["drawings"]) > 100
+        check_script(entry["read"], report.parent)
     assert "CONSOLE" not in result.stderr, result.stderr
+
+
+def check_script(read: dict[str, Any], run: Path) -> None:
+    """The page's own script did what it is there for, in words of the run's files."""
+    rows = [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+    (last,) = (row for row in rows if row["step"] == 100 and row["split"] == "unseen")
+    # The first curve is the trained reward's, at whose right end the pointer was.
+    assert read["tip"].startswith("step 100unseen prompts " + f"{last['clip_score']:.4g}")
+    shown = ["Gold accuracy", "CLIP score, second CLIP", "CLIP diversity"]
+    assert read["before"] == read["back"] == ",".join(shown)
+    (base,) = (row for row in rows if row["step"] == 0 and row["split"] == "unseen")
+    keys = ("gold_accuracy", "clip_score_evaluation", "clip_diversity")
+    by_base = sorted(zip(shown, keys, strict=True), key=lambda pair: -base[pair[1]])
+    assert read["sorted"] == ",".join(name for name, _ in by_base)
+    assert read["smoothed"] == 6 and read["copies"] >= 2
 
 
 @pytest.mark.parametrize(("scheme", "flag"), [("light", "1"), ("dark", "0")])

@@ -41,7 +41,7 @@ class Page(HTMLParser):
             self._column = ""
 
     def handle_data(self, data: str) -> None:
-        self.text += data if "style" not in self.open else ""
+        self.text += data if not {"style", "script"} & set(self.open) else ""
         if self._column:
             key = (self._split, self._metric, self._column)
             self.cells[key] = f"{self.cells.get(key, '')} {data.strip()}".strip()

@@ -71,20 +71,6 @@ def _named(name: str, estimate: Estimate) -> dict[str, float | None]:
     return {name: estimate.mean, low: number(estimate.low), high: number(estimate.high)}
 
 
-def spread(categories: Sequence[str], count: int) -> list[int]:
-    """Indices of ``count`` prompts, the categories in turn, in the prompts' order."""
-    queues: dict[str, list[int]] = {}
-    for index, category in enumerate(categories):
-        queues.setdefault(category, []).append(index)
-    turns = [
-        index
-        for place in range(max(map(len, queues.values())))
-        for queue in queues.values()
-        for index in queue[place : place + 1]
-    ]
-    return turns[:count]
-
-
 def record_prompts(run: RunDirectory, listing: dict[str, Any]) -> None:
     """Add ``listing`` to samples/prompts.json."""
     path = run.samples / "prompts.json"

@@ -20,7 +20,7 @@ from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.evaluator import Place
 from adrpo.evaluation.image_metrics import clip_diversity, clip_score
 from adrpo.evaluation.image_statistics import STATISTICS
-from adrpo.evaluation.values import Values, spread
+from adrpo.evaluation.values import Values
 from adrpo.flow.distances import ImageDistances, References, references_of
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.protocol import Draws, FlowPolicy
@@ -31,6 +31,7 @@ from adrpo.rewards.image import ClipScore
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator
+from adrpo.runs.spread import spread
 
 PICTURED_PROMPTS = 12
 """Held-out prompts whose images are kept for the side by side, spread over the categories."""

@@ -17,7 +17,7 @@ from adrpo.data.base import Content, Prompt, columns_of
 from adrpo.data.identity import by_words
 from adrpo.embedded.questions import parse_question
 from adrpo.evaluation.evaluator import Place
-from adrpo.evaluation.values import Values, plain, spread
+from adrpo.evaluation.values import Values, plain
 from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
@@ -26,6 +26,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator, preserved_generators
+from adrpo.runs.spread import spread
 
 if TYPE_CHECKING:
     from adrpo.llm.trainer import ADRPOTrainer

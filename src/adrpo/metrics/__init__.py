@@ -116,9 +116,10 @@ def names(metrics: Iterable[Metric]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(metric.name for metric in metrics))
 
 
-def ordered(found: Collection[str]) -> list[str]:
-    """Metrics of an evaluation in the order of tables; those of no known name last, by name."""
-    listed = [name for name in names(EVALUATIONS) if name in found]
+def ordered(found: Collection[str], first: Iterable[str] = ()) -> list[str]:
+    """Metrics of an evaluation in the order of tables: those of ``first`` in front, and those of no
+    known name last, by name."""
+    listed = [name for name in dict.fromkeys([*first, *names(EVALUATIONS)]) if name in found]
     return listed + sorted(set(found).difference(listed))
 
 

@@ -1,22 +1,12 @@
-"""Curves of a run as inline SVG.
+"""Curves of a run: what its steps logged, and its metrics at the evaluations."""
 
-The SVG takes its colors from the page's CSS variables (``--ink``, ``--grid``, ``--series-1``...),
-so that one drawing serves light and dark, and its font from the page. Legends and titles are
-HTML: they never cover data. Equal rows give equal bytes.
-"""
-
-import io
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,20 +16,32 @@ from adrpo.metrics import (
     INTERVAL,
     SPLITS,
     STEPS,
+    TERM,
+    TOTAL,
     Metric,
     describe,
     known,
     marked,
     names,
+    ordered,
     with_role,
 )
-from adrpo.report.numbers import compact
+from adrpo.report.drawing import (
+    FIRST,
+    INK,
+    SECOND,
+    SERIES,
+    STYLE,
+    Figure,
+    Line,
+    drawn,
+    line_id,
+    new_axes,
+)
+from adrpo.report.numbers import capital, compact
 from adrpo.report.summary import finite
 
 Row = Mapping[str, Any]
-
-WIDTH, HEIGHT, POINTS_PER_INCH = 330, 205, 72
-"""Size in SVG units: about the CSS pixels of a column of the page, so text keeps its size."""
 
 MOST_POINTS = 400
 """Longer runs are averaged over blocks of steps, which keeps the page small."""
@@ -47,72 +49,59 @@ MOST_POINTS = 400
 COEFFICIENT = "beta_mean"
 """The column with beta_0 as a dashed line, about which beta lies."""
 
-# Stand-ins that the drawing uses and _to_markup replaces; no two of them may be alike.
-PLACEHOLDERS = {"#010203": "var(--muted)", "#010204": "var(--grid)",
-                "#010205": "var(--series-1)", "#010206": "var(--series-2)"}  # fmt: skip
-INK, GRID, FIRST, SECOND = PLACEHOLDERS
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 11,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.formatter.limits": (-5, 6),
-    "axes.formatter.use_mathtext": False,
-    "grid.color": GRID,
-    "grid.linewidth": 1,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "text.color": INK,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawn chart. ``legend`` pairs a CSS class of the swatch with its label."""
-
-    name: str
-    title: str
-    note: str
-    alt: str
-    legend: tuple[tuple[str, str], ...]
-    svg: Markup
+AFTER = "reward_mean"
+"""The column behind which the terms of the reward stand."""
 
 
 def training_figures(
-    metrics: Sequence[Row], beta_0: float | None, domain: str = ""
+    metrics: Sequence[Row],
+    beta_0: float | None,
+    domain: str = "",
+    terms: Mapping[str, str] | None = None,
 ) -> list[Figure]:
     """Curves over training steps, of those columns that the run has recorded.
 
-    ``domain`` is the run's: what a column of one name means may depend on it.
+    ``domain`` is the run's: what a column of one name means may depend on it. ``terms`` of the
+    reward, name -> what weighs it, have a curve each where they are several.
     """
-    columns = [describe(name, "metrics", domain) for name in names(m for m in STEPS if m.drawn)]
     figures = (
-        _curve(metrics, column, rule=beta_0 if column.name == COEFFICIENT else None)
-        for column in columns
+        step_curve(metrics, column, rule=beta_0 if column.name == COEFFICIENT else None)
+        for column in step_columns(domain, terms or {})
     )
     return [figure for figure in figures if figure is not None]
 
 
-def evaluation_figures(evaluations: Sequence[Row], trained: Collection[str] = ()) -> list[Figure]:
-    """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart; the judges
-    that are ``trained`` on are called so."""
+def step_columns(domain: str, terms: Mapping[str, str]) -> list[Metric]:
+    """The columns of a step that are drawn, in their order."""
+    columns = []
+    for name in names(metric for metric in STEPS if metric.drawn):
+        columns.append(describe(name, "metrics", domain))
+        if name == AFTER and len(terms) > 1:
+            columns += [_term(term, weighed) for term, weighed in terms.items()]
+    return columns
+
+
+def _term(name: str, weighed: str) -> Metric:
+    """The column of a term of the reward."""
+    return replace(
+        TERM,
+        name=TERM.name.replace("<term>", name),
+        label=capital(describe(name).label),
+        note=f"a term of the reward, before {weighed}" if weighed else "a term of the reward",
+    )
+
+
+def evaluation_figures(
+    evaluations: Sequence[Row], trained: Collection[str] = (), first: Sequence[str] = ()
+) -> list[Figure]:
+    """Metrics at the evaluations, with 95 % intervals, seen and unseen prompts apart; those of
+    ``first`` in front, and the judges that are ``trained`` on are called so."""
     figures = [
-        _evaluation_curve(evaluations, metric, marked(metric.label, metric.name in trained))
-        for metric in EVALUATIONS
-        if metric.drawn
+        _evaluation_curve(evaluations, metric, marked(capital(metric.label), key in trained))
+        for key in ordered({*first, *(m.name for m in EVALUATIONS if m.drawn)}, first)
+        # A reward of one term is its sum, and one curve tells both.
+        if key != TOTAL or first[:1] == [TOTAL] or not first
+        for metric in [describe(key)]
     ]
     figures.append(_overoptimization(evaluations, trained))
     return [figure for figure in figures if figure is not None]
@@ -133,7 +122,7 @@ def _blocks(values: NDArray[np.float64], reduce: Any = np.mean) -> NDArray[np.fl
     return np.array([reduce(values[start : start + size]) for start in starts])
 
 
-def _curve(rows: Sequence[Row], column: Metric, *, rule: float | None) -> Figure | None:
+def step_curve(rows: Sequence[Row], column: Metric, *, rule: float | None) -> Figure | None:
     """A column with the band around it that other columns say; ``rule`` is a dashed line."""
     key, note = column.name, column.note
     values = _column(rows, key)
@@ -142,30 +131,39 @@ def _curve(rows: Sequence[Row], column: Metric, *, rule: float | None) -> Figure
         return None
     steps, line = _blocks(_column(rows, "step")), _blocks(values)
     legend: list[tuple[str, str]] = []
+    found = Line(column.label, 1, steps.tolist(), line.tolist(), raw=True)
     with mpl.rc_context(STYLE):
-        canvas, axes = _axes(f"curve-{key}")
+        canvas, axes = new_axes(f"curve-{key}")
         band = _band(rows, key, line)
         if band is not None:
             lowest, highest, words = band
             axes.fill_between(steps, lowest, highest, color=FIRST, alpha=0.16, lw=0)
             legend += [("line-1", "mean"), ("band-1", words)]
+            found = replace(found, low=lowest.tolist(), high=highest.tolist())
         if rule is not None:
             axes.axhline(rule, color=INK, lw=1.2, ls=(0, (4, 3)))
             legend.append(("dashed", f"β₀ = {rule:g}"))
-        axes.plot(steps, line, color=FIRST, marker="o" if len(steps) == 1 else None, ms=4)
-        if column.least is not None:
-            least = column.least
-            axes.set_ylim(bottom=least - 0.02 * (axes.get_ylim()[1] - least))
+        marker = "o" if len(steps) == 1 else None
+        axes.plot(steps, line, color=FIRST, marker=marker, ms=4, gid=line_id(1))
+        start_at(axes, column)
         axes.set_xlabel("step")
-        svg = _to_markup(canvas, f"curve-{key}")
-    alt = (
-        f"{column.label} over {len(values)} steps: {compact(recorded[0])} at first, "
-        f"{compact(recorded[-1])} at last, between {compact(recorded.min())} and "
-        f"{compact(recorded.max())}."
-    )
-    if len(steps) < len(rows):
-        note += f"; means of {-(-len(rows) // MOST_POINTS)} steps"
-    return Figure(f"curve-{key}", column.label, note, alt, tuple(legend), svg)
+        alt = (
+            f"{column.label} over {len(values)} steps: {compact(recorded[0])} at first, "
+            f"{compact(recorded[-1])} at last, between {compact(recorded.min())} and "
+            f"{compact(recorded.max())}."
+        )
+        if len(steps) < len(rows):
+            note += f"; means of {-(-len(rows) // MOST_POINTS)} steps"
+        return drawn(
+            canvas, axes, [found], name=f"curve-{key}", title=column.label, note=note, alt=alt,
+            legend=legend,
+        )  # fmt: skip
+
+
+def start_at(axes: Axes, column: Metric) -> None:
+    """Let the y axis begin where the column says."""
+    if column.least is not None:
+        axes.set_ylim(bottom=column.least - 0.02 * (axes.get_ylim()[1] - column.least))
 
 
 def _band(
@@ -195,22 +193,23 @@ def _evaluation_curve(evaluations: Sequence[Row], metric: Metric, title: str) ->
     if not series:
         return None
     span = max(row["step"] for *_, rows in series for row in rows) or 1
-    alts = []
+    alts, lines = [], []
     with mpl.rc_context(STYLE):
-        canvas, axes = _axes(f"evaluation-{key}")
+        canvas, axes = new_axes(f"evaluation-{key}")
         for index, (split, color, _, rows) in enumerate(series):
             # A small shift, so that the intervals of the two splits do not cover each other.
             shift = 0.012 * span * (index - (len(series) - 1) / 2)
-            _intervals(axes, _column(rows, "step") + shift, rows, key, color)
+            lines.append(intervals(axes, rows, key, color, f"{split} prompts", shift=shift))
             first, last = rows[0], rows[-1]
             alts.append(f"{split} prompts {compact(first[key])} at step {first['step']}, "
                         f"{compact(last[key])} at step {last['step']}")  # fmt: skip
         axes.set_xlim(-0.04 * span, 1.04 * span)
         axes.set_xlabel("step")
-        svg = _to_markup(canvas, f"evaluation-{key}")
-    legend = tuple((swatch, f"{split} prompts") for split, _, swatch, _ in series)
-    alt = f"{title}: {'; '.join(alts)}."
-    return Figure(f"evaluation-{key}", title, metric.note, alt, legend, svg)
+        return drawn(
+            canvas, axes, lines, name=f"evaluation-{key}", title=title, note=metric.note,
+            alt=f"{title}: {'; '.join(alts)}.",
+            legend=[(swatch, f"{split} prompts") for split, _, swatch, _ in series],
+        )  # fmt: skip
 
 
 def _overoptimization(evaluations: Sequence[Row], trained: Collection[str]) -> Figure | None:
@@ -239,57 +238,39 @@ def _overoptimization(evaluations: Sequence[Row], trained: Collection[str]) -> F
         for metric, change, color in zip((proxy, judge), changes, (FIRST, SECOND), strict=True)
     ]
     with mpl.rc_context(STYLE):
-        canvas, axes = _axes(name)
+        canvas, axes = new_axes(name)
         for _, line, color in lines:
             axes.plot(spent, line, color=color, marker="o", ms=4.5)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.axhline(0, color=INK, lw=1.2, ls=(0, (4, 3)))
         axes.set_xlabel("divergence from the base")
-        svg = _to_markup(canvas, name)
-    alt = (
-        f"Change in points over the divergence: {proxy.label} {compact(lines[0][1][-1])} and "
-        f"{judge.label} {compact(lines[1][1][-1])} at {compact(spent[-1])}."
-    )
-    legend = (("line-1", proxy.label), ("line-2", judge.label))
-    note = "change against the base, in points of 100; the optimized score, and what it stands for"
-    return Figure(name, "Reward and judge", note, alt, legend, svg)
+        return drawn(
+            canvas,
+            axes,
+            [
+                Line(metric.label, SERIES.index(color) + 1, spent.tolist(), line.tolist())
+                for metric, line, color in lines
+            ],
+            name=name,
+            title="Reward and judge",
+            note="change against the base, in points of 100; the optimized score, and what it "
+            "stands for",
+            alt=f"Change in points over the divergence: {proxy.label} {compact(lines[0][1][-1])} "
+            f"and {judge.label} {compact(lines[1][1][-1])} at {compact(spent[-1])}.",
+            legend=(("line-1", proxy.label), ("line-2", judge.label)),
+        )
 
 
-def _intervals(
-    axes: Axes, steps: NDArray[np.float64], rows: Sequence[Row], key: str, color: str
-) -> None:
+def intervals(
+    axes: Axes, rows: Sequence[Row], key: str, color: str, name: str, *, shift: float = 0.0
+) -> Line:
+    """Draw a metric of ``rows`` over their steps, ``shift`` to the right, with its intervals; the
+    line of that ``name``."""
+    steps, values = _column(rows, "step"), _column(rows, key)
     low, high = (_column(rows, f"{key}{end}") for end in INTERVAL)
-    axes.vlines(steps, low, high, color=color, lw=1.4, alpha=0.55)
-    axes.plot(steps, _column(rows, key), color=color, marker="o", ms=4.5)
-
-
-def _axes(name: str) -> tuple[Canvas, Axes]:
-    # The salt makes ids depend on the figure's name instead of on chance.
-    mpl.rcParams["svg.hashsalt"] = name
-    size = (WIDTH / POINTS_PER_INCH, HEIGHT / POINTS_PER_INCH)
-    canvas = Canvas(figsize=size, dpi=POINTS_PER_INCH, layout="constrained")
-    axes = canvas.add_subplot()
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.margins(x=0.03, y=0.08)
-    return canvas, axes
-
-
-def _to_markup(canvas: Canvas, name: str) -> Markup:
-    """The drawing as an <svg> element that the page styles; ids carry the figure's name."""
-    stream = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(canvas).print_svg(stream, metadata=nothing)
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<svg [^>]*>", f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
-                 'xmlns="http://www.w3.org/2000/svg" '
-                 'xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1)  # fmt: skip
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'href="#', f'href="#{name}-', svg)
-    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
-    svg = re.sub(r"font: ?([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    for placeholder, variable in PLACEHOLDERS.items():
-        svg = svg.replace(placeholder, variable)
-    return Markup(svg.strip())  # drawn here, from numbers and fixed words only
+    axes.vlines(steps + shift, low, high, color=color, lw=1.4, alpha=0.55)
+    axes.plot(steps + shift, values, color=color, marker="o", ms=4.5)
+    return Line(
+        name, SERIES.index(color) + 1, steps.tolist(), values.tolist(), low.tolist(),
+        high.tolist(), shift,
+    )  # fmt: skip

@@ -104,6 +104,11 @@ def compact(value: float) -> str:
     return fixed(value, places) if places <= MOST_PLACES else f"{value:.1e}".replace("-", "−")
 
 
+def capital(text: str) -> str:
+    """``text`` as a heading begins, with a capital letter; the rest is left as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, whichever reads best."""
     if seconds < 90:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.errors import AdrpoError
-from adrpo.metrics import SPLITS, with_role
+from adrpo.metrics import SPLITS, describe, names, with_role
 from adrpo.report.completions import held_out_completions
 from adrpo.report.figures import evaluation_figures, training_figures
 from adrpo.report.kept import (
@@ -16,19 +16,27 @@ from adrpo.report.kept import (
     own_reward_lines,
     start_notices,
 )
+from adrpo.report.loading import snippets
 from adrpo.report.numbers import compact, duration, fixed
 from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
-from adrpo.report.summary import finite, headline, metric_table, unscored
+from adrpo.report.scores import read_scores
+from adrpo.report.source import Source
+from adrpo.report.summary import beside, finite, headline, leading, metric_table, unscored
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import read_facts
+from adrpo.runs.recipe import changes
+from adrpo.runs.reward_terms import reward_terms
 from adrpo.runs.symptoms import STEPS, symptoms
 
 Row = Mapping[str, Any]
 
 SHOWN_PROMPTS = 12
-"""Held-out prompts shown at once; the others unfold."""
+"""Held-out prompts whose pictures are shown at once; the others unfold."""
+
+SHOWN_TEXTS = 6
+"""Held-out prompts whose completions are shown at once."""
 
 PHASES = {
     metric.name.removeprefix("seconds_"): metric for metric in with_role("phase", file="metrics")
@@ -39,47 +47,49 @@ PHASES = {
 def write_report(run_path: Path) -> Path:
     """Write the page of the run at ``run_path`` and return its path.
 
-    A run in progress gives a page that says what is missing. Raises AdrpoError where the folder
-    is no run or has no metrics yet. Equal run files give an equal page.
+    A run in progress gives a page that says what is missing, and a folder that ``adrpo evaluate``
+    wrote one of its evaluation. Raises AdrpoError where the folder is no run, or has neither a
+    training step nor an evaluation yet. Equal run files give an equal page.
     """
     run = RunDirectory.open(run_path)
-    metrics = run.read_metrics()
-    if not metrics:
+    source = Source.read(run)
+    if not source.metrics and not source.evaluations:
         raise AdrpoError(
-            f"expected at least one training step in metrics.jsonl; received none in {run.path}; "
-            f"report the run once it has trained a step"
+            f"expected at least one training step in metrics.jsonl, or an evaluation; received "
+            f"none in {run.path}; report the run once it has trained a step"
         )
-    page = render("report/page.html.j2", _context(run, metrics))
-    write_durably(run.report, page.encode())
+    write_durably(run.report, render("report/page.html.j2", page_context(source)).encode())
     return run.report
 
 
-def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    evaluations = run.read_evaluations()
-    config_yaml = run.read_config_yaml()
-    config = run.read_settings()
+def page_context(source: Source) -> dict[str, Any]:
+    """What the template of a run's page is filled with."""
+    run, config, metrics, evaluations = (
+        source.run, source.config, source.metrics, source.evaluations,
+    )  # fmt: skip
     kept = kept_weights(run, config)
     step = kept.step or None if kept else None
-    trained = judges_trained_on(run)
+    trained, terms = judges_trained_on(run), reward_terms(run)
+    first = leading(terms)
     tables = [
         table
         for split in SPLITS
-        if (table := metric_table(evaluations, split, step, trained=trained))
+        if (table := metric_table(evaluations, split, step, trained=trained, first=first))
     ]
-    prompts = read_prompts(run.samples)
     beta_0 = finite(config.get("algorithm"), "beta_0")
-    held_out = held_out_pictures(run.samples, prompts["held_out"])
     facts = read_facts(run)
-    return {
+    context = {
         "name": run.path.resolve().name,
         "maker": "adrpo",
         "domain": facts.domain,
         "samples": facts.samples,
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
+        "also": beside(tables[0] if tables else None),
         "facts": _facts(config, metrics),
         "notices": [
-            *_progress(run, config, metrics),
+            *progress_lines(source),
+            *source.faults,
             *damage_lines(run),
             *start_notices(config),
             *([kept.sentence] if kept else []),
@@ -89,24 +99,95 @@ def _context(run: RunDirectory, metrics: list[dict[str, Any]]) -> dict[str, Any]
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
         "tables": [(table, unscored(table, facts.samples)) for table in tables],
-        "held_out": held_out[:SHOWN_PROMPTS],
-        "held_out_more": held_out[SHOWN_PROMPTS:],
-        "completions": held_out_completions(run.samples),
         "figures": [
-            *evaluation_figures(evaluations, trained),
-            *training_figures(metrics, beta_0, facts.domain),
+            *evaluation_figures(evaluations, trained, first),
+            *training_figures(metrics, beta_0, facts.domain, terms),
         ],
-        "strip": strip_pictures(run.samples, prompts["strip"]),
+        **_samples(source, _wanted(evaluations, first, trained)),
+        "trains": bool(metrics),
         "phases": _phases(metrics),
         "calls": _calls(metrics),
-        "config_yaml": config_yaml.strip(),
+        "snippets": snippets(run),
+        **_settings(run),
         "environment": _flat(run.read_environment()),
     }
+    return {**context, "sections": _sections(context)}
+
+
+def _wanted(evaluations: Sequence[Row], first: Sequence[str], trained: Sequence[str]) -> list[str]:
+    """The metrics that a sample's score tells: the rewards, and what judges samples."""
+    measured = {name for row in evaluations for name in row}
+    judges = names(with_role("judge"))
+    return [name for name in dict.fromkeys([*first, *trained, *judges]) if name in measured]
+
+
+def _samples(source: Source, wanted: Sequence[str]) -> dict[str, Any]:
+    """The pictures or completions of the run, with their scores."""
+    samples = source.run.samples
+    prompts = read_prompts(samples)
+    last = max((row["step"] for row in source.evaluations), default=0)
+    scores = (read_scores(samples, step, wanted) for step in (0, last))
+    held_out = held_out_pictures(samples, prompts["held_out"], *scores)
+    completions = held_out_completions(samples)
+    scored = any(
+        picture.score.text for group in held_out for picture in (*group.base, *group.final)
+    )
+    return {
+        "held_out": held_out[:SHOWN_PROMPTS],
+        "held_out_more": held_out[SHOWN_PROMPTS:],
+        "scored": _metric_name(wanted[0]) if scored else "",
+        "completions": completions[:SHOWN_TEXTS],
+        "completions_more": completions[SHOWN_TEXTS:],
+        "strip": strip_pictures(samples, prompts["strip"], wanted),
+    }
+
+
+def _metric_name(name: str) -> str:
+    """A metric's name behind "its"."""
+    return describe(name).in_sentence.removeprefix("the ")
+
+
+def _settings(run: RunDirectory) -> dict[str, Any]:
+    """The configuration, as what differs from the recipe, and whole."""
+    changed: list[tuple[str, str, str]] = []
+    beside_what = "Recipe"
+    try:
+        found = changes(run)
+    except AdrpoError as error:  # a page of a run of another version is better than none
+        against = f"What differs from a recipe can't be told: {error}."
+    else:
+        changed, what = found.keys, f"the recipe {found.recipe}"
+        if not found.recipe:
+            beside_what = "Default"
+            what = "the defaults of its domain: no recipe has its description"
+        said = "Settings that differ from" if changed else "The settings are those of"
+        against = f"{said} {what}. Training from config.yaml repeats the run."
+    return {
+        "against": against,
+        "changed": changed,
+        "beside_what": beside_what,
+        "config_yaml": run.read_config_yaml().strip(),
+    }
+
+
+def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(id, title) of the sections that the page has, in its order."""
+    shown = {
+        ("metrics", "Metrics"): True,
+        ("pictures", "Pictures"): context["held_out"],
+        ("curves", "Curves"): context["figures"],
+        ("completions", "Completions"): context["completions"],
+        ("strip", "Over time"): context["strip"].rows,
+        ("time", "Time"): context["trains"],
+        ("use", "Use it"): context["snippets"],
+        ("setup", "Configuration"): True,
+    }
+    return [section for section, there in shown.items() if there]
 
 
 def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
     """Short facts under the headline; those that the run does not record are left out."""
-    facts = [("Steps", fixed(metrics[-1]["step"], 0))]
+    facts = [("Steps", fixed(metrics[-1]["step"], 0))] if metrics else []
     if samples := _total(metrics, "samples"):
         facts.append(("Training samples", fixed(samples, 0)))
     if seconds := sum(_total(metrics, phase.name) for phase in PHASES.values()):
@@ -136,17 +217,19 @@ def _planned(config: Row) -> int:
     return STEPS if planned is None else int(planned)
 
 
-def _progress(run: RunDirectory, config: Row, metrics: Sequence[Row]) -> list[str]:
-    """Progress of a run that has not made all steps; nothing of one that has."""
-    planned = finite(config.get("training"), "steps")
-    done = metrics[-1]["step"]
-    if planned is None or done >= planned:
+def progress_lines(source: Source) -> list[str]:
+    """Progress of a run that has not made all steps; nothing of one that has, or makes none."""
+    planned = finite(source.config.get("training"), "steps")
+    done = source.metrics[-1]["step"] if source.metrics else 0
+    if planned is None or done >= planned or not source.trains:
         return []
     steps = f"{fixed(done, 0)} of {fixed(planned, 0)} steps"
-    stops = (config.get("evaluation") or {}).get("early_stopping") is not None
-    if stops and run.final.is_dir():
+    stops = (source.config.get("evaluation") or {}).get("early_stopping") is not None
+    if stops and source.run.final.is_dir():
         return [f"Early stopping ended the run after {steps}."]
-    return [f"The run has done {steps}."]
+    left = source.seconds_left(int(planned))
+    pace = "" if left is None else f"; at its pace {duration(left)} are left"
+    return [f"The run has done {steps}{pace}."]
 
 
 def _phases(metrics: Sequence[Row]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from adrpo.errors import AdrpoError
+from adrpo.report.scores import NO_SCORE, NO_SCORES, Score, Scores, read_scores
 
 LARGEST_SIDE = 384
 """Larger pictures are scaled down, so that a run of 1024-pixel pictures still fits a page."""
@@ -21,11 +23,12 @@ PIXELATED_SIDE = 160
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a data URI, and what it shows."""
+    """A picture as a data URI, what it shows, and its score."""
 
     uri: str
     alt: str
     pixelated: bool
+    score: Score = NO_SCORE
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,14 @@ def read_prompts(samples: Path) -> dict[str, Any]:
     return {"strip": strip, "held_out": held_out}
 
 
-def held_out_pictures(samples: Path, prompts: list[tuple[str, str]]) -> list[HeldOut]:
-    """The held-out prompts that have pictures, of the base or of the fine-tuned model."""
+def held_out_pictures(
+    samples: Path,
+    prompts: list[tuple[str, str]],
+    base_scores: Scores = NO_SCORES,
+    final_scores: Scores = NO_SCORES,
+) -> list[HeldOut]:
+    """The held-out prompts that have pictures, of the base or of the fine-tuned model, with their
+    scores."""
     groups = []
     for index, (prompt, category) in enumerate(prompts):
         base = _numbered(samples / "base", index)
@@ -80,34 +89,43 @@ def held_out_pictures(samples: Path, prompts: list[tuple[str, str]]) -> list[Hel
         group = HeldOut(
             prompt=prompt,
             category=category,
-            base=_pictures(base, shared, f"base model: {prompt}"),
-            final=_pictures(final, shared, f"fine-tuned model: {prompt}"),
+            base=[
+                embed(base[k], f"base model: {prompt}", base_scores.of(index, k))
+                for k in (sorted(base) if shared is None else shared)
+            ],
+            final=[
+                embed(final[k], f"fine-tuned model: {prompt}", final_scores.of(index, k))
+                for k in (sorted(final) if shared is None else shared)
+            ],
         )
         if group.base or group.final:
             groups.append(group)
     return groups
 
 
-def strip_pictures(samples: Path, prompts: list[str]) -> Strip:
-    """The fixed prompts at every evaluation that left pictures."""
+def strip_pictures(samples: Path, prompts: list[str], wanted: Sequence[str] = ()) -> Strip:
+    """The fixed prompts at every evaluation that left pictures, with their scores: those of the
+    metrics ``wanted``."""
     folders = {
         int(match.group(1)): path
         for path in samples.glob("step-*")
         if (match := re.fullmatch(r"step-(\d+)", path.name))
     }
     steps = sorted(step for step, path in folders.items() if any(path.glob("strip-*.png")))
+    scores = {step: read_scores(samples, step, wanted) for step in steps}
     rows: list[tuple[str, list[Picture | None]]] = []
     for index, prompt in enumerate(prompts):
         row = []
         for step in steps:
             path = folders[step] / f"strip-{index:02d}.png"
-            row.append(embed(path, f"step {step}: {prompt}") if path.exists() else None)
+            score = scores[step].of(index, 0)
+            row.append(embed(path, f"step {step}: {prompt}", score) if path.exists() else None)
         if any(row):
             rows.append((prompt, row))
     return Strip(steps, rows)
 
 
-def embed(path: Path, alt: str) -> Picture:
+def embed(path: Path, alt: str, score: Score = NO_SCORE) -> Picture:
     """A picture file as a PNG data URI."""
     try:
         data = path.read_bytes()
@@ -125,7 +143,7 @@ def embed(path: Path, alt: str) -> Picture:
         image.convert("RGB").save(stream, format="PNG", optimize=True)
         data = stream.getvalue()
     uri = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
-    return Picture(uri, alt, pixelated=side <= PIXELATED_SIDE)
+    return Picture(uri, alt, side <= PIXELATED_SIDE, score)
 
 
 def _numbered(folder: Path, prompt: int) -> dict[int, Path]:
@@ -135,7 +153,3 @@ def _numbered(folder: Path, prompt: int) -> dict[int, Path]:
         for path in folder.glob(f"*{prompt}-*.png")
         if (match := re.fullmatch(r"(\d+)-(\d+)", path.stem)) and int(match.group(1)) == prompt
     }
-
-
-def _pictures(files: dict[int, Path], kept: list[int] | None, alt: str) -> list[Picture]:
-    return [embed(files[index], alt) for index in (sorted(files) if kept is None else kept)]

@@ -1,5 +1,7 @@
-"""Pages out of templates and the one style sheet, in one self-contained file."""
+"""Pages out of templates, the one style sheet and the one script, in one self-contained file."""
 
+import base64
+import hashlib
 from importlib import resources
 from typing import Any
 
@@ -7,13 +9,20 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 STYLE = "report/style.css"
+SCRIPT = "report/page.js"
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+    "script-src 'sha256-{digest}'"
+)
+"""The policy of a page: no text of a run can load or run anything, and the page's own script, known
+by its digest, is the only one."""
 
 
 def render(template: str, context: dict[str, Any]) -> str:
     """The page of a ``template`` of the package, such as "report/page.html.j2".
 
     Text of the ``context`` arrives as text, whatever it holds. Templates extend
-    report/base.html.j2, which has the style sheet.
+    report/base.html.j2, which has the style sheet and the script.
     """
     environment = Environment(
         loader=FunctionLoader(_read),
@@ -22,8 +31,14 @@ def render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = Markup(_read(STYLE))  # of this package, and so no foreign text
-    return environment.get_template(template).render({**context, "style": style})
+    script = _read(SCRIPT)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    own = {
+        "style": Markup(_read(STYLE)),  # of this package, and so no foreign text
+        "script": Markup(script),
+        "policy": POLICY.format(digest=digest),
+    }
+    return environment.get_template(template).render({"sections": (), **context, **own})
 
 
 def _read(name: str) -> str:

@@ -12,9 +12,10 @@ from adrpo.report.kept import (
     start_notices,
 )
 from adrpo.report.numbers import Printed
-from adrpo.report.summary import Row, metric_table, size, unscored
+from adrpo.report.summary import Row, leading, metric_table, size, unscored
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import read_facts
+from adrpo.runs.reward_terms import reward_terms
 
 
 def result_lines(run: Path) -> list[str]:
@@ -30,7 +31,9 @@ def result_lines(run: Path) -> list[str]:
     kept = kept_weights(directory, config)
     step = kept.step or None if kept else None
     trained = judges_trained_on(directory)
-    table = metric_table(directory.read_evaluations(), UNSEEN, step, trained=trained)
+    first = leading(reward_terms(directory))
+    evaluations = directory.read_evaluations()
+    table = metric_table(evaluations, UNSEEN, step, trained=trained, first=first)
     damaged = damage_lines(directory)
     if table is None:
         return ["No evaluation on unseen prompts has been written yet.", *damaged]

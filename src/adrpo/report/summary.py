@@ -9,6 +9,7 @@ from adrpo.metrics import (
     CHANGE,
     EXCLUDED,
     INTERVAL,
+    TOTAL,
     Metric,
     category,
     describe,
@@ -22,6 +23,7 @@ from adrpo.report.numbers import (
     Quantity,
     Verdict,
     as_printed,
+    capital,
     decimals,
     fixed,
     printed,
@@ -29,6 +31,8 @@ from adrpo.report.numbers import (
 )
 
 Row = Mapping[str, Any]
+Sentence = list[tuple[str, bool]]
+"""Parts of a sentence, each with whether it is an interval."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class MetricRow:
     change: Printed | None
     verb: Verdict
     """Empty where there is no change to speak of."""
+    tagged: bool
+    """True of a reward that training is paid by."""
     sides_tell: bool
     """True where base and final, as printed, are apart in the verb's direction. A paired change can
     be clear that is too small for their digits, and it is over the prompts with values on both
@@ -86,9 +92,11 @@ def metric_table(
     step: int | None = None,
     *,
     trained: Collection[str] = (),
+    first: Sequence[str] = (),
 ) -> MetricTable | None:
     """Base, latest evaluation (or that of ``step``) and paired change of one split; None where it
-    has no rows. The judges that are ``trained`` on are called so."""
+    has no rows. The metrics of ``first``, what training is paid by, stand in front, and the judges
+    that are ``trained`` on are called so."""
     rows = [row for row in evaluations if row.get("split") == split]
     base = next((row for row in rows if row.get("step") == 0), None)
     tuned = [row for row in rows if row.get("step") != 0 and step in (None, row.get("step"))]
@@ -102,7 +110,8 @@ def metric_table(
     for key in sorted(found):
         of_category = category(key)
         if of_category is not None:
-            by_metric.setdefault(of_category[0], []).append(_metric_row(key, base, final, trained))
+            row = _metric_row(key, base, final, trained)
+            by_metric.setdefault(of_category[0], []).append(row)
     return MetricTable(
         split=split,
         prompts=_count(latest, "prompts"),
@@ -110,7 +119,9 @@ def metric_table(
         excluded=fixed(unscored, 0) if unscored else "",
         final_step=final["step"] if final else None,
         metrics=[
-            _metric_row(key, base, final, trained) for key in ordered(found) if not category(key)
+            _metric_row(key, base, final, trained, first)
+            for key in ordered(found, first)
+            if not category(key)
         ],
         categories=[
             CategoryTable(marked(metric.label, metric.name in trained), rows)
@@ -132,22 +143,42 @@ def unscored(table: MetricTable, samples: str) -> list[str]:
     ]
 
 
-def headline(table: MetricTable | None) -> list[tuple[str, bool]]:
-    """The result in one sentence, as (text, whether it is an interval)."""
+def leading(terms: Collection[str]) -> list[str]:
+    """The metrics that stand in front: the reward that is trained on with its ``terms``; a term
+    that is alone is more than the name of their sum."""
+    return [*terms, TOTAL] if len(terms) == 1 else [TOTAL, *terms]
+
+
+def headline(table: MetricTable | None) -> Sentence:
+    """The result of the first metric in one sentence."""
     if table is None or not table.metrics:
         return [("No evaluation has been written yet.", False)]
-    first = table.metrics[0]
     place = f"{table.prompts} {table.split}".strip()
-    parts = [(f"On {place} prompts, ", False), *_clause(first)]
-    diversities = names(with_role("diversity"))
-    second = next((row for row in table.metrics[1:] if row.key in diversities), None)
-    if second is not None and first.verb and second.verb:
-        joint = " and " if second.verb == first.verb else ", while "
-        parts += [(joint, False), *_clause(second)]
+    return [(f"On {place} prompts, ", False), *_clause(table.metrics[0]), (".", False)]
+
+
+def beside(table: MetricTable | None) -> Sentence:
+    """The sentence behind the headline: what a judge that training does not see says, and what
+    became of diversity; empty without either."""
+    if table is None:
+        return []
+    rest = [row for row in table.metrics[1:] if not row.tagged]
+    found = [
+        next((row for row in rest if row.key in names(with_role(role)) and row.verb), None)
+        for role in ("judge", "diversity")
+    ]
+    rows = [row for row in found if row is not None]
+    if not rows:
+        return []
+    (start, strong), *more = _clause(rows[0], brief=True)
+    parts = [(capital(start), strong), *more]
+    if len(rows) == 2:
+        joint = " and " if rows[0].verb == rows[1].verb else ", while "
+        parts += [(joint, False), *_clause(rows[1], brief=True)]
     return [*parts, (".", False)]
 
 
-def _clause(row: MetricRow) -> list[tuple[str, bool]]:
+def _clause(row: MetricRow, *, brief: bool = False) -> Sentence:
     name, base, final = row.in_sentence, row.base, row.final
     if base is None or final is None:
         only = base or final
@@ -158,7 +189,8 @@ def _clause(row: MetricRow) -> list[tuple[str, bool]]:
     values = [(f"{base.value} ", False), (base.interval, True)]
     after = [(f"{final.value} ", False), (final.interval, True)]
     if row.verb == "unchanged":
-        return [(f"{name} is unchanged within its 95 % interval: ", False), *values,
+        within = "" if brief else " within its 95 % interval"
+        return [(f"{name} is unchanged{within}: ", False), *values,
                 (" before, ", False), *after, (" after", False)]  # fmt: skip
     if row.verb and row.change is not None and not row.sides_tell:
         return [(f"{name} {row.verb} by {size(row.change)} ", False), (row.change.interval, True),
@@ -187,7 +219,11 @@ def _measured(rows: list[Row]) -> set[str]:
 
 
 def _metric_row(
-    key: str, base: Row | None, final: Row | None, trained: Collection[str] = ()
+    key: str,
+    base: Row | None,
+    final: Row | None,
+    trained: Collection[str] = (),
+    paid: Collection[str] = (),
 ) -> MetricRow:
     metric = describe(key)
     sides = (_quantity(base, key), _quantity(final, key))
@@ -200,15 +236,22 @@ def _metric_row(
     before, after = (math.nan if side is None else as_printed(side.value, places) for side in sides)
     return MetricRow(
         key=key,
-        label=marked(metric.label, key in trained),
-        in_sentence=marked(metric.in_sentence, key in trained),
+        label=marked(capital(metric.label) if key in paid else metric.label, key in trained),
+        in_sentence=marked(_in_sentence(metric, key in paid), key in trained),
         note=metric.note,
         base=first,
         final=last,
         change=None if change is None else printed(change, change_places, sign=True),
         verb=said,
+        tagged=key in paid or key in trained,
         sides_tell=after > before if said == "rose" else after < before,
     )
+
+
+def _in_sentence(metric: Metric, paid: bool) -> str:
+    """A metric's name inside a sentence; a reward of the user's own is called one there."""
+    own = paid and not metric.sentence
+    return f"the reward {metric.label}" if own else metric.in_sentence
 
 
 def _quantity(row: Row | None, key: str) -> Quantity | None:

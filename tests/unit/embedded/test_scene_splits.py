@@ -31,8 +31,8 @@ from adrpo.embedded.scenes import (
     sample_split,
     split_of,
 )
-from adrpo.evaluation.values import spread
 from adrpo.flow.drawing import PICTURED_PROMPTS
+from adrpo.runs.spread import spread
 
 RESULTS = Path(__file__).parents[3] / "benchmarks/results"
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from adrpo.evaluation.intervals import mean_over_seeds
-from adrpo.evaluation.values import read_values, spread, summarise, write_values
+from adrpo.evaluation.values import read_values, summarise, write_values
+from adrpo.runs.spread import spread
 
 
 def test_values_come_back_as_they_were(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_the_kept_step(tmp_path: Path):
     )
     assert told in page.text
     assert "Early stopping ended the run after 75 of 100 steps." in page.text
-    assert page.source.count("Fine-tuned, step 25</th>") == 2  # unseen and seen
+    assert page.source.count("Fine-tuned, step 25</th>") == 4  # unseen and seen, and by category
     assert "Fine-tuned, step 75</th>" not in page.source
     # The pictures are of the last evaluation, and say so.
     assert page.source.count("<h3>Fine-tuned, step 75</h3>") == 3

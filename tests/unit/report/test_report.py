@@ -1,6 +1,7 @@
 """The report of a fabricated run: what it says is what the run's files say."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -21,7 +22,7 @@ from adrpo.report.numbers import Quantity, compact, decimals, duration, fixed, p
 from adrpo.report.summary import headline, metric_table
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import Facts, write_facts
-from support.fabricated_run import CONFIG, HOSTILE, fabricate
+from support.fabricated_run import HOSTILE, fabricate
 from support.strict_page import Page
 
 
@@ -62,13 +63,18 @@ def test_is_one_file_in_the_run_folder_and_well_formed(run: Path, page: Page) ->
 def test_needs_nothing_from_outside(page: Page) -> None:
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert set(re.findall(r"https?://[^\s\"'<>]+", page.source)) <= namespaces
-    assert not page.all("script")
+    (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    assert page.all("script") == [{}]
     for _, attrs in page.tags:
         for name in ("src", "href", "xlink:href"):
             assert (attrs.get(name) or "data:").startswith(("data:", "#"))
     assert "@import" not in page.source and "@font-face" not in page.source
     policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
-    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def test_prompts_arrive_as_text(page: Page) -> None:
@@ -116,8 +122,11 @@ def test_the_headline_is_the_unseen_result(run: Path, page: Page) -> None:
     sentence = re.search(r"<h1>(.*?)</h1>", page.source, re.DOTALL)
     assert sentence
     text = re.sub(r"<[^>]+>", "", sentence.group(1))
-    assert text.startswith("On 102 unseen prompts, gold accuracy rose from 0.")
-    assert ", while CLIP diversity fell from " in text and text.endswith(".")
+    # What training is paid by comes first, then what it does not see.
+    assert text.startswith("On 102 unseen prompts, CLIP score rose from 2") and text[-1] == "."
+    assert "Gold accuracy rose from 0." in page.text and ", while CLIP diversity fell" in page.text
+    first = re.search(r'<tr data-metric="(\w+)" class="trained">', page.source)
+    assert first and first.group(1) == "clip_score"
 
 
 def evaluation(step: int, low: float, high: float) -> dict[str, Any]:
@@ -273,7 +282,8 @@ def test_curves_say_their_first_and_last_value(run: Path, page: Page) -> None:
         assert abs(shown - true) <= half_unit + 1e-9
     titles = re.findall(r"<figcaption><h3>(.*?)</h3>", page.source)
     assert titles == [
-        "Gold accuracy", "CLIP score, second CLIP", "CLIP diversity", "Reward",
+        "CLIP score, reward CLIP", "Gold accuracy", "CLIP score, second CLIP", "CLIP diversity",
+        "Reward",
         "Divergence from the reference", "Coefficient β", "Clipped advantages", "Loss",
         "Gradient norm",
     ]  # fmt: skip
@@ -301,7 +311,8 @@ def test_a_run_without_evaluations_and_pictures_says_so(tmp_path: Path) -> None:
     assert "No evaluation has been written yet." in page.text
     assert "No evaluations yet" in page.text
     assert "No held-out samples yet." in page.text
-    assert "The run has done 7 of 100 steps." in page.text
+    # A step of the made-up run takes 5.1 s.
+    assert "The run has done 7 of 100 steps; at its pace 7.9 min are left." in page.text
 
 
 def test_the_word_for_samples_is_the_domains(tmp_path: Path) -> None:
@@ -328,7 +339,7 @@ def test_a_column_means_what_its_domain_writes(run: Path) -> None:
 def test_a_run_with_only_the_base_evaluated(tmp_path: Path) -> None:
     run = fabricate(tmp_path / "run", steps=1, evaluated=(0,), pictured=0)
     page = Page(write_report(run))
-    assert "gold accuracy of the base model is 0." in page.text
+    assert "CLIP score of the base model is 2" in page.text
     assert page.cells["unseen", "gold_accuracy", "final"] == "–"
     assert page.cells["unseen", "gold_accuracy", "change"] == "–"
 
@@ -347,15 +358,16 @@ def test_nan_is_never_shown(tmp_path: Path) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (run / f"{name}.jsonl").write_text(text, encoding="utf-8")
     page = Page(write_report(run))
-    text = page.text.replace(CONFIG.strip(), "")  # which says "advantage_scale: none"
-    assert text != page.text and not re.search(r"\b(nan|inf|none|null)\b", text, re.IGNORECASE)
+    # Settings, which come last, say "null" where they mean it.
+    text, _, settings = page.text.rpartition("Configuration and environment")
+    assert settings and not re.search(r"\b(nan|inf|none|null)\b", text, re.IGNORECASE)
     assert page.cells["unseen", "gold_accuracy", "base"] == "–"
     assert "[" not in page.cells["unseen", "clip_score", "base"]
     assert not re.search(r"[\d ](nan|inf)\b", page.source)
 
 
-def test_a_run_without_metrics_is_refused(tmp_path: Path) -> None:
-    run = fabricate(tmp_path / "run", steps=0)
+def test_a_run_without_a_step_and_an_evaluation_is_refused(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=0, evaluated=())
     with pytest.raises(AdrpoError, match="at least one training step"):
         write_report(run)
     assert not (run / "report.html").exists()
