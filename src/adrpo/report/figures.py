@@ -98,21 +98,27 @@ def evaluation_figures(
     ``first`` in front, and the judges that are ``trained`` on are called so."""
     figures = [
         _evaluation_curve(evaluations, metric, marked(capital(metric.label), key in trained))
-        for key in ordered({*first, *(m.name for m in EVALUATIONS if m.drawn)}, first)
-        # A reward of one term is its sum, and one curve tells both.
-        if key != TOTAL or first[:1] == [TOTAL] or not first
+        for key in evaluation_keys(first)
         for metric in [describe(key)]
     ]
     figures.append(_overoptimization(evaluations, trained))
     return [figure for figure in figures if figure is not None]
 
 
-def _column(rows: Sequence[Row], key: str) -> NDArray[np.float64]:
+def evaluation_keys(first: Sequence[str]) -> list[str]:
+    """The metrics of an evaluation that are drawn, those of ``first`` in front."""
+    keys = ordered({*first, *names(metric for metric in EVALUATIONS if metric.drawn)}, first)
+    # A reward of one term is its sum, and one curve tells both.
+    return [key for key in keys if key != TOTAL or first[:1] in ([], [TOTAL])]
+
+
+def values_of(rows: Sequence[Row], key: str) -> NDArray[np.float64]:
+    """A column of ``rows``, NaN where a row has no number in it [rows]."""
     values = (finite(row, key) for row in rows)
     return np.array([np.nan if value is None else value for value in values])
 
 
-def _blocks(values: NDArray[np.float64], reduce: Any = np.mean) -> NDArray[np.float64]:
+def blocks(values: NDArray[np.float64], reduce: Any = np.mean) -> NDArray[np.float64]:
     """``values`` reduced over equal blocks of rows, so that at most MOST_POINTS are left.
 
     A block with a NaN is NaN: the curve has a gap where a step could not be measured.
@@ -125,11 +131,11 @@ def _blocks(values: NDArray[np.float64], reduce: Any = np.mean) -> NDArray[np.fl
 def step_curve(rows: Sequence[Row], column: Metric, *, rule: float | None) -> Figure | None:
     """A column with the band around it that other columns say; ``rule`` is a dashed line."""
     key, note = column.name, column.note
-    values = _column(rows, key)
+    values = values_of(rows, key)
     recorded = values[np.isfinite(values)]
     if not len(recorded):
         return None
-    steps, line = _blocks(_column(rows, "step")), _blocks(values)
+    steps, line = blocks(values_of(rows, "step")), blocks(values)
     legend: list[tuple[str, str]] = []
     found = Line(column.label, 1, steps.tolist(), line.tolist(), raw=True)
     with mpl.rc_context(STYLE):
@@ -174,10 +180,10 @@ def _band(
     stem = key.removesuffix("_mean")
     least, greatest, spread = (f"{stem}{end}" for end in ("_min", "_max", "_std"))
     if known(least, "metrics") and known(greatest, "metrics"):
-        lowest, highest = _column(rows, least), _column(rows, greatest)
-        return _blocks(lowest, np.min), _blocks(highest, np.max), "min to max"
+        lowest, highest = values_of(rows, least), values_of(rows, greatest)
+        return blocks(lowest, np.min), blocks(highest, np.max), "min to max"
     if known(spread, "metrics"):
-        deviation = _blocks(_column(rows, spread))
+        deviation = blocks(values_of(rows, spread))
         return line - deviation, line + deviation, "± 1 std"
     return None
 
@@ -232,9 +238,9 @@ def _overoptimization(evaluations: Sequence[Row], trained: Collection[str]) -> F
     if not rows:
         return None
     name = "overoptimization"
-    spent = np.concatenate([[0.0], _column(rows, price.name)])
+    spent = np.concatenate([[0.0], values_of(rows, price.name)])
     lines = [
-        (metric, np.concatenate([[0.0], metric.points * _column(rows, change)]), color)
+        (metric, np.concatenate([[0.0], metric.points * values_of(rows, change)]), color)
         for metric, change, color in zip((proxy, judge), changes, (FIRST, SECOND), strict=True)
     ]
     with mpl.rc_context(STYLE):
@@ -266,8 +272,8 @@ def intervals(
 ) -> Line:
     """Draw a metric of ``rows`` over their steps, ``shift`` to the right, with its intervals; the
     line of that ``name``."""
-    steps, values = _column(rows, "step"), _column(rows, key)
-    low, high = (_column(rows, f"{key}{end}") for end in INTERVAL)
+    steps, values = values_of(rows, "step"), values_of(rows, key)
+    low, high = (values_of(rows, f"{key}{end}") for end in INTERVAL)
     axes.vlines(steps + shift, low, high, color=color, lw=1.4, alpha=0.55)
     axes.plot(steps + shift, values, color=color, marker="o", ms=4.5)
     return Line(

@@ -18,7 +18,7 @@ from adrpo.report.kept import (
 )
 from adrpo.report.loading import snippets
 from adrpo.report.numbers import compact, duration, fixed
-from adrpo.report.pictures import held_out_pictures, read_prompts, strip_pictures
+from adrpo.report.pictures import HeldOut, held_out_pictures, read_prompts, strip_pictures
 from adrpo.report.render import render
 from adrpo.report.scores import read_scores
 from adrpo.report.source import Source
@@ -103,7 +103,7 @@ def page_context(source: Source) -> dict[str, Any]:
             *evaluation_figures(evaluations, trained, first),
             *training_figures(metrics, beta_0, facts.domain, terms),
         ],
-        **_samples(source, _wanted(evaluations, first, trained)),
+        **_samples(source),
         "trains": bool(metrics),
         "phases": _phases(metrics),
         "calls": _calls(metrics),
@@ -114,31 +114,39 @@ def page_context(source: Source) -> dict[str, Any]:
     return {**context, "sections": _sections(context)}
 
 
-def _wanted(evaluations: Sequence[Row], first: Sequence[str], trained: Sequence[str]) -> list[str]:
+def _wanted(source: Source) -> list[str]:
     """The metrics that a sample's score tells: the rewards, and what judges samples."""
-    measured = {name for row in evaluations for name in row}
-    judges = names(with_role("judge"))
-    return [name for name in dict.fromkeys([*first, *trained, *judges]) if name in measured]
+    measured = {name for row in source.evaluations for name in row}
+    told = [
+        *leading(reward_terms(source.run)),
+        *judges_trained_on(source.run),
+        *names(with_role("judge")),
+    ]
+    return [name for name in dict.fromkeys(told) if name in measured]
 
 
-def _samples(source: Source, wanted: Sequence[str]) -> dict[str, Any]:
-    """The pictures or completions of the run, with their scores."""
-    samples = source.run.samples
-    prompts = read_prompts(samples)
+def scored_pictures(source: Source) -> list[HeldOut]:
+    """The pictures of held-out prompts, of the base and of the last evaluation, with their
+    scores."""
+    samples, wanted = source.run.samples, _wanted(source)
     last = max((row["step"] for row in source.evaluations), default=0)
     scores = (read_scores(samples, step, wanted) for step in (0, last))
-    held_out = held_out_pictures(samples, prompts["held_out"], *scores)
-    completions = held_out_completions(samples)
-    scored = any(
-        picture.score.text for group in held_out for picture in (*group.base, *group.final)
-    )
+    return held_out_pictures(samples, read_prompts(samples)["held_out"], *scores)
+
+
+def _samples(source: Source) -> dict[str, Any]:
+    """The pictures or completions of the run, with their scores."""
+    samples, wanted = source.run.samples, _wanted(source)
+    held_out, completions = scored_pictures(source), held_out_completions(samples)
+    pictures = [picture for group in held_out for picture in (*group.base, *group.final)]
+    scored = any(picture.score.text for picture in pictures)
     return {
         "held_out": held_out[:SHOWN_PROMPTS],
         "held_out_more": held_out[SHOWN_PROMPTS:],
         "scored": _metric_name(wanted[0]) if scored else "",
         "completions": completions[:SHOWN_TEXTS],
         "completions_more": completions[SHOWN_TEXTS:],
-        "strip": strip_pictures(samples, prompts["strip"], wanted),
+        "strip": strip_pictures(samples, read_prompts(samples)["strip"], wanted),
     }
 
 
