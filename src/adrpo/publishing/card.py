@@ -16,10 +16,11 @@ from adrpo.publishing.markdown import escaped, fenced, table
 from adrpo.publishing.shown import Shown
 from adrpo.report.kept import judges_trained_on, kept_weights, own_reward_lines, start_notices
 from adrpo.report.numbers import Printed, fixed
-from adrpo.report.summary import MetricTable, headline, metric_table, unscored
+from adrpo.report.summary import MetricTable, beside, headline, leading, metric_table, unscored
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.facts import read_facts
 from adrpo.runs.inputs import own_reward, read_record
+from adrpo.runs.reward_terms import reward_terms
 
 TEMPLATE = "publishing/card.md.j2"
 LOCAL = re.compile(r"(?:^|(?<=:))(?:~|\.{0,2})/(?:[^/:]+/)*(?=[^/:]+)")
@@ -68,10 +69,15 @@ def _context(
     step = kept.step or None if kept else None
     trained = judges_trained_on(run)
     evaluations = run.read_evaluations()
-    found = [metric_table(evaluations, split, step, trained=trained) for split in SPLITS]
+    first = leading(reward_terms(run))
+    found = [
+        metric_table(evaluations, split, step, trained=trained, first=first) for split in SPLITS
+    ]
     tables = [own for own in found if own is not None]
     notices = [*start_notices(settings), *own_reward_lines(run)]
-    sentence = "".join(text for text, _ in headline(tables[0] if tables else None))
+    table = tables[0] if tables else None
+    sentences = ("".join(text for text, _ in said) for said in (headline(table), beside(table)))
+    sentence = " ".join(filter(None, sentences))
     return {
         "title": repo.rpartition("/")[2],
         "what": f"{use.what} of {base.words}, trained by online reinforcement learning: the "
