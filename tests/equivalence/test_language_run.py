@@ -197,7 +197,7 @@ def test_the_report_shows_completions_escaped(run: Path, tmp_path: Path) -> None
     assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
     assert "user: &lt;b&gt;bold&lt;/b&gt;" in page
     assert "24 completions" in page and "Held-out completions" in page
-    assert "pictures" not in page.partition("<main>")[2]
+    assert "pictures" not in page.partition("<main>")[2].partition("</main>")[0]
     base.write_text("{}\n")
     with pytest.raises(AdrpoError, match=r"base\.jsonl, line 1"):
         write_report(folder)
