@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adrpo.report import write_report
+from adrpo.report import make_live_server, write_report
+from adrpo.report.live import LivePages
 from support.fabricated_run import fabricate
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -87,26 +89,78 @@ addEventListener("message", event => {
 """
 
 
+# Reads on while the page is replaced: an unfolded part, a place in the page, a picture.
+READER = """<script>
+addEventListener("load", () => {
+  const first = document.documentElement.dataset.version;
+  const part = document.querySelector("#setup details");
+  part.open = true;
+  document.querySelector("#curves").scrollIntoView({behavior: "instant"});
+  const top = () => Math.round(document.querySelector("#curves").getBoundingClientRect().top);
+  const before = {top: top(), picture: document.images[0], scrolled: scrollY};
+  const waiting = setInterval(() => {
+    if (document.documentElement.dataset.version === first) return;
+    clearInterval(waiting);
+    const found = document.body.appendChild(document.createElement("pre"));
+    found.id = "found";
+    found.textContent = JSON.stringify({
+      title: document.title, scrolled: before.scrolled, moved: top() - before.top,
+      open: document.querySelector("#setup details").open, again: part.isConnected,
+      picture: document.images[0] === before.picture,
+      live: document.querySelector(".live").textContent,
+      steps: document.querySelector(".facts dd").textContent, copies: document.querySelectorAll(
+        ".copy").length, buttons: document.querySelectorAll(".snippet").length,
+    });
+  }, 100);
+});
+</script>"""
+
+
+class WatchedPages(LivePages):
+    """Pages with the reading script in them; the run goes on once a page has asked for news."""
+
+    def page(self) -> bytes:
+        return with_script(super().page().decode(), READER).encode()
+
+    def state(self) -> dict[str, Any]:
+        path = self.runs[0].metrics
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if len(rows) < 41:
+            row = json.loads(rows[-1]) | {"step": len(rows) + 1}
+            path.write_text("".join([*rows, json.dumps(row) + "\n"]), encoding="utf-8")
+        return super().state()
+
+
+def with_script(page: str, script: str) -> str:
+    """``page`` with ``script`` in front of all else: its policy forbids all scripts but its own,
+    and here lets this one run, too."""
+    code = script.removeprefix("<script>").removesuffix("</script>")
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    for old, new in (
+        ("script-src ", f"script-src 'sha256-{digest}' "),
+        ('<meta charset="utf-8">', '<meta charset="utf-8">' + script),
+    ):
+        assert old in page
+        page = page.replace(old, new, 1)
+    return page
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = fabricate(tmp_path_factory.mktemp("browser") / "run", pictured=14)
     return write_report(run)
 
 
-def browse(page: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+def browse(page: Path | str, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     assert BROWSER is not None
-    command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags, page.as_uri()]
+    command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", *flags]
+    command.append(page.as_uri() if isinstance(page, Path) else page)
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
 
 def test_pictures_decode_and_nothing_overflows(report: Path, tmp_path: Path) -> None:
     source = report.read_text(encoding="utf-8")
-    # The page's policy forbids all scripts but its own; here it must let the watching one run, too.
-    script = WATCH.removeprefix("<script>").removesuffix("</script>")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    watched = source.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    assert watched != source
-    watched = watched.replace('<meta charset="utf-8">', '<meta charset="utf-8">' + WATCH, 1)
+    watched = with_script(source, WATCH)
     (tmp_path / "watched.html").write_text(watched, encoding="utf-8")
     (tmp_path / "frames.html").write_text(FRAMES, encoding="utf-8")
     result = browse(
@@ -156,4 +210,26 @@ def test_follows_the_color_scheme(report: Path, tmp_path: Path, scheme: str, fla
     # The ground fills most of the page: near black or near white, with print of the other kind.
     assert np.median(pixels) > 230 if scheme == "light" else np.median(pixels) < 40
     assert pixels.min() < 60 and pixels.max() > 200
+    assert "CONSOLE" not in result.stderr, result.stderr
+
+
+def test_a_live_page_goes_on_where_its_reader_is(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=40, evaluated=(0, 25), pictured=2)
+    (run / "inputs.json").write_text('{"prompts": {"train": [], "held_out": []}, "folder": ""}')
+    with make_live_server([run], 0) as server:
+        server.pages = WatchedPages([run], rest=0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        result = browse(
+            server.url, tmp_path / "profile", "--dump-dom", "--virtual-time-budget=20000",
+            "--window-size=1280,900",
+        )  # fmt: skip
+        server.shutdown()
+    found = re.search(r'<pre id="found">(.*?)</pre>', result.stdout, re.DOTALL)
+    assert found, result.stderr
+    seen = json.loads(html.unescape(found.group(1)))
+    assert seen["steps"] == "41" and seen["live"].startswith("step 41 of 100")
+    # The new page replaced the old one, and nothing of the reader's was lost.
+    assert not seen["again"] and seen["open"] and seen["picture"]
+    assert seen["scrolled"] > 500 and abs(seen["moved"]) <= 1
+    assert seen["copies"] == seen["buttons"] + 1, "each to copy has one button, config.yaml, too"
     assert "CONSOLE" not in result.stderr, result.stderr

@@ -53,14 +53,14 @@ class Shown:
         """The steps done of those planned, and the time that is left."""
         source = self.source
         done = source.metrics[-1]["step"] if source.metrics else 0
-        planned = finite(source.config.get("training"), "steps")
+        planned = source.planned
         if not source.trains:
             return "evaluation"
         if (step := source.run.diverged_at()) is not None:
             return f"diverged at step {fixed(step, 0)}"
         if planned is None or done >= planned:
             return f"{fixed(done, 0)} steps"
-        left = source.seconds_left(int(planned))
+        left = source.seconds_left()
         pace = "" if left is None or source.run.final.is_dir() else f", {duration(left)} left"
         return f"{fixed(done, 0)} of {fixed(planned, 0)} steps{pace}"
 

@@ -198,7 +198,7 @@
   // Which section is read.
   let watching = null;
   const addPlace = root => {
-    const links = new Map([...document.querySelectorAll("nav.sections a")].map(
+    const links = new Map([...document.querySelectorAll(".sections a")].map(
       link => [link.hash.slice(1), link]));
     if (watching) watching.disconnect();
     if (!links.size || !window.IntersectionObserver) return;
@@ -225,5 +225,54 @@
   addEventListener("scroll", clear, { passive: true });
   document.body.append(tip);
   enliven(document);
-  window.adrpoPage = { enliven, clear };
+
+  // A live page asks its server whether the runs went on, and takes their next page where the reader
+  // is: same place, same open parts, same pictures.
+  const main = () => document.querySelector("main");
+  const anchor = () => [...document.querySelectorAll("section[id]")].filter(
+    section => section.getBoundingClientRect().top < 80).pop();
+  const replace = text => {
+    const next = new DOMParser().parseFromString(text, "text/html");
+    const section = anchor();
+    const place = section && { id: section.id, top: section.getBoundingClientRect().top };
+    const named = part => `${part.closest("section")?.id} ${part.querySelector("summary").textContent}`;
+    const open = new Set([...document.querySelectorAll("details[open]")].map(named));
+    const focused = document.activeElement?.closest("figure")?.getAttribute("aria-label");
+    const pictures = new Map([...document.images].map(picture => [picture.src, picture]));
+    next.querySelectorAll("img").forEach(picture => {
+      const own = pictures.get(picture.src);
+      if (own && own.alt === picture.alt) { picture.replaceWith(own); pictures.delete(picture.src); }
+    });
+    const status = document.querySelector(".live");
+    next.querySelector(".live")?.replaceWith(status);
+    clear();
+    main().replaceWith(document.adoptNode(next.querySelector("main")));
+    document.querySelectorAll("details").forEach(part => { part.open = open.has(named(part)); });
+    document.title = next.title;
+    document.documentElement.dataset.version = next.documentElement.dataset.version;
+    enliven(document);
+    const now = place && document.getElementById(place.id);
+    if (now) scrollBy({ top: now.getBoundingClientRect().top - place.top, behavior: "instant" });
+    if (focused) document.querySelector(`figure[aria-label="${CSS.escape(focused)}"] .plot`)?.focus({ preventScroll: true });
+  };
+  const busy = () => !tip.hidden || document.querySelector("main :active")
+    || [...document.querySelectorAll("audio")].some(sound => !sound.paused);
+  const ask = async () => {
+    const say = (text, trouble) => {
+      const status = document.querySelector(".live");
+      status.classList.toggle("trouble", Boolean(trouble));
+      if (status.textContent !== text) status.textContent = text;
+    };
+    try {
+      const state = await (await fetch("state", { cache: "no-store" })).json();
+      say([state.trouble, ...state.runs].filter(Boolean).join(" · "), state.trouble);
+      if (state.version !== document.documentElement.dataset.version && !busy()) {
+        replace(await (await fetch("./", { cache: "no-store" })).text());
+      }
+    } catch {
+      say("The server has stopped: this is the last page it gave.", true);
+    }
+    setTimeout(ask, 2000);
+  };
+  if (document.documentElement.dataset.version) ask();
 })();

@@ -227,7 +227,7 @@ def _planned(config: Row) -> int:
 
 def progress_lines(source: Source) -> list[str]:
     """Progress of a run that has not made all steps; nothing of one that has, or makes none."""
-    planned = finite(source.config.get("training"), "steps")
+    planned = source.planned
     done = source.metrics[-1]["step"] if source.metrics else 0
     if planned is None or done >= planned or not source.trains:
         return []
@@ -235,7 +235,7 @@ def progress_lines(source: Source) -> list[str]:
     stops = (source.config.get("evaluation") or {}).get("early_stopping") is not None
     if stops and source.run.final.is_dir():
         return [f"Early stopping ended the run after {steps}."]
-    left = source.seconds_left(int(planned))
+    left = source.seconds_left()
     pace = "" if left is None else f"; at its pace {duration(left)} are left"
     return [f"The run has done {steps}{pace}."]
 

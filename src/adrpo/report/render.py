@@ -18,11 +18,15 @@ POLICY = (
 by its digest, is the only one."""
 
 
-def render(template: str, context: dict[str, Any]) -> str:
+LIVE = "; connect-src 'self'"
+
+
+def render(template: str, context: dict[str, Any], *, version: str = "") -> str:
     """The page of a ``template`` of the package, such as "report/page.html.j2".
 
     Text of the ``context`` arrives as text, whatever it holds. Templates extend
-    report/base.html.j2, which has the style sheet and the script.
+    report/base.html.j2, which has the style sheet and the script. A ``version`` makes it a page
+    that asks its server for the next one.
     """
     environment = Environment(
         loader=FunctionLoader(_read),
@@ -36,7 +40,8 @@ def render(template: str, context: dict[str, Any]) -> str:
     own = {
         "style": Markup(_read(STYLE)),  # of this package, and so no foreign text
         "script": Markup(script),
-        "policy": POLICY.format(digest=digest),
+        "policy": POLICY.format(digest=digest) + (LIVE if version else ""),
+        "version": version,
     }
     return environment.get_template(template).render({"sections": (), **context, **own})
 

@@ -29,19 +29,36 @@ class Source:
         """The files of ``run``; AdrpoError where one is damaged."""
         return cls(run, run.read_settings(), run.read_metrics(), run.read_evaluations())
 
+    @classmethod
+    def glance(cls, run: RunDirectory) -> "Source":
+        """The files of ``run`` while it may be writing them: a damaged row is left out and told.
+
+        Raises AdrpoError where the configuration can't be read.
+        """
+        metrics, lost = run.readable_rows(run.metrics)
+        evaluations, lost_too = run.readable_rows(run.evaluations)
+        faults = [f"Left out: {fault}." for fault in (*lost, *lost_too)]
+        return cls(run, run.read_settings(), metrics, evaluations, faults)
+
     @property
     def trains(self) -> bool:
         """True of a run that trains, and not of the folder of an evaluation alone."""
         return bool(self.metrics) or (self.run.path / INPUTS).exists()
 
-    def seconds_left(self, planned: int) -> float | None:
-        """Seconds of the steps up to ``planned`` at the pace of the last ones, evaluations between
-        them included; None before the second step."""
+    @property
+    def planned(self) -> int | None:
+        """Steps that the run is to make; None where it does not say."""
+        planned = finite(self.config.get("training"), "steps")
+        return None if planned is None else int(planned)
+
+    def seconds_left(self) -> float | None:
+        """Seconds of the steps that are left at the pace of the last ones, evaluations between them
+        included; None before the second step, and where the run does not say how many it makes."""
         recent = self.metrics[-RECENT:]
         walls = [wall for row in recent if (wall := finite(row, "wall_seconds")) is not None]
         # Where a run was resumed, its clock may begin anew.
         paces = [after - before for before, after in itertools.pairwise(walls)]
         forward = [pace for pace in paces if pace >= 0]
-        if not forward:
+        if not forward or self.planned is None:
             return None
-        return statistics.fmean(forward) * max(0, planned - self.metrics[-1]["step"])
+        return statistics.fmean(forward) * max(0, self.planned - self.metrics[-1]["step"])

@@ -9,16 +9,12 @@ machines reach. What a client may ask is bounded (:class:`Limits`).
 import argparse
 import base64
 import io
-import ipaddress
 import json
 import math
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import BoundedSemaphore, Lock, Timer
+from threading import Lock
 from typing import Any
 
 from PIL import Image
@@ -28,6 +24,7 @@ from adrpo.errors import AdrpoError
 from adrpo.rewards.awaiting import awaited
 from adrpo.rewards.base import Scores
 from adrpo.rewards.loading import build_reward
+from adrpo.runs.serving import BoundedServer, QuietHandler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +50,11 @@ class Refused(Exception):
         self.status = status
 
 
-class RewardServer(ThreadingHTTPServer):
+class RewardServer(BoundedServer):
     """Answers a POST to any path with the reward of the samples in it.
 
     The reward is called for one request at a time. What it raises is the text of a status 500.
     """
-
-    daemon_threads = True
 
     def __init__(
         self,
@@ -69,33 +64,7 @@ class RewardServer(ThreadingHTTPServer):
     ) -> None:
         self.reward, self.limits = reward, limits
         self.one_at_a_time = Lock()
-        self._free = BoundedSemaphore(limits.connections)
-        super().__init__(address, Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, if one is free; a client may ask again after a 503."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-            return
-        with suppress(OSError):
-            request.settimeout(1.0)
-            request.sendall(BUSY)
-            # Bytes that nobody has read would reset the connection, and take the answer with them.
-            request.setblocking(False)
-            request.recv(1 << 16)
-        self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer the connection in its thread, which is free again afterwards."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
+        super().__init__(address, Handler, connections=limits.connections, seconds=limits.seconds)
 
     def scores(self, body: bytes) -> list[float | None]:
         """The reward of a request's samples."""
@@ -130,21 +99,10 @@ class RewardServer(ThreadingHTTPServer):
         return found
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """One connection to a :class:`RewardServer`: one request and its answer."""
 
     server: RewardServer
-
-    def setup(self) -> None:
-        # A socket's own timeout begins anew with each byte of a client that trickles.
-        self.late = Timer(self.server.limits.seconds, self._hang_up)
-        self.late.daemon = True
-        self.late.start()
-        super().setup()
-
-    def finish(self) -> None:
-        self.late.cancel()
-        super().finish()
 
     def do_POST(self) -> None:
         """Answer with the rewards, or with an error and its status."""
@@ -154,12 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             status, answer = refused.status, {"error": str(refused)}
         except Exception as error:  # told to the client, for whom it is raised
             status, answer = 500, {"error": f"{type(error).__name__}: {error}"}
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(status, json.dumps(answer).encode(), "application/json")
 
     def _body(self) -> bytes:
         told = self.headers.get("Content-Length", "")
@@ -174,16 +127,6 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(told))
         self.late.cancel()
         return body
-
-    def _hang_up(self) -> None:
-        with suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Write nothing: a training makes a request a second."""
-
-
-BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 
 
 def make_server(
@@ -220,16 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         host, port = str(server.server_address[0]), server.server_address[1]
         sys.stdout.write(f"{term.name} at http://{host}:{port}\n")
         sys.stdout.flush()
-        if not ipaddress.ip_address(host).is_loopback:
-            sys.stderr.write(
-                f"note: {host} is no address of this machine alone: whoever reaches it can ask, "
-                f"there is no password\n"
-            )
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            sys.stderr.write("stopped\n")
-            raise SystemExit(130) from None
+        server.serve_until_stopped()
 
 
 if __name__ == "__main__":

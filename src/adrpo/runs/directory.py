@@ -147,6 +147,19 @@ class RunDirectory:
         """The rows of both files as they were written (:func:`in_order`)."""
         return in_order(self.read_metrics(), self.read_evaluations())
 
+    def readable_rows(self, path: Path) -> tuple[list[Row], list[str]]:
+        """The rows of metrics.jsonl or evaluations.jsonl that can be read, for one who looks on,
+        and what is said of each line that can't."""
+        rows, faults = [], []
+        content = path.read_bytes() if path.exists() else b""
+        *complete, _ = content.split(b"\n")
+        for number, line in enumerate(complete, 1):
+            try:
+                rows.append(_row(line, f"{path}, line {number}"))
+            except AdrpoError as error:
+                faults.append(str(error))
+        return rows, faults
+
     def record_divergence(self, step: int, reason: str) -> None:
         """Write diverged.json: at ``step`` something was not finite any more."""
         record = {"step": step, "reason": reason}

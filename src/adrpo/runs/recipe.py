@@ -33,7 +33,8 @@ def changes(run: RunDirectory) -> Changes:
     ours = settings_of(run)
     domain = str(ours.get("domain"))
     name = _recipe_of(domain, str(ours.get("description") or ""))
-    theirs = load_recipe(name) if name else form_of(domain)()
+    form: Any = form_of(domain)
+    theirs = load_recipe(name) if name else form()
     flat = flatten(theirs.model_dump(mode="json"))
     return Changes(
         recipe=name,
