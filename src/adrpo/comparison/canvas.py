@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from adrpo.report.drawing import inline
 
 DPI = 150
 
@@ -19,7 +24,21 @@ COLORS = ("#2b5fc9", "#c96a12", "#16877a", "#8a63c9", "#b8336a", "#7d7a1e",
           "#3a9bd9", "#8c4a2f", "#5b6470", "#4d9e3f")  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
+THEME = {
+    BASE_COLOR: "var(--ink)",
+    NOTE_COLOR: "var(--muted)",
+    "#9a9da3": "var(--muted)",
+    "#b9bbb6": "var(--line)",
+    "#e9e9e4": "var(--grid)",
+    "#ffffff": "var(--card)",
+    **{color: f"var(--series-{place})" for place, color in enumerate(COLORS, 1)},
+}
+"""Color of a figure -> what a page, light or dark, has for it."""
+
 STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.color": BASE_COLOR,
+    "axes.labelcolor": BASE_COLOR,
     "font.size": 9.5,
     "axes.edgecolor": "#b9bbb6",
     "axes.grid": True,
@@ -38,7 +57,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A PNG file with what the page says about it."""
+    """A PNG file with what the page says about it; charts have an SVG file beside it."""
 
     path: Path
     title: str
@@ -87,8 +106,19 @@ def _columns(entries: int) -> int:
     return -(-(entries + 1) // rows)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as a PNG file."""
-    # Neither date nor version: equal runs give equal files.
-    save: Callable[..., None] = FigureCanvasAgg(figure).print_png
-    save(path, metadata={"Software": None})
+def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
+    """Write the figure as a PNG file and, where ``vector``, as an SVG file beside it."""
+    # Neither date nor version, and ids by the name: equal runs give equal files.
+    png: Callable[..., None] = FigureCanvasAgg(figure).print_png
+    png(path, metadata={"Software": None})
+    if vector:
+        mpl.rcParams["svg.hashsalt"] = path.stem
+        svg: Callable[..., None] = FigureCanvasSVG(figure).print_svg
+        svg(path.with_suffix(".svg"), metadata=dict.fromkeys(("Date", "Creator")))
+
+
+def themed(path: Path) -> Markup | None:
+    """The chart whose PNG file is ``path``, as a part of a page that is light or dark; None where
+    it is no chart."""
+    file = path.with_suffix(".svg")
+    return inline(file.read_text(encoding="utf-8"), path.stem, THEME) if file.exists() else None

@@ -142,6 +142,7 @@ def _panels(
                 draw_lines(panel, analysis, split, price, reward)
                 if not whole:
                     panel.axis(limits)
+                    panel.xaxis.set_major_locator(MaxNLocator(6))
                 elif price in PRICES:
                     panel.set_xscale("function", functions=(_signed_root, _signed_square))
                     panel.xaxis.set_major_locator(MaxNLocator(4))

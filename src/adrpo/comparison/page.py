@@ -1,8 +1,7 @@
 """Writes a comparison's results: summary.json, the tables, the figures and comparison.html."""
 
-import base64
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from adrpo.comparison.analysis import (
     minutes,
     to_json,
 )
-from adrpo.comparison.canvas import Drawing
+from adrpo.comparison.canvas import Drawing, themed
 from adrpo.comparison.collect import Results, read_listing
 from adrpo.comparison.figures import draw_all
+from adrpo.comparison.layout import parts
 from adrpo.comparison.picture_sheet import PICTURED_PROMPTS
 from adrpo.comparison.plan import settings_that_differ
 from adrpo.comparison.reference_lines import BASE
@@ -52,8 +52,9 @@ def write_results(results: Results, command: str) -> Path:
     """Analyse the finished runs, write everything beside them, and return the page's path.
 
     Writes summary.json, table-<split>.md, .csv and .tex, the same of table-<split>-by-category
-    where prompts have several, figures/*.png and comparison.html to the comparison's folder.
-    ``command`` is recorded. Raises AdrpoError as :func:`~adrpo.comparison.analysis.analyse` does.
+    where prompts have several, figures/*.png, charts as *.svg, too, and comparison.html to the
+    comparison's folder. ``command`` is recorded. Raises AdrpoError as
+    :func:`~adrpo.comparison.analysis.analyse` does.
     """
     folder = results.plan.folder
     analysis = analyse(results)
@@ -196,6 +197,7 @@ def _write(path: Path, text: str) -> None:
 
 def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> dict[str, Any]:
     plan = results.plan
+    pictures = _pictures(results)
     return {
         "maker": "adrpo compare",
         "name": plan.folder.resolve().name,
@@ -212,13 +214,22 @@ def _context(results: Results, analysis: Analysis, drawings: list[Drawing]) -> d
         "trained_on": _labels(analysis.trained_on),
         "splits": [_split_context(analysis, split) for split in analysis.splits],
         "figures": [
-            {"title": d.title, "note": d.note, "alt": d.alt, "uri": _data_uri(d.path)}
+            {"title": d.title, "note": d.note, "alt": d.alt, "svg": svg}
             for d in drawings
-            if d.path.name != "pictures.png"  # the page shows the pictures themselves
+            if (svg := themed(d.path)) is not None  # the page shows the pictures themselves
         ],
         "methods": list(results.methods),
         "samples": _samples(results),
-        "pictures": _pictures(results),
+        "pictures": pictures,
+        "sections": [
+            *(
+                (f"table-{split.split}", f"{split.split.capitalize()} prompts")
+                for split in analysis.splits
+            ),
+            ("figures", "Figures"),
+            *([("pictures", "Pictures")] if pictures else []),
+            ("settings", "Settings"),
+        ],
         "settings": _settings(results),
     }
 
@@ -252,20 +263,27 @@ def _split_context(analysis: Analysis, split: SplitAnalysis) -> dict[str, Any]:
         "split": split.split,
         "prompts": split.prompts,
         "images": split.images,
-        "columns": table.columns,
         "legend": legend(table),
-        "rows": [
-            (name, [table.cell(name, column) for column in table.columns]) for name in table.rows
-        ],
-        "differences": [
-            (name, [table.difference(name, column) for column in table.columns])
-            for name in split.difference
-        ],
+        "tables": _fitting(table, table.cell, list(table.rows)),
+        "differences": _fitting(table, table.difference, list(split.difference)),
         "kept": _kept(split),
         "primary": analysis.title(analysis.primary),
         "by_category": _by_category(split),
         "trade_offs": [_trade_off(analysis, trade_off, split) for trade_off in split.trade_offs],
     }
+
+
+def _fitting(
+    table: ResultsTable, cell: Callable[[str, Column], Any], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The ``cell`` of each column of ``table`` for the rows of ``names``, in tables that fit the
+    page."""
+    rows = [(name, [cell(name, column) for column in table.columns]) for name in names]
+    labels = [column.label for column in table.columns]
+    return [
+        {"columns": table.columns[columns], "rows": cells}
+        for columns, cells in (parts(labels, rows) if names else ())
+    ]
 
 
 def _kept(split: SplitAnalysis) -> dict[str, Any]:
@@ -378,7 +396,3 @@ def _settings(results: Results) -> list[tuple[str, list[tuple[str, str, str]]]]:
         for name, method in results.methods.items()
         if name != results.plan.reference
     ]
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -47,7 +47,7 @@ def draw_pictures(results: Results, path: Path) -> Drawing | None:
         )
         for spine in panel.spines.values():
             spine.set_visible(False)
-        save(figure, path)
+        save(figure, path, vector=False)
     return Drawing(
         path,
         "Pictures",

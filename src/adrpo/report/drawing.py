@@ -9,7 +9,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,23 +133,29 @@ def drawn(
 
 
 def markup(canvas: Canvas, name: str) -> Markup:
-    """The drawing as an <svg> element that the page styles; ids carry the figure's name."""
+    """The drawing as an <svg> element that the page styles."""
     stream = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     FigureCanvasSVG(canvas).print_svg(stream, metadata=nothing)
-    svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
+    return inline(stream.getvalue(), name, PLACEHOLDERS)
+
+
+def inline(file: str, name: str, colors: Mapping[str, str]) -> Markup:
+    """The content of an SVG ``file`` that matplotlib wrote as an element of a page: ids carry its
+    ``name``, and ``colors`` are those of the file and what the page has for them."""
+    svg = file[file.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    width, height = (POINTS_PER_INCH * side for side in canvas.get_size_inches())
-    svg = re.sub(r"<svg [^>]*>", f'<svg viewBox="0 0 {width:g} {height:g}" aria-hidden="true" '
+    box = re.search(r'viewBox="([^"]+)"', svg)
+    assert box is not None, "matplotlib gives every drawing one"
+    svg = re.sub(r"<svg [^>]*>", f'<svg viewBox="{box[1]}" aria-hidden="true" '
                  'xmlns="http://www.w3.org/2000/svg" '
                  'xmlns:xlink="http://www.w3.org/1999/xlink">', svg, count=1)  # fmt: skip
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
     svg = re.sub(r"font: ?([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
-    for placeholder, variable in PLACEHOLDERS.items():
-        svg = svg.replace(placeholder, variable)
+    for color, variable in colors.items():
+        svg = svg.replace(color, variable)
     return Markup(svg.strip())  # drawn here, from numbers and words that matplotlib escapes
 
 

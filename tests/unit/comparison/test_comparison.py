@@ -18,6 +18,7 @@ from adrpo.cli import app
 from adrpo.comparison import Plan, collect, figures, record, write_results
 from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
+from adrpo.comparison.canvas import COLORS
 from adrpo.comparison.plan import Entry, check_evaluated_alike
 from adrpo.errors import AdrpoError
 from adrpo.flow.facts import FACTS as FLOW
@@ -181,10 +182,14 @@ def test_the_tables_hold_the_summary(plan: Plan, summary: dict[str, Any]) -> Non
 
 def test_the_page_is_self_contained_and_prompts_are_text(plan: Plan, page: Page) -> None:
     assert HOSTILE in page.text and "a<b>&c" in page.text
-    assert not page.all("script")
-    assert re.findall(r"https?://[^\s\"'<>]+", page.source) == []
-    policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"]
-    assert policy == "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+    assert page.all("script") == [{}], "the page's own, which is there once"
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"'<>]+", page.source)) == namespaces
+    policy = next(m for m in page.all("meta") if m.get("http-equiv"))["content"] or ""
+    assert re.fullmatch(
+        r"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; "
+        r"script-src 'sha256-[\w+/]{43}='", policy
+    )  # fmt: skip
     for attrs in page.all("img"):
         assert (attrs["src"] or "").startswith("data:image/png;base64,") and attrs["alt"]
     assert not re.search(r"\b(nan|inf|None)\b", page.text)
@@ -192,17 +197,34 @@ def test_the_page_is_self_contained_and_prompts_are_text(plan: Plan, page: Page)
 
 def test_the_page_holds_figures_and_pictures_of_every_method(plan: Plan, page: Page) -> None:
     embedded = [(attrs["alt"] or "", (attrs["src"] or "")[22:]) for attrs in page.all("img")]
-    # 6 prompts, 4 pictures of each, of the base and three methods; 6 figures.
-    assert len(embedded) == 6 * 4 * 4 + 6
+    # 6 prompts, 4 pictures of each, of the base and three methods.
+    assert len(embedded) == 6 * 4 * 4
     data = {base64.b64decode(source) for _, source in embedded}
     for method in plan.methods:
         folder = plan.run_folder(method, 0) / "samples" / "final"
         assert all(file.read_bytes() in data for file in folder.glob("*.png"))
     drawn = {path.name for path in (plan.folder / "figures").iterdir()}
-    assert drawn == {
+    charts = {name.replace(".png", ".svg") for name in drawn if name.endswith(".png")}
+    assert {name for name in drawn if name.endswith(".svg")} == charts - {"pictures.svg"}
+    assert drawn - charts == {
         "trajectories-unseen.png", "trajectories-seen.png", "fronts-unseen.png",
         "curves-unseen.png", "curves-seen.png", "best-of-n.png", "pictures.png",
     }  # fmt: skip
+
+
+def test_charts_have_the_colors_of_the_theme(plan: Plan, page: Page) -> None:
+    """A chart in the page follows the reader's theme, and its file has colors of its own."""
+    drawings = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
+    assert len(drawings) == 6
+    for drawing in drawings:
+        assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#000000"}
+        assert {"var(--ink)", "var(--muted)", "var(--series-1)"} <= set(
+            re.findall(r"var\([^)]+\)", drawing)
+        )
+    ids = re.findall(r'\bid="([^"]+)"', page.source)
+    assert len(ids) == len(set(ids)), "an id that two charts share"
+    alone = (plan.folder / "figures" / "curves-unseen.svg").read_text(encoding="utf-8")
+    assert "var(" not in alone and COLORS[0] in alone
 
 
 def test_names_arrive_as_text(tmp_path: Path) -> None:
@@ -237,7 +259,6 @@ def test_proxy_and_gold_stand_over_the_root_of_the_kl(
     (plan.folder / "best-of-n.json").write_text(json.dumps(best))
     drawn = {}
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.setdefault(path.name, figure))
-    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
     write_results(collect(plan), "adrpo compare")
     # The lines at trained methods' heights are for samples whose KL is not known.
     assert "rewards-over-kl.png" in drawn and "best-of-n.png" not in drawn

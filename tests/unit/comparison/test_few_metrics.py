@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from adrpo.comparison import collect, figures, write_results
-from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
 from adrpo.comparison.page import results_table
 from support.fabricated_comparison import fabricate_comparison
@@ -28,7 +27,6 @@ def test_runs_without_a_diversity_are_compared(
         for seed in plan.seeds:
             keep_only(plan.run_folder(method, seed), ("clip_score", *price))
     monkeypatch.setattr(figures, "save", lambda figure, path: None)
-    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
     page = Page(write_results(collect(plan), "adrpo compare"))
     tables = [attrs.get("data-table") for attrs in page.all("table")]
     assert "results-unseen" in tables and "kept-unseen" not in tables
@@ -77,7 +75,6 @@ def test_a_metric_that_no_prompt_has_is_said_to_be_absent(
         for seed in plan.seeds:
             leave_empty(plan.run_folder(method, seed), ("gold_accuracy", "clip_diversity"))
     monkeypatch.setattr(figures, "save", lambda figure, path: None)
-    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
     page = Page(write_results(collect(plan), "adrpo compare"))
     assert "No unseen prompt has gold accuracy of every seed and sample." in page.text
     assert "in gold accuracy, of which there are too few values for an interval" in page.text

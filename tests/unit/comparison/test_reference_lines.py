@@ -12,7 +12,6 @@ import pytest
 
 from adrpo.cli.compare import _check_guidance
 from adrpo.comparison import Plan, collect, figures, write_results
-from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.reference_lines import BY_CHANCE, BY_GUIDANCE, BY_REWARD, read_lines
 from adrpo.errors import AdrpoError
@@ -61,7 +60,6 @@ def drawn(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The figures of a comparison by the names of their files, not written."""
     found: dict[str, Any] = {}
     monkeypatch.setattr(figures, "save", lambda figure, path: found.setdefault(path.name, figure))
-    monkeypatch.setattr(page_module, "_data_uri", lambda path: "data:,")
     write_results(collect(plan), "adrpo compare")
     return found
 
