@@ -17,6 +17,7 @@ from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
 from support.command_line import Command
+from support.strict_page import Page
 from support.tiny_runs import perturb, tiny_config
 
 STEPS = 2
@@ -58,6 +59,10 @@ def test_a_run_is_measured_again_as_its_training_measured_it(
     assert [base, last] == [row | {"target": str(run.path)} for row in run.read_evaluations()]
     assert base["divergence"] == 0
     assert last["divergence_change"] == last["divergence"] > 0
+    # Its page is written with it, says what was measured, and trains nothing.
+    page = Page(again.report)
+    assert f"Measured{run.path}" in page.text and "repeats the run" not in page.text
+    assert "Where the time goes" not in page.text
 
 
 def test_a_run_is_measured_on_prompts_that_no_choice_has_seen(

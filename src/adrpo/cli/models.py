@@ -199,15 +199,23 @@ def evaluate(
         row = evaluate_target(found, folder)
     _print_row(found, row)
     typer.echo(f"Evaluation: {folder}")
+    from adrpo.report import write_report
+
+    typer.echo(f"Report: {write_report(folder)}")
 
 
 def _print_row(found: "Target", row: dict[str, Any]) -> None:
     from adrpo.report.kept import judges_trained_on
     from adrpo.report.result import metric_lines
+    from adrpo.report.summary import leading
+    from adrpo.runs.reward_terms import reward_terms
 
     # Its base is trained on nothing.
-    judges = judges_trained_on(found.run) if found.run is not None and found.final else ()
-    typer.echo("\n".join(metric_lines(row, found.door.facts.samples, trained=judges)))
+    trained = found.run if found.run is not None and found.final else None
+    judges = () if trained is None else judges_trained_on(trained)
+    first = () if trained is None else leading(reward_terms(trained))
+    samples = found.door.facts.samples
+    typer.echo("\n".join(metric_lines(row, samples, trained=judges, first=first)))
 
 
 def _resolve(

@@ -43,6 +43,18 @@ PHASES = {
 }
 """Short name of a phase, as the style sheet has it -> its column."""
 
+PLACES = (
+    ("Model", "model", "pretrained"),
+    ("Method", "algorithm", "method"),
+    ("β₀", "algorithm", "beta_0"),
+    ("Coefficient", "algorithm", "coefficient"),
+    ("Anchor", "algorithm", "anchor"),
+    ("Learning rate", "training", "learning_rate"),
+    ("Seed", "training", "seed"),
+)
+"""Label, section and key of the settings that are told under the headline; of an evaluation the
+first."""
+
 
 def write_report(run_path: Path) -> Path:
     """Write the page of the run at ``run_path`` and return its path.
@@ -86,7 +98,7 @@ def page_context(source: Source) -> dict[str, Any]:
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
         "also": beside(tables[0] if tables else None),
-        "facts": _facts(config, metrics),
+        "facts": _facts(source),
         "notices": [
             *progress_lines(source),
             *source.faults,
@@ -99,16 +111,20 @@ def page_context(source: Source) -> dict[str, Any]:
         # Samples are shown of the last evaluation.
         "tuned": f"Fine-tuned, step {fixed(kept.last, 0)}" if kept else "Fine-tuned",
         "tables": [(table, unscored(table, facts.samples)) for table in tables],
+        # An evaluation alone is no course.
         "figures": [
             *evaluation_figures(evaluations, trained, first),
             *training_figures(metrics, beta_0, facts.domain, terms),
-        ],
+        ]
+        if source.trains
+        else [],
         **_samples(source),
-        "trains": bool(metrics),
+        "trains": source.trains,
+        "timed": bool(metrics),
         "phases": _phases(metrics),
         "calls": _calls(metrics),
         "snippets": snippets(run),
-        **_settings(run),
+        **_settings(source),
         "environment": _flat(run.read_environment()),
     }
     return {**context, "sections": _sections(context)}
@@ -155,8 +171,9 @@ def _metric_name(name: str) -> str:
     return describe(name).in_sentence.removeprefix("the ")
 
 
-def _settings(run: RunDirectory) -> dict[str, Any]:
+def _settings(source: Source) -> dict[str, Any]:
     """The configuration, as what differs from the recipe, and whole."""
+    run = source.run
     changed: list[tuple[str, str, str]] = []
     beside_what = "Recipe"
     try:
@@ -169,7 +186,8 @@ def _settings(run: RunDirectory) -> dict[str, Any]:
             beside_what = "Default"
             what = "the defaults of its domain: no recipe has its description"
         said = "Settings that differ from" if changed else "The settings are those of"
-        against = f"{said} {what}. Training from config.yaml repeats the run."
+        repeats = " Training from config.yaml repeats the run." if source.trains else ""
+        against = f"{said} {what}.{repeats}"
     return {
         "against": against,
         "changed": changed,
@@ -185,30 +203,25 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("pictures", "Pictures"): context["held_out"],
         ("curves", "Curves"): context["figures"],
         ("completions", "Completions"): context["completions"],
-        ("strip", "Over time"): context["strip"].rows,
-        ("time", "Time"): context["trains"],
+        ("strip", "Over time"): context["strip"].rows and context["trains"],
+        ("time", "Time"): context["timed"],
         ("use", "Use it"): context["snippets"],
         ("setup", "Configuration"): True,
     }
     return [section for section, there in shown.items() if there]
 
 
-def _facts(config: Row, metrics: Sequence[Row]) -> list[tuple[str, str]]:
+def _facts(source: Source) -> list[tuple[str, str]]:
     """Short facts under the headline; those that the run does not record are left out."""
-    facts = [("Steps", fixed(metrics[-1]["step"], 0))] if metrics else []
+    config, metrics = source.config, source.metrics
+    targets = dict.fromkeys(str(row["target"]) for row in source.evaluations if "target" in row)
+    facts = [("Measured", target) for target in targets]
+    facts += [("Steps", fixed(metrics[-1]["step"], 0))] if metrics else []
     if samples := _total(metrics, "samples"):
         facts.append(("Training samples", fixed(samples, 0)))
     if seconds := sum(_total(metrics, phase.name) for phase in PHASES.values()):
         facts.append(("Training time", duration(seconds)))
-    places = (
-        ("Model", "model", "pretrained"),
-        ("Method", "algorithm", "method"),
-        ("β₀", "algorithm", "beta_0"),
-        ("Coefficient", "algorithm", "coefficient"),
-        ("Anchor", "algorithm", "anchor"),
-        ("Learning rate", "training", "learning_rate"),
-        ("Seed", "training", "seed"),
-    )
+    places = PLACES if source.trains else PLACES[:1]
     for label, section, key in places:
         found = config.get(section)
         value = found.get(key) if isinstance(found, dict) else None

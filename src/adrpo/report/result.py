@@ -1,6 +1,6 @@
 """The result of a run's evaluations, as lines of text for a terminal."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from adrpo.metrics import UNSEEN, marked
@@ -57,12 +57,16 @@ def result_lines(run: Path) -> list[str]:
 
 
 def metric_lines(
-    evaluation: Row, samples: str = "samples", *, trained: Collection[str] = ()
+    evaluation: Row,
+    samples: str = "samples",
+    *,
+    trained: Collection[str] = (),
+    first: Sequence[str] = (),
 ) -> list[str]:
-    """One line for each metric of an evaluation, with its change and verdict where it has them, and
-    one on samples without a score, which ``samples`` is the word for. The judges that are
-    ``trained`` on are called so."""
-    table = metric_table([evaluation], evaluation["split"])
+    """One line for each metric of an evaluation, those of ``first`` in front, with its change and
+    verdict where it has them, and one on samples without a score, which ``samples`` is the word
+    for. The judges that are ``trained`` on are called so."""
+    table = metric_table([evaluation], evaluation["split"], first=first)
     assert table is not None, "a row is of its own split"
     rows = [*table.metrics, *(row for part in table.categories for row in part.rows)]
     titles = [marked(row.key, row.key in trained) for row in rows]
