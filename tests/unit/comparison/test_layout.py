@@ -17,9 +17,9 @@ CELLS = st.none() | st.builds(
 
 @given(st.data(), st.integers(1, 14), st.lists(st.text("abc-", max_size=30), max_size=4))
 def test_every_column_stands_once_in_a_table_that_fits(
-    data: st.DataObject, columns: int, names: list[str]
+    data: st.DataObject, count: int, names: list[str]
 ) -> None:
-    labels = [data.draw(st.sampled_from(["CLIP score, reward CLIP", "KL"])) for _ in range(columns)]
+    labels = [data.draw(st.sampled_from(["CLIP score, reward CLIP", "KL"])) for _ in range(count)]
     rows = [(name, [data.draw(CELLS) for _ in labels]) for name in names]
     found = list(parts(labels, rows))
     assert [label for columns, _ in found for label in labels[columns]] == labels
