@@ -50,8 +50,8 @@ class LivePages:
             return self._page
 
     def state(self) -> dict[str, Any]:
-        """What a page asks for: the ``version`` of the newest one, a line on each of the ``runs``,
-        and the ``trouble`` that there is in reading them, or nothing."""
+        """The answer to a page that asks: the ``version`` of the newest one, a line on each of the
+        ``runs``, and the ``trouble`` that there is in reading them, or nothing."""
         with self._lock:
             self._refresh()
             return {

@@ -28,7 +28,7 @@ LEGENDS = 4
 
 @dataclass(frozen=True)
 class Curves:
-    """What is drawn of one run."""
+    """The rows of one run that are drawn, and its color."""
 
     name: str
     series: int

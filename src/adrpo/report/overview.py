@@ -107,7 +107,7 @@ def check_runs(runs: Sequence[Path]) -> None:
 
 
 def overview_context(sources: Sequence[Source]) -> dict[str, Any]:
-    """What the template of the page of several runs is filled with."""
+    """The content of the page of several runs, as its template takes it."""
     names = names_of([source.run.path for source in sources])
     pairs = zip(names, sources, strict=True)
     runs = [_shown(name, place, source) for place, (name, source) in enumerate(pairs, 1)]

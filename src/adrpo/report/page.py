@@ -75,7 +75,7 @@ def write_report(run_path: Path) -> Path:
 
 
 def page_context(source: Source) -> dict[str, Any]:
-    """What the template of a run's page is filled with."""
+    """The content of a run's page, as its template takes it."""
     run, config, metrics, evaluations = (
         source.run, source.config, source.metrics, source.evaluations,
     )  # fmt: skip

@@ -18,7 +18,6 @@ from adrpo.cli import app
 from adrpo.comparison import Plan, collect, figures, record, write_results
 from adrpo.comparison import page as page_module
 from adrpo.comparison.analysis import analyse
-from adrpo.comparison.canvas import COLORS
 from adrpo.comparison.plan import Entry, check_evaluated_alike
 from adrpo.errors import AdrpoError
 from adrpo.flow.facts import FACTS as FLOW
@@ -210,21 +209,6 @@ def test_the_page_holds_figures_and_pictures_of_every_method(plan: Plan, page: P
         "trajectories-unseen.png", "trajectories-seen.png", "fronts-unseen.png",
         "curves-unseen.png", "curves-seen.png", "best-of-n.png", "pictures.png",
     }  # fmt: skip
-
-
-def test_charts_have_the_colors_of_the_theme(plan: Plan, page: Page) -> None:
-    """A chart in the page follows the reader's theme, and its file has colors of its own."""
-    drawings = re.findall(r"<svg.*?</svg>", page.source, re.DOTALL)
-    assert len(drawings) == 6
-    for drawing in drawings:
-        assert set(re.findall(r"#[0-9a-f]{6}\b", drawing)) <= {"#000000"}
-        assert {"var(--ink)", "var(--muted)", "var(--series-1)"} <= set(
-            re.findall(r"var\([^)]+\)", drawing)
-        )
-    ids = re.findall(r'\bid="([^"]+)"', page.source)
-    assert len(ids) == len(set(ids)), "an id that two charts share"
-    alone = (plan.folder / "figures" / "curves-unseen.svg").read_text(encoding="utf-8")
-    assert "var(" not in alone and COLORS[0] in alone
 
 
 def test_names_arrive_as_text(tmp_path: Path) -> None:

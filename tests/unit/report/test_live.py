@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from adrpo.cli.report import report
 from adrpo.errors import AdrpoError
 from adrpo.report.live import LivePages, LiveServer, make_live_server
+from support.documents import blocks
 from support.fabricated_run import fabricate
 
 
@@ -165,6 +167,24 @@ def test_the_command_ends_by_an_interrupt_in_one_line(run: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
         assert (process.stdout.read(), process.stderr.read()) == ("", "stopped\n")
+
+
+def test_the_block_of_the_guide_makes_its_pages(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step(run, 1)
+    (tmp_path / "runs").mkdir()
+    for name in ("demo", "mine"):
+        shutil.copytree(run, tmp_path / "runs" / name)
+    stopped: list[str] = []
+    monkeypatch.setattr(
+        LiveServer, "serve_until_stopped", lambda server: stopped.append(server.url)
+    )
+    ((_, text),) = (found for found in blocks("python") if found[0] == "docs/use/report.md")
+    exec(compile(text, "report.md", "exec"), {})
+    assert (tmp_path / "runs/mine/report.html").is_file() and len(stopped) == 1
+    assert "2 runs beside each other" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_options_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from adrpo.embedded.scenes import CATEGORIES
@@ -18,7 +16,6 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import unlisted
 from adrpo.report import write_report
 from adrpo.report.figures import training_figures
-from adrpo.report.numbers import Quantity, compact, decimals, duration, fixed, printed, verdict
 from adrpo.report.summary import headline, metric_table
 from adrpo.runs import RunDirectory
 from adrpo.runs.facts import Facts, write_facts
@@ -182,23 +179,6 @@ def test_a_verdict_is_taken_on_the_numbers_that_are_shown(
     (row,) = table.metrics
     assert row.change is not None
     assert (row.verb, f"{row.change.value} {row.change.interval}") == (verb, shown)
-
-
-@given(
-    value=st.floats(-1, 1),
-    below=st.floats(0, 1),
-    above=st.floats(0, 1),
-    scale=st.integers(-9, 3),
-    places=st.integers(0, 5),
-)
-def test_nothing_rises_by_zero(
-    value: float, below: float, above: float, scale: int, places: int
-) -> None:
-    change = Quantity(*(10.0**scale * end for end in (value, value - below, value + above)))
-    text = printed(change, places, sign=True)
-    low, high = (end.strip() for end in text.interval.strip("[]").split(", "))
-    for said, sign, ends in (("rose", "+", (text.value, low)), ("fell", "−", (text.value, high))):
-        assert (verdict(change, places) == said) == all(end.startswith(sign) for end in ends)
 
 
 def test_the_headline_says_a_change_that_its_sides_are_too_coarse_for() -> None:
@@ -387,21 +367,3 @@ def test_broken_prompts_are_named(tmp_path: Path) -> None:
     (run / "samples" / "prompts.json").write_text('{"strip": []}', encoding="utf-8")
     with pytest.raises(AdrpoError, match=r"'held_out'.*prompts\.json"):
         write_report(run)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (0.0123456, "0.0123"), (12.345, "12.3"), (12345.6, "12,346"), (-0.5, "−0.500"),
-     (1.5e-7, "1.5e−07")],
-)  # fmt: skip
-def test_compact_keeps_three_digits(value: float, text: str) -> None:
-    assert compact(value) == text
-
-
-def test_number_formats() -> None:
-    assert fixed(-0.0004, 3) == "0.000" and fixed(-0.0004, 3, sign=True) == "0.000"
-    assert fixed(1234.5, 1, sign=True) == "+1,234.5"
-    widths = (12.0, 1.2, 0.12, 0.012, 1e-9)
-    assert [decimals([Quantity(0, -w, w)]) for w in widths] == [0, 1, 2, 3, 5]
-    assert decimals([Quantity(1), Quantity(1, 1, 1)]) == 3
-    assert [duration(s) for s in (12.3, 600, 7200)] == ["12.3 s", "10.0 min", "2.0 h"]
