@@ -199,6 +199,7 @@ def _settings(source: Source) -> dict[str, Any]:
 def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(id, title) of the sections that the page has, in its order."""
     shown = {
+        ("look-at", "What to look at"): context["look_at"],
         ("metrics", "Metrics"): True,
         ("pictures", "Pictures"): context["held_out"],
         ("curves", "Curves"): context["figures"],
