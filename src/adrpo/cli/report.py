@@ -66,5 +66,5 @@ def _serve(runs: list[Path], port: int | None) -> None:
     from adrpo.report.live import PORT, make_live_server
 
     with make_live_server(runs, PORT if port is None else port) as server:
-        typer.echo(f"Report: {server.url} while the runs go on; Ctrl-C ends it")
-        server.serve_until_stopped()
+        line = f"Report: {server.url} while the runs go on; Ctrl-C ends it"
+        server.serve_until_stopped(line)

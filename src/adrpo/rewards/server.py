@@ -11,7 +11,6 @@ import base64
 import io
 import json
 import math
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -161,9 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     with make_server(term.function, asked.host, asked.port) as server:
         host, port = str(server.server_address[0]), server.server_address[1]
-        sys.stdout.write(f"{term.name} at http://{host}:{port}\n")
-        sys.stdout.flush()
-        server.serve_until_stopped()
+        server.serve_until_stopped(f"{term.name} at http://{host}:{port}")
 
 
 if __name__ == "__main__":

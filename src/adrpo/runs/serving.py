@@ -55,18 +55,22 @@ class BoundedServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
-    def serve_until_stopped(self) -> None:
-        """Serve until Ctrl-C, which ends the process in one line with exit code 130.
+    def serve_until_stopped(self, line: str = "") -> None:
+        """Print ``line`` and serve until Ctrl-C, which ends the process in one line with exit code
+        130.
 
-        A listener beyond this machine is told of first: there is no password.
+        A listener beyond this machine is told of, too: there is no password.
         """
         host = str(self.server_address[0])
-        if not ipaddress.ip_address(host).is_loopback:
-            sys.stderr.write(
-                f"note: {host} is no address of this machine alone: whoever reaches it can ask, "
-                f"there is no password\n"
-            )
         try:
+            if line:
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
+            if not ipaddress.ip_address(host).is_loopback:
+                sys.stderr.write(
+                    f"note: {host} is no address of this machine alone: whoever reaches it can "
+                    f"ask, there is no password\n"
+                )
             self.serve_forever()
         except KeyboardInterrupt:
             sys.stderr.write("stopped\n")
