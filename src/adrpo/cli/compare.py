@@ -180,6 +180,7 @@ def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
     from adrpo.cli.quiet import silence_loading
     from adrpo.comparison import jobs_of
     from adrpo.evaluation import best_of_n, guidance
+    from adrpo.runs.announcer import working
     from adrpo.runs.directory import RunDirectory
     from adrpo.runs.inputs import read_held_out
 
@@ -193,10 +194,11 @@ def _measure_base(plan: "Plan", sizes: list[int], scales: list[float]) -> None:
     # Those that the runs were measured on, though their source may have changed since.
     held_out = read_held_out(RunDirectory(jobs_of(plan)[0].folder))
     if sizes:
-        with door_of(config).subject(config, held_out) as subject:
+        with working("best of n of the base"), door_of(config).subject(config, held_out) as subject:
             best_of_n.complete_best_of_n(selected, subject.evaluator, sizes, plan.reward)
     if scales:
-        guidance.complete_guidance(guided, _guiding(config), config, scales, held_out)
+        with working("the base with guidance"):
+            guidance.complete_guidance(guided, _guiding(config), config, scales, held_out)
 
 
 def _base_of(plan: "Plan") -> Any:

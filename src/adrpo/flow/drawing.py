@@ -28,6 +28,7 @@ from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.metrics import UNSEEN
 from adrpo.rewards.image import ClipScore
+from adrpo.runs.counting import counted
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator
@@ -120,11 +121,13 @@ class ImageDrawing:
         x_0 = initial_noise(self.rows.total, shape, settings.seed, *stream, *again)
         x_0 = self.rows.of(x_0)
         images, latents = [], []
-        for rows in torch.arange(len(x_0)).split(settings.batch_size):
-            conditioning = self.prompts.conditioning.select(self.index[rows])
-            x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
-            images += self.policy.decode(x_1)
-            latents.append(x_1)
+        batches = torch.arange(len(x_0)).split(settings.batch_size)
+        with counted(batches, len(x_0), "images") as parts:
+            for rows in parts:
+                conditioning = self.prompts.conditioning.select(self.index[rows])
+                x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
+                images += self.policy.decode(x_1)
+                latents.append(x_1)
         return DrawnImages(images=images, x_1=torch.cat(latents))
 
     def _draw_of_the_base(self) -> DrawnImages:

@@ -22,6 +22,7 @@ from adrpo.llm.prompt_batch import PromptBatch
 from adrpo.metrics import TOTAL, UNSEEN
 from adrpo.rewards.completions import Completion
 from adrpo.rewards.questions import QuestionAnswer
+from adrpo.runs.counting import counted
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
@@ -111,12 +112,19 @@ class CompletionDrawing:
         # whole.
         first = own.start // at_once * at_once
         parts: list[Completions] = []
+        starts = range(first, own.stop, at_once)
+        batches = [range(start, min(start + at_once, len(rows))) for start in starts]
         # As in training, also before accelerate prepares the model, and for a reference of our own.
-        with preserved_generators(), evaluating(model), trainer.accelerator.autocast():
-            for start in range(first, own.stop, at_once):
-                numbers = generator(settings.seed, *stream, start, *again)
+        with (
+            preserved_generators(),
+            evaluating(model),
+            trainer.accelerator.autocast(),
+            counted(batches, sum(map(len, batches)), "completions") as counting,
+        ):
+            for batch in counting:
+                numbers = generator(settings.seed, *stream, batch.start, *again)
                 torch.manual_seed(numbers.initial_seed())
-                parts.append(self._draw(model, rows[start : start + at_once]))
+                parts.append(self._draw(model, rows[batch.start : batch.stop]))
         kept = slice(own.start - first, own.stop - first)
         return Completions(
             texts=[text for part in parts for text in part.texts][kept],
@@ -143,9 +151,13 @@ class CompletionDrawing:
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         at_once = self.config.evaluation.batch_size
         texts: list[str] = []
-        with evaluating(model), self.trainer.accelerator.autocast():
-            for start in range(0, len(rows), at_once):
-                part = rows[start : start + at_once]
+        batches = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        with (
+            evaluating(model),
+            self.trainer.accelerator.autocast(),
+            counted(batches, len(rows), "completions") as counting,
+        ):
+            for part in counting:
                 generated = self._generate(model, part, **LIKELIEST)
                 texts += self._texts(generated)
         return texts

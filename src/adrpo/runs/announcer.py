@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from adrpo.runs.counting import so_far
+
 SILENCE = 30.0
 """Seconds after which a log hears of a work again."""
 
@@ -66,18 +68,34 @@ class Announcer:
 @contextmanager
 def working(what: str, *, silence: float = SILENCE) -> Iterator[None]:
     """A block that may take long: a spinner beside ``what`` in a terminal, and else a line after
-    every ``silence`` seconds; on stderr, since stdout may be read by a program."""
+    every ``silence`` seconds; both with what is counted in the block (:mod:`adrpo.runs.counting`).
+
+    It is on stderr, since stdout may be read by a program.
+    """
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console, started = Console(stderr=True), time.monotonic()
+
+    def text() -> str:
+        seconds = duration(time.monotonic() - started)
+        return ", ".join(filter(None, (what, so_far(), f"{seconds} so far")))
+
     if console.is_terminal:
-        with console.status(what):
+        with console.status(_Current(text)):
             yield
         return
-    started = time.monotonic()
-    text = lambda: f"{what}, {duration(time.monotonic() - started)} so far"  # noqa: E731
     with Announcer(text, silence=silence, aside=True):
         yield
+
+
+class _Current:
+    """A text for a terminal, made anew whenever it is drawn."""
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich__(self) -> str:
+        return self._text()
 
 
 def duration(seconds: float) -> str:

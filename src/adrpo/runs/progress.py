@@ -2,13 +2,23 @@
 
 import math
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from adrpo.metrics import File
 from adrpo.runs.announcer import Announcer, duration
+from adrpo.runs.counting import so_far
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.symptoms import Watch
 
@@ -31,7 +41,7 @@ class TrainingProgress:
     ) -> None:
         self._bar = Progress(
             # Together 80 columns at most, so that nothing is cut off in a small terminal.
-            TextColumn("{task.description}"),
+            _Activity(),
             BarColumn(bar_width=8),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[numbers]}"),
@@ -54,12 +64,15 @@ class TrainingProgress:
         self._task = self._bar.add_task("evaluate", total=total, completed=completed, numbers="")
 
     def __enter__(self) -> "TrainingProgress":
-        if self._run is not None:
-            self._run.listeners.append(self.hear)
-        self._bar.start()
-        if self._lines is not None:
-            self._lines.__enter__()
-            self._lines.say(self._line())
+        with ExitStack() as stack:
+            stack.enter_context(self._bar)
+            if self._lines is not None:
+                stack.enter_context(self._lines)
+                self._lines.say(self._line())
+            if self._run is not None:
+                self._run.listeners.append(self.hear)
+                stack.callback(self._run.listeners.remove, self.hear)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
@@ -68,13 +81,9 @@ class TrainingProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
-        if self._run is not None:
-            self._run.listeners.remove(self.hear)
-        if self._lines is not None:
-            if self._numbers and self._lines.last != self._line():
-                self._lines.say(self._line())
-            self._lines.__exit__(kind, error, trace)
+        if self._lines is not None and self._numbers and self._lines.last != self._line():
+            self._lines.say(self._line())
+        self._open.__exit__(kind, error, trace)
 
     def say(self, activity: str) -> None:
         """Name what goes on now: train, evaluate."""
@@ -109,6 +118,8 @@ class TrainingProgress:
     def _line(self) -> str:
         """The bar's content in plain words."""
         line = f"{self._activity} {self._done}/{self._total} {self._numbers}".rstrip()
+        if counts := so_far():
+            return f"{line}, {counts}"
         if not self._begun < self._done < self._total:
             return line
         each = (time.monotonic() - self._started) / (self._done - self._begun)
@@ -138,6 +149,16 @@ class TrainingProgress:
             self._lines.say(line)
         elif not self._bar.disable:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Activity(ProgressColumn):
+    """The work that goes on, with what is counted in it (:mod:`adrpo.runs.counting`)."""
+
+    max_refresh = 0.2
+
+    def render(self, task: Task) -> Text:
+        counts = so_far()
+        return Text(f"{task.description.strip()}, {counts}" if counts else task.description)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,5 +1,6 @@
 """Lines of a long work where there is no terminal."""
 
+import io
 import re
 import threading
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 
 from adrpo.runs.announcer import Announcer, duration, working
+from adrpo.runs.counting import counted, so_far
 from adrpo.runs.progress import TrainingProgress
 
 ROW = {"divergence": 0.5, "reward_mean": 0.25, "samples_per_second": 3.0, "samples": 4}
@@ -46,6 +48,59 @@ def test_a_block_is_told_aside(capsys: pytest.CaptureFixture[str]) -> None:
             assert streams.out in ("result\n", "")
             time.sleep(0.01)
     assert re.match(r"evaluating runs/a, \d+ s so far\n", errors)
+
+
+class Drawn(Exception):
+    """Ends a work midway."""
+
+
+def test_what_is_counted_is_told_with_the_work_around_it() -> None:
+    told: list[str] = []
+    with counted([[1, 2], [3, 4], [5]], 5, "images") as parts:
+        told.append(so_far())
+        for part in parts:
+            with counted(["ab"], 2, "prompts") as inner:
+                told += [so_far() for _ in inner if part == [3, 4]]
+            told.append(so_far())
+    assert told == [
+        "0 of 5 images", "0 of 5 images", "2 of 5 images, 0 of 2 prompts", "2 of 5 images",
+        "4 of 5 images",
+    ]  # fmt: skip
+    # Nothing is left of one that failed, whose traceback keeps its loop.
+    with pytest.raises(Drawn), counted([[1]], 1, "images") as parts:
+        for _ in parts:
+            raise Drawn
+    assert so_far() == ""
+
+
+def test_a_long_evaluation_counts_its_samples_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingProgress(4, completed=2, enabled=True) as bar:
+        with counted([range(64), range(64)], 128, "images") as parts:
+            assert [len(next(parts)) for _ in range(2)] == [64, 64]
+            bar.say("train   ")
+            bar.say("evaluate")
+        bar.say("train   ")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["evaluate 2/4", "evaluate 2/4, 64 of 128 images"]
+
+
+def test_a_terminal_draws_the_count_beside_the_bar_and_the_spinner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    with counted([range(64), range(64)], 128, "images") as parts:
+        assert [len(next(parts)) for _ in range(2)] == [64, 64]
+        with TrainingProgress(4, completed=2, enabled=True) as bar:
+            bar.say("evaluate")
+        with working("evaluating runs/a"):
+            pass
+    plain = [re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", stream.getvalue()) for stream in (out, err)]
+    assert "evaluate, 64 of 128 images" in plain[0] and "2/4" in plain[0]
+    assert "evaluating runs/a, 64 of 128 images, 0 s so far" in plain[1]
 
 
 def test_a_run_in_a_log_has_a_line_for_each_evaluation_and_its_end(

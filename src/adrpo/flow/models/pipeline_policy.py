@@ -28,6 +28,7 @@ from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gra
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.path.samplers import SOLVERS, guided
+from adrpo.runs.counting import counted
 from adrpo.runs.processes import Engine
 from adrpo.runs.start import start_of
 
@@ -181,7 +182,8 @@ class PipelinePolicy(ABC):
             size = self.encoder_batch_size or max(len(prompts), 1)
             # Lists of their own: ZImagePipeline writes its chat template into what it is given.
             chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
-            parts = [self._encode(chunk) for chunk in chunks]
+            with counted(chunks, len(prompts), "prompts") as counting:
+                parts = [self._encode(chunk) for chunk in counting]
             found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
             check_embeddings(found, prompts, self.pipeline.dtype)
             self._embeddings.add(prompts, found)
