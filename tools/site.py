@@ -27,6 +27,8 @@ SECTION = re.compile(r"^## +(.+?) *$", flags=re.M)
 LINK = re.compile(r"\[([^\]]+)\]\(([^()\s#]+)\.md\)")
 LITERAL = re.compile(r"(``.+?``|`[^`]+`|(?<!\w)\*\w+\*(?!\w))", flags=re.S)
 MARK = re.compile(r"((?<!\\)[|*]|(?<=\w)_(?=\W|$))")
+COLON = "\ue000"
+"""A character of no language, for a while in the place of a colon."""
 NO_PAGE = frozenset({"adrpo.cli", "adrpo.core", "adrpo.embedded"})
 """Packages that no program of a user's imports, and one whose names are those of adrpo."""
 
@@ -138,9 +140,30 @@ def _text_at_home(package: str, name: str) -> list[str] | None:
     return None
 
 
+def keep_colons(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Hide the colons of an attribute's text from napoleon, which takes what stands before one for
+    a type; ``escape`` gives them back."""
+    if what in ("attribute", "data"):
+        lines[:] = [line.replace(":", COLON) for line in lines]
+
+
+def short_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: Any, returned: Any
+) -> Any:
+    """The keys of a section are on the page of settings, with their meaning."""
+    return ("(**keys)", None) if hasattr(obj, "model_fields") else None
+
+
+def skip_of_pydantic(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> Any:
+    """Leave out how pydantic checks a section."""
+    return True if name == "model_config" else None
+
+
 def escape(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Take the signs of formulas for what they are: |v - u|, *, and names that end in _."""
-    lines[:] = escaped("\n".join(lines)).split("\n")
+    lines[:] = escaped("\n".join(lines).replace(COLON, ":")).split("\n")
 
 
 def escaped(text: str) -> str:
@@ -189,6 +212,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(LinksOut)
     app.connect("source-read", add_constants)
     app.connect("autodoc-process-docstring", text_of_constant)
-    app.connect("autodoc-process-docstring", escape, priority=600)
+    app.connect("autodoc-process-docstring", keep_colons, priority=499)
+    app.connect("autodoc-process-docstring", escape, priority=501)
+    app.connect("autodoc-process-signature", short_signature)
+    app.connect("autodoc-skip-member", skip_of_pydantic)
     app.connect("env-check-consistency", check_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -43,7 +43,15 @@ def test_formulas_of_docstrings_are_no_marks(text: str, escaped: str):
 
 
 def test_every_package_with_public_names_has_a_page():
-    packages = {name.rpartition(".")[0] for name in site.public_names()}
+    # As site.public_names has them, without the imports.
+    rooms = {path.parent for path in (ROOT / "src" / "adrpo").rglob("__init__.py")}
+    named = [
+        ".".join(room.relative_to(ROOT / "src").parts)
+        for room in rooms
+        if len(room.relative_to(ROOT / "src").parts) < 3
+        and "\n__all__ = " in (room / "__init__.py").read_text(encoding="utf-8")
+    ]
+    packages = set(named) - site.NO_PAGE
     pages = (ROOT / "docs" / "reference" / "api").glob("*.md")
     assert packages == {
         re.findall(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))[0] for page in pages
