@@ -22,6 +22,7 @@ from adrpo.config import load_flow_config
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.lock import exclusive
 from support.command_line import Command
+from support.event_files import read_events
 
 # Writes what `adrpo train` writes, as far as the schedule looks, in milliseconds. Seed 1 of the
 # method "bad" fails; "slow" never ends.
@@ -173,16 +174,16 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(adrpo.__file__).parents[1]))
     (tmp_path / "bold.yaml").write_text("extends: flow/demo\nadapter: {alpha: 32.0}\n")
-    recipes = ["flow/demo", "bold.yaml"]
-    plan = Plan.resolve(Path("runs/compare"), recipes, TINY, 2, None)
-    whole = Plan.resolve(Path("runs/whole"), recipes, TINY, 2, None)
+    recipes, overrides = ["flow/demo", "bold.yaml"], [*TINY, "trackers=tensorboard"]
+    plan = Plan.resolve(Path("runs/compare"), recipes, overrides, 2, None)
+    whole = Plan.resolve(Path("runs/whole"), recipes, overrides, 2, None)
     record(plan)
     record(whole)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for job in jobs_of(whole):
-            config = load_flow_config(job.method.recipe, [*TINY, f"training.seed={job.seed}"])
+            config = load_flow_config(job.method.recipe, [*overrides, f"training.seed={job.seed}"])
             FlowTrainer(config).train(job.folder, progress=False)
     finally:
         torch.set_num_threads(threads)
@@ -191,7 +192,7 @@ def test_a_killed_training_goes_on_to_the_same_summary(
         shutil.copytree(whole.run_folder(job.method, job.seed), job.folder)
 
     arguments = ["compare", *recipes, "--seeds", "2", "--threads", "1"]
-    arguments += [part for override in TINY for part in ("--set", override)]
+    arguments += [part for override in overrides for part in ("--set", override)]
     command = Command(monkeypatch, capsys)
     with monkeypatch.context() as patched:
         patched.setattr(schedule, "_start", kill_after_a_step(schedule._start))
@@ -207,6 +208,12 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     del ours["command"], ours["environment"]
     for file in ("best-of-n.json", "guidance.json"):
         shutil.copy(plan.folder / file, whole.folder / file)
+    # Each run has a tracker of its own, which the killed one went on with; the row at which the
+    # kill came may have been written and not sent.
+    for job in jobs_of(plan):
+        sent = read_events(job.folder / "tensorboard").scalars["train/reward_mean"]
+        steps = [step for step, _ in sent]
+        assert steps == sorted(set(steps)) and {1, job.method.steps} <= set(steps)
     # The same machine, threads and draws: bit for bit, as resuming promises.
     assert ours == json.loads(json.dumps(to_json(analyse(collect(whole)))))
 

@@ -23,6 +23,7 @@ from adrpo.evaluation.values import read_values
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.runs.directory import RunDirectory
+from support.event_files import read_events
 from support.shared_steps import CONFIGS, STEPS, config
 from support.started_processes import TESTS, finish, launch, start
 from support.tiny_pipelines import FAMILIES
@@ -276,7 +277,17 @@ def test_one_process_writes(one: Runs, two: Runs, run: str):
     )
     # The process that was left alone when the other was killed has kept its traceback.
     ours = {name for name in ours if not name.startswith("adrpo-traceback-")}
+    # Files of events are named by their process.
+    ours, theirs = ({name for name in names if "tfevents" not in name} for names in (ours, theirs))
     assert ours - {"report.html"} == theirs
+
+
+@pytest.mark.slow
+def test_the_main_process_sends_each_step_to_a_tracker_once(two: Runs):
+    """Also where two processes went on with what two had begun."""
+    events = read_events(two("adrpo") / "tensorboard")
+    for name, steps in (("train/reward_mean", [1, STEPS]), ("unseen/clip_score", [0, STEPS])):
+        assert [step for step, _ in events.scalars[name]] == steps
 
 
 @BY_ENGINE

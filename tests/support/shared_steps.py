@@ -9,7 +9,7 @@ STEPS = 2
 
 
 def config(
-    *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: dict[str, Any]
+    *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: Any
 ) -> FlowConfig:
     """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
     and five prompts to evaluate (2 and 3)."""
@@ -35,6 +35,7 @@ CONFIGS = {
             "seen_prompts": 3,
             "rewards": [{"name": "adrpo.rewards.image:ClipNovelty"}],
         },
+        trackers=["tensorboard"],
     ),
     # Even shares, and rows whose coefficient is 0 in one process alone.
     "sharded": config(
