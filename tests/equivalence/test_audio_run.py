@@ -18,8 +18,11 @@ from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGenerati
 from adrpo.audio import AudioProcessor, AudioRun
 from adrpo.audio.domain import DOOR
 from adrpo.audio.sound import waveform
+from adrpo.cli.domains import door_of
 from adrpo.config.audio import AudioConfig
 from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.evaluation.playing import Asked, open_playground
+from adrpo.evaluation.targets import Target
 from adrpo.report.page import write_report
 from support.damage import flip
 from support.killed_runs import kill_and_resume
@@ -246,3 +249,25 @@ def test_a_text_model_is_refused(tmp_path: Path) -> None:
     save_tiny_model(tmp_path / "text")
     with pytest.raises(AdrpoError, match=r"expected a Thinker of Qwen2\.5-Omni, received .*'qwen"):
         train(tiny_audio_config(tmp_path / "text"), tmp_path / "run")
+
+
+def test_a_playground_hears_the_clip_that_it_is_given(run: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "tone.wav"
+    soundfile.write(clip, tone(440, 0.2)["array"], RATE)
+    with open_playground([str(run)], door_of) as ground:
+        assert ground.hears and ground.places == [1, 2, 3, 4]
+        question = ground.prompts[0]
+        own, other = (
+            [panel.played for panel in ground.play(Asked(prompt=question, clip=given))]
+            for given in (None, clip)
+        )
+        assert [played.scores.keys() for played in own if played] == [own[0].scores.keys()] * 2  # type: ignore[union-attr]
+        # The words and the numbers are the same: only the sound differs.
+        assert [p.scores["entropy"] for p in own if p] != [p.scores["entropy"] for p in other if p]
+    target = Target.resolve(str(run), door_of)
+    lines = target.door.sample(
+        target.config, target.final, [question], size=1, seed=0, output_dir=tmp_path,
+        held_out=target.held_out, clips=[clip],
+    )  # fmt: skip
+    (line,) = lines
+    assert other[1] is not None and line.endswith(f"\n    {other[1].sample}")

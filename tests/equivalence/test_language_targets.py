@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from adrpo.cli.app import app
 from adrpo.cli.domains import door_of
 from adrpo.config import LanguageConfig, config_to_yaml, load_recipe
 from adrpo.errors import AdrpoError
+from adrpo.evaluation.playing import Asked, open_playground
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.llm.run import LanguageRun
 from adrpo.runs.directory import RunDirectory
@@ -192,3 +195,45 @@ def test_a_run_is_evaluated_on_the_prompts_of_another_file(
     prompts = load_recipe(again.config, form=LanguageConfig).prompts
     assert (prompts.held_out, prompts.held_out_size) == ("other.csv", None)
     assert prompts.source == "gone.jsonl"
+
+
+def test_a_playground_draws_what_sample_says(run: Path) -> None:
+    target = resolve(run)
+    base = replace(target, final=None)
+    asked = Asked(prompt="b c d", seed=3)
+    ((_, before),) = sample_completions(base, ["b c d"], size=1, seed=3)
+    ((_, after),) = sample_completions(target, ["b c d"], size=1, seed=3)
+    with open_playground([str(run)], door_of) as ground:
+        for _ in range(2):  # the base comes back after the run's weights
+            said = [panel.played.sample for panel in ground.play(asked) if panel.played]
+            assert said == [before, after]
+        (_, none) = ground.play(replace(asked, strength=0.0))
+        (_, half) = ground.play(replace(asked, strength=0.5))
+        (_, whole) = ground.play(asked)
+        assert none.played is not None and half.played is not None and whole.played is not None
+        assert none.played.sample == before
+        assert none.played.scores["kl"] == pytest.approx(0, abs=1e-6)
+        # A smaller change is nearer to the base, on the same words.
+        if half.played.sample == whole.played.sample:
+            assert 0 < half.played.scores["kl"] < whole.played.scores["kl"]
+        # A prompt of the user's own has no category, without which this reward raises.
+        assert np.isnan(whole.played.scores["share_of_a"]) and whole.played.errors
+        (own, _) = ground.play(Asked(prompt=ground.prompts[0]))
+        assert own.played is not None and own.played.scores["share_of_a"] >= 0
+
+
+def test_half_the_strength_of_all_weights_lies_halfway(run: Path) -> None:
+    if (run / "final" / "adapter_config.json").is_file():
+        return  # an adapter has a scale of its own
+    with open_playground([str(run)], door_of) as ground:
+        player: Any = ground.runs[0].player
+        first = [value.clone() for value in player._own]
+        ground.play(Asked(prompt="b c d"))
+        last = [value.clone() for value in player._own]
+        assert any((a != b).any() for a, b in zip(first, last, strict=True))
+        seen: list[Any] = []
+        player._draw = lambda asked: seen.append([v.clone() for v in player._own])
+        player.tuned(ground.runs[0].weights(ground.places[-1]), Asked(prompt="b", strength=0.5))
+        for a, b, between in zip(first, last, seen[0], strict=True):
+            torch.testing.assert_close(between, (a + b) / 2)
+        assert all((a == b).all() for a, b in zip(player._own, last, strict=True))

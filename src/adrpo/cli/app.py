@@ -18,7 +18,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from adrpo import AdrpoError, __version__
-from adrpo.cli import compare, doctor, models, publish, recipes, report, train
+from adrpo.cli import compare, doctor, models, play, publish, recipes, report, train
 from adrpo.cli.completion import Command, Group
 from adrpo.cli.settings import as_setting, takes_settings
 from adrpo.errors import AdrpoWarning, UnreadableError, in_a_line
@@ -58,6 +58,7 @@ for name, function in (
     ("sample", models.sample),
     ("evaluate", models.evaluate),
     ("report", report.report),
+    ("play", play.play),
     ("publish", publish.publish),
     ("doctor", doctor.doctor),
 ):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from adrpo.flow.drawing import DrawnImages
     from adrpo.flow.models.pipeline_policy import PipelinePolicy
     from adrpo.flow.models.pipeline_sampler import PipelineSampler
+    from adrpo.flow.playing import ImagePlayer
     from adrpo.flow.training.loop import TrainingLoop
     from adrpo.rewards.base import Reward
 
@@ -215,6 +216,20 @@ class FlowDoor:
                 f"sample: expected finite pixels, received NaN or infinity in all {number} "
                 f"pictures; {WAY_OUT}"
             )
+
+    @contextmanager
+    def player(
+        self, config: FlowConfig, held_out: Sequence[Prompt] | None = None
+    ) -> "Iterator[ImagePlayer]":
+        """The model with its text encoders, whatever ``model.encoders`` says: any prompt may come.
+        It is not compiled, since the strength of its adapter changes."""
+        from adrpo.flow.models.loading import load_policy
+        from adrpo.flow.playing import ImagePlayer
+
+        section = config.model.model_copy(update={"encoders": "resident", "compile": False})
+        policy = load_policy(section)
+        _begin(policy, config)
+        yield ImagePlayer(config, policy, load_held_out(config) if held_out is None else held_out)
 
     def embedded(self) -> Mapping[str, Callable[[], object]]:
         from functools import partial

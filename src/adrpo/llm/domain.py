@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from adrpo.runs.start import check_start
 from adrpo.runs.trials import Trial
 
 if TYPE_CHECKING:
+    from adrpo.llm.playing import TextPlayer
     from adrpo.llm.run import LanguageRun, LanguageSubject
 
 
@@ -90,6 +92,20 @@ class LanguageDoor:
             drawn = subject.evaluator.drawing.draw()
         for prompt, text in zip(run.held_out, drawn.texts, strict=True):
             yield f"{prompt.text}\n    {text}"
+
+    @contextmanager
+    def player(
+        self, config: Any, held_out: Sequence[Prompt] | None = None
+    ) -> "Iterator[TextPlayer]":
+        """The model in the trainer that its evaluations are drawn by."""
+        from adrpo.llm.playing import TextPlayer
+
+        run = self.build(config)
+        if held_out is not None:
+            run.held_out = run.heard(held_out, progress=False)
+        with run.subject() as subject:
+            asking = partial(self.asked, run)
+            yield TextPlayer(run, subject, asking, hears="--audio" in self.options)
 
     def asked(self, run: Any, texts: Sequence[str], clips: Sequence[Path]) -> list[Prompt]:
         """Prompts of a user's own in the form of those of ``run``, with the ``clips`` that they are
