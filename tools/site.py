@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -21,8 +22,11 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
+from adrpo.cli import app as cli
+
 INDEX = "docs/index"
 API = "docs/reference/api/"
+COMMANDS = "docs/reference/commands"
 SECTION = re.compile(r"^## +(.+?) *$", flags=re.M)
 LINK = re.compile(r"\[([^\]]+)\]\(([^()\s#]+)\.md\)")
 LITERAL = re.compile(r"(``.+?``|`[^`]+`|(?<!\w)\*\w+\*(?!\w))", flags=re.S)
@@ -119,6 +123,22 @@ def add_constants(app: Sphinx, docname: str, source: list[str]) -> None:
             source[0] += f"\n```{{eval-rst}}\n{line}\n```\n"
 
 
+def add_commands(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the help of every command behind the page of the command line."""
+    if docname == COMMANDS:
+        for name, text in helps(typer.main.get_command(cli), "adrpo"):
+            source[0] += f"\n## {name}\n\n```\n{text}\n```\n"
+
+
+def helps(command: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Name and help of ``command`` and of all below it, in plain text."""
+    command.rich_markup_mode = None
+    with typer.Context(command, info_name=name, max_content_width=90) as context:
+        yield name, command.get_help(context)
+    for below in getattr(command, "commands", {}).values():
+        yield from helps(below, f"{name} {below.name}")
+
+
 def text_of_constant(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
@@ -211,6 +231,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", add_navigation)
     app.add_transform(LinksOut)
     app.connect("source-read", add_constants)
+    app.connect("source-read", add_commands)
     app.connect("autodoc-process-docstring", text_of_constant)
     app.connect("autodoc-process-docstring", keep_colons, priority=499)
     app.connect("autodoc-process-docstring", escape, priority=501)

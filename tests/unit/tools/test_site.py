@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import typer
 
 pytest.importorskip("sphinx", reason="Sphinx is one of the development tools")
 
@@ -56,6 +57,13 @@ def test_every_package_with_public_names_has_a_page():
     assert packages == {
         re.findall(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))[0] for page in pages
     }
+
+
+def test_the_page_of_the_command_line_has_every_command_s_help():
+    pages = dict(site.helps(typer.main.get_command(site.cli), "adrpo"))
+    assert {"adrpo", "adrpo train", "adrpo recipes copy"} <= pages.keys()
+    assert "Usage: adrpo train [OPTIONS]" in pages["adrpo train"]
+    assert "--dry-run  " in pages["adrpo train"] and "\x1b" not in pages["adrpo train"]
 
 
 def test_the_committed_pictures_are_what_the_command_draws(tmp_path: Path):
