@@ -1,7 +1,8 @@
 """A run that writes its rows and samples while trackers hear of them, without a training."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from adrpo.config import FlowConfig, config_to_yaml
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.processes import ALONE
-from adrpo.runs.tracking import tracked
+from adrpo.runs.tracking import FILE, tracked
 
 PROMPTS = ["a red circle", "two | blue stars"]
 EVERY = 2
@@ -37,8 +38,13 @@ def evaluation_of(step: int, split: str = "unseen") -> dict[str, Any]:
     return {"step": step, "split": split, "samples": 4, "clip_score": 70 + step / 4}
 
 
-class Killed(Exception):
-    """Ends a run between two steps."""
+@contextmanager
+def until_a_kill(run: RunDirectory, config: FlowConfig) -> Iterator[None]:
+    """A block that is tracked, and of which nothing is kept at its end."""
+    with tracked(run, config, ALONE):
+        kept = (run.path / FILE).read_bytes()
+        yield
+    (run.path / FILE).write_bytes(kept)
 
 
 def write_steps(
@@ -52,7 +58,7 @@ def write_steps(
 ) -> None:
     """Write the rows of steps ``first`` (0: the base's evaluation) ... ``last`` of a run that is
     tracked as ``config`` says, and an evaluation of both splits after every second step."""
-    with suppress(Killed), tracked(run, config, ALONE):
+    with until_a_kill(run, config) if killed else tracked(run, config, ALONE):
         for step in range(first, last + 1):
             if step > 0:
                 run.append_metrics(row_of(step))
@@ -60,8 +66,6 @@ def write_steps(
                 (write_completions if completions else write_pictures)(run, step)
                 for split in ("unseen", "seen"):
                     run.append_evaluation(evaluation_of(step, split))
-        if killed:
-            raise Killed
 
 
 def write_pictures(run: RunDirectory, step: int) -> None:

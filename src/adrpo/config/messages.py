@@ -13,6 +13,9 @@ from adrpo.config.names import leaves
 
 Location = tuple[str | int, ...]
 
+ELSEWHERE = {"report_to": "trackers", "log_with": "trackers"}
+"""Keys of TRL and accelerate -> what is called otherwise here."""
+
 _NO_FORM = ("union_tag_invalid", "union_tag_not_found")
 
 _EXPECTED = {
@@ -123,6 +126,8 @@ def _nearest(location: Location, form: type[BaseModel]) -> str:
     if _dotted(location, form) in paths:
         several = next(tag for tag in TAGS if tag in keys)
         return f"another {several} has it; known keys: {', '.join(keys)}"
+    if str(unknown) in ELSEWHERE:
+        return f"it is called {ELSEWHERE[str(unknown)]!r} here"
     near = difflib.get_close_matches(str(unknown), keys, n=1)
     if near:
         return f"did you mean {near[0]!r}?"

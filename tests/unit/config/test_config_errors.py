@@ -28,6 +28,10 @@ from support.refused_configurations import of_domain, refusal, write
             "did you mean 'training.learning_rate'?",
         ),
         (
+            "report_to: wandb",
+            "recipe.yaml: report_to: unknown key (received 'wandb'); it is called 'trackers' here",
+        ),
+        (
             "checkpoint: {zzz: 1}",
             "recipe.yaml: checkpoint.zzz: unknown key (received 1); known keys: every, keep",
         ),

@@ -168,7 +168,7 @@ def entropies(*parts: tuple[int, float]) -> list[dict[str, Any]]:
 
 
 def test_an_entropy_that_collapses_is_told_beside_that_of_the_first_steps():
-    (told,) = symptoms(entropies((10, 0.5), (10, 0.3), (12, 0.09)), LLM, 40)
+    (told,) = symptoms(entropies((1, 0.05), (9, 0.55), (10, 0.3), (12, 0.09)), LLM, 40)
     assert told.startswith("steps 21 to 30: the policy's entropy was 0.09 to 0.09 nats a token")
     assert "less than 20 % of the 0.5 it began with" in told and "generation.temperature" in told
     # It falls in every run that learns; and a model that was sure before has nothing to lose.

@@ -3,7 +3,6 @@
 import io
 import json
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from support.command_line import Command
 from support.event_files import read_events
 from support.tracked_runs import (
     PROMPTS,
-    Killed,
     new_run,
     row_of,
     rows_sent,
     tone,
     tracking_config,
+    until_a_kill,
     write_steps,
 )
 
@@ -71,10 +70,9 @@ def test_a_resumed_run_goes_on_and_no_step_is_sent_twice(tmp_path: Path) -> None
     run = new_run(tmp_path / "run", BOARD)
     write_steps(run, BOARD, 0, 5, killed=True)
     again = RunDirectory.open(run.path)
-    with suppress(Killed), tracked(again, BOARD, ALONE):
+    with until_a_kill(again, BOARD):
         again.truncate_after(3)
         again.append_metrics(row_of(4))
-        raise Killed
     # Killed earlier than the first time: what was sent before that is known still.
     again = RunDirectory.open(run.path)
     with tracked(again, BOARD, ALONE):
