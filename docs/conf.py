@@ -26,7 +26,7 @@ nitpicky = False
 show_warning_types = True
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["html_image"]
 myst_links_external_new_tab = False
 # Words such as `run=0.1` in blocks of no language are no code of Python.
 highlight_language = "text"

@@ -76,7 +76,7 @@ def test_a_block_imports_and_defines_what_it_names(page: str, text: str):
 
 
 def test_the_readme_s_run_and_the_adapter_in_diffusers(place: Path):
-    run(block("README.md", "from pathlib"), ('"training.steps=20"', RUN))
+    run(block("README.md", "from PIL"), ('"training.steps=20"', RUN))
     final = place / "runs/warmth/final"
     assert (final / "pytorch_lora_weights.safetensors").is_file()
     (place / "runs/mine").mkdir()

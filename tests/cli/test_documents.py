@@ -212,3 +212,12 @@ def test_what_is_resumed_is_what_was_started():
             assert started[typed.page, folder] == settings
         started[typed.page, folder] = settings
     assert resumed
+
+
+def test_the_readme_begins_with_what_fits_on_two_screens():
+    """What it is, how to install it, a recipe, a script, and where to read on; then the table."""
+    beginning, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("## What it")
+    assert len(beginning.splitlines()) < 90
+    headings = ("## Install", "## A recipe", "## The same in Python", "## Read on")
+    assert [line for line in beginning.splitlines() if line.startswith("## ")] == [*headings]
+    assert rest.splitlines()[2].startswith("| recipe |")

@@ -21,6 +21,7 @@ SPEAKING = sorted(
     if path.suffix in (".py", ".yaml", ".j2") and not RECORDS & set(path.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
+IMAGE = re.compile(r'<img src="([^"]+)"')
 
 
 def name(path: Path) -> str:
@@ -41,7 +42,8 @@ def anchors(page: Path) -> set[str]:
 
 def relative_links(page: Path) -> list[tuple[str, Path, str]]:
     """Each link of ``page`` into the repository: as it is written, its file and its anchor."""
-    written = [link for link in LINK.findall(prose(page)) if ":" not in link]
+    text = prose(page)
+    written = [link for link in [*LINK.findall(text), *IMAGE.findall(text)] if ":" not in link]
     split = [(link, *link.partition("#")[::2]) for link in written]
     return [(link, (page.parent / file if file else page).resolve(), a) for link, file, a in split]
 
