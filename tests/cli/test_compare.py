@@ -208,12 +208,7 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     del ours["command"], ours["environment"]
     for file in ("best-of-n.json", "guidance.json"):
         shutil.copy(plan.folder / file, whole.folder / file)
-    # Each run has a tracker of its own, which the killed one went on with; the row at which the
-    # kill came may have been written and not sent.
-    for job in jobs_of(plan):
-        sent = read_events(job.folder / "tensorboard").scalars["train/reward_mean"]
-        steps = [step for step, _ in sent]
-        assert steps == sorted(set(steps)) and {1, job.method.steps} <= set(steps)
+    check_tracked(plan)
     # The same machine, threads and draws: bit for bit, as resuming promises.
     assert ours == json.loads(json.dumps(to_json(analyse(collect(whole)))))
 
@@ -230,6 +225,15 @@ def test_a_killed_training_goes_on_to_the_same_summary(
         np.testing.assert_allclose(guided[name][0], base[name], rtol=0, atol=1e-3)
     assert np.mean(guided["divergence"][1]) > 1e-3
     assert "| base, guidance 2 | " in command.out and "| best of 2 by chance | " in command.out
+
+
+def check_tracked(plan: Plan) -> None:
+    """Each run has a tracker of its own, which the killed one went on with; the row at which the
+    kill came may have been written and not sent."""
+    for job in jobs_of(plan):
+        sent = read_events(job.folder / "tensorboard").scalars["train/reward_mean"]
+        steps = [step for step, _ in sent]
+        assert steps == sorted(set(steps)) and {1, job.method.steps} <= set(steps)
 
 
 def kill_after_a_step(start: Callable[..., Any]) -> Callable[..., Any]:
