@@ -41,10 +41,10 @@ class TrainingProgress:
     ) -> None:
         self._bar = Progress(
             # Together 80 columns at most, so that nothing is cut off in a small terminal.
-            _Activity(),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=8),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[numbers]}"),
+            _Numbers(),
             TimeRemainingColumn(compact=True),
             disable=not enabled,
         )
@@ -151,14 +151,12 @@ class TrainingProgress:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-class _Activity(ProgressColumn):
-    """The work that goes on, with what is counted in it (:mod:`adrpo.runs.counting`)."""
-
-    max_refresh = 0.2
+class _Numbers(ProgressColumn):
+    """Numbers of the last step, and in their place what is counted (:mod:`adrpo.runs.counting`):
+    both have no room in a small terminal."""
 
     def render(self, task: Task) -> Text:
-        counts = so_far()
-        return Text(f"{task.description.strip()}, {counts}" if counts else task.description)
+        return Text(so_far() or task.fields["numbers"])
 
 
 def _number(value: float | None, form: str) -> str:
