@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.errors import AdrpoError
-from adrpo.metrics import SPLITS, UNSEEN, describe, ordered
+from adrpo.metrics import SPLITS, TOTAL, UNSEEN, describe, names, ordered, with_role
 from adrpo.report.completions import HeldOutTexts, held_out_completions
 from adrpo.report.drawing import MOST_SERIES
 from adrpo.report.kept import damage_lines, judges_trained_on, kept_weights, own_reward_lines
@@ -108,20 +108,21 @@ def check_runs(runs: Sequence[Path]) -> None:
 
 def overview_context(sources: Sequence[Source]) -> dict[str, Any]:
     """The content of the page of several runs, as its template takes it."""
-    names = names_of([source.run.path for source in sources])
-    pairs = zip(names, sources, strict=True)
+    called = names_of([source.run.path for source in sources])
+    pairs = zip(called, sources, strict=True)
     runs = [_shown(name, place, source) for place, (name, source) in enumerate(pairs, 1)]
     terms = {name: weighed for run in runs for name, weighed in run.terms.items()}
-    first = _first(runs)
+    first, told = _front(runs)
     facts = [read_facts(run.source.run) for run in runs]
     domains = {fact.domain for fact in facts}
     context = {
-        "name": ", ".join(names),
+        "name": ", ".join(called),
         "maker": "adrpo",
         "headline": [(f"{len(runs)} runs beside each other", False)],
         "facts": [],
         "runs": runs,
         "lead": first[0] if first else "",
+        "told": told,
         "lead_label": capital(describe(first[0]).label) if first else "",
         "notices": [line for run in runs for line in _notices(run)],
         "samples": facts[0].samples,
@@ -145,10 +146,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     """Names of folders that tell them apart: their own, with as much of their parents as needed."""
     parts = [path.resolve().parts for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-count:]).lstrip("/") for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    return names
+        found = ["/".join(part[-count:]).lstrip("/") for part in parts]
+        if len(set(found)) == len(found):
+            return found
+    return found
 
 
 def _shown(name: str, series: int, source: Source) -> Shown:
@@ -171,12 +172,26 @@ def _split(source: Source) -> str:
     return next((split for split in SPLITS if split in found), UNSEEN)
 
 
-def _first(runs: Sequence[Shown]) -> list[str]:
-    """The metrics in front: what all runs are paid by, or else the sum that each has."""
-    fronts = [leading(run.terms) for run in runs]
-    if all(front == fronts[0] for front in fronts):
-        return fronts[0]
-    return leading({name: "" for front in fronts for name in front[:-1] if name in fronts[0]} or ())
+def _front(runs: Sequence[Shown]) -> tuple[list[str], str]:
+    """The metrics in front, the first of them in the table of runs, and what it is, in words.
+
+    Runs of one reward have it there. The sums of different rewards are in units of their own, and
+    what all runs have of a judge's, or of a term, stands there.
+    """
+    rewards = [(run.terms, run.source.config.get("reward")) for run in runs]
+    if all(reward == rewards[0] for reward in rewards):
+        first = leading(runs[0].terms)
+        label = capital(describe(first[0]).label)
+        return first, f"{label} is what they are trained on, measured on unseen prompts"
+    measured = [run.rows.keys() for run in runs if run.rows]
+    shared = set.intersection(*map(set, measured)) - {TOTAL} if measured else set[str]()
+    judges = [name for name in names(with_role("judge")) if name in shared]
+    terms = [name for run in runs for name in run.terms if name in shared]
+    first = [*judges[:1], *dict.fromkeys(terms)] or ordered(shared)[:1]
+    told = "They are trained on different rewards"
+    if first:
+        told += f", and told by {describe(first[0]).in_sentence} here, measured on unseen prompts"
+    return first, told
 
 
 def _notices(run: Shown) -> list[str]:

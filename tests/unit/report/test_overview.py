@@ -51,6 +51,7 @@ def rows_of(page: Page, table: str) -> dict[str, list[str]]:
 def test_a_run_has_the_numbers_of_its_own_table(runs: list[Path], page: Page) -> None:
     told = rows_of(page, "runs")
     metrics = rows_of(page, "metrics")
+    assert "CLIP score, reward CLIP is what they are trained on" in page.text
     for place, (run, name) in enumerate(
         [(runs[0], "first"), (runs[1], "&lt;b&gt;second")]
     ):  # fmt: skip
@@ -101,6 +102,20 @@ def test_pictures_of_shared_prompts_lie_beside_each_other(runs: list[Path], tmp_
     page = Page(write_overview(runs[:2], tmp_path / "page.html"))
     # Two prompts, and two samples of the base and of each run.
     assert len(page.all("img")) == 2 * (1 + 2) * 2
+
+
+def test_runs_of_different_rewards_are_told_by_what_is_no_reward(tmp_path: Path) -> None:
+    one, other = (
+        fabricate(tmp_path / name, steps=4, evaluated=(0, 4), pictured=0) for name in "ab"
+    )
+    text = CONFIG.replace("weight: 1.0", "weight: 2.0")
+    (other / "config.yaml").write_text(text, encoding="utf-8")
+    page = Page(write_overview([one, other], tmp_path / "page.html"))
+    assert "They are trained on different rewards, and told by gold accuracy here" in page.text
+    table = metric_table(RunDirectory.open(other).read_evaluations(), "unseen")
+    assert table is not None and table.metrics[0].key == "gold_accuracy"
+    final = table.metrics[0].final
+    assert final and rows_of(page, "runs")["b"][0] == f"{final.value} {final.interval}"
 
 
 def test_names_tell_folders_apart() -> None:
