@@ -19,6 +19,8 @@ import pytest
 from adrpo.cli.report import report
 from adrpo.errors import AdrpoError
 from adrpo.report.live import LivePages, LiveServer, make_live_server
+from adrpo.report.source import Source
+from adrpo.runs import RunDirectory
 from support.documents import blocks
 from support.fabricated_run import fabricate
 
@@ -75,6 +77,15 @@ def test_a_run_is_shown_from_its_first_moment_on(run: Path) -> None:
     # Two steps three seconds apart: 98 steps are left, of three seconds.
     assert after["runs"][0].startswith("step 2 of 100, 5 min left, last row ")
     assert "The run has done 2 of 100 steps; at its pace 4.9 min are left." in text_of(pages.page())
+
+
+def test_the_pace_is_that_of_steps_and_not_of_a_pause(run: Path) -> None:
+    """A run that was resumed may count its seconds anew."""
+    walls = [100.0, 103.0, 1.0, 4.0]
+    rows = [{"step": place, "wall_seconds": wall} for place, wall in enumerate(walls, 1)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = Source.read(RunDirectory.open(run))
+    assert source.seconds_left() == pytest.approx(3.0 * (100 - 4))
 
 
 def test_a_damaged_row_is_told_and_the_others_are_shown(run: Path) -> None:
