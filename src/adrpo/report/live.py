@@ -22,7 +22,10 @@ from adrpo.runs.serving import BoundedServer, QuietHandler
 HOST = "127.0.0.1"
 PORT = 8765
 REST = 2.0
-"""Seconds between two pages, so that looking on takes little from a training beside it."""
+"""Seconds between two pages at least."""
+
+SHARE = 0.1
+"""Share of the time that pages are made in: looking on takes little from a training beside it."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 """Names under which a browser of this machine asks. A page of the web that has its own name lead
@@ -37,14 +40,14 @@ class LivePages:
         self.runs = [RunDirectory.open(run) for run in runs]
         self.names = names_of(runs)
         self._rest = rest
-        self._made = -rest
+        self._due = 0.0
         self._lock = threading.Lock()
         self._version, self._page, self._trouble = "", b"", ""
         self._sources: list[Source] = []
 
     def page(self) -> bytes:
-        """The page, at most ``rest`` seconds behind the files; where these can't be read, the one
-        before."""
+        """The page, ``rest`` seconds behind the files or as long as keeps to SHARE; where these
+        can't be read, the one before."""
         with self._lock:
             self._refresh()
             return self._page
@@ -62,12 +65,12 @@ class LivePages:
 
     def _refresh(self) -> None:
         version = _version(self.runs)
-        due = time.monotonic() - self._made >= self._rest
+        due = time.monotonic() >= self._due
         if self._page and not self._trouble and (version == self._version or not due):
             return
         if self._trouble and not due:
             return
-        self._made = time.monotonic()
+        begun = time.monotonic()
         try:
             sources = [Source.glance(run) for run in self.runs]
             if len(sources) == 1:
@@ -81,6 +84,8 @@ class LivePages:
         else:
             self._version, self._page, self._trouble = version, text.encode(), ""
             self._sources = sources
+        now = time.monotonic()
+        self._due = now + (max(self._rest, (now - begun) / SHARE) if self._rest else 0.0)
 
     def _lines(self) -> Iterator[str]:
         """Step, time left, and age of the newest row, of each run."""

@@ -138,6 +138,26 @@ def test_pages_are_not_made_more_often_than_said(
     assert b"1 of 100 steps" in pages.page()
 
 
+def test_making_pages_takes_a_small_share_of_the_time(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, made = [100.0], [0]
+
+    def slowly(*given: Any, **named: Any) -> str:
+        now[0], made[0] = now[0] + 3, made[0] + 1
+        return f"page {made[0]}"
+
+    monkeypatch.setattr("adrpo.report.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("adrpo.report.live.render", slowly)
+    pages = LivePages([run], rest=2)
+    for second in range(100):
+        step(run, second)
+        pages.page()
+        now[0] += 1
+    # A page of three seconds comes every 33.
+    assert pages.page() == b"page 4" and now[0] == 100 + 100 + 3 * 4
+
+
 def test_several_runs_are_served_as_one_page(run: Path, tmp_path: Path) -> None:
     other = fabricate(tmp_path / "other", steps=3, evaluated=(0,), pictured=0)
     step(run, 1)
