@@ -9,6 +9,7 @@ start/               the adapter that the run began with, where adapter.start_fr
 inputs.json          the prompts that it was given, by their content (adrpo.runs.inputs)
 held_out.jsonl       the held-out ones, to be measured again
 trackers.json        by what its trackers know the run (adrpo.runs.tracking)
+tensorboard/  wandb/ files of trackers that write beside the rest
 manifest.json        checksums of what its report and intervals rest on (adrpo.runs.record)
 diverged.json        the step at which a run that diverged did so, and what was not finite
 checkpoints/step-N/  complete state (adrpo.runs.checkpoints)
