@@ -49,11 +49,15 @@ class LanguageDoor:
     def subject(
         self, config: Any, held_out: Sequence[Prompt] | None = None
     ) -> "Iterator[LanguageSubject]":
+        with self._measuring(config, held_out).subject() as subject:
+            yield subject
+
+    def _measuring(self, config: Any, held_out: Sequence[Prompt] | None) -> "LanguageRun":
+        """The run of ``config``, to be measured on ``held_out``, by default its own."""
         run = self.build(config)
         if held_out is not None:
             run.held_out = run.heard(held_out, progress=False)
-        with run.subject() as subject:
-            yield subject
+        return run
 
     def on_prompts(self, config: Any, source: str) -> Any:
         # As in every domain: a file or a data set is taken whole.
@@ -79,9 +83,7 @@ class LanguageDoor:
         system turns of the first held-out one.
         """
         settings = config.evaluation.model_copy(update={"samples_per_prompt": 1, "seed": seed})
-        run = self.build(config.model_copy(update={"evaluation": settings}))
-        if held_out is not None:
-            run.held_out = run.heard(held_out, progress=False)
+        run = self._measuring(config.model_copy(update={"evaluation": settings}), held_out)
         if prompts:
             run.held_out = run.heard(self.asked(run, prompts, clips), progress=False)
         else:
@@ -100,9 +102,7 @@ class LanguageDoor:
         """The model in the trainer that its evaluations are drawn by."""
         from adrpo.llm.playing import TextPlayer
 
-        run = self.build(config)
-        if held_out is not None:
-            run.held_out = run.heard(held_out, progress=False)
+        run = self._measuring(config, held_out)
         with run.subject() as subject:
             asking = partial(self.asked, run)
             yield TextPlayer(run, subject, asking, hears="--audio" in self.options)
