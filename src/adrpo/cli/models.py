@@ -172,9 +172,6 @@ def evaluate(
     benchmarks.check_options(context)
     if benchmark is not None:
         return benchmarks.evaluate_benchmark(context)
-    from adrpo.evaluation.targets import evaluate_target
-    from adrpo.runs.announcer import working
-
     assert target is not None, "the options were checked"
     silence_loading()
     counts = given(
@@ -194,13 +191,21 @@ def evaluate(
         lora=lora,
         step=step,
     )
-    folder = free_folder(output_dir)
-    with working(f"evaluating {target}"):
+    _measure(found, free_folder(output_dir))
+
+
+def _measure(found: "Target", folder: Path) -> None:
+    """Measure a target into ``folder`` and print what came of it."""
+    from adrpo.evaluation.targets import evaluate_target
+    from adrpo.report import write_report
+    from adrpo.runs.announcer import working
+
+    for line in found.config.notices():
+        typer.echo(line)
+    with working(f"evaluating {found.name}"):
         row = evaluate_target(found, folder)
     _print_row(found, row)
     typer.echo(f"Evaluation: {folder}")
-    from adrpo.report import write_report
-
     typer.echo(f"Report: {write_report(folder)}")
 
 

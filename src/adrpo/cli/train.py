@@ -160,7 +160,7 @@ def _train(
     silence_loading()
     note_run(target)
     if processes.is_main:
-        for line in start_lines(config.adapter):
+        for line in [*start_lines(config.adapter), *config.notices()]:
             typer.echo(line)
     try:
         loading = f"loading {config.model.pretrained} and its prompts"

@@ -34,6 +34,7 @@ from adrpo.config.shared import (
     TrainingSection,
 )
 from adrpo.data.prompts import share_prompts
+from adrpo.metrics import without_ending
 
 OWN_TRAJECTORIES = {
     "flow_grpo": (
@@ -218,15 +219,23 @@ class DistancesSection(Section):
     )
 
 
+BY_CLIP = ("clip_score_evaluation", "clip_diversity", "clip_diversity_l2", "clip_diversity_right")
+"""Metrics that ``evaluation.clip`` is asked for."""
+
+TOY = "embedded"
+"""Beginning of the names of models that ship with the package and know its world alone."""
+
+
 class FlowEvaluationSection(EvaluationSection):
     """Measurements while training, on fixed prompts and noises."""
 
     samples_per_prompt: Annotated[int, Field(strict=True, ge=2)] = Field(
         default=4, description="Samples of each prompt, at least 2: diversity compares them. Ours."
     )
-    clip: Text = Field(
+    clip: Text | None = Field(
         default="embedded-evaluation",
-        description="CLIP of clip_score_evaluation and clip_diversity; not the reward's. Ours.",
+        description="CLIP of clip_score_evaluation and clip_diversity, not the reward's; null: "
+        "neither is measured. Ours.",
     )
     distances: DistancesSection | None = Field(
         default=None,
@@ -239,6 +248,16 @@ class FlowEvaluationSection(EvaluationSection):
     sampling: SamplingSection = Field(
         default=SamplingSection(steps=20), description="Sampler of the evaluation. Ours."
     )
+
+    @model_validator(mode="after")
+    def _stops_by_what_is_measured(self) -> Self:
+        watched = self.early_stopping
+        if self.clip is None and watched is not None and without_ending(watched) in BY_CLIP:
+            raise conflict(
+                f"early_stopping: expected a metric that is measured, received {watched!r}, which "
+                f"takes a judge, with clip: null; name a CLIP, or another metric"
+            )
+        return self
 
 
 class FlowConfig(Configuration):
@@ -255,6 +274,24 @@ class FlowConfig(Configuration):
     training: FlowTrainingSection = FlowTrainingSection()
     evaluation: FlowEvaluationSection = FlowEvaluationSection()
     sampling: SamplingSection = SamplingSection()
+
+    def notices(self) -> list[str]:
+        if self.model.pretrained.startswith(TOY):
+            return []
+        toys = {"evaluation.clip": self.evaluation.clip}
+        for key, terms in (
+            ("reward", self.reward),
+            ("evaluation.rewards", self.evaluation.rewards),
+        ):
+            for place, term in enumerate(terms):
+                toys[f"{key}.{place}.options.model"] = str(term.options.get("model") or "")
+        return [
+            f"{key}: {name} is a toy that ships with the package and knows pictures of its own "
+            f"scenes alone; of {self.model.pretrained} it says nothing: name a real one"
+            f"{', or null' if key == 'evaluation.clip' else ''}"
+            for key, name in toys.items()
+            if name is not None and name.startswith(TOY)
+        ]
 
     @model_validator(mode="after")
     def _trajectories_fit(self) -> Self:

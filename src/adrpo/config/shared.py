@@ -231,6 +231,10 @@ class Configuration(Section):
         """Raise AdrpoError where these settings can measure a model, but not train it."""
         check_installed(self.trackers)
 
+    def notices(self) -> list[str]:
+        """Sentences on settings that are allowed and hardly meant, each with its key first."""
+        return []
+
     @model_validator(mode="after")
     def _rewards_have_names(self) -> Self:
         check_names(self.evaluation.rewards, self.reward)

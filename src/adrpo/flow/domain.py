@@ -253,7 +253,11 @@ class FlowDoor:
 
         check_model(findings, "model", config.model.pretrained)
         check_start(findings, config.adapter)
-        check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)
+        if config.evaluation.clip is not None:
+            check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)
+        for notice in config.notices():
+            key, _, said = notice.partition(": ")
+            findings.note(key, said)
         _check_distances(findings, config)
         check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer

@@ -98,7 +98,7 @@ class ImageDrawing:
         self.rows = self.share.times(self.samples_per_prompt)
         every = torch.arange(len(prompts)).repeat_interleave(self.samples_per_prompt)
         self.index = self.rows.of(every)
-        self.clip = ClipScore(settings.clip, policy.device)
+        self.clip = None if settings.clip is None else ClipScore(settings.clip, policy.device)
         if distances is None:
             references = references or references_of(config, policy.device, processes)
             own = self.share.of(prompts)
@@ -149,8 +149,7 @@ class ImageDrawing:
     def measure(self, drawn: DrawnImages) -> Values:
         own, each = self.share.of(self.prompts), self.samples_per_prompt
         texts = [prompt.text for prompt in own]
-        embeds = drawn.measured(lambda _, images: self.clip.embed_images(images))
-        text_embeds = self.clip.embed_texts(texts).repeat_interleave(each, 0)
+        embeds = self._embeds(drawn)
         flat: dict[str, Sequence[float] | Tensor] = {}
         if self.has_gold:
             repeated = [text for text in texts for _ in range(each)]
@@ -160,7 +159,9 @@ class ImageDrawing:
                 return torch.tensor(scores, dtype=torch.float64)
 
             flat["gold_accuracy"] = drawn.measured(gold)
-        flat["clip_score_evaluation"] = clip_score(embeds.expand_as(text_embeds), text_embeds)
+        if self.clip is not None and embeds is not None:
+            text_embeds = self.clip.embed_texts(texts).repeat_interleave(each, 0)
+            flat["clip_score_evaluation"] = clip_score(embeds.expand_as(text_embeds), text_embeds)
         if isinstance(self.policy, FlowPolicy):
             both = self._against_the_base(self.policy, drawn.x_1)
             flat["divergence"], flat["velocity_norm_ratio"] = both
@@ -171,16 +172,30 @@ class ImageDrawing:
             name: np.asarray(column, dtype=np.float64).reshape(shape)
             for name, column in flat.items()
         }
-        groups = embeds.reshape(*shape, -1)
-        values["clip_diversity"] = clip_diversity(groups).double().numpy()
-        values["clip_diversity_l2"] = clip_diversity(groups, kind="l2_unit").double().numpy()
+        if embeds is not None:
+            values |= self._diversities(embeds.reshape(*shape, -1), values)
+        return values | (self.distances.measure(drawn) if self.distances else {})
+
+    def _embeds(self, drawn: DrawnImages) -> Tensor | None:
+        """The judge's embeddings of the images; None without a judge."""
+        clip = self.clip
+        if clip is None:
+            return None
+        return drawn.measured(lambda _, images: clip.embed_images(images))
+
+    def _diversities(self, groups: Tensor, values: Values) -> Values:
+        """The diversity of each prompt's images by ``groups``, embeddings [prompts, K, width]."""
+        found = {
+            "clip_diversity": clip_diversity(groups).double().numpy(),
+            "clip_diversity_l2": clip_diversity(groups, kind="l2_unit").double().numpy(),
+        }
         if self.has_gold:
             right = torch.from_numpy(values["gold_accuracy"] == 1).to(groups.device)
             diversity = clip_diversity(groups, among=right)
             # An image that is none is neither right nor wrong.
             known = groups.isfinite().flatten(1).all(1)
-            values["clip_diversity_right"] = diversity.where(known, torch.nan).double().numpy()
-        return values | (self.distances.measure(drawn) if self.distances else {})
+            found["clip_diversity_right"] = diversity.where(known, torch.nan).double().numpy()
+        return found
 
     def choose(self, theirs: Tensor, drawn: DrawnImages, others: DrawnImages) -> DrawnImages:
         pairs = zip(drawn.images, others.images, theirs.tolist(), strict=True)

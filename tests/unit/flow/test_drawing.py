@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from adrpo.config import FlowModelSection
+from adrpo.config.flow import BY_CLIP
 from adrpo.data.prompts import load_prompts
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
 from adrpo.flow.drawing import DrawnImages, ImageDrawing
@@ -115,6 +116,16 @@ def test_each_metric_is_of_its_own_image_and_prompt(
             pairs = [100 * (1 - float(a @ b)) for i, a in enumerate(among) for b in among[:i]]
             mean = np.mean(pairs) if pairs else np.nan
             assert values[name][prompt] == pytest.approx(mean, rel=1e-3, nan_ok=True), name
+
+
+def test_without_a_judge_the_other_metrics_are_what_they_were(drawn: Drawn) -> None:
+    evaluation = drawn.config.evaluation.model_copy(update={"clip": None})
+    config = drawn.config.model_copy(update={"evaluation": evaluation})
+    plain = ImageDrawing(config, drawn.policy, drawn.drawing.prompts)
+    found, before = plain.measure(drawn.images), drawn.drawing.measure(drawn.images)
+    assert before.keys() - found.keys() == set(BY_CLIP)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 def test_an_image_that_is_missing_leaves_the_others_their_prompts(

@@ -60,7 +60,7 @@ def memory_lines(config: "FlowConfig", prompts: int, available: float | None) ->
 def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:
     """Memory of training ``config``, whose ``prompts`` are held, and of the models that score."""
     clip = config.evaluation.clip
-    scorers = [(f"evaluation.clip {clip}", _scorer_parameters(clip))]
+    scorers = [] if clip is None else [(f"evaluation.clip {clip}", _scorer_parameters(clip))]
     distances = config.evaluation.distances
     if distances is not None:
         features = distances.features
