@@ -34,12 +34,13 @@ test: $(VENV)/.installed-dev ## the fast test suite, by TESTERS processes of one
 	  -n $(TESTERS) --dist loadfile
 
 test-slow: $(VENV)/.installed-dev ## several processes that train together, compiling, benchmarks
-	@$(PY) -m pytest -m "slow and not gpu and not apps"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "slow and not gpu and not apps" \
+	  -n $(TESTERS) --dist loadfile
 
 test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
 	@ADRPO_EXPECT_DEEPSPEED=1 PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
 
-test-apps: .apps/.installed ## the trackers and the page that need Gradio, MLflow, Trackio or W&B
+test-apps: .apps/.installed ## the trackers and the page that need Gradio, MLflow, Ray, Trackio or W&B
 	@ADRPO_EXPECT_APPS=1 PYTHONPATH=$(CURDIR)/.apps $(PY) -m pytest -m apps
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
@@ -106,7 +107,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@touch $@
 
 .apps/.installed: locks/apps.txt | $(VENV)/.installed-dev
-	@echo "Installing Gradio, MLflow, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
+	@echo "Installing Gradio, MLflow, Ray, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
 	@rm -rf .apps
 	@$(LOCKED) --target .apps --requirement locks/apps.txt
 	@touch $@

@@ -42,7 +42,7 @@ import numpy as np
 from comparison_tables import interval, keep
 from pictures import draw_comparison
 
-from adrpo.comparison import Plan, jobs_of, run_jobs
+from adrpo.comparison import LocalWorkers, Plan, jobs_of, run_jobs
 from adrpo.comparison.collect import read_listing
 from adrpo.comparison.schedule import PROGRAM
 from adrpo.config import find_recipe, load_flow_config
@@ -81,7 +81,7 @@ def plan_of(folder: Path, recipe: str, seeds: Sequence[int]) -> Plan:
 
 def train(plan: Plan, parallel: int, threads: int) -> None:
     (plan.folder / "runs").mkdir(parents=True, exist_ok=True)
-    failures = run_jobs(jobs_of(plan), (), parallel=parallel, threads=threads)
+    failures = run_jobs(jobs_of(plan), (), workers=LocalWorkers(parallel=parallel, threads=threads))
     if failures:
         sys.exit("\n".join(f"{failure.job.folder.name}: {failure.reason}" for failure in failures))
 

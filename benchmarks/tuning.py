@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs
+from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs
 from adrpo.comparison.analysis import SplitAnalysis, analyse
 from adrpo.runs.environment import environment_record
 from adrpo.runs.resuming import flatten
@@ -113,9 +113,8 @@ def main() -> None:
     plan = Plan.resolve(arguments.runs / "trials", paths, SETTINGS, 1, None)
     plan = replace(plan, seeds=(SEED,))
     record(plan)
-    failures = run_jobs(
-        jobs_of(plan), plan.overrides, parallel=arguments.parallel, threads=arguments.threads
-    )
+    workers = LocalWorkers(parallel=arguments.parallel, threads=arguments.threads)
+    failures = run_jobs(jobs_of(plan), plan.overrides, workers=workers)
     if failures:
         sys.exit("\n".join(f"{failure.job.folder.name}: {failure.reason}" for failure in failures))
     splits = analyse(collect(plan)).splits

@@ -15,10 +15,12 @@ import pytest
 import torch
 
 import adrpo
-from adrpo.comparison import Plan, collect, jobs_of, record, run_jobs, schedule
+from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs, schedule
 from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.schedule import Failure, Job
+from adrpo.comparison.workers import visible_gpus
 from adrpo.config import load_flow_config
+from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.lock import exclusive
 from support.command_line import Command
@@ -31,10 +33,16 @@ import json, os, pathlib, sys, time
 recipe = pathlib.Path(sys.argv[2]).stem
 folder = pathlib.Path(sys.argv[sys.argv.index("--output-dir") + 1])
 seed = next(a for a in sys.argv if a.startswith("training.seed=")).partition("=")[2]
+gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "-")
 print("threads", os.environ["OMP_NUM_THREADS"], "resume", "--resume" in sys.argv, flush=True)
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "config.yaml").write_text("{}")
 (folder / "pid").write_text(str(os.getpid()))
+(folder / "gpus").write_text(gpus)
+at_work = folder.parent / ("gpus-" + gpus)
+if gpus != "-":
+    at_work.touch(exist_ok=False)  # raises where another is at work on the same ones
+    time.sleep(0.2)
 if recipe == "slow":
     time.sleep(600)
 if recipe == "bad" and seed == "1":
@@ -44,6 +52,7 @@ if recipe == "bad" and seed == "1":
 (folder / "evaluations.jsonl").write_text(json.dumps({"step": 3}) + "\\n")
 (folder / "final").mkdir()
 (folder / "final" / "weights").touch()
+at_work.unlink(missing_ok=True)
 """
 
 
@@ -57,9 +66,10 @@ def plan_of(tmp_path: Path, *names: str, seeds: int = 2) -> Plan:
     return plan
 
 
-def program(tmp_path: Path) -> list[str]:
+def workers(tmp_path: Path, **options: Any) -> LocalWorkers:
     (tmp_path / "stand_in.py").write_text(STAND_IN, encoding="utf-8")
-    return [sys.executable, "-S", str(tmp_path / "stand_in.py")]
+    program = [sys.executable, "-S", str(tmp_path / "stand_in.py")]
+    return LocalWorkers(**{"threads": 1, "gpus": []} | options, program=program)
 
 
 def is_alive(pid: int) -> bool:
@@ -75,7 +85,7 @@ def test_one_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     told: list[Failure] = []
     failures = run_jobs(
-        jobs_of(plan), [], parallel=2, threads=3, program=program(tmp_path),
+        jobs_of(plan), [], workers=workers(tmp_path, parallel=2, threads=3),
         on_progress=lambda steps, running: seen.append((steps, running)), on_failure=told.append,
     )  # fmt: skip
     assert failures == told
@@ -87,7 +97,7 @@ def test_one_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
 
     # Again: the finished ones are kept, the failed one goes on.
     times = {job.folder: (job.folder / "pid").read_text() for job in jobs_of(plan)}
-    again = run_jobs(jobs_of(plan), [], parallel=2, threads=1, program=program(tmp_path))
+    again = run_jobs(jobs_of(plan), [], workers=workers(tmp_path, parallel=2))
     assert len(again) == 1
     changed = [
         job for job in jobs_of(plan) if (job.folder / "pid").read_text() != times[job.folder]
@@ -106,7 +116,7 @@ def test_ctrl_c_stops_all_children(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_jobs(
-            jobs_of(plan), [], parallel=2, threads=1, program=program(tmp_path),
+            jobs_of(plan), [], workers=workers(tmp_path, parallel=2),
             on_progress=interrupt_once_both_run,
         )  # fmt: skip
     assert not any(is_alive(int(pid.read_text())) for pid in pids)
@@ -118,8 +128,56 @@ def test_a_run_killed_before_its_configuration_starts_anew(tmp_path: Path) -> No
     folder = plan.run_folder(plan.methods[0], 0)
     folder.mkdir()
     (folder / "environment.json").touch()
-    assert run_jobs(jobs_of(plan), [], parallel=1, threads=1, program=program(tmp_path)) == []
+    assert run_jobs(jobs_of(plan), [], workers=workers(tmp_path, parallel=1)) == []
     assert not (folder / "environment.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "groups"),
+    [
+        (["0", "1", "5"], 1, {"0", "1", "5"}),
+        (["0", "1", "2", "3", "4"], 2, {"0,1", "2,3"}),  # the last one has nobody to train with
+    ],
+)
+def test_each_training_has_gpus_of_its_own(
+    gpus: list[str], processes: int, groups: set[str], tmp_path: Path
+) -> None:
+    plan = plan_of(tmp_path, "good", seeds=7)
+    many = workers(tmp_path, gpus=gpus, processes=processes)
+    assert many.slots == len(groups)
+    assert run_jobs(jobs_of(plan), [], workers=many) == []
+    assert {(job.folder / "gpus").read_text() for job in jobs_of(plan)} == groups
+
+
+def test_trainings_beyond_the_gpus_share_them_evenly_and_say_so(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "slow", seeds=4)
+    shared = workers(tmp_path, gpus=["0", "1"], parallel=4)
+    assert shared.sentence() == "4 at a time on GPU 0; 1, which several trainings share."
+    works = [shared.start(job.arguments([]), job.log) for job in jobs_of(plan)]
+    for work in works:
+        work.ask_to_stop()
+        work.stop(time.monotonic() + 10)
+    assert [work.gpus for work in works] == [("0",), ("1",)] * 2  # type: ignore[attr-defined]
+
+
+def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(AdrpoError, match=r"--processes: expected at most 2.*\(0, 1\); received 3"):
+        workers(tmp_path, gpus=["0", "1"], processes=3)
+    assert workers(tmp_path, processes=3).groups == []  # on the CPU
+
+
+@pytest.mark.parametrize(
+    ("named", "gpus"),
+    [
+        ("2, 0", ["2", "0"]),
+        ("", []),
+        ("-1", []),
+        ("3,-1,4", ["3"]),
+        ("GPU-89", ["GPU-89"]),
+    ],
+)
+def test_the_visible_gpus_are_those_that_cuda_sees(named: str, gpus: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": named}) == gpus
 
 
 @pytest.mark.parametrize(
@@ -245,7 +303,7 @@ def kill_after_a_step(start: Callable[..., Any]) -> Callable[..., Any]:
         def kill() -> None:
             while not (job.folder / "checkpoints" / "step-000001").exists():
                 time.sleep(0.01)
-            entry.process.kill()
+            entry.work._process.kill()
 
         threading.Thread(target=kill, daemon=True).start()
         return entry

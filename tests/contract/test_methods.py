@@ -64,6 +64,7 @@ def test_the_reward_rises_on_unseen_prompts(method: str, tmp_path: Path):
     trainer = build_trainer(
         config(
             method,
+            model={"pretrained": "embedded"},
             prompts={"train_size": 8, "held_out_size": 4},
             training={
                 "prompts_per_step": 4,

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HARMFUL = {"torchvision", "torchaudio"}
 
+APPS = ("play", "cluster")
+"""Extras whose libraries `make test-apps` installs beside the others."""
+
 
 def constraints() -> dict[str, str]:
     """Canonical name -> pinned version."""
@@ -34,7 +37,7 @@ def constraints() -> dict[str, str]:
 def declared() -> list[Requirement]:
     extras = PROJECT["optional-dependencies"]
     # Gradio and the pins exclude each other: its versions are those of locks/apps.txt.
-    lists = [PROJECT["dependencies"], *(extras[name] for name in extras if name != "play")]
+    lists = [PROJECT["dependencies"], *(extras[name] for name in extras if name not in APPS)]
     return [Requirement(text) for requirements in lists for text in requirements]
 
 
@@ -109,8 +112,9 @@ def test_lock_files_have_the_proven_versions_with_hashes() -> None:
     assert "pytest" not in alone
     # What stands beside .venv in `make test-apps`, whose models are .venv's.
     apps = locked("apps.txt")
-    (play,) = [Requirement(text) for text in PROJECT["optional-dependencies"]["play"]]
-    assert play.specifier.contains(apps[play.name])
+    for extra in APPS:
+        (needed,) = map(Requirement, PROJECT["optional-dependencies"][extra])
+        assert needed.specifier.contains(apps[needed.name])
     assert not {"accelerate", "diffusers", "numpy", "peft", "torch", "transformers"} & apps.keys()
 
 

@@ -25,7 +25,7 @@ from adrpo.runs.directory import RunDirectory
 from support.tiny_audio_runs import tiny_audio_config, write_thinker
 from support.tiny_audio_trainers import AUDIO_MARKS
 from support.tiny_language_runs import tiny_language_config, write_material
-from support.tiny_runs import darkness, perturb, tiny_config
+from support.tiny_runs import darkness, embedded_config, perturb
 
 pytestmark = AUDIO_MARKS
 
@@ -86,7 +86,7 @@ def test_an_adapter_of_another_form_is_refused_with_the_key(tmp_path: Path) -> N
 def test_a_run_of_images_goes_on_with_it(reference: str, tmp_path: Path) -> None:
     source = saved(tmp_path / "sft")
     section = {"rank": 4, "start_from": str(source), "reference": reference}
-    config = tiny_config(
+    config = embedded_config(
         adapter=section, training={"steps": 2, "learning_rate": 0.01}, checkpoint={"every": 1}
     )
     run = FlowTrainer(config, reward=darkness).train(tmp_path / "run", progress=False)
@@ -114,8 +114,8 @@ def test_a_run_of_images_goes_on_with_it(reference: str, tmp_path: Path) -> None
 def test_a_run_is_not_resumed_with_another_beginning(tmp_path: Path) -> None:
     source = saved(tmp_path / "sft")
     section = {"rank": 4, "start_from": str(source)}
-    longer = tiny_config(adapter=section, training={"steps": 2})
-    short = tiny_config(adapter=section, training={"steps": 1})
+    longer = embedded_config(adapter=section, training={"steps": 2})
+    short = embedded_config(adapter=section, training={"steps": 1})
     run = FlowTrainer(short, reward=darkness).train(tmp_path / "run", progress=False)
     values = load_file(source / WEIGHTS_NAME)
     save_file({name: 2 * value for name, value in values.items()}, source / WEIGHTS_NAME)

@@ -104,7 +104,7 @@ def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(
     jobs = {(job.method.name, job.seed): job for job in jobs_of(plan)}
     # Of a key that is given twice the last is taken: each job has its own seed.
     for (_, seed), job in jobs.items():
-        given_seeds = [w for w in job.command([], ["training.seed=9"]) if "training.seed" in w]
+        given_seeds = [w for w in job.arguments(["training.seed=9"]) if "training.seed" in w]
         assert given_seeds[-1] == f"training.seed={seed}"
     one = jobs.pop(("one", 0))
     assert not any(job.starts_as(one) for job in jobs.values())
@@ -113,7 +113,7 @@ def test_a_comparison_measures_a_base_once_for_each_seed_and_reward(
     (one.folder / "metrics.jsonl").write_text('{"step": 1}\n', encoding="utf-8")
     assert [key for key, job in jobs.items() if job.starts_as(one)] == [("two", 0)]
     two = jobs["two", 0]
-    assert two.command(["adrpo"], [], one)[-2:] == ["--base", str(one.folder)]
+    assert two.arguments([], one)[-2:] == ["--base", str(one.folder)]
     two.folder.mkdir()
     (two.folder / "config.yaml").touch()
-    assert two.command(["adrpo"], [], one)[-1] == "--resume"
+    assert two.arguments([], one)[-1] == "--resume"

@@ -10,7 +10,7 @@ from adrpo.config import FlowConfig
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import build_trainer
 from support.command_line import Command
-from support.tiny_runs import darkness, tiny_config, whole_and_resumed
+from support.tiny_runs import darkness, embedded_config, whole_and_resumed
 from support.tiny_vision import picture_folder, pictures, tiny_dinov2
 
 pytestmark = pytest.mark.filterwarnings("ignore:evaluation.distances. ")
@@ -29,7 +29,7 @@ def dinov2(folder: Path) -> str:
 
 def config(dinov2: str, references: str | None) -> FlowConfig:
     distances = {"features": dinov2, "references": references}
-    return tiny_config(
+    return embedded_config(
         model={"device": "cpu"}, training={"learning_rate": 0.02},
         evaluation={"distances": distances},
     )  # fmt: skip

@@ -14,17 +14,17 @@ from adrpo.flow.models.loading import load_policy
 from adrpo.flow.path.draws import initial_noise, prompt_order
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
-from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
+from support.tiny_runs import adapter_bytes, embedded_config, metrics_without_timings
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
-    return FlowTrainer(tiny_config()).train(folder, progress=False)
+    return FlowTrainer(embedded_config()).train(folder, progress=False)
 
 
 def test_the_same_seed_gives_the_same_run(run: Path, tmp_path: Path):
-    again = FlowTrainer(tiny_config()).train(tmp_path / "again", progress=False)
+    again = FlowTrainer(embedded_config()).train(tmp_path / "again", progress=False)
     assert metrics_without_timings(again) == metrics_without_timings(run)
     assert adapter_bytes(again) == adapter_bytes(run)
     for file in ("config.yaml", "evaluations.jsonl"):
@@ -32,7 +32,7 @@ def test_the_same_seed_gives_the_same_run(run: Path, tmp_path: Path):
 
 
 def test_another_seed_gives_another_run(run: Path, tmp_path: Path):
-    other = FlowTrainer(tiny_config(training={"seed": 1})).train(tmp_path / "b", progress=False)
+    other = FlowTrainer(embedded_config(training={"seed": 1})).train(tmp_path / "b", progress=False)
     assert metrics_without_timings(other)[0] != metrics_without_timings(run)[0]
     assert adapter_bytes(other) != adapter_bytes(run)
 
@@ -42,7 +42,7 @@ def test_several_timesteps_per_sample_are_rows_of_their_own(tmp_path: Path):
     whole, torn = (
         metrics_without_timings(
             FlowTrainer(
-                tiny_config(training={"timesteps_per_sample": 3, "micro_batch_size": size})
+                embedded_config(training={"timesteps_per_sample": 3, "micro_batch_size": size})
             ).train(tmp_path / str(size), progress=False)
         )
         for size in (18, 4)
@@ -71,7 +71,7 @@ def test_the_learning_rate_rises_and_falls_as_configured(
 ):
     """Of the first four of five steps, each row telling the next step's rate."""
     training = {"steps": 5, "warmup_steps": 2, "learning_rate_schedule": schedule}
-    run = FlowTrainer(tiny_config(training=training)).train(tmp_path / "run", progress=False)
+    run = FlowTrainer(embedded_config(training=training)).train(tmp_path / "run", progress=False)
     rates = [row["learning_rate"] for row in metrics_without_timings(run)]
     assert rates[:4] == pytest.approx([1e-3 * factor for factor in factors])
 
@@ -95,7 +95,7 @@ def test_each_prompt_comes_once_an_epoch():
 
 
 def test_diffusers_loads_the_adapter_and_draws_the_trainers_samples(run: Path):
-    config = tiny_config()
+    config = embedded_config()
     trainer = FlowTrainer(config)
     trainer.policy.load_adapter_state(
         torch.load(run / "checkpoints" / "step-000004" / "state.pt", weights_only=True)["adapter"]

@@ -18,7 +18,7 @@ from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_times
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.seeding import generator
-from support.tiny_runs import tiny_config
+from support.tiny_runs import embedded_config
 
 PAGE = Path(__file__).parents[2] / "examples" / "one_step.py"
 
@@ -65,7 +65,7 @@ def test_the_page_makes_the_trainers_first_step(page: dict[str, Any], moved: boo
         trainers_images.extend(np.asarray(image, dtype=np.float32) for image in images)
         return [*REWARDS]
 
-    config = tiny_config()
+    config = embedded_config()
     training = config.training
     trainer = FlowTrainer(config, reward=given)
     pipeline = page["load"](weights_path("pipeline"), rank=config.adapter.rank, seed=training.seed)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from adrpo.flow.training.adrpo import FlowTrainer
-from support.tiny_runs import tiny_config
+from support.tiny_runs import embedded_config
 
 STEPS = 16
 
@@ -21,7 +21,7 @@ class Outcome:
     """Values [prompts, images] from the same noises before and after training."""
 
     def __init__(self, beta_0: float) -> None:
-        config = tiny_config(
+        config = embedded_config(
             prompts={"train_size": 4, "held_out_size": 4},
             training={
                 "prompts_per_step": 4,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from adrpo.config import FlowConfig
-from support.tiny_runs import tiny_config
+from support.tiny_runs import embedded_config
 
 STEPS = 2
 
@@ -13,7 +13,7 @@ def config(
 ) -> FlowConfig:
     """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
     and five prompts to evaluate (2 and 3)."""
-    settings = tiny_config(
+    settings = embedded_config(
         prompts={"train_size": 5, "held_out_size": held_out},
         training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
         checkpoint={"every": 1, "keep": STEPS + 1},

@@ -1,8 +1,12 @@
-"""Small runs of the embedded model, and rewards to train on."""
+"""Small runs of images, and rewards to train on."""
 
+import atexit
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +24,28 @@ from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.rewards import RewardTerm
+from support.tiny_pipelines import FAMILIES
 
 TIMINGS = ("seconds", "samples_per_second")
 
 
+@cache
+def random_sd3() -> dict[str, Any]:
+    """Section ``model`` of a minute SD3 with random weights, a step of which takes a third of one
+    of the embedded model's."""
+    folder = Path(tempfile.mkdtemp(prefix="random-sd3-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    family = FAMILIES["sd3"]
+    family.build().save_pretrained(folder)
+    # Its tokenizer knows letters: the longest caption has about 80.
+    size = {"height": family.height, "width": family.width, "max_sequence_length": 96}
+    return {"pretrained": str(folder), "device": "cpu", **size}
+
+
 def tiny_config(**sections: Any) -> FlowConfig:
-    """Two prompts of three images a step, two sampling steps, two threads or one."""
+    """Two prompts of three images a step, two sampling steps, on the random model."""
     settings: dict[str, Any] = {
+        "model": random_sd3(),
         "prompts": {"train_size": 5, "held_out_size": 4},
         "sampling": {"steps": 2},
         "training": {
@@ -43,10 +62,18 @@ def tiny_config(**sections: Any) -> FlowConfig:
         },
         "checkpoint": {"every": 2},
     }
+    if "pretrained" in sections.get("model", {}):
+        del settings["model"]
     for name, section in sections.items():
         parts = isinstance(section, dict)
         settings[name] = settings.get(name, {}) | section if parts else section
     return FlowConfig.model_validate(settings)
+
+
+def embedded_config(**sections: Any) -> FlowConfig:
+    """``tiny_config`` of the embedded model, for tests of what is drawn."""
+    model = {"pretrained": "embedded"} | sections.pop("model", {})
+    return tiny_config(model=model, **sections)
 
 
 class Stopped(Exception):

@@ -13,7 +13,7 @@ from adrpo.config import FlowConfig, SamplingSection
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.lora import standing_in
-from support.tiny_runs import perturb, tiny_config
+from support.tiny_runs import embedded_config, perturb
 from wiring.adamw import Update
 from wiring.rewards import CALLS
 
@@ -111,7 +111,7 @@ def image_config(**sections: Any) -> FlowConfig:
     twice = {"timesteps_per_sample": 2, "micro_batch_size": 12}
     sections["model"] = small | sections.get("model", {})
     sections["training"] = twice | sections.get("training", {})
-    return tiny_config(**({"reward": REWARD} | sections))
+    return embedded_config(**({"reward": REWARD} | sections))
 
 
 class WatchedTrainer:

@@ -16,6 +16,7 @@ from adrpo.errors import AdrpoError
 if TYPE_CHECKING:
     from adrpo.comparison import Plan
     from adrpo.comparison.schedule import Failure
+    from adrpo.comparison.workers import Workers
     from adrpo.evaluation.door import Guides
 
 
@@ -46,7 +47,27 @@ Declared = Annotated[
         show_default="the first judge, of the first other method",
     ),
 ]
-Parallel = Annotated[int, typer.Option(min=1, help="Trainings at a time.")]
+Parallel = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Trainings at a time.", show_default="1, or as many as GPUs or a cluster take"
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Processes that train each run together, each with a GPU where there are any."
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Train on the machines of a Ray cluster, which see the output folder; 'auto' is the "
+        "one that this machine is part of.",
+        show_default="this machine",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads of each training.", show_default="cores / parallel"),
@@ -88,8 +109,10 @@ def compare(
     output_dir: Folder = Path("runs/compare"),
     reference: Reference = None,
     primary: Declared = None,
-    parallel: Parallel = 1,
+    parallel: Parallel = None,
     threads: Threads = None,
+    processes: Processes = 1,
+    cluster: Cluster = None,
     best_of: BestOf = None,
     guidance: Guidance = None,
     beside: Beside = None,
@@ -122,7 +145,8 @@ def compare(
     else:
         _check_guidance(plan, scales)
         _advise(plan)
-        _complete(plan, sizes, scales, parallel=parallel, threads=threads)
+        workers = _workers(cluster, parallel=parallel, threads=threads, processes=processes)
+        _complete(plan, sizes, scales, workers)
     results = collect(plan, beside or [])
     for method in results.methods.values():
         for folder, step in method.diverged.items():
@@ -145,19 +169,26 @@ def _advise(plan: "Plan") -> None:
         )
 
 
-def _complete(
-    plan: "Plan", sizes: list[int], scales: list[float], *, parallel: int, threads: int | None
-) -> None:
+def _workers(cluster: str | None, **options: Any) -> "Workers":
+    """The workers of a comparison, on this machine or a cluster; where is told."""
+    from adrpo.comparison.cluster import ClusterWorkers
+    from adrpo.comparison.workers import LocalWorkers
+
+    workers = LocalWorkers(**options) if cluster is None else ClusterWorkers(cluster, **options)
+    if sentence := workers.sentence():
+        typer.echo(sentence)
+    return workers
+
+
+def _complete(plan: "Plan", sizes: list[int], scales: list[float], workers: "Workers") -> None:
     """Train and measure what the comparison's folder lacks, alone in it."""
     from adrpo.comparison import record
-    from adrpo.runs import available_cores
     from adrpo.runs.lock import exclusive
 
     plan.folder.mkdir(parents=True, exist_ok=True)
     with exclusive(plan.folder):
         record(plan)
-        share = max(1, available_cores() // parallel)
-        _train(plan, parallel=parallel, threads=threads or share)
+        _train(plan, workers)
         _measure_base(plan, sizes, scales)
 
 
@@ -225,7 +256,7 @@ def _guiding(config: Any) -> "Guides":
     return door
 
 
-def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
+def _train(plan: "Plan", workers: "Workers") -> None:
     """Run what is not finished yet under one progress bar."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -250,14 +281,15 @@ def _train(plan: "Plan", *, parallel: int, threads: int) -> None:
         finished = f"{len(jobs)} runs, {running} at work"
         bar.update(task, completed=steps, description=finished)
 
-    def tell(failure: "Failure") -> None:
-        bar.console.print(_failed(failure), markup=False, highlight=False, soft_wrap=True)
+    def tell(line: str) -> None:
+        bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     try:
         with lines if bar.disable else bar:
             failures = run_jobs(
-                jobs, plan.overrides, parallel=parallel, threads=threads,
-                on_progress=show, on_failure=tell,
+                jobs, plan.overrides, workers=workers,
+                on_progress=show, on_failure=lambda failure: tell(_failed(failure)),
+                on_loss=lambda job: tell(f"{job.folder.name} lost its machine: it goes on anew."),
             )  # fmt: skip
     except KeyboardInterrupt:
         again = shlex.join(["adrpo", *sys.argv[1:]])

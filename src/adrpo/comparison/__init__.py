@@ -4,5 +4,15 @@ from adrpo.comparison.collect import collect
 from adrpo.comparison.page import write_results
 from adrpo.comparison.plan import Plan, check_folder, record
 from adrpo.comparison.schedule import jobs_of, run_jobs
+from adrpo.comparison.workers import LocalWorkers
 
-__all__ = ["Plan", "check_folder", "collect", "jobs_of", "record", "run_jobs", "write_results"]
+__all__ = [
+    "LocalWorkers",
+    "Plan",
+    "check_folder",
+    "collect",
+    "jobs_of",
+    "record",
+    "run_jobs",
+    "write_results",
+]

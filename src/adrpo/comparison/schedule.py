@@ -1,23 +1,20 @@
-"""Trains what a comparison lacks: several processes at a time, each ``adrpo train``."""
+"""Trains what a comparison lacks: several runs at a time, each by ``adrpo train``."""
 
-import os
 import shutil
-import subprocess
-import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from adrpo.comparison.plan import Entry, Plan
+from adrpo.comparison.workers import LOST, PATIENCE_SECONDS, Work, Workers
 from adrpo.runs.base_evaluation import can_be_adopted, where_bases_differ
 from adrpo.runs.directory import RunDirectory
 
-PROGRAM = (sys.executable, "-m", "adrpo")
 POLL_SECONDS = 0.3
-PATIENCE_SECONDS = 10.0
-"""Time that a process has to stop before it is killed; a checkpoint is whole either way."""
+RETRIES = 3
+"""Times that a run whose machine was lost is tried again before it counts as failed."""
 
 ERROR = "adrpo: error: "
 
@@ -36,16 +33,14 @@ class Job:
     def log(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.log")
 
-    def command(
-        self, program: Sequence[str], overrides: Sequence[str], base: "Job | None" = None
-    ) -> list[str]:
-        """``adrpo train``, with --resume where the folder holds a run, and otherwise with the
-        evaluation of the untrained model out of ``base``."""
+    def arguments(self, overrides: Sequence[str], base: "Job | None" = None) -> list[str]:
+        """The words after ``adrpo``: train, with --resume where the folder holds a run, and with
+        the evaluation of the untrained model out of ``base`` where it holds none."""
         settings = [*overrides, f"training.seed={self.seed}"]
         arguments = ["train", self.method.recipe, *settings, "--output-dir", str(self.folder)]
         resume = ["--resume"] if (self.folder / "config.yaml").is_file() else []
         evaluated = ["--base", str(base.folder)] if base is not None and not resume else []
-        return [*program, *arguments, *resume, *evaluated]
+        return [*arguments, *resume, *evaluated]
 
     def starts_as(self, other: "Job") -> bool:
         """True where this job can take over the evaluation of the base that ``other`` has made."""
@@ -101,25 +96,24 @@ def run_jobs(
     jobs: Sequence[Job],
     overrides: Sequence[str],
     *,
-    parallel: int,
-    threads: int,
+    workers: Workers,
     on_progress: Callable[[int, int], None] = lambda steps, running: None,
     on_failure: Callable[[Failure], None] = lambda failure: None,
-    program: Sequence[str] = PROGRAM,
+    on_loss: Callable[[Job], None] = lambda job: None,
 ) -> list[Failure]:
-    """Run the unfinished ``jobs``, ``parallel`` at a time with ``threads`` threads each.
+    """Run the unfinished ``jobs``, as many at a time as the ``workers`` take.
 
-    A job that fails does not stop the others. On the way out, by Ctrl-C or any error, the
-    processes that still run are stopped.
+    A job that fails does not stop the others. One whose machine is lost goes on with another
+    worker, from its last checkpoint. On the way out, by Ctrl-C or any error, what still runs is
+    stopped.
 
     Args:
         jobs: what to run; finished ones are kept as they are, stopped ones go on.
         overrides: "section.key=value" for all of them.
-        parallel: processes at a time.
-        threads: OMP_NUM_THREADS of each.
+        workers: what runs them.
         on_progress: receives the steps done of all jobs, and how many run.
         on_failure: receives each failure as it happens.
-        program: the command line that ``train`` and its arguments follow.
+        on_loss: receives each job whose machine was lost, before it waits again.
 
     Returns:
         The failures, in the order in which they happened.
@@ -127,51 +121,46 @@ def run_jobs(
     waiting = deque(job for job in jobs if not job.is_finished())
     running: list[_Running] = []
     failures: list[Failure] = []
+    losses: Counter[Path] = Counter()
     steps = {job.folder: job.steps_done() for job in jobs}
     try:
         while waiting or running:
-            while waiting and len(running) < parallel:
-                job = waiting.popleft()
-                _clear_stillborn(job.folder)
-                base = next((other for other in jobs if job.starts_as(other)), None)
-                running.append(_start(job, job.command(program, overrides, base), threads))
+            while waiting and len(running) < workers.slots:
+                running.append(_start(waiting.popleft(), jobs, overrides, workers))
             for entry in list(running):
-                code = entry.process.poll()
-                steps[entry.job.folder] = entry.job.steps_done()
+                job, code = entry.job, entry.work.poll()
+                steps[job.folder] = job.steps_done()
                 if code is None:
                     continue
                 running.remove(entry)
-                if not entry.job.is_finished() or (code != 0 and not entry.job.has_diverged()):
-                    failures.append(Failure(entry.job, _last_words(entry, code)))
+                if code == LOST and not job.is_finished() and losses[job.folder] < RETRIES:
+                    losses[job.folder] += 1
+                    on_loss(job)
+                    waiting.appendleft(job)
+                elif not job.is_finished() or (code not in (0, LOST) and not job.has_diverged()):
+                    failures.append(Failure(job, _last_words(entry, code)))
                     on_failure(failures[-1])
             on_progress(sum(steps.values()), len(running))
             if running:
                 time.sleep(POLL_SECONDS)
     finally:
-        _stop([entry.process for entry in running])
+        _stop([entry.work for entry in running])
     return failures
 
 
 @dataclass(frozen=True)
 class _Running:
     job: Job
-    process: subprocess.Popen[bytes]
+    work: Work
     log_start: int
     """Length of the log before its own output; earlier attempts may have written to it."""
 
 
-def _start(job: Job, command: Sequence[str], threads: int) -> _Running:
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+def _start(job: Job, jobs: Sequence[Job], overrides: Sequence[str], workers: Workers) -> _Running:
+    _clear_stillborn(job.folder)
+    base = next((other for other in jobs if job.starts_as(other)), None)
     log_start = job.log.stat().st_size if job.log.exists() else 0
-    with job.log.open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
-    return _Running(job, process, log_start)
+    return _Running(job, workers.start(job.arguments(overrides, base), job.log), log_start)
 
 
 def _clear_stillborn(folder: Path) -> None:
@@ -191,18 +180,16 @@ def _last_words(ended: _Running, code: int) -> str:
     errors = [line.removeprefix(ERROR) for line in said if line.startswith(ERROR)]
     if errors:
         return errors[-1]
+    if code == LOST:
+        return "its machine was lost, again and again"
     if code < 0:
         return f"killed by signal {-code}"
     return said[-1] if said else f"exit code {code} without a word"
 
 
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for process in processes:
-        process.terminate()
+def _stop(works: Sequence[Work]) -> None:
+    for work in works:
+        work.ask_to_stop()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for work in works:
+        work.stop(deadline)
