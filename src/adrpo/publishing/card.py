@@ -80,8 +80,7 @@ def _context(
     sentence = " ".join(filter(None, sentences))
     return {
         "title": repo.rpartition("/")[2],
-        "what": f"{use.what} of {base.words}, trained by online reinforcement learning: the "
-        f"method {_method(settings)} of the package adrpo. {settings.get('description') or ''}",
+        "what": _what(use.what, base, settings),
         "headline": sentence,
         "notices": [cut(line) for line in [*([kept.sentence] if kept else []), *notices]],
         "use": use,
@@ -104,6 +103,15 @@ def cut(value: Any) -> Any:
     if not isinstance(value, str) or "://" in value:
         return value
     return " ".join(LOCAL.sub("", word) for word in value.split(" "))
+
+
+def _what(weights: str, base: Base, settings: Mapping[str, Any]) -> str:
+    """The first sentence: which ``weights``, of which base, and how they were trained."""
+    about = str(settings.get("description") or "").strip().rstrip(".")
+    return (
+        f"{weights} of {base.words}, trained by online reinforcement learning with the method "
+        f"{_method(settings)} of the package adrpo{f': {about}' if about else ''}."
+    )
 
 
 def _method(settings: Mapping[str, Any]) -> str:

@@ -16,8 +16,8 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.facts import FACTS as FLOW
 from adrpo.flow.models.loading import load_policy
 from adrpo.llm.facts import FACTS as LANGUAGE
-from adrpo.publishing import base_of, compose, unknown_base
-from adrpo.publishing.card import cut
+from adrpo.publishing import Base, base_of, compose, unknown_base
+from adrpo.publishing.card import _what, cut
 from adrpo.publishing.markdown import escaped, fenced
 from adrpo.report.summary import metric_table
 from adrpo.runs.directory import RunDirectory
@@ -90,6 +90,15 @@ def test_a_line_is_read_as_it_was(text: str) -> None:
     assert "".join(child.content for child in paragraph.children or []) == " ".join(text.split())
     ((cell,),) = cells(f"| {escaped(text)} |\n| --- |")
     assert cell == " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("description", "end"), [("less than it was.", ": less than it was."), ("", ".")]
+)
+def test_the_first_sentence_is_one(description: str, end: str) -> None:
+    settings = {"description": description, "algorithm": {"method": "raft"}}
+    said = _what("A LoRA adapter", Base(name="embedded"), settings)
+    assert said.endswith(f"method raft of the package adrpo{end}")
 
 
 def test_a_block_of_code_holds_its_own_fence() -> None:
