@@ -18,7 +18,7 @@ from adrpo.evaluation.targets import Target
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.runs.manifest import seal
-from support.tiny_runs import tiny_config
+from support.tiny_runs import embedded_config
 
 PROMPT, SEED = "a red circle", 5
 
@@ -35,7 +35,7 @@ def times(source: Path, factor: float, folder: Path) -> Path:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A run, and a copy of it whose adapter is another."""
     folder = tmp_path_factory.mktemp("runs")
-    config = tiny_config(
+    config = embedded_config(
         training={"steps": 2, "learning_rate": 0.02},
         evaluation={"every": 2, "rewards": [{"name": "jpeg_size"}], "sampling": {"steps": 2}},
         checkpoint={"every": 1},

@@ -17,30 +17,32 @@ class Events:
 
 
 def read_events(folder: Path) -> Events:
-    """All events in ``folder``, as TensorBoard shows them: every file of it is one run."""
+    """All events in ``folder``, by their steps: every file of it is one run.
+
+    The files themselves are in no order: of one second, ...10 comes before ...9.
+    """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     everything = dict.fromkeys(("scalars", "tensors", "images", "audio"), 0)
     events: Any = EventAccumulator(str(folder), size_guidance=everything)
     events.Reload()
     return Events(
-        scalars={tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in _tags(events)},
+        scalars={
+            tag: sorted((e.step, e.value) for e in events.Scalars(tag))
+            for tag in events.Tags()["scalars"]
+        },
         texts={
-            tag.removesuffix("/text_summary"): [
+            tag.removesuffix("/text_summary"): sorted(
                 (e.step, e.tensor_proto.string_val[0].decode()) for e in events.Tensors(tag)
-            ]
+            )
             for tag in events.Tags()["tensors"]
         },
         images={
-            tag: [(e.step, e.encoded_image_string) for e in events.Images(tag)]
+            tag: sorted((e.step, e.encoded_image_string) for e in events.Images(tag))
             for tag in events.Tags()["images"]
         },
         sounds={
-            tag: [(e.step, e.encoded_audio_string) for e in events.Audio(tag)]
+            tag: sorted((e.step, e.encoded_audio_string) for e in events.Audio(tag))
             for tag in events.Tags()["audio"]
         },
     )
-
-
-def _tags(events: Any) -> list[str]:
-    return events.Tags()["scalars"]

@@ -20,9 +20,13 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "recipes keys": ([], "llm"),
     "recipes copy": (["flow/demo", "copy.yaml"], "llm"),
     "report": (["run"], "llm"),
+    "publish": (["run", "--repo", "who/what", "--dry-run", "--output-dir", "new"], "llm"),
     "doctor": (["recipe.yaml"], "llm"),
 }
 """Command -> arguments that it takes, and whose files it is given."""
+
+SERVERS = ("play",)
+"""Commands that wait for visitors, whose options have tests of their own."""
 
 OUTPUTS = ("output_dir",)
 """Parameters that name what is to be written."""
@@ -37,6 +41,7 @@ VALID = {
     "against": "a folder that is not there yet",
     "prompt": "a prompt may be any text",
     "seed": "a seed may be any whole number",
+    "licence": "a licence may have any name",
 }
 """Parameter -> why some of the drawn values may be right."""
 
@@ -49,7 +54,7 @@ def cases(random: random.Random) -> list[Case]:
 
 
 def parameters() -> Iterator[tuple[str, Any]]:
-    """(command, parameter) for each of the command line."""
+    """(command, parameter) for each of the command line, but for servers."""
     import typer
 
     from adrpo.cli.app import app
@@ -58,7 +63,7 @@ def parameters() -> Iterator[tuple[str, Any]]:
         for key, inner in getattr(command, "commands", {}).items():
             yield from walk(inner, f"{name} {key}".strip())
         if not getattr(command, "commands", {}):
-            for parameter in command.params:
+            for parameter in command.params if name not in SERVERS else ():
                 yield name, parameter
 
     yield from walk(typer.main.get_command(app), "")
@@ -223,6 +228,7 @@ def _names() -> Iterator[Case]:
         "sample": lambda name: ["sample", name, "--output-dir", "new"],
         "evaluate": lambda name: ["evaluate", name, "--output-dir", "new"],
         "report": lambda name: ["report", name],
+        "publish": lambda name: ["publish", name, "--repo", "who/what", "--dry-run"],
         "doctor": lambda name: ["doctor", name],
         "recipes show": lambda name: ["recipes", "show", name],
         "recipes copy": lambda name: ["recipes", "copy", name, "copy.yaml"],
