@@ -73,6 +73,15 @@ def test_what_is_uploaded_is_what_a_dry_run_writes(
     assert TOKEN.encode() not in sent and TOKEN not in command.out + command.err
 
 
+def test_a_folder_without_a_dry_run_is_refused(
+    hub: HubServer, run: RunDirectory, command: "Command"
+) -> None:
+    """Nothing would be written there."""
+    assert command("publish", "mine", "--repo", "tester/mine", "--output-dir", "there") == 2
+    assert "--output-dir: expected --dry-run, whose folder it is; received there" in command.err
+    assert hub.calls == [] and not Path("there").exists()
+
+
 def test_weights_arrive_by_xet(
     hub: HubServer, run: RunDirectory, command: "Command", monkeypatch: pytest.MonkeyPatch
 ) -> None:

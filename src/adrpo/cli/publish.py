@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from adrpo.cli.folders import free_folder
-from adrpo.errors import AdrpoWarning
+from adrpo.errors import AdrpoError, AdrpoWarning
 
 if TYPE_CHECKING:
     from adrpo.publishing import Base
+
+FOLDER = Path("runs/publication")
 
 
 def publish(
@@ -21,7 +23,7 @@ def publish(
         typer.Option(help="Repository: owner/name, or a name of your own.", show_default=False),
     ],
     private: Annotated[
-        bool, typer.Option("--private", help="Make it private; a public one is refused.")
+        bool, typer.Option("--private", help="Make it private; refused where it is public.")
     ] = False,
     base: Annotated[
         str | None,
@@ -41,14 +43,19 @@ def publish(
         typer.Option("--dry-run", help="Write what would be uploaded into a folder, and stop."),
     ] = False,
     output_dir: Annotated[
-        Path, typer.Option(help="Folder of a dry run; a used one stays as it is.")
-    ] = Path("runs/publication"),
+        Path | None,
+        typer.Option(
+            help="Folder of a dry run; a used one stays as it is.", show_default="runs/publication"
+        ),
+    ] = None,
 ) -> None:
     """Upload the weights of a run with a model card: method, recipe, prompts, metrics with
     intervals, samples, and how to load them."""
     from adrpo import __version__, publishing
     from adrpo.runs import RunDirectory
 
+    if not dry_run:
+        _check_unused(output_dir)
     publishing.check_name(repo)
     opened = RunDirectory.open(run)
     publishing.check_publishable(opened)
@@ -57,7 +64,7 @@ def publish(
     known = publishing.base_of(opened, hub_id=base, licence=licence)
     _tell(known)
     if dry_run:
-        folder = publishing.compose(opened, repo, known, free_folder(output_dir))
+        folder = publishing.compose(opened, repo, known, free_folder(output_dir or FOLDER))
         _warn(publishing.unknown_base(folder, known))
         typer.echo(f"Would be uploaded to {repo}: {folder}")
         return
@@ -69,6 +76,15 @@ def publish(
             folder, repo, private=private, message=f"Upload {name} of adrpo {__version__}"
         )
     typer.echo(f"Published: {url}")
+
+
+def _check_unused(output_dir: Path | None) -> None:
+    """Raise AdrpoError where an upload, which writes nothing here, has a folder."""
+    if output_dir is not None:
+        raise AdrpoError(
+            f"--output-dir: expected --dry-run, whose folder it is; received {output_dir} alone; "
+            f"add --dry-run, or leave --output-dir out"
+        )
 
 
 def _tell(base: "Base") -> None:
