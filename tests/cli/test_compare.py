@@ -20,8 +20,11 @@ from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.schedule import Failure, Job
 from adrpo.comparison.workers import visible_gpus
 from adrpo.config import load_flow_config
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.inputs import Inputs
 from adrpo.runs.lock import exclusive
 from support.command_line import Command
 from support.event_files import read_events
@@ -126,8 +129,10 @@ def test_ctrl_c_stops_all_children(tmp_path: Path) -> None:
 def test_a_run_killed_before_its_configuration_starts_anew(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "good", seeds=1)
     folder = plan.run_folder(plan.methods[0], 0)
-    folder.mkdir()
-    (folder / "environment.json").touch()
+    # All that a run has beside its configuration, whose writing the kill cut short.
+    files = Inputs(held_out=[Prompt("a")]).files()
+    RunDirectory.create(folder, "", files).config.rename(folder / ".config.yaml.partial")
+    assert len(list(folder.iterdir())) == 4
     assert run_jobs(jobs_of(plan), [], workers=workers(tmp_path, parallel=1)) == []
     assert not (folder / "environment.json").exists()
 

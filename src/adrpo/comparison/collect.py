@@ -25,7 +25,7 @@ from adrpo.metrics import CHANGE, EVALUATIONS, INTERVAL, SPLITS, TOTAL, UNSEEN, 
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.inputs import read_record
 from adrpo.runs.record import check_record
-from adrpo.runs.resuming import settings_of
+from adrpo.runs.resuming import MAY_DIFFER, settings_of
 
 Array = NDArray[np.float64]
 Values = dict[str, Array]
@@ -36,8 +36,6 @@ compared with."""
 
 COSTS = ("model_calls", "samples")
 """Columns of metrics.jsonl that count what a step cost."""
-
-MAY_DIFFER = ("checkpoint.every", "checkpoint.keep")
 
 MEASURED_ALIKE = (
     "prompts.", "evaluation.clip", "evaluation.distances", "evaluation.samples_per_prompt",

@@ -11,12 +11,17 @@ from adrpo.comparison.plan import Entry, Plan
 from adrpo.comparison.workers import LOST, PATIENCE_SECONDS, Work, Workers
 from adrpo.runs.base_evaluation import can_be_adopted, where_bases_differ
 from adrpo.runs.directory import RunDirectory
+from adrpo.runs.inputs import COPY
+from adrpo.runs.inputs import FILE as INPUTS
 
 POLL_SECONDS = 0.3
 RETRIES = 3
 """Times that a run whose machine was lost is tried again before it counts as failed."""
 
 ERROR = "adrpo: error: "
+
+FIRST = ("environment.json", INPUTS, COPY)
+"""Files that a run has before its configuration."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,8 @@ def _clear_stillborn(folder: Path) -> None:
     """Remove a folder whose run was killed before it had a configuration: nothing is in it yet,
     but ``adrpo train`` would refuse it."""
     if folder.is_dir() and not (folder / "config.yaml").exists():
-        content = {entry.name for entry in folder.iterdir()}
-        if content <= {"environment.json", ".config.yaml.partial"}:
+        partial = {f".{name}.partial" for name in (*FIRST, "config.yaml")}
+        if {entry.name for entry in folder.iterdir()} <= {*FIRST, *partial}:
             shutil.rmtree(folder)
 
 
