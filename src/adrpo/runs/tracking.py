@@ -9,7 +9,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,6 +91,7 @@ class Tracking:
         check_installed(config.trackers)
         self._kept = _read(run)
         self._trackers: dict[str, Tracker] = {}
+        self._failed: list[Tracker] = []
         self._told: set[str] = set()
         self._started = False
         settings = _plain_settings(config)
@@ -125,7 +126,14 @@ class Tracking:
         self._send(file, row, latest=True)
 
     def finish(self, *, failed: bool) -> None:
-        """End the trackers' runs."""
+        """End the trackers' runs, also of those that failed before.
+
+        What these hold open would be in the way of the next training of this process.
+        """
+        for tracker in self._failed:
+            with suppress(Exception):  # told when it failed
+                tracker.finish(failed=True)
+        self._failed.clear()
         for name in list(self._trackers):
             tracker = self._trackers.pop(name)
             try:
@@ -147,7 +155,7 @@ class Tracking:
                     self._show(tracker, step, latest=latest)
             except Exception as error:
                 kept.failed = True
-                del self._trackers[name]
+                self._failed.append(self._trackers.pop(name))
                 self._keep()
                 _warn(
                     f"{name} failed at step {step} ({redacted(in_a_line(error))}): training goes "
@@ -210,12 +218,22 @@ def _read(run: RunDirectory) -> dict[str, Kept]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Kept(**kept) for name, kept in found.items()}
+        return {name: _kept(**kept) for name, kept in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise AdrpoError(
             f"{path}: expected what the run's trackers know it by; received "
             f"{type(error).__name__}: {error}; delete the file to begin new runs of them"
         ) from None
+
+
+def _kept(identity: Any = None, sent: Any = None, failed: Any = False) -> Kept:
+    """The part of ``trackers.json`` on one tracker; TypeError for what is no such content."""
+    steps = {} if sent is None else dict(sent)
+    if not isinstance(identity, str | None) or any(
+        type(step) is not int for step in steps.values()
+    ):
+        raise TypeError("expected a text as identity and whole numbers as sent")
+    return Kept(identity, steps, bool(failed))
 
 
 def _warn(text: str) -> None:

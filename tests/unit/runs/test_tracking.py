@@ -102,17 +102,21 @@ def test_a_tracker_that_fails_later_is_told_once_and_is_sent_the_rest_on_resumin
 
     run = new_run(tmp_path / "run", BOARD)
     write_steps(run, BOARD, 0, 2)
+    ended: list[SummaryWriter] = []
+    close = SummaryWriter.close
     with monkeypatch.context() as patch:
 
         def full(*given: Any, **named: Any) -> None:
             raise OSError(28, "No space left on device")
 
         patch.setattr(SummaryWriter, "add_scalar", full)
+        patch.setattr(SummaryWriter, "close", lambda own: (ended.append(own), close(own)))
         with pytest.warns(AdrpoWarning) as told:
             write_steps(run, BOARD, 3, 5)
     ((warning,), (row,)) = (told, [row_of(5)])
     assert "tensorboard failed at step 3 (OSError: [Errno 28] No space left" in str(warning.message)
     assert "training goes on" in str(warning.message)
+    assert len(ended) == 1
     assert run.read_metrics()[-1] == row
     write_steps(run, BOARD, 6, 6)
     assert read_events(run.path / "tensorboard").scalars == rows_sent(6)
@@ -197,9 +201,12 @@ def test_a_secret_of_the_options_is_in_no_file(
         write_steps(RunDirectory.open(run.path), config, 3, 3)
 
 
-def test_a_damaged_file_of_identities_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kept", [{"what": 1}, {"sent": {"train": "3"}}, {"sent": [1]}, {"identity": 5}]
+)
+def test_a_damaged_file_of_identities_is_one_line(tmp_path: Path, kept: dict[str, Any]) -> None:
     run = new_run(tmp_path / "run", BOARD)
-    (run.path / FILE).write_text(json.dumps({"tensorboard": {"what": 1}}))
+    (run.path / FILE).write_text(json.dumps({"tensorboard": kept}))
     with pytest.raises(AdrpoError, match=rf"{FILE}: expected what .* delete the file"):
         write_steps(run, BOARD, 0, 0)
 
