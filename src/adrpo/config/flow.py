@@ -225,6 +225,9 @@ BY_CLIP = ("clip_score_evaluation", "clip_diversity", "clip_diversity_l2", "clip
 TOY = "embedded"
 """Beginning of the names of models that ship with the package and know its world alone."""
 
+TOY_UNLESS_NAMED = ("clip_score", "clip_novelty")
+"""Rewards whose model is a toy where ``options`` name none."""
+
 
 class FlowEvaluationSection(EvaluationSection):
     """Measurements while training, on fixed prompts and noises."""
@@ -284,7 +287,8 @@ class FlowConfig(Configuration):
             ("evaluation.rewards", self.evaluation.rewards),
         ):
             for place, term in enumerate(terms):
-                toys[f"{key}.{place}.options.model"] = str(term.options.get("model") or "")
+                default = TOY if term.name in TOY_UNLESS_NAMED else ""
+                toys[f"{key}.{place}.options.model"] = str(term.options.get("model", default))
         return [
             f"{key}: {name} is a toy that ships with the package and knows pictures of its own "
             f"scenes alone; of {self.model.pretrained} it says nothing: name a real one"

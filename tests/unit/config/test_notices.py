@@ -1,11 +1,15 @@
 """Settings that are allowed and hardly meant, and what is said of them."""
 
+import importlib
+import inspect
+
 import pytest
 from pydantic import ValidationError
 
 from adrpo.config import FlowConfig, load_recipe, recipe_names
 from adrpo.config.flow import BY_CLIP
 from adrpo.rewards.image import EMBEDDED
+from adrpo.rewards.loading import BUILT_IN
 
 TOY_REWARD = {"name": "clip_score", "options": {"model": "embedded"}}
 REAL_REWARD = {"name": "clip_score", "options": {"model": "openai/clip-vit-large-patch14"}}
@@ -23,6 +27,17 @@ def test_a_toy_that_judges_a_real_model_is_told() -> None:
     assert keys("owner/model", None, REAL_REWARD, TOY_REWARD) == ["reward.1.options.model"]
     assert keys("owner/model", "owner/clip", REAL_REWARD) == []
     assert keys("embedded", "embedded-evaluation", TOY_REWARD) == []
+
+
+def test_a_reward_whose_model_is_a_toy_unless_it_is_named_is_told() -> None:
+    """The rewards are found by the signatures of their classes."""
+    for name, place in BUILT_IN.items():
+        module, _, form = place.partition(":")
+        made = inspect.signature(getattr(importlib.import_module(module), form))
+        model = made.parameters.get("model")
+        toy = model is not None and str(model.default).startswith("embedded")
+        told = keys("owner/model", None, {"name": name, "options": {}})
+        assert told == (["reward.0.options.model"] if toy else []), name
 
 
 def test_every_toy_is_known_by_its_name() -> None:
