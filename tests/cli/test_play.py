@@ -29,6 +29,23 @@ def test_without_gradio_one_line_says_how_to_install_it(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--host", "192.0.2.1"], "--host: expected an address of this machine"),  # of documents
+        (["--host", "a" * 80], "--host: expected an address of this machine"),
+        (["--port", "70000"], "'--port': Input should be less than or equal to 65535"),
+        (["--port", "0"], "'--port': Input should be greater than or equal to 1"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_told_before_a_model_is_loaded(
+    words: list[str], said: str, command: "Command", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: object())  # Gradio is there
+    assert command("play", "nowhere", *words) == 2
+    assert said in " ".join(command.err.split())
+
+
+@pytest.mark.parametrize(
     ("host", "open_"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)]
 )
 def test_a_page_for_others_is_said_aloud(host: str, open_: bool) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from adrpo.cli.domains import door_of
 from adrpo.evaluation.playing import Asked, open_playground
 from adrpo.flow.domain import build_trainer
+from adrpo.report.numbers import compact
 from support.devtools import BROWSER, opened
 from support.tiny_runs import tiny_config
 
@@ -85,7 +86,12 @@ def test_the_client_gets_what_the_playground_draws(
         assert sample["label"] == panel.title
         shown = np.asarray(Image.open(sample["value"]))
         assert (shown[..., :3] == np.asarray(panel.played.sample)).all()
-        assert f"{panel.played.scores['reward']:.1f}" in scores
+        assert f"| {compact(panel.played.scores['reward'])} |" in scores
+    emptied, zero = (
+        client.predict("a red circle", None, 1.0, 1, seed, 1, api_name="/draw")
+        for seed in (None, 0)
+    )
+    assert emptied[1] == zero[1]  # the scores, since each picture is a file of its own
     with pytest.raises(Exception, match="expected a prompt, received an empty one"):
         client.predict(" ", None, 1.0, 3, 7, 1, api_name="/draw")
 

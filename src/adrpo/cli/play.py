@@ -1,6 +1,7 @@
 """``adrpo play``: a page on which what was trained is tried out."""
 
 import importlib.util
+import socket
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from adrpo.cli.domains import door_of
 from adrpo.cli.quiet import silence_loading
-from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.errors import AdrpoError, AdrpoWarning, in_a_line
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -45,6 +46,7 @@ def play(
     from adrpo.evaluation.playing import open_playground
     from adrpo.runs.announcer import working
 
+    check_host(host)
     silence_loading()
     with ExitStack() as stack:
         with working("loading the models"):
@@ -52,6 +54,20 @@ def play(
         for notice in [*playground.notices, *_open_to_others(host)]:
             warnings.warn(notice, AdrpoWarning, stacklevel=1)
         serve(playground, host=host, port=port, say=typer.echo)
+
+
+def check_host(host: str) -> None:
+    """Raise AdrpoError where this machine has no address ``host``: Gradio would try a hundred ports
+    there for five seconds each, after the models were loaded."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as listener:
+            listener.bind(address)
+    except (OSError, UnicodeError) as error:
+        raise AdrpoError(
+            f"--host: expected an address of this machine; received {host[:100]!r} "
+            f"({in_a_line(error)}); name another, or leave --host out"
+        ) from None
 
 
 def _open_to_others(host: str) -> list[str]:

@@ -73,11 +73,16 @@ def build(playground: Playground) -> Any:
                 ]
 
         def draw(
-            prompt: str, clip: str | None, strength: float, steps: float, seed: float, place: float
+            prompt: str,
+            clip: str | None,
+            strength: float,
+            steps: float,
+            seed: float | None,
+            place: float,
         ) -> list[Any]:
             asked = Asked(
                 prompt=prompt,
-                seed=int(seed),
+                seed=int(seed or 0),  # None of an emptied field
                 strength=float(strength),
                 steps=int(steps) if playground.steps else None,
                 clip=Path(clip) if clip else None,
@@ -188,7 +193,7 @@ def serve(
     try:
         # Fonts of the reader's machine: nothing is fetched from anywhere else.
         _, url, _ = page.launch(
-            server_name=host,
+            server_name=f"[{host}]" if ":" in host else host,  # as a URL has an IPv6 address
             server_port=port,
             share=False,
             quiet=True,

@@ -264,7 +264,7 @@ def _steps(target: Target) -> tuple[tuple[int, ...], Path | None]:
 
 def _shared(target: Target) -> str:
     """A text that is the same for runs whose models, adapters, rewards and prompts are."""
-    apart = {"algorithm", "training", "checkpoint", "description", "source"}
+    apart = {"algorithm", "training", "checkpoint", "trackers", "description", "source"}
     settings = target.config.model_dump(mode="json", exclude=apart)
     return repr((settings, target.held_out))
 

@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
+from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.evaluation.playing import (
@@ -17,11 +18,13 @@ from adrpo.evaluation.playing import (
     Played,
     PlayedRun,
     Playground,
+    _shared,
     open_playground,
     scaled_adapter,
     scores_of,
     with_columns,
 )
+from adrpo.evaluation.targets import Target
 from adrpo.rewards.base import RewardTerm
 
 
@@ -95,6 +98,18 @@ def test_what_can_not_be_drawn_is_refused(asked: Asked) -> None:
     with pytest.raises(AdrpoError, match=r"play: expected a (prompt|strength from 0 to 1\.5)"):
         Playground([ended("one", 1, player=player)], "pictures").play(asked)
     assert player.asked == []
+
+
+@pytest.mark.parametrize(
+    ("other", "shares"), [({"trackers": "tensorboard"}, True), ({"adapter": {"rank": 3}}, False)]
+)
+def test_runs_whose_model_is_the_same_share_it(other: dict[str, Any], shares: bool) -> None:
+    door: Any = None
+    first, second = (
+        Target(name="a", door=door, config=FlowConfig.model_validate(own), final=None, step=1)
+        for own in ({}, other)
+    )
+    assert (_shared(first) == _shared(second)) is shares
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
