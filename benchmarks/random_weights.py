@@ -55,7 +55,6 @@ KL_AUTOENCODER = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
-    "latent_channels": 16,
     "use_quant_conv": False,
     "use_post_quant_conv": False,
 }

@@ -16,7 +16,7 @@ from support.started_adapters import digest
 from support.started_processes import TESTS, finish, launch, start
 from support.tiny_language_runs import tiny_language_config, write_material
 from support.tiny_language_trainers import LANGUAGE_MARKS
-from support.tiny_runs import perturb, tiny_config
+from support.tiny_runs import embedded_config, perturb
 
 pytestmark = [pytest.mark.slow, *LANGUAGE_MARKS]
 
@@ -31,7 +31,7 @@ def images(folder: Path) -> Path:
     policy.add_adapter(AdapterSection(**LORA))
     perturb(policy)  # type: ignore[arg-type]
     policy.save_adapter(folder / "flow")
-    config = tiny_config(
+    config = embedded_config(
         prompts={"train_size": 4, "held_out_size": 4},
         adapter=LORA | {"start_from": str(folder / "flow")},
         training={"steps": 1, "samples_per_prompt": 2, "learning_rate": 0.01},
