@@ -16,6 +16,9 @@ AUDIO_LOWEST := $(shell sed -n '/^audio = \[/,/^\]/s/.*"\(soundfile\|soxr\|trans
 AUDIO_TESTS := tests/unit/audio/test_audio_trainer.py tests/unit/audio/test_audio_rows.py \
   tests/unit/audio/test_sound.py tests/equivalence/test_audio_run.py
 
+# Their libraries' folder has this name because dill takes what lies elsewhere for a user's code.
+APPS_TESTS := $(shell grep -rl --include='test_*.py' 'mark\.apps' tests)
+
 # Two, whatever the machine: each has all libraries in its memory, about 2 GB.
 TESTERS ?= 2
 
@@ -41,7 +44,7 @@ test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpe
 	@ADRPO_EXPECT_DEEPSPEED=1 PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
 
 test-apps: .apps/.installed ## the trackers and the page that need Gradio, MLflow, Ray, Trackio or W&B
-	@ADRPO_EXPECT_APPS=1 PYTHONPATH=$(CURDIR)/.apps $(PY) -m pytest -m apps
+	@ADRPO_EXPECT_APPS=1 PYTHONPATH=$(CURDIR)/.apps/site-packages $(PY) -m pytest -m apps $(APPS_TESTS)
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
 	@$(PY) -m pytest -m gpu
@@ -67,7 +70,7 @@ site: $(VENV)/.installed-dev ## build the documentation into build/site, warning
 	@PYTHONPATH=$(CURDIR)/src HF_HUB_OFFLINE=1 $(PY) -m sphinx -q -E -W --keep-going -c docs . build/site
 	@echo "build/site/index.html"
 
-check: lint site test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs
+check: lint site test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs, and the apps
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
@@ -109,7 +112,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 .apps/.installed: locks/apps.txt | $(VENV)/.installed-dev
 	@echo "Installing Gradio, MLflow, Ray, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
 	@rm -rf .apps
-	@$(LOCKED) --target .apps --requirement locks/apps.txt
+	@$(LOCKED) --target .apps/site-packages --requirement locks/apps.txt
 	@touch $@
 
 .trl-lowest/$(TRL_LOWEST): locks/lowest-trl.txt $(VENV)/.installed-dev

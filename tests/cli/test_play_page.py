@@ -19,7 +19,7 @@ from adrpo.evaluation.playing import Asked, open_playground
 from adrpo.flow.domain import build_trainer
 from adrpo.report.numbers import compact
 from support.devtools import BROWSER, opened
-from support.tiny_runs import tiny_config
+from support.tiny_runs import embedded_config
 
 PICTURES = "[...document.querySelectorAll('.picture img')]"
 PRESS = "w => [...document.querySelectorAll('button')].find(b => b.innerText == w).click()"
@@ -44,7 +44,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = tiny_config(
+    config = embedded_config(
         training={"steps": 2, "learning_rate": 0.02},
         evaluation={"every": 2, "sampling": {"steps": 2}},
         checkpoint={"every": 1},

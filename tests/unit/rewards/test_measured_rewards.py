@@ -227,7 +227,7 @@ def test_the_published_rewards_have_the_stated_sizes():
 
 def test_the_command_of_the_page_sets_the_columns_of_table_1():
     page = Path("docs/use/comparison.md").read_text(encoding="utf-8")
-    (override,) = re.findall(r"--set '(evaluation\.rewards=.*?)'", page, re.DOTALL)
+    (override,) = re.findall(r"'(evaluation\.rewards=.*?)'", page, re.DOTALL)
     config = load_flow_config("flow/sd3-medium-adrpo", [override])
     names = [term.name for term in config.evaluation.rewards]
     assert names == ["aesthetic", "blip_score", "image_reward", "pick_score"]
