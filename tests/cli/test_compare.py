@@ -17,6 +17,7 @@ import torch
 import adrpo
 from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs, schedule
 from adrpo.comparison.analysis import analyse, to_json
+from adrpo.comparison.cluster import check_reachable
 from adrpo.comparison.schedule import Failure, Job
 from adrpo.comparison.workers import visible_gpus
 from adrpo.config import load_flow_config
@@ -169,6 +170,13 @@ def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AdrpoError, match=r"--processes: expected at most 2.*\(0, 1\); received 3"):
         workers(tmp_path, gpus=["0", "1"], processes=3)
     assert workers(tmp_path, processes=3).groups == []  # on the CPU
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_where_nobody_listens_is_named(address: str) -> None:
+    with pytest.raises(AdrpoError, match=f"--cluster: .*received {address}, where nobody listens"):
+        check_reachable(address)
+    check_reachable("auto")
 
 
 @pytest.mark.parametrize(

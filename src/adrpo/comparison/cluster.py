@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -49,6 +50,20 @@ def run_here(arguments: Sequence[str], log: str, folder: str, threads: int, proc
         finally:  # a task that is cancelled gets a KeyboardInterrupt
             process.terminate()
             process.wait()
+
+
+def check_reachable(address: str) -> None:
+    """Raise AdrpoError where nobody listens at a ``host:port``: Ray would end this process."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise AdrpoError(
+            f"--cluster: expected the address of a Ray cluster; received {address}, where nobody "
+            f"listens ({error}); start one by ray start --head"
+        ) from None
 
 
 class ClusterWork:
@@ -120,6 +135,7 @@ class ClusterWorkers:
             raise AdrpoError(
                 "--cluster: expected Ray, received none; pip install '.[cluster]' on all machines"
             ) from None
+        check_reachable(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except (ConnectionError, RuntimeError, ValueError) as error:
