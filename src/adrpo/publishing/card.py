@@ -39,7 +39,7 @@ def card(run: RunDirectory, repo: str, base: Base, shown: Shown) -> str:
     settings = run.read_settings()
     data = ModelCardData(
         base_model=base.hub_id,
-        library_name=use.library,
+        library_name=use.library_name,
         pipeline_tag=facts.task or None,
         tags=["adrpo", *use.tags, *_method_tags(settings)],
         license=base.licence.get("license"),

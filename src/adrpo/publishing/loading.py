@@ -7,7 +7,7 @@ from pathlib import Path
 from adrpo.errors import AdrpoError
 from adrpo.publishing.base import Base
 from adrpo.runs.facts import Facts
-from adrpo.runs.model_folder import ADAPTER_CONFIG, LORA_WEIGHTS, MODEL_CONFIG
+from adrpo.runs.model_folder import ADAPTER_CONFIG, LORA_WEIGHTS, MODEL_CONFIG, loads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Loading:
     """Weights in words, the library that loads them, and the code for it."""
 
     what: str
-    library: str
+    library_name: str
     tags: tuple[str, ...]
     words: str
     code: str
@@ -33,36 +33,31 @@ def loading(final: Path, repo: str, base: Base, facts: Facts) -> Loading:
     Raises:
         AdrpoError: a folder that is none of these.
     """
-    if (final / LORA_WEIGHTS).is_file():
-        loaded = _loaded("pipeline", base, facts)
-        return Loading(
-            what="A LoRA adapter",
-            library="diffusers",
-            tags=("lora",),
-            words=_words_on(base),
-            code=f"{loaded}\npipeline.load_lora_weights({_text(repo)})",
+    library, line = loads(final)
+    if not library:
+        raise AdrpoError(
+            f"{final}: expected an adapter ({LORA_WEIGHTS} or {ADAPTER_CONFIG}) or a model "
+            f"({MODEL_CONFIG}); received a folder without any; restore it, or train again"
         )
-    if (final / ADAPTER_CONFIG).is_file():
-        loaded = _loaded("base", base, facts, "from peft import PeftModel\n")
-        return Loading(
-            what="A LoRA adapter",
-            library="peft",
-            tags=("lora",),
-            words=_words_on(base),
-            code=f"{loaded}\nmodel = PeftModel.from_pretrained(base, {_text(repo)})",
-        )
-    if (final / MODEL_CONFIG).is_file():
-        package, _, name = (facts.base_class or "transformers.AutoModel").rpartition(".")
+    package, _, kind = (facts.base_class or "transformers.AutoModel").rpartition(".")
+    line = line.format(place=_text(repo), kind=kind)
+    if library == "transformers":
         return Loading(
             what="A fine-tuned copy",
-            library="transformers",
+            library_name=library,
             tags=(),
             words="It is a whole model, to be loaded as its base is.",
-            code=f"from {package} import {name}\n\nmodel = {name}.from_pretrained({_text(repo)})",
+            code=f"from {package} import {kind}\n\n{line}",
         )
-    raise AdrpoError(
-        f"{final}: expected an adapter ({LORA_WEIGHTS} or {ADAPTER_CONFIG}) or a model "
-        f"({MODEL_CONFIG}); received a folder without any; restore it, or train again"
+    on, imports = (
+        ("model", "from peft import PeftModel\n") if library == "peft" else ("pipeline", "")
+    )
+    return Loading(
+        what="A LoRA adapter",
+        library_name=library,
+        tags=("lora",),
+        words=_words_on(base),
+        code=f"{_loaded(on, base, facts, imports)}\n{line}",
     )
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import own_reward
-from adrpo.runs.model_folder import ADAPTER_CONFIG, LORA_WEIGHTS, MODEL_CONFIG, description
+from adrpo.runs.model_folder import MODEL_CONFIG, description, loads
+
+TITLES = {
+    "diffusers": "Load the adapter in diffusers",
+    "peft": "Load the adapter with PEFT",
+    "transformers": "Load the model with transformers",
+}
+"""Library that loads the weights -> what its line does."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,10 @@ def snippets(run: RunDirectory) -> list[Snippet]:
 
 def _loads(final: Path) -> list[Snippet]:
     """The line that loads what lies in ``final``, by the library that wrote it."""
+    library, line = loads(final)
+    if not library:
+        return []
+    described = description(str(final)).get(MODEL_CONFIG, {})
+    kind = next(iter(described.get("architectures") or ["AutoModelForCausalLM"]))
     folder = json.dumps(final.as_posix(), ensure_ascii=False)
-    if (final / LORA_WEIGHTS).is_file():
-        return [Snippet("Load the adapter in diffusers", f"pipeline.load_lora_weights({folder})")]
-    if (final / ADAPTER_CONFIG).is_file():
-        line = f"model = PeftModel.from_pretrained(model, {folder})"
-        return [Snippet("Load the adapter with PEFT", line)]
-    if (final / MODEL_CONFIG).is_file():
-        described = description(str(final)).get(MODEL_CONFIG, {})
-        kind = next(iter(described.get("architectures") or ["AutoModelForCausalLM"]))
-        return [Snippet("Load the model with transformers", f"{kind}.from_pretrained({folder})")]
-    return []
+    return [Snippet(TITLES[library], line.format(place=folder, kind=kind))]

@@ -24,6 +24,14 @@ MODELS = (MODEL_CONFIG, PIPELINE_INDEX)
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 """File of an adapter that diffusers writes."""
 
+LOADS = {
+    LORA_WEIGHTS: ("diffusers", "pipeline.load_lora_weights({place})"),
+    ADAPTER_CONFIG: ("peft", "model = PeftModel.from_pretrained(model, {place})"),
+    MODEL_CONFIG: ("transformers", "model = {kind}.from_pretrained({place})"),
+}
+"""File by which trained weights are known -> the library that loads them, and its line: an adapter
+is put on the ``pipeline`` or ``model`` that is there, a whole model has a ``kind``."""
+
 NO_CODE = {"trust_remote_code": False}
 """For every ``Auto*.from_pretrained``: a model's own Python is refused, and not asked about."""
 
@@ -34,6 +42,12 @@ SHOWN = 3
 def first_names(names: Sequence[str]) -> str:
     """The first few of ``names``, in words."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def loads(folder: Path) -> tuple[str, str]:
+    """Library and line of LOADS for the weights in ``folder``; two empty texts where it has none
+    of the files."""
+    return next((LOADS[file] for file in LOADS if (folder / file).is_file()), ("", ""))
 
 
 def description(name: str) -> dict[str, Any]:

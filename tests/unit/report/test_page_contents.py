@@ -157,7 +157,7 @@ def test_no_two_recipes_have_the_same_words() -> None:
         (
             "config.json",
             '{"architectures": ["Qwen2ForCausalLM"]}',
-            'Qwen2ForCausalLM.from_pretrained("RUN/final")',
+            'model = Qwen2ForCausalLM.from_pretrained("RUN/final")',
         ),
     ],
 )
