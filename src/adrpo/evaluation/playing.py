@@ -29,7 +29,8 @@ class Asked:
     """A prompt, and how it is drawn.
 
     ``strength`` multiplies what training added to the weights: 0 takes it away, 1 leaves it as it
-    is. ``steps`` are the sampler's, None for the evaluation's. ``clip`` is a file of sound that the
+    is. Of an adapter that began with another (``adapter.start_from``) it multiplies both.
+    ``steps`` are the sampler's, None for the evaluation's. ``clip`` is a file of sound that the
     prompt is about, for a model that hears.
     """
 
