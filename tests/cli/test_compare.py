@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_j
 from adrpo.comparison.analysis import analyse, to_json
 from adrpo.comparison.cluster import check_reachable
 from adrpo.comparison.schedule import Failure, Job
-from adrpo.comparison.workers import visible_gpus
+from adrpo.comparison.workers import LOST, visible_gpus
 from adrpo.config import load_flow_config
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
@@ -70,10 +70,10 @@ def plan_of(tmp_path: Path, *names: str, seeds: int = 2) -> Plan:
     return plan
 
 
-def workers(tmp_path: Path, **options: Any) -> LocalWorkers:
+def workers(tmp_path: Path, kind: Any = LocalWorkers, **options: Any) -> Any:
     (tmp_path / "stand_in.py").write_text(STAND_IN, encoding="utf-8")
     program = [sys.executable, "-S", str(tmp_path / "stand_in.py")]
-    return LocalWorkers(**{"threads": 1, "gpus": []} | options, program=program)
+    return kind(**{"threads": 1, "gpus": []} | options, program=program)
 
 
 def is_alive(pid: int) -> bool:
@@ -108,6 +108,42 @@ def test_one_failure_is_told_and_the_others_finish(tmp_path: Path) -> None:
     ]
     assert [job.folder.name for job in changed] == ["bad-seed1"]
     assert changed[0].log.read_text().count("resume True") == 1
+
+
+class Losing(LocalWorkers):
+    """Workers whose machines are lost with the first ``losses`` trainings of seed 0."""
+
+    losses = 0
+
+    def start(self, arguments: Sequence[str], log: Path) -> Any:
+        if "training.seed=0" not in arguments or not self.losses:
+            return super().start(arguments, log)
+        self.losses -= 1
+        return Lost()
+
+
+class Lost:
+    """A training that nothing is heard of any more."""
+
+    def poll(self) -> int:
+        return LOST
+
+
+@pytest.mark.parametrize(("losses", "failed"), [(schedule.RETRIES, 0), (schedule.RETRIES + 1, 1)])
+def test_a_lost_training_is_tried_again_a_few_times(
+    losses: int, failed: int, tmp_path: Path
+) -> None:
+    plan = plan_of(tmp_path, "good")
+    first, _ = jobs_of(plan)
+    lost: list[Job] = []
+    many = workers(tmp_path, Losing, parallel=1)
+    many.losses = losses
+    failures = run_jobs(jobs_of(plan), [], workers=many, on_loss=lost.append)
+    assert lost == [first] * schedule.RETRIES
+    assert [(f.job, f.reason) for f in failures] == [
+        (first, "its machine was lost, again and again")
+    ] * failed
+    assert first.is_finished() == (not failed)
 
 
 def test_ctrl_c_stops_all_children(tmp_path: Path) -> None:

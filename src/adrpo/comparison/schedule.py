@@ -179,14 +179,14 @@ def _clear_stillborn(folder: Path) -> None:
 
 def _last_words(ended: _Running, code: int) -> str:
     """The error line of the process, or else its last line."""
+    if code == LOST:
+        return "its machine was lost, again and again"
     output = ended.job.log.read_bytes()[ended.log_start :]
     lines = output.decode(errors="replace").splitlines()
     said = [line.strip() for line in lines if line.strip()]
     errors = [line.removeprefix(ERROR) for line in said if line.startswith(ERROR)]
     if errors:
         return errors[-1]
-    if code == LOST:
-        return "its machine was lost, again and again"
     if code < 0:
         return f"killed by signal {-code}"
     return said[-1] if said else f"exit code {code} without a word"
