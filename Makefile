@@ -43,7 +43,7 @@ test-slow: $(VENV)/.installed-dev ## several processes that train together, comp
 test-deepspeed: .deepspeed/.installed ## several processes that train by DeepSpeed
 	@ADRPO_EXPECT_DEEPSPEED=1 PYTHONPATH=$(CURDIR)/.deepspeed $(PY) -m pytest -m deepspeed
 
-test-apps: .apps/.installed ## the trackers and the page that need Gradio, MLflow, Ray, Trackio or W&B
+test-apps: .apps/.installed ## what needs bitsandbytes, Gradio, MLflow, Ray, torchao, Trackio or W&B
 	@ADRPO_EXPECT_APPS=1 PYTHONPATH=$(CURDIR)/.apps/site-packages $(PY) -m pytest -m apps $(APPS_TESTS)
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
@@ -110,7 +110,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed locks/dev.txt
 	@touch $@
 
 .apps/.installed: locks/apps.txt | $(VENV)/.installed-dev
-	@echo "Installing Gradio, MLflow, Ray, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
+	@echo "Installing bitsandbytes, Gradio, MLflow, Ray, torchao, Trackio and W&B into .apps (all else is that of $(VENV)) ..."
 	@rm -rf .apps
 	@$(LOCKED) --target .apps/site-packages --requirement locks/apps.txt
 	@touch $@

@@ -69,6 +69,22 @@ def reading(what: str, todo: str) -> Iterator[None]:
             raise kind(f"{what}, which can't be loaded: {reason}; {todo}") from error
 
 
+@contextmanager
+def importing(package: str, key: str, value: str, without: str) -> Iterator[None]:
+    """A block that imports the optional ``package``, which ``value`` of a setting needs;
+    ``without`` is the setting's value that needs none.
+
+    Raises AdrpoError where the import fails.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise AdrpoError(
+            f"{key}: expected an installed {package} for {value}; importing it failed ({error}): "
+            f"pip install {package}, or set {key}={without}"
+        ) from error
+
+
 def reading_template() -> AbstractContextManager[None]:
     """A block in which a tokenizer renders its chat template, which is text of the model's."""
     return reading("model: expected a chat template of its tokenizer", "download it again")

@@ -13,6 +13,9 @@ OVERHEAD = 1.0e9
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number of a type."""
 
+QUANTIZED = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
+"""Bytes of a quantised weight: nf4 has a scale in float32 for every 64."""
+
 GIGABYTE = 1e9
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
 """Sizes in which cards are sold, in GB."""

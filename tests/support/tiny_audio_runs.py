@@ -13,9 +13,9 @@ def letters(prompts: list[Any], completions: list[Any], **columns: Any) -> list[
     return [float(sum(map(ord, turns[0]["content"])) % 7) for turns in completions]
 
 
-def write_thinker(folder: Path) -> Path:
-    """A Thinker with its processor."""
-    tiny_thinker().save_pretrained(folder)
+def write_thinker(folder: Path, *, width: int = 16) -> Path:
+    """A Thinker of ``width`` with its processor."""
+    tiny_thinker(width=width).save_pretrained(folder)
     tiny_processor().save_pretrained(folder)
     return folder
 

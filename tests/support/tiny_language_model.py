@@ -31,17 +31,17 @@ def tiny_tokenizer(*, pad: bool = True, eos: bool = True) -> PreTrainedTokenizer
     return fast
 
 
-def save_tiny_model(folder: Path) -> Path:
-    """Two layers of width 16, with Qwen3's architecture, random weights and seed 0."""
+def save_tiny_model(folder: Path, *, width: int = 16) -> Path:
+    """Two layers of ``width``, with Qwen3's architecture, random weights and seed 0."""
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tiny_tokenizer()),
-        hidden_size=16,
-        intermediate_size=32,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=8,
+        head_dim=width // 2,
         max_position_embeddings=CONTEXT,
         eos_token_id=2,
         pad_token_id=1,

@@ -26,9 +26,10 @@ def near_a_fifth(prompts: list[str], completions: list[str], **columns: Any) -> 
     return [1 - abs(share - 0.2) for share in share_of_a(prompts, completions, **columns)]
 
 
-def write_material(folder: Path) -> Path:
-    """A model, and a file of 120 prompts of three letters with their first as the category."""
-    save_tiny_model(folder / "model")
+def write_material(folder: Path, *, width: int = 16) -> Path:
+    """A model of ``width``, and a file of 120 prompts of three letters, the first of which is the
+    category."""
+    save_tiny_model(folder / "model", width=width)
     rows = [
         json.dumps({"prompt": " ".join(letters), "category": letters[0]})
         for letters in itertools.permutations("abcdef", 3)

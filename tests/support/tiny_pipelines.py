@@ -146,7 +146,7 @@ def stable_diffusion_3(*, with_t5: bool, layers: int = 2, **transformer: Any) ->
     )
 
 
-def flux(*, distilled: bool) -> Any:
+def flux(*, distilled: bool, heads: int = 2) -> Any:
     torch.manual_seed(0)
     tokenizer = clip_tokenizer()
     tokenizer_2, text_encoder_2 = t5(2 * WIDTH)
@@ -157,7 +157,7 @@ def flux(*, distilled: bool) -> Any:
                 num_layers=1,
                 num_single_layers=1,
                 attention_head_dim=16,
-                num_attention_heads=2,
+                num_attention_heads=heads,
                 joint_attention_dim=2 * WIDTH,
                 pooled_projection_dim=WIDTH,
                 guidance_embeds=distilled,

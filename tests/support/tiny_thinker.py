@@ -44,19 +44,20 @@ def tiny_processor() -> Any:
     return AudioProcessor(fast, extractor, chat_template=CHAT_TEMPLATE)
 
 
-def tiny_thinker(seed: int = 0) -> Any:
-    """Random weights, wide enough that tokens differ in probability and the sound counts."""
+def tiny_thinker(seed: int = 0, *, width: int = 16) -> Any:
+    """Random weights, large enough that tokens differ in probability and the sound counts; the
+    encoder and the language model have ``width``."""
     torch.manual_seed(seed)
     config = Qwen2_5OmniThinkerConfig(
         audio_config={
             "num_mel_bins": 16,
             "encoder_layers": 1,
             "encoder_attention_heads": 2,
-            "encoder_ffn_dim": 32,
-            "d_model": 16,
+            "encoder_ffn_dim": 2 * width,
+            "d_model": width,
             "max_source_positions": 200,
             "n_window": 20,
-            "output_dim": 16,
+            "output_dim": width,
             "initializer_range": 0.3,
         },
         vision_config={
@@ -64,16 +65,16 @@ def tiny_thinker(seed: int = 0) -> Any:
             "hidden_size": 16,
             "intermediate_size": 16,
             "num_heads": 2,
-            "out_hidden_size": 16,
+            "out_hidden_size": width,
             "fullatt_block_indexes": [0],
         },
         text_config={
             "vocab_size": len(WORDS),
-            "hidden_size": 16,
-            "intermediate_size": 32,
+            "hidden_size": width,
+            "intermediate_size": 2 * width,
             "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
+            "num_attention_heads": width // 8,
+            "num_key_value_heads": width // 16,
             "max_position_embeddings": 256,
             "eos_token_id": 2,
             "pad_token_id": 1,

@@ -142,6 +142,7 @@ def adapts_these_layers(lab: Laboratory, value: list[str]) -> None:
     assert len(adapted) == 2  # the language model's two layers
 
 
+NF4 = "tests/equivalence/test_quantized_language_model.py::"
 PARTS: Table = {
     "model.pretrained": Seen("material", loads_this_model),
     "model.dtype": Seen("bfloat16", holds_its_weights_in),
@@ -155,6 +156,7 @@ PARTS: Table = {
     "adapter.target_modules": Seen(["q_proj"], adapts_these_layers),
 }
 LANGUAGE: Table = {
+    "model.quantization": Elsewhere((f"{NF4}test_each_weight_is_at_its_nearest_level",)),
     "model.gguf_file": Elsewhere(
         (
             "tests/equivalence/test_gguf_checkpoints.py::test_the_weights_are_those_that_were_written",
@@ -166,6 +168,9 @@ LANGUAGE: Table = {
     },
 }
 AUDIO: Table = {
+    "model.quantization": Elsewhere(
+        (f"{NF4}test_a_thinker_in_4_bits_hears_and_learns_by_its_adapter",)
+    ),
     "adapter.start_from": Elsewhere((f"{STARTS}test_a_model_that_hears_goes_on_with_it",)),
     # The line that reads it is the domain llm's.
     "adapter.reference": Elsewhere((f"{STARTS}test_a_language_models_run_goes_on_with_it",)),

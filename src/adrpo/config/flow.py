@@ -93,10 +93,12 @@ class FlowModelSection(ModelSection):
         description="Decode large images in overlapping tiles, blended at their seams. Ours.",
     )
     vae_slicing: Switch = Field(default=False, description="Decode one image at a time. Ours.")
-    quantization: Literal["int8"] | None = Field(
+    quantization: Literal["int8", "nf4"] | None = Field(
         default=None,
         description="int8: the transformer's frozen weights in 8 bits, with a scale for each "
-        "output of a layer; needs bfloat16, gradient_checkpointing and the package torchao. Ours.",
+        "output of a layer; needs gradient_checkpointing and the package torchao. nf4: in 4 bits, "
+        "with a scale for every 64; needs a GPU and the package bitsandbytes. Either needs "
+        "bfloat16. Ours.",
     )
     compile: Switch = Field(
         default=False,
@@ -118,13 +120,13 @@ class FlowModelSection(ModelSection):
         if self.dtype != "bfloat16":
             raise conflict(
                 f"dtype: expected bfloat16 with model.quantization={self.quantization}, the type "
-                f"in which torchao multiplies; received {self.dtype}"
+                f"in which layers multiply; received {self.dtype}"
             )
-        if not self.gradient_checkpointing:
+        # bitsandbytes' layers keep 4 bits for the backward pass, and unpack them again.
+        if self.quantization == "int8" and not self.gradient_checkpointing:
             raise conflict(
-                f"gradient_checkpointing: expected true with model.quantization="
-                f"{self.quantization}, since autograd would keep every layer's weight in 16 bits; "
-                f"received false"
+                "gradient_checkpointing: expected true with model.quantization=int8, since "
+                "autograd would keep every layer's weight in 16 bits; received false"
             )
         return self
 

@@ -57,6 +57,11 @@ class CompletionModelSection(ModelSection):
         default=None,
         description="Attention of transformers; null: what it takes for the model. Ours.",
     )
+    quantization: Literal["nf4"] | None = Field(
+        default=None,
+        description="nf4: the frozen weights of linear layers in 4 bits, with a scale for every "
+        "64 (QLoRA, arXiv 2305.14314); needs an adapter and the package bitsandbytes. Ours.",
+    )
     chat_template_kwargs: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Arguments of the chat template, as enable_thinking: false for Qwen3.",
@@ -64,6 +69,16 @@ class CompletionModelSection(ModelSection):
     device: Literal["auto", "cpu"] = Field(
         default="auto", description="auto takes a GPU if there is one."
     )
+
+    @model_validator(mode="after")
+    def _one_type_of_arithmetic(self) -> Self:
+        if self.quantization is not None and self.autocast is not None:
+            raise conflict(
+                f"autocast: expected null with model.quantization={self.quantization}, whose "
+                f"layers multiply in model.dtype; received {self.autocast}; set "
+                f"model.dtype={self.autocast}"
+            )
+        return self
 
 
 class LanguageModelSection(CompletionModelSection):
@@ -78,6 +93,15 @@ class LanguageModelSection(CompletionModelSection):
         default=None,
         description="GGUF file there, unpacked to dtype as it is loaded; null: safetensors. Ours.",
     )
+
+    @model_validator(mode="after")
+    def _quantised_once(self) -> Self:
+        if self.quantization is not None and self.gguf_file is not None:
+            raise conflict(
+                f"quantization: expected null with model.gguf_file, whose weights are unpacked to "
+                f"model.dtype; received {self.quantization}"
+            )
+        return self
 
 
 class LanguageAdapterSection(AdapterSection):
@@ -265,6 +289,15 @@ class CompletionConfig(Configuration):
     training: LanguageTrainingSection = LanguageTrainingSection()
     evaluation: LanguageEvaluationSection = LanguageEvaluationSection()
     generation: GenerationSection = GenerationSection()
+
+    @model_validator(mode="after")
+    def _quantised_under_an_adapter(self) -> Self:
+        if self.model.quantization is not None and self.adapter is None:
+            raise conflict(
+                f"adapter: expected one with model.quantization={self.model.quantization}, whose "
+                f"weights are frozen; received null: set 'adapter={{rank: 16}}'"
+            )
+        return self
 
     def check_trains(self) -> None:
         super().check_trains()

@@ -26,6 +26,7 @@ from adrpo.runs.findings import (
     check_device,
     check_memory,
     check_model,
+    check_quantization,
     check_setting,
     note_unfetched,
 )
@@ -259,7 +260,7 @@ class FlowDoor:
             key, _, said = notice.partition(": ")
             findings.note(key, said)
         _check_distances(findings, config)
-        check_setting(findings, "model.quantization", config.model.quantization, "torchao", "null")
+        check_quantization(findings, config.model.quantization)
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
         check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
         prompts = _check_prompts(findings, config)

@@ -18,6 +18,7 @@ from adrpo.runs.findings import (
     check_device,
     check_memory,
     check_model,
+    check_quantization,
     note_unfetched,
 )
 from adrpo.runs.model_folder import MODEL_CONFIG
@@ -134,6 +135,7 @@ class LanguageDoor:
         from adrpo.llm.pretrained import training_device
 
         self._check_model(findings, config)
+        check_quantization(findings, config.model.quantization)
         check_start(findings, config.adapter)
         prompts = self._check_prompts(findings, config)
         device = training_device(config.model)

@@ -11,6 +11,7 @@ from adrpo.config.documents import shorten
 from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import NO_CODE, refuse_adapter, whole_models
+from adrpo.runs.quantization import check_quantizer
 
 HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 """``model_type`` of the models that the domain audio trains: in a config.json of the whole of
@@ -90,13 +91,17 @@ def training_device(model: CompletionModelSection) -> str:
 
 
 def loading_options(model: CompletionModelSection) -> dict[str, Any]:
-    """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``.
+    """Arguments of ``AutoModelForCausalLM.from_pretrained`` that give weights of ``model.dtype``,
+    those of linear layers but the head quantised where ``model.quantization`` says so.
 
-    Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request.
+    Raises AdrpoError for a GGUF file under a transformers that can't unpack one on request, and
+    where what quantises is missing.
     """
     options: dict[str, Any] = {"dtype": model.dtype}
     if model.attn_implementation is not None:
         options["attn_implementation"] = model.attn_implementation
+    if model.quantization is not None:
+        options |= _quantized(model, model.quantization)
     if gguf_file(model) is None:
         return options
     try:
@@ -110,6 +115,21 @@ def loading_options(model: CompletionModelSection) -> dict[str, Any]:
     # which can be neither trained nor saved.
     unpacked = {"quantization_config": GgufConfig(dequantize=True)}
     return options | {"gguf_file": gguf_file(model)} | unpacked
+
+
+def _quantized(model: CompletionModelSection, form: str) -> dict[str, Any]:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    check_quantizer(form)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=form,
+        bnb_4bit_compute_dtype=getattr(torch, model.dtype),
+    )
+    # Each process quantises on its own device; TRL would spread one model over all GPUs.
+    place = torch.cuda.current_device() if training_device(model) == "cuda" else "cpu"
+    return {"quantization_config": config, "device_map": {"": place}}
 
 
 def tokenizer_options(model: CompletionModelSection) -> dict[str, Any]:

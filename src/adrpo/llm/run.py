@@ -39,6 +39,7 @@ from adrpo.llm.pretrained import (
 )
 from adrpo.llm.recorder import Recorder
 from adrpo.llm.run_prompts import load_held_out, load_train, training_set, with_columns
+from adrpo.llm.trained_types import in_float32
 from adrpo.llm.trainer import ADRPOTrainer
 from adrpo.llm.training_reward import TrainingReward
 from adrpo.llm.trial import FEW_PADDINGS, try_arithmetic
@@ -108,10 +109,8 @@ class LanguageRun:
         return self.load_held_out()
 
     def check_kind(self) -> Any:
-        """The model's configuration, looked at before anything is loaded or written.
-
-        Raises AdrpoError for a model of another domain, a library's error for none.
-        """
+        """The model's configuration, looked at before anything is loaded or written; errors as of
+        :func:`~adrpo.llm.pretrained.check_reads`."""
         return check_reads(self.source, self.config.model)
 
     def heard(self, prompts: Sequence[Prompt], *, progress: bool) -> list[Prompt]:
@@ -339,6 +338,8 @@ class LanguageRun:
     def _begin(self, trainer: ADRPOTrainer) -> None:
         """Give the new adapter the weights of ``adapter.start_from``, where it names some."""
         adapter = self.config.adapter
+        if self.config.model.quantization is not None:
+            in_float32(trainer.model)
         if (start := start_of(adapter)) is not None:
             model: Any = trainer.accelerator.unwrap_model(trainer.model)
             begin_with(model, start, is_reference=adapter.reference == "start")

@@ -41,3 +41,14 @@ def check_trained_types(model: nn.Module, args: Any) -> None:
             AdrpoWarning,
             stacklevel=3,
         )
+
+
+def in_float32(model: nn.Module) -> None:
+    """Convert the weights that are trained to float32, before an optimizer knows them.
+
+    TRL rounds an adapter on quantised weights to bfloat16, as QLoRA's authors did at rates of 1e-4
+    and more; at those of reinforcement learning most steps would be rounded away.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()

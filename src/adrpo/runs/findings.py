@@ -4,7 +4,9 @@ import importlib.util
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from adrpo.errors import AdrpoError
 from adrpo.runs.model_folder import description
+from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 
 
 class Findings:
@@ -56,6 +58,19 @@ def note_unfetched(findings: Findings, what: str, source: str) -> None:
         what,
         f"{source} is not on this machine: the first run fetches it from the Hugging Face Hub",
     )
+
+
+def check_quantization(findings: Findings, value: str | None) -> None:
+    """Say whether all is there that ``value`` of ``model.quantization`` needs."""
+    if value is None:
+        return
+    package = QUANTIZERS[value]
+    check_setting(findings, KEY, value, package, "null")
+    if importlib.util.find_spec(package) is not None:
+        try:
+            check_quantizer(value)
+        except AdrpoError as error:
+            findings.bad(KEY, str(error).removeprefix(f"{KEY}: "))
 
 
 def check_setting(

@@ -184,7 +184,22 @@ def test_error_line_of_a_flow_recipe(tmp_path: Path, text: str, expected: str):
             "model: {height: 512}",
             "recipe.yaml: model.height: unknown key (received 512); known keys: pretrained, "
             "dtype, gradient_checkpointing, device, autocast, attn_implementation, "
-            "chat_template_kwargs, gguf_file",
+            "quantization, chat_template_kwargs, gguf_file",
+        ),
+        (
+            "model: {quantization: nf4}",
+            "recipe.yaml: adapter: expected one with model.quantization=nf4, whose weights are "
+            "frozen; received null: set 'adapter={rank: 16}'",
+        ),
+        (
+            "model: {quantization: nf4, autocast: bfloat16}\nadapter: {rank: 2}",
+            "recipe.yaml: model.autocast: expected null with model.quantization=nf4, whose layers "
+            "multiply in model.dtype; received bfloat16; set model.dtype=bfloat16",
+        ),
+        (
+            "model: {quantization: nf4, gguf_file: a.gguf}\nadapter: {rank: 2}",
+            "recipe.yaml: model.quantization: expected null with model.gguf_file, whose weights "
+            "are unpacked to model.dtype; received nf4",
         ),
         (
             "max_completion_length: 64",

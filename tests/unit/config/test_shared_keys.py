@@ -17,6 +17,7 @@ DESCRIBED_APART = {
     "model.pretrained",  # another paper, another layout
     "model.dtype",  # an adapter is always float32 in flow
     "model.device",  # TRL places a language model itself
+    "model.quantization",  # flow has 8 bits, too, and always an adapter
     "adapter.target_modules",  # no family names them for a language model
     "prompts.source",  # a question about sound has a clip
     "prompts.held_out_share",  # of the clips, where there are any

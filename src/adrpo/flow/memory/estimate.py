@@ -12,8 +12,9 @@ update, the sampler and the autoencoder need at a time, or the joining of those 
 
 ``python benchmarks/memory_count.py`` holds these to torch's own count at the published sizes.
 
-Quantised weights take a byte each; an update holds those of one block in ``model.dtype`` beside
-them, since autograd keeps what a layer multiplied by.
+Quantised weights take a byte each, or a little more than half of one in 4 bits; an update holds
+those of one block in ``model.dtype`` beside them, since autograd keeps what a layer of 8 bits
+multiplied by. A layer of 4 bits keeps none; the block's are counted all the same.
 
 Added on top: ``OVERHEAD`` bytes for the CUDA context and allocator waste. Assumed: attention that
 keeps no matrix of scores (torch's fused kernels), adapters on all attention layers, and prompts
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.models.quantization import BLOCK_WEIGHTS
 from adrpo.flow.training.pairs import BATCH as PAIRS_BATCH
-from adrpo.memory import BYTES, Estimate, with_settings
+from adrpo.memory import BYTES, QUANTIZED, Estimate, with_settings
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig
@@ -243,7 +244,8 @@ def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> floa
     size, count = BYTES[config.model.dtype], architecture.parameters["transformer"]
     if config.model.quantization is None:
         return size * count
-    return count - architecture.position_table + size * architecture.position_table
+    quantised = count - architecture.position_table
+    return QUANTIZED[config.model.quantization] * quantised + size * architecture.position_table
 
 
 def _adapter_bytes(architecture: Architecture, config: "FlowConfig") -> float:
@@ -370,4 +372,7 @@ def cheaper(config: "FlowConfig") -> list[tuple[str, "FlowConfig"]]:
         changes.append(("model", "dtype", "bfloat16"))
     if training.optimizer == "adamw":
         changes.append(("training", "optimizer", "adamw_8bit"))
+    forms = sorted(QUANTIZED, key=lambda form: -QUANTIZED[form])
+    smaller = forms[forms.index(model.quantization) + 1 :] if model.quantization else forms
+    changes += [("model", "quantization", form) for form in smaller]
     return with_settings(config, changes)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from adrpo.config import FlowTrainingSection
-from adrpo.errors import AdrpoError
+from adrpo.errors import importing
 
 
 def build_optimizer(
@@ -19,13 +19,8 @@ def build_optimizer(
     rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
-    try:
+    with importing("bitsandbytes", "training.optimizer", "adamw_8bit", "adamw"):
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise AdrpoError(
-            f"training.optimizer: expected an installed bitsandbytes for adamw_8bit; importing it "
-            f"failed ({error}): pip install bitsandbytes, or set training.optimizer=adamw"
-        ) from error
     return AdamW8bit(parameters, lr=rate, weight_decay=decay)
 
 

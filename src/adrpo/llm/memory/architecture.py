@@ -35,7 +35,8 @@ class Architecture:
     layer together, ``hidden`` that inside its MLP. ``normed_heads``: whether queries and keys are
     normalised (Qwen3). ``parameters`` counts weights that two layers share once, ``linears`` are
     all linear layers, the head included. ``frozen`` counts the weights of parts beside the decoder
-    that are never trained, as an encoder of sound; neither of the two has them.
+    that are never trained, as an encoder of sound; neither of the two has them. ``frozen_linears``
+    counts the weights of linear layers among them.
     """
 
     layers: int
@@ -49,6 +50,7 @@ class Architecture:
     parameters: int
     linears: tuple[Linear, ...]
     frozen: int = 0
+    frozen_linears: int = 0
 
     @property
     def layer_parameters(self) -> int:
@@ -130,4 +132,5 @@ def architecture_of(model: Any, frozen: Sequence[Any] = ()) -> Architecture:
         parameters=sum(parameter.numel() for parameter in model.parameters()) - beside,
         linears=linears,
         frozen=beside,
+        frozen_linears=sum(m.weight.numel() for m in apart if isinstance(m, nn.Linear)),
     )

@@ -15,7 +15,8 @@ of what an update, generation and evaluation need at a time:
                 thrice in float32: their softmax, its exponential, and the product for the entropy
     scoring     the MLP at work in the largest reward model
 
-Under ``autocast`` the weights of linear layers have copies in bfloat16 meanwhile.
+Under ``autocast`` the weights of linear layers have copies in bfloat16 meanwhile. Quantised weights
+(all linear layers but the head) are unpacked to ``model.dtype`` one layer at a time.
 
 ``tests/unit/llm/test_llm_memory.py`` holds these to torch's own count. Assumed: layers of Llama's
 kind (two RMS norms, a gated MLP), attention that keeps no matrix of scores (torch's fused kernels),
@@ -27,7 +28,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adrpo.llm.memory.architecture import Architecture
-from adrpo.memory import BYTES, Estimate, with_settings
+from adrpo.llm.pretrained import gguf_file
+from adrpo.memory import BYTES, QUANTIZED, Estimate, with_settings
 
 if TYPE_CHECKING:
     from adrpo.config import LanguageAdapterSection
@@ -178,7 +180,7 @@ def estimate(
         scorers: reward models, of training and of evaluation.
         uncounted: names of models of unknown size.
     """
-    weights = BYTES[config.model.dtype] * (architecture.parameters + architecture.frozen)
+    weights = _weight_bytes(architecture, config.model)
     return Estimate(
         resident={
             "weights": weights,
@@ -194,6 +196,15 @@ def estimate(
         },
         uncounted=tuple(uncounted),
     )
+
+
+def _weight_bytes(architecture: Architecture, model: "CompletionModelSection") -> float:
+    size = BYTES[model.dtype]
+    weights = size * (architecture.parameters + architecture.frozen)
+    if model.quantization is None:
+        return weights
+    quantised = architecture.layer_parameters + architecture.frozen_linears
+    return weights - (size - QUANTIZED[model.quantization]) * quantised
 
 
 def _trained_bytes(architecture: Architecture, config: "CompletionConfig") -> float:
@@ -261,8 +272,11 @@ def head_at_work(architecture: Architecture, config: "CompletionConfig", lengths
 
 
 def _copies(architecture: Architecture, model: "CompletionModelSection") -> float:
-    """Bytes of the weights' copies under autocast."""
+    """Bytes of the weights' copies under autocast, and of the largest layer that is unpacked."""
     computed = arithmetic_bytes(model)
+    if model.quantization is not None:
+        layers = [linear for linear in architecture.linears if linear.layer is not None]
+        return computed * max(linear.inputs * linear.outputs for linear in layers)
     return computed * architecture.layer_parameters if computed != BYTES[model.dtype] else 0
 
 
@@ -315,6 +329,8 @@ def cheaper(config: "CompletionConfig") -> list[tuple[str, "CompletionConfig"]]:
         adapter = LanguageAdapterSection()
         change = f"'adapter={{rank: {adapter.rank}}}'"
         cheap.append((change, config.model_copy(update={"adapter": adapter})))
+    elif model.quantization is None and model.autocast is None and gguf_file(model) is None:
+        cheap += with_settings(config, [("model", "quantization", "nf4")])
     return cheap
 
 

@@ -1,0 +1,26 @@
+"""What the frozen weights of a model in 8 or 4 bits need: a package, and for 4 bits a GPU."""
+
+import importlib
+
+from adrpo.errors import AdrpoError, importing
+
+KEY = "model.quantization"
+QUANTIZERS = {"int8": "torchao", "nf4": "bitsandbytes"}
+"""Form of quantised weights -> the package that holds and multiplies them."""
+
+GPU_ONLY = ("nf4",)
+"""Forms that want a GPU: diffusers loads them there alone, and on some CPUs bitsandbytes draws with
+another arithmetic than it trains."""
+
+
+def check_quantizer(form: str) -> None:
+    """Raise AdrpoError where ``form`` of ``model.quantization`` can't be had on this machine."""
+    import torch
+
+    with importing(QUANTIZERS[form], KEY, form, "null"):
+        importlib.import_module(QUANTIZERS[form])
+    if form in GPU_ONLY and not torch.cuda.is_available():
+        raise AdrpoError(
+            f"{KEY}: expected a GPU for {form}; torch finds none: set {KEY}=null, or train where "
+            f"there is one"
+        )
