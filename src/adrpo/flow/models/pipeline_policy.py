@@ -261,8 +261,8 @@ class PipelinePolicy(ABC):
             t = next(told, t).expand(len(x))
             return self.velocity(x, t, conditioning, guidance_scale=sampling.guidance_scale)
 
-        # What an engine gathers in inference mode it could not gather again outside.
-        with torch.inference_mode() if self._shards is None else torch.no_grad():
+        # What a network or an engine keeps of inference mode, as positions, can't be learnt with.
+        with torch.no_grad():
             return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
     def time_grid(self, steps: int) -> Tensor:

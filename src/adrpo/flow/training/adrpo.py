@@ -79,7 +79,7 @@ class FlowTrainer(OnlineLoop):
             path=path,
             conditioning=self.prompts.conditioning.select(prompt_index[sample]),
             weights=weights.select(sample).to(self.device).only(finite.repeat_interleave(points)),
-            group=groups[sample] * points + torch.arange(len(sample)) % points,
+            group=(groups[sample] * points + torch.arange(len(sample)) % points).to(self.device),
         )
         losses = accumulate_gradient(
             self._velocity,
@@ -119,8 +119,7 @@ class FlowTrainer(OnlineLoop):
                 x_1 = self.policy.sample(x_0[rows], conditioning, self.config.sampling)
             images += self.policy.decode(x_1)
             parts.append(x_1)
-        # A clone made outside inference mode, since autograd refuses inference tensors.
-        return torch.cat(parts).clone(), images
+        return torch.cat(parts), images
 
     def _velocity(self, rows: Batch, guidance: float | None = None) -> Tensor:
         path = rows.path
