@@ -102,7 +102,11 @@ def test_given_the_completions_two_processes_make_the_steps_of_one(
     material: Path, tmp_path: Path, adapter: dict[str, Any] | None
 ):
     # As many at a time as a process has: what is logged of tokens is their mean in each such part.
-    parts = {"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 12}
+    # A term is normalised in its whole group, of which a process may have a part.
+    parts = {
+        "steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 12,
+        "reward_normalization": "group",
+    }  # fmt: skip
     settings = config(material, adapter=adapter, training=parts)
     recipes = {name: tmp_path / f"{name}.yaml" for name in ("one", "both")}
     for recipe in recipes.values():

@@ -28,7 +28,7 @@ CONFIGS = {
     "adrpo": config(
         "clip_score",
         "clip_novelty",
-        training={"timesteps_per_sample": 2},
+        training={"timesteps_per_sample": 2, "reward_normalization": "running"},
         algorithm={"anchor": "ema"},
         evaluation={
             "every": STEPS,

@@ -6,12 +6,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from adrpo.rewards.file_size import JpegSize
 from wiring.adamw import distance, missed
 from wiring.image_oracle import fits
 from wiring.image_steps import Drawn, Step, WatchedTrainer, image_config, same
+from wiring.rewards import ink
 from wiring.table import Elsewhere, Seen, Table
 
 Steps = tuple[WatchedTrainer, list[Step]]
@@ -231,6 +234,30 @@ def scores_by(value: str) -> None:
     assert distance(step.rewards, expected) < 1e-5
 
 
+def normalizes_each_term(value: str) -> None:
+    """The gradient is that of rewards whose terms are standardised in their group, then weighed;
+    the row keeps the plain sum."""
+    reward = [
+        {"name": "wiring.rewards:ink", "weight": 2.0},
+        {"name": "jpeg_size", "weight": -0.01},
+    ]
+    watched = WatchedTrainer(image_config(reward=reward, training={"reward_normalization": value}))
+    step = watched.step(1)
+    images = step.scored[0][1]
+    sums, plain = np.zeros(len(images)), np.zeros(len(images))
+    for term, weight in ((ink, 2.0), (JpegSize(), -0.01)):
+        found = np.array(term(prompts=step.prompts, images=images))
+        plain = plain + weight * found
+        for group in np.split(np.arange(len(images)), 2):
+            own = found[group]
+            sums[group] += weight * (own - own.mean()) / own.std()
+    assert step.row["reward_mean"] == pytest.approx(plain.mean(), rel=1e-5)
+    section = watched.config.algorithm
+    assert not fits(watched, section, [step])
+    step.rewards = torch.tensor(sums)
+    assert fits(watched, section, [step])
+
+
 # --- the adapter ---
 
 
@@ -276,6 +303,7 @@ STEPS: Table = {
     ),
     "training.warmup_steps": Seen(4, optimized({"warmup_steps": 4}, [0.0, 0.25e-3])),
     "training.weight_decay": Seen(5.0, optimized({"weight_decay": 5.0}, [1e-3, 1e-3], decay=5.0)),
+    "training.reward_normalization": Seen("group", normalizes_each_term),
     "training.max_grad_norm": Seen(
         1e-6, optimized({"max_grad_norm": 1e-6}, [1e-3, 1e-3], bound=1e-6)
     ),

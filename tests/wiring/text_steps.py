@@ -91,7 +91,7 @@ class WatchedText:
         self.run = run
         self.config = run.config
         torch.manual_seed(0)
-        reward = TrainingReward(run.terms)
+        reward = TrainingReward(run.terms, run.config.training)
         self.trainer = run._trainer(RunDirectory(folder), reward, run.prompts)
         self.steps: list[TextStep] = []
         self.logs: list[dict[str, Any]] = []

@@ -8,6 +8,7 @@ import torch
 
 from wiring.adamw import distance
 from wiring.adamw import missed as missed_by_adamw
+from wiring.rewards import lengths, letters
 from wiring.table import Seen, Table
 from wiring.text_oracle import SAME, missed
 from wiring.text_steps import Laboratory, WatchedText
@@ -116,6 +117,27 @@ def optimized(
     return effect
 
 
+def normalizes_each_term(lab: Laboratory, value: str) -> None:
+    """TRL is given rewards whose terms are standardised in their group, then weighed."""
+    reward = [
+        {"name": f"wiring.rewards:{name}", "weight": weight}
+        for name, weight in (("letters", 2.0), ("lengths", -0.5))
+    ]
+    training = {"steps": 1, "micro_batch_size": 16, "reward_normalization": value}
+    watched = lab.steps(reward=reward, training=training)
+    (step,) = watched.steps
+    prompts, completions, _ = step.said
+    sums = torch.zeros(16, dtype=torch.float64)
+    for term, weight in ((letters, 2.0), (lengths, -0.5)):
+        found = torch.tensor(term(prompts, completions), dtype=torch.float64).view(4, 4)
+        apart = found - found.mean(1, keepdim=True)
+        spread = found.std(1, correction=0, keepdim=True)
+        sums += weight * torch.where(spread > 0, apart / spread, 0).flatten()
+    # float32.
+    torch.testing.assert_close(step.rewards.sum(1).cpu(), sums, rtol=1e-5, atol=1e-5)
+    assert missed(watched, watched.config.algorithm, step) < SAME
+
+
 # --- generation ---
 
 
@@ -166,6 +188,7 @@ STEPS: Table = {
     ),
     "training.warmup_steps": Seen(4, optimized({"warmup_steps": 4}, [0.0, 0.25e-3])),
     "training.weight_decay": Seen(5.0, optimized({"weight_decay": 5.0}, [1e-3, 1e-3], decay=5.0)),
+    "training.reward_normalization": Seen("group", normalizes_each_term),
     "training.max_grad_norm": Seen(
         1e-6, optimized({"max_grad_norm": 1e-6}, [1e-3, 1e-3], bound=1e-6)
     ),

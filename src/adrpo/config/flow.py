@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from adrpo.config.algorithms import AdrpoSection, AlgorithmSection, FdfoSection
+from adrpo.config.algorithms import AdrpoSection, AlgorithmSection, DpoSection, FdfoSection
 from adrpo.config.fields import (
     Count,
     Dtype,
@@ -353,3 +353,24 @@ class FlowConfig(Configuration):
                 f"many sampling.steps; received {points}; null is all of them"
             )
         return self
+
+    @model_validator(mode="after")
+    def _normalized_rewards_fit(self) -> Self:
+        chosen, algorithm = self.training.reward_normalization, self.algorithm
+        wrong = None
+        if chosen != "none" and isinstance(algorithm, DpoSection) and algorithm.pairs is not None:
+            wrong = "none with algorithm.pairs, whose images no reward has put in order"
+        elif chosen == "running" and isinstance(algorithm, DpoSection):
+            wrong = "none or group with algorithm.method=dpo, whose pairs are drawn before the run"
+        elif chosen == "group" and self._ranks_across_prompts():
+            wrong = (
+                "none or running with the schedule gated, which ranks the samples of all prompts "
+                "by their reward"
+            )
+        if wrong is not None:
+            raise conflict(f"training.reward_normalization: expected {wrong}; received {chosen}")
+        return self
+
+    def _ranks_across_prompts(self) -> bool:
+        schedule = getattr(self.algorithm, "coefficient", None)
+        return schedule is not None and bool(schedule.scorers)

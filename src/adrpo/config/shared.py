@@ -55,6 +55,10 @@ Trainable = AfterValidator(_not_final)
 """Refuses a source that is not for training."""
 
 
+Normalization = Literal["none", "group", "running"]
+"""Statistics that each term of the reward is normalised by (:mod:`adrpo.core.reward_sums`)."""
+
+
 class ModelSection(Section):
     """The model that is trained."""
 
@@ -127,6 +131,13 @@ class TrainingSection(Section):
         default=64,
         description="Rows in memory at once; a memory knob that changes the result by rounding "
         "alone.",
+    )
+    reward_normalization: Normalization = Field(
+        default="none",
+        description="Each term of the reward to mean 0 and standard deviation 1 before it is "
+        "weighed and summed (docs/extend/add-a-reward.md): among the samples of its prompt (group; "
+        "TRL's normalize_then_sum, GDPO, arXiv 2601.05242), or by all samples of the run so far "
+        "(running); none: as they are. Only training reads it. Ours.",
     )
     learning_rate: PositiveNumber = Field(
         default=1.0e-3, description="AdamW's learning rate after the warm-up. Ours."

@@ -142,5 +142,10 @@ class Recorder(TrainerCallback):
         for name, column in COLUMNS.items():
             if name in logs or name == "adrpo/kl" or (has_kl and name.startswith("adrpo/kl")):
                 row[column] = logs.get(name, float("nan"))
+        if self.config.training.reward_normalization != "none":
+            # TRL was given sums of normalised terms; what is logged keeps its meaning.
+            scored = result.total[result.total.isfinite()]
+            row["reward_mean"] = float(scored.mean())
+            row["reward_std"] = float(scored.std()) if len(scored) > 1 else math.nan
         row |= score_columns(result)
         return row | {"samples_per_second": row["samples"] / row["seconds_step"]}

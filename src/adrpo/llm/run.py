@@ -220,7 +220,7 @@ class LanguageRun:
     ) -> None:
         # Before the model is made: an adapter's first weights are drawn from torch's generator.
         seed_everything(self.config.training.seed)
-        reward = TrainingReward(self.terms, processes=self.processes)
+        reward = TrainingReward(self.terms, self.config.training, processes=self.processes)
         trainer = self._trainer(run, reward, self.prompts)
         if checkpoint is None:
             self._keep_start(run, trainer)
@@ -331,6 +331,7 @@ class LanguageRun:
                 train_dataset=data,
             )
             check_vocabulary(trainer, prompts)
+        trainer.carried = reward.normalizer
         trainer.remove_callback(PrinterCallback)
         self._begin(trainer)
         return trainer

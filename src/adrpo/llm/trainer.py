@@ -29,6 +29,7 @@ from adrpo.llm.trained_adapter import check_model_trains
 from adrpo.llm.trained_types import check_trained_types
 from adrpo.llm.trial import try_before_training
 from adrpo.llm.turns import of_whole_turn, thought_opening
+from adrpo.rewards.normalizing import RewardNormalizer
 from adrpo.runs import checkpoints
 
 
@@ -96,6 +97,7 @@ class ADRPOTrainer(GRPOTrainer):
         self._sampler: Any = None
         self._room = Room()
         self._tried = False
+        self.carried = RewardNormalizer()
         super().__init__(model, reward_funcs, args, *arguments, **named)
         warn_about(args)
         if self._tokenizer.pad_token_id is None:
@@ -105,8 +107,7 @@ class ADRPOTrainer(GRPOTrainer):
             )
         self.reward_funcs = [of_whole_turn(each, self._opening) for each in self.reward_funcs]
         self._room = Room(context_of(self.model.config), self.args.max_completion_length)
-        columns = getattr(self.train_dataset, "column_names", None) or ()
-        check_columns(columns, sees=self._is_vlm)
+        check_columns(getattr(self.train_dataset, "column_names", None) or (), sees=self._is_vlm)
         self._room.check_all(self)
 
     def train(
@@ -371,7 +372,7 @@ class ADRPOTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             root, step = Path(self._get_output_dir(trial=trial)), self.state.global_step
-            checkpoints.seal_checkpoint(root, step, self._controller.state())
+            checkpoints.seal_checkpoint(root, step, self._controller.state() | self.carried.state())
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, *more: Any) -> None:
         checkpoints.check_intact(Path(resume_from_checkpoint))  # before anything of it is unpickled
@@ -393,5 +394,7 @@ class ADRPOTrainer(GRPOTrainer):
                 next(iter(self._sampler), None)
         path = Path(checkpoint) / checkpoints.TRANSFORMERS_STATE
         if path.exists():  # as stock GRPO's has none: beta_0 then starts at beta
-            self._controller.load(json.loads(path.read_text(encoding="utf-8")))
+            state = json.loads(path.read_text(encoding="utf-8"))
+            self._controller.load(state)
+            self.carried.load_state(state)
             self.beta = self._controller.beta_0

@@ -54,9 +54,13 @@ class RewardTerm:
     logistic: Logistic | None = None
     timeout: float | None = None
 
+    def bounded(self, values: Tensor) -> Tensor:
+        """The function's values [batch], after ``logistic`` where there is one."""
+        return values if self.logistic is None else self.logistic(values)
+
     def contribution(self, values: Tensor) -> Tensor:
         """Summand made of the function's values [batch]."""
-        return self.weight * (values if self.logistic is None else self.logistic(values))
+        return self.weight * self.bounded(values)
 
 
 @dataclass(frozen=True, kw_only=True)

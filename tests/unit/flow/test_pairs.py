@@ -87,6 +87,25 @@ def test_an_unscored_image_is_in_no_pair_and_equal_rewards_make_none(tmp_path: P
     assert shade(Image.open(pairs[0].rejected)) == min(policy.shades[1:3])
 
 
+def test_the_best_of_a_prompt_may_be_that_of_normalised_terms(tmp_path: Path):
+    """Two images are told apart by the term of weight 2, whatever the other's unit."""
+
+    def darkness(images: list[Image.Image], **_: Any) -> list[float | None]:
+        return [-1e4 * shade(image) for image in images]
+
+    terms = [RewardTerm("bright", 2.0, brightness), RewardTerm("dark", 1.0, darkness)]
+    settings, best = SETTINGS.model_copy(update={"pairs_samples": 2}), {}
+    for name in ("none", "group"):
+        policy: Any = GrayPolicy()
+        draw_pairs(
+            tmp_path / name, policy, terms, [Prompt("p", "")], settings, SamplingSection(),
+            seed=0, normalization=name,
+        )  # fmt: skip
+        (pair,) = read_pairs(tmp_path / name)
+        best[name] = shade(Image.open(pair.chosen))
+    assert best == {"none": min(policy.shades), "group": max(policy.shades)}
+
+
 def test_the_error_of_a_reward_that_left_images_out_is_told(tmp_path: Path):
     def fussy(prompts: list[str], images: list[Image.Image], **_: Any) -> list[float | None]:
         if "prompt 1" in prompts:

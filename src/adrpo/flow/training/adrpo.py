@@ -63,7 +63,7 @@ class FlowTrainer(OnlineLoop):
             opinions = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        weights = self.method.weigh(result.total, groups, *opinions)
+        weights = self.method.weigh(self.normalizer.of(result, groups), groups, *opinions)
         points = training.timesteps_per_sample
         path = sample_path(
             x_1,
@@ -128,8 +128,10 @@ class FlowTrainer(OnlineLoop):
         return self.policy.velocity(path.x_t, path.t, rows.conditioning, guidance_scale=guidance)
 
     def trainer_state(self) -> dict[str, Any]:
-        return {**self.models.state(), "method": self.method.coefficient.state()}
+        own = {**self.models.state(), "method": self.method.coefficient.state()}
+        return own | super().trainer_state()
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:
         self.models.load_state(state)
         self.method.coefficient.load_state(state["method"])
+        super().load_trainer_state(state)

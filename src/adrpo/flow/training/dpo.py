@@ -75,6 +75,7 @@ class DPOTrainer(TrainingLoop):
                 self.settings,
                 self.config.sampling,
                 seed=training.seed,
+                normalization=training.reward_normalization,
                 processes=self.processes,
             )
         pairs = read_pairs(folder)

@@ -96,10 +96,11 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         scored = result.total.isfinite().view(-1, 2).all(1)
         if not scored.any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        raw = group_advantages(result.total, groups, scale=self.settings.advantage_scale)
+        rewards = self.normalizer.of(result, groups)
+        raw = group_advantages(rewards, groups, scale=self.settings.advantage_scale)
         advantages = half_differences(raw) * scored.repeat_interleave(2)
         beta = self.coefficient.of(
-            StepSamples(advantages=advantages, rewards=result.total, scores=scores)
+            StepSamples(advantages=advantages, rewards=rewards, scores=scores)
         )
         own = tuple(self.share.of(values).to(self.device) for values in (advantages, beta))
         chosen = self._chosen_points(step)
@@ -117,7 +118,7 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         loss, distance, reference_rows, beyond = sums.tolist()
         divergence = distance / max(reference_rows, 1)
         self.anchor.update(divergence)
-        first, second = result.total.view(-1, 2)[scored].unbind(1)
+        first, second = rewards.view(-1, 2)[scored].unbind(1)
         rows_of_step = len(groups) * chosen.shape[1]
         return {
             "step": step,
@@ -220,8 +221,10 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         return self.velocity(prompt, points.x[rows], points.t[rows])
 
     def trainer_state(self) -> dict[str, Any]:
-        return {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}
+        own = {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}
+        return own | super().trainer_state()
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:
         self.anchor.load_state(state["anchor"])
         self.coefficient.load_state(state["coefficient"])
+        super().load_trainer_state(state)

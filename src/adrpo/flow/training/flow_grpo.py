@@ -74,7 +74,7 @@ class FlowGRPOTrainer(TrajectoryLoop):
             opinions = self.second_opinions(images, prompt_index)
         if not result.total.isfinite().any():
             return {"step": step, **self.unscored(result, calls, stopwatch)}
-        weights = self._weigh(result.total, groups, *opinions)
+        weights = self._weigh(self.normalizer.of(result, groups), groups, *opinions)
         noisy = len(self.times) - 2
         own = weights.select(self.share.of(torch.arange(len(groups))).repeat_interleave(noisy))
         own = own.to(self.device)
@@ -180,12 +180,14 @@ class FlowGRPOTrainer(TrajectoryLoop):
         return torch.stack(self.processes.gather(sums)).sum(0)
 
     def trainer_state(self) -> dict[str, Any]:
-        return {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}
+        own = {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}
+        return own | super().trainer_state()
 
     def load_trainer_state(self, state: dict[str, Any]) -> None:
         # A checkpoint of before has neither: its anchor was the base, and nothing moved.
         self.anchor.load_state(state.get("anchor", {}))
         self.coefficient.load_state(state.get("coefficient", {}))
+        super().load_trainer_state(state)
 
     def _step_distribution(
         self, steps: NoisySteps, rows: Tensor, v: Tensor

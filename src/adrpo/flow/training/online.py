@@ -18,6 +18,7 @@ from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.rewards.base import Reward, RewardResult, RewardTerm
 from adrpo.rewards.loading import build_measured
+from adrpo.rewards.normalizing import RewardNormalizer
 from adrpo.rewards.scoring import broken, score_columns, score_together
 
 
@@ -43,6 +44,7 @@ class OnlineLoop(TrainingLoop):
         what = "samples a step" if self.unit == 1 else f"units of {self.unit} samples a step"
         self.units = self.processes.share(batch // self.unit, what)
         self.share = self.units.times(self.unit)
+        self.normalizer = RewardNormalizer(self.reward, config.training.reward_normalization)
         settings = config.algorithm
         schedule = getattr(settings, "coefficient", None)
         self.scorers = build_measured(() if schedule is None else schedule.scorers, self.device)
@@ -131,6 +133,12 @@ class OnlineLoop(TrainingLoop):
             "advantage_std": _deviation(advantages[scored]),
             **score_columns(result),
         }
+
+    def trainer_state(self) -> dict[str, Any]:
+        return self.normalizer.state()
+
+    def load_trainer_state(self, state: dict[str, Any]) -> None:
+        self.normalizer.load_state(state)
 
 
 def _deviation(values: Tensor) -> float:

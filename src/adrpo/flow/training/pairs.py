@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from adrpo.config import DpoSection, SamplingSection
+from adrpo.core.reward_sums import RewardNormalization
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
 from adrpo.data.pictures import opened, read_picture
@@ -22,6 +23,7 @@ from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.base import RewardTerm
+from adrpo.rewards.normalizing import RewardNormalizer
 from adrpo.rewards.scoring import score
 from adrpo.runs.durable import write_durably
 from adrpo.runs.processes import ALONE, Processes
@@ -50,11 +52,13 @@ def draw_pairs(
     sampling: SamplingSection,
     *,
     seed: int,
+    normalization: RewardNormalization = "none",
     processes: Processes = ALONE,
 ) -> None:
     """Fill ``folder``: for each prompt the frozen base draws ``pairs_samples`` images, and the one
     of highest and the one of lowest reward make a pair. A prompt whose images all score the same,
-    or of which fewer than two are scored, gets none; images without a score are warned of.
+    or of which fewer than two are scored, gets none; images without a score are warned of. Terms of
+    the reward are normalised among a prompt's images (``normalization``).
 
     A folder that has its listing stays as it is: the listing is written last. Several
     ``processes`` take turns at the prompts, and write into one folder that all of them see. The
@@ -66,7 +70,7 @@ def draw_pairs(
     if processes.from_main((folder / LISTING).is_file):
         return
     folder.mkdir(parents=True, exist_ok=True)
-    each = settings.pairs_samples
+    each, normalizer = settings.pairs_samples, RewardNormalizer(reward, normalization)
     lines: dict[int, str] = {}
     errors, excluded = dict[str, str](), 0
     at_once = max(BATCH // each, 1)
@@ -82,7 +86,8 @@ def draw_pairs(
             result = score(reward, images=images, **columns_of(repeated))
         errors |= result.errors
         excluded += int((~result.total.isfinite()).sum())
-        totals = result.total.view(len(chunk), each)
+        groups = torch.arange(len(chunk)).repeat_interleave(each)
+        totals = normalizer.of(result, groups).view(len(chunk), each)
         for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True), start):
             drawn = images[(place - start) * each :][:each]
             if pair := {name: drawn[row] for name, row in _best_and_worst(values).items()}:
@@ -91,16 +96,20 @@ def draw_pairs(
     for others, other_errors, _ in parts:
         lines, errors = lines | others, other_errors | errors
     raised = f" ({', '.join(errors.values())})" if errors else ""
-    if not lines:
-        raise AdrpoError(
-            f"pairs: expected prompts whose images differ in reward; all {len(prompts)} prompts "
-            f"gave equal rewards, or fewer than two scored images{raised}; choose another reward"
-        )
+    _require_pairs(lines, len(prompts), raised)
     if processes.is_main:
         _tell(sum(part[-1] for part in parts), len(prompts) * each, raised)
         listing = "".join(lines[place] for place in sorted(lines))
         write_durably(folder / LISTING, listing.encode())
     processes.wait()
+
+
+def _require_pairs(lines: dict[int, str], prompts: int, raised: str) -> None:
+    if not lines:
+        raise AdrpoError(
+            f"pairs: expected prompts whose images differ in reward; all {prompts} prompts gave "
+            f"equal rewards, or fewer than two scored images{raised}; choose another reward"
+        )
 
 
 def _tell(excluded: int, images: int, raised: str) -> None:
