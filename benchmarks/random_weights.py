@@ -120,6 +120,7 @@ def random_policy(
     model: FlowModelSection,
     prompts: Mapping[str, Sequence[Prompt]],
     *,
+    negative_prompt: None = None,
     engine: None = None,
 ) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
     """The policy and prompts of ``load_with_prompts``, of random weights in the published sizes."""

@@ -37,7 +37,9 @@ class RingPolicy:
         # Trainers that look whether a start or a compiled part is there find none.
         self.start = None
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
+    def encode(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+    ) -> Conditioning:
         return Conditioning(pooled=torch.zeros(len(prompts), 1))
 
     def velocity(

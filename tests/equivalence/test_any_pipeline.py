@@ -18,12 +18,12 @@ from transformers import CLIPTextModel
 
 from adrpo.cli.domains import door_of
 from adrpo.config import AdapterSection, FlowModelSection, SamplingSection, load_flow_config
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.evaluation.targets import Target, evaluate_target
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.loading import load_policy
-from adrpo.flow.models.pipeline_sampler import PipelineSampler, noise_generator
+from adrpo.flow.models.pipeline_sampler import PipelineSampler, load_sampler, noise_generator
 from adrpo.flow.path.draws import initial_noise
 from adrpo.runs.directory import RunDirectory
 from support.tiny_encoders import WIDTH, clip_encoder, clip_tokenizer, randomised
@@ -115,6 +115,40 @@ def test_images_are_those_of_the_pipelines_own_call(build: Callable[[], Any]) ->
     for what, (noise, prompts, sampling) in others.items():
         changed = sampler.decode(sampler.sample(noise, sampler.encode(prompts), sampling))
         assert np.abs(pixels(changed) - ours[1:]).max() > 1, what
+
+
+@pytest.mark.parametrize("build", [stable_diffusion, lumina_2])
+def test_negative_prompts_are_those_of_the_pipelines_own_call(build: Callable[[], Any]) -> None:
+    height, width = SIZES[build]
+    pipeline = quiet(build)
+    sampler = PipelineSampler(pipeline, negative_prompt="a dog", height=height, width=width)
+    x_0 = initial_noise(2, sampler.latent_shape, 0, "test")
+    given = sampler.encode(PROMPTS, [None, "blurry"])
+    ours = pixels(sampler.decode(sampler.sample(x_0, given, SAMPLING)))
+    call = {"num_inference_steps": 3, "guidance_scale": 2.0, "height": height, "width": width}
+    theirs, without = (
+        pipeline(prompt=PROMPTS, generator=[noise_generator(row) for row in x_0], **call | more)
+        for more in ({"negative_prompt": ["a dog", "blurry"]}, {})
+    )
+    assert (ours == pixels(theirs.images)).all()
+    assert (ours != pixels(without.images)).any((1, 2, 3)).all()
+
+
+def test_a_call_that_takes_no_negative_prompt_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def call(
+        self: Any, prompt: Any, num_inference_steps: Any, guidance_scale: Any, generator: Any
+    ) -> Any:
+        """A call without one."""
+
+    monkeypatch.setattr(StableDiffusionPipeline, "__call__", call)
+    with pytest.warns(AdrpoWarning, match="StableDiffusionPipeline, whose call takes no negative"):
+        PipelineSampler(quiet(stable_diffusion)).encode(PROMPTS, ["blurry", None])
+    stable_diffusion().save_pretrained(tmp_path)
+    model = FlowModelSection(pretrained=str(tmp_path))
+    with pytest.raises(AdrpoError, match=r"prompts\.negative_prompt: expected null for StableDiff"):
+        load_sampler(model, {}, negative_prompt="blurry")
 
 
 def test_the_reference_is_the_pipeline_without_its_adapter(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from adrpo.config import AdapterSection, SamplingSection
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.loading import SUPPORTED, as_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.adrpo import FlowTrainer
@@ -151,6 +151,33 @@ def test_sampling_is_the_pipelines_own(family: Family, base: PipelinePolicy, sca
         packed = base.pipeline._pack_latents(packed, *packed.shape)
     images = family.call(base.pipeline, PROMPTS, scale, num_inference_steps=STEPS, latents=packed)
     assert_same_images(base.decode(ours), images)
+
+
+@pytest.mark.parametrize("default", [None, "a dog"])
+def test_negative_prompts_are_the_pipelines_own(
+    name: str, family: Family, base: PipelinePolicy, default: str | None
+):
+    """One for a prompt that has one, and that of the run, or none, for the other."""
+    sizes = {"height": family.height, "width": family.width, "max_sequence_length": family.tokens}
+    if name in (*STEP_DISTILLED, "flux dev", "flux2 dev"):
+        with pytest.raises(AdrpoError, match=r"prompts\.negative_prompt: expected null for \w+, "):
+            as_policy(base.pipeline, **sizes, negative_prompt="a dog")
+        with pytest.warns(AdrpoWarning, match="the column negative_prompt has no effect on Flux"):
+            base.encode(PROMPTS, ["a dog", None])
+        return
+    policy = as_policy(base.pipeline, negative_prompt=default, **sizes)
+    own = ["blurry, and of many words", default or policy.nothing]
+    away: dict[str, Any] = {"negative_prompt": own}
+    if not family.in_words:
+        away = {"negative_prompt_embeds": policy._encode_negative(list(own)).context}
+    sampling = SamplingSection(steps=STEPS, guidance_scale=4.0)
+    ours = policy.sample(noise(policy), policy.encode(PROMPTS, [own[0], None]), sampling)
+    call = {"num_inference_steps": STEPS, "generator": generator(), "output_type": "latent"}
+    theirs = family.call(base.pipeline, PROMPTS, 4.0, **call, **away)
+    torch.testing.assert_close(ours, unpacked(policy, theirs), **TOLERANCE)
+    without = base.sample(noise(base), base.encode(PROMPTS), sampling)
+    differs = (ours - without).abs().flatten(1).amax(1) > 20 * TOLERANCE["atol"]
+    assert differs.tolist() == [True, default is not None]
 
 
 def test_guidance_and_prompt_are_seen(name: str, base: PipelinePolicy):

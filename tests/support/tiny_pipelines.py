@@ -70,6 +70,8 @@ class Family:
     tokens: int = 32
     options: dict[str, Any] = field(default_factory=dict)
     """What else the pipeline's call needs to be the policy's."""
+    in_words: bool = True
+    """Whether its call takes negative prompts in words, and not by their embeddings."""
 
     def policy(self, dtype: torch.dtype = torch.float32) -> PipelinePolicy:
         """The policy of a fresh pipeline, without an adapter."""
@@ -86,9 +88,7 @@ class Family:
             height=self.height,
             width=self.width,
             max_sequence_length=self.tokens,
-            **self.guidance(scale, len(prompts)),
-            **self.options,
-            **arguments,
+            **self.guidance(scale, len(prompts)) | self.options | arguments,
         ).images
 
 
@@ -382,7 +382,7 @@ FAMILIES = {
     "flux dev": Family(lambda: flux(distilled=True), plain),
     "flux schnell": Family(lambda: flux(distilled=False), plain),
     "flux2 dev": Family(flux2_dev, plain, tokens=64),
-    "flux2 klein": Family(lambda: flux2_klein(distilled=False), plain, tokens=64),
+    "flux2 klein": Family(lambda: flux2_klein(distilled=False), plain, tokens=64, in_words=False),
     "flux2 klein distilled": Family(lambda: flux2_klein(distilled=True), plain, tokens=64),
     "sana": Family(sana, plain, height=32, width=64, options={"use_resolution_binning": False}),
     "qwen-image": Family(

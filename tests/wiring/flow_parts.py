@@ -1,5 +1,6 @@
 """The keys of the domain flow that the loaded model and the prompts show."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -190,6 +191,24 @@ def is_evaluated_on_so_many(_: Path, value: int) -> None:
     assert len(evaluated(watched)) == value
 
 
+def leads_away_from(_: Path, value: str) -> None:
+    """Guidance by hand, with the velocity at the negative prompt in the place of no prompt."""
+    watched = WatchedTrainer(
+        image_config(prompts={"negative_prompt": value}, training={"guidance_scale": 3.0})
+    )
+    step = watched.step(1)
+    policy = watched.policy
+    for call in step.policy_calls:
+        asked = dataclasses.replace(call, conditioning=policy.encode([value] * len(call.t)))
+        given, away = (
+            watched.velocity(one, step.begin, guidance_scale=1.0) for one in (call, asked)
+        )
+        assert distance(call.v.detach(), away + 3 * (given - away)) < 1e-4
+        nobody = dataclasses.replace(call, conditioning=policy.encode([""] * len(call.t)))
+        empty = watched.velocity(nobody, step.begin, guidance_scale=1.0)
+        assert distance(empty, away) > 1e-3
+
+
 PARTS: Table = {
     "model.pretrained": Seen("pipeline", loads_this_model),
     "model.dtype": Seen("bfloat16", holds_its_weights_in),
@@ -218,5 +237,6 @@ PARTS: Table = {
     "prompts.held_out": Seen("held_out", is_evaluated_on_this_file),
     "prompts.train_size": Seen(4, trains_on_so_many),
     "prompts.held_out_size": Seen(3, is_evaluated_on_so_many),
+    "prompts.negative_prompt": Seen("a blue star", leads_away_from),
 }
 """Effects are given a folder of their own."""

@@ -9,7 +9,7 @@ raises ``conflict``. The section ``algorithm`` has one form for each method
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from adrpo.config.algorithms import AdrpoSection, AlgorithmSection, DpoSection, FdfoSection
 from adrpo.config.fields import (
@@ -23,6 +23,7 @@ from adrpo.config.fields import (
     conflict,
     refusal,
 )
+from adrpo.config.flow_notices import told_of_guidance, told_of_toys
 from adrpo.config.rewards import RewardTerms, RewardTermSection
 from adrpo.config.shared import (
     AdapterSection,
@@ -154,6 +155,14 @@ class FlowPromptsSection(Section):
         default=102,
         description="Prompts that a scenes: set has; a file is taken whole. Ours.",
     )
+    negative_prompt: (
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None
+    ) = Field(
+        default=None,
+        description="What guidance leads away from, for every prompt whose row has no column of "
+        "this name; null: no prompt, as in diffusers' calls. Without effect where guidance is off, "
+        "and refused for models whose guidance is distilled. Ours.",
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Self:
@@ -224,12 +233,6 @@ class DistancesSection(Section):
 BY_CLIP = ("clip_score_evaluation", "clip_diversity", "clip_diversity_l2", "clip_diversity_right")
 """Metrics that ``evaluation.clip`` is asked for."""
 
-TOY = "embedded"
-"""Beginning of the names of models that ship with the package and know its world alone."""
-
-TOY_UNLESS_NAMED = ("clip_score", "clip_novelty")
-"""Rewards whose model is a toy where ``options`` name none."""
-
 
 class FlowEvaluationSection(EvaluationSection):
     """Measurements while training, on fixed prompts and noises."""
@@ -280,24 +283,21 @@ class FlowConfig(Configuration):
     evaluation: FlowEvaluationSection = FlowEvaluationSection()
     sampling: SamplingSection = SamplingSection()
 
+    @property
+    def guidance_scales(self) -> dict[str, float]:
+        """The guidance that images are drawn, measured, trained or held to the reference with, by
+        its key."""
+        scales = {
+            "sampling": self.sampling.guidance_scale,
+            "evaluation.sampling": self.evaluation.sampling.guidance_scale,
+            "training": self.training.guidance_scale,
+        }
+        found = {f"{section}.guidance_scale": scale for section, scale in scales.items()}
+        anchor = getattr(self.algorithm, "anchor_guidance_scale", None)
+        return found if anchor is None else found | {"algorithm.anchor_guidance_scale": anchor}
+
     def notices(self) -> list[str]:
-        if self.model.pretrained.startswith(TOY):
-            return []
-        toys = {"evaluation.clip": self.evaluation.clip}
-        for key, terms in (
-            ("reward", self.reward),
-            ("evaluation.rewards", self.evaluation.rewards),
-        ):
-            for place, term in enumerate(terms):
-                default = TOY if term.name in TOY_UNLESS_NAMED else ""
-                toys[f"{key}.{place}.options.model"] = str(term.options.get("model", default))
-        return [
-            f"{key}: {name} is a toy that ships with the package and knows pictures of its own "
-            f"scenes alone; of {self.model.pretrained} it says nothing: name a real one"
-            f"{', or null' if key == 'evaluation.clip' else ''}"
-            for key, name in toys.items()
-            if name is not None and name.startswith(TOY)
-        ]
+        return [*told_of_guidance(self), *told_of_toys(self)]
 
     @model_validator(mode="after")
     def _trajectories_fit(self) -> Self:

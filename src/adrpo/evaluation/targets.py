@@ -12,7 +12,7 @@ from adrpo.data.base import Prompt
 from adrpo.data.prompts import GENERATED
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.door import Door
-from adrpo.evaluation.whereabouts import from_home
+from adrpo.evaluation.whereabouts import TEXTS, from_home
 from adrpo.metrics import SEEN
 from adrpo.runs.checkpoints import steps_with_weights, weights_of_step
 from adrpo.runs.directory import Row, RunDirectory
@@ -133,7 +133,8 @@ def _at_home(run: RunDirectory, overrides: Sequence[str]) -> tuple[Any, list[Pro
         note_place(place)
     changed = load_recipe(run.config, overrides)
     # What the user names is read, also by the name that the run had for it.
-    named = any(override.strip().startswith("prompts.") for override in overrides)
+    keys = {override.partition("=")[0].strip() for override in overrides}
+    named = any(key.startswith("prompts.") for key in keys - {*TEXTS})
     same = not named and (
         changed.evaluation.seed == own.evaluation.seed
         or getattr(own.prompts, "held_out", None) not in GENERATED

@@ -24,18 +24,19 @@ BARE = (
 """Keys whose value may be a folder's name without any mark of a path."""
 
 
+TEXTS = ("prompts.negative_prompt",)
+"""Keys whose value names nothing."""
+
+
 def from_home(config: Any, home: Path) -> list[str]:
     """Overrides that give ``config`` the absolute paths of what it names relative to ``home``, as
     far as it is there; none where ``home`` is the working folder."""
     if home.resolve() == Path.cwd() or not home.is_dir():
         return []
     settings = config.model_dump(mode="json", include=set(SECTIONS))
-    found = {key: _absolute(value, home, key) for key, value in flatten(settings).items()}
-    return [
-        f"{key}={json.dumps(value)}"
-        for key, value in found.items()
-        if value != flatten(settings)[key]
-    ]
+    named = {key: value for key, value in flatten(settings).items() if key not in TEXTS}
+    found = {key: _absolute(value, home, key) for key, value in named.items()}
+    return [f"{key}={json.dumps(value)}" for key, value in found.items() if value != named[key]]
 
 
 def _absolute(value: Any, home: Path, key: str) -> Any:

@@ -75,7 +75,9 @@ class FlowSubject:
         settings = config.evaluation
         self.model: PipelinePolicy | PipelineSampler
         prompts = load_held_out(config) if held_out is None else held_out
-        self.model, sets = load_sampler(config.model, {UNSEEN: prompts})
+        self.model, sets = load_sampler(
+            config.model, {UNSEEN: prompts}, negative_prompt=config.prompts.negative_prompt
+        )
         _begin(self.model, config)
         self.prompts = sets[UNSEEN]
         self.drawing = ImageDrawing(config, self.model, self.prompts)
@@ -194,7 +196,8 @@ class FlowDoor:
         at_once = settings.batch_size
         starts = range(0, len(chosen), at_once)
         batches = {str(start): chosen[start : start + at_once] for start in starts}
-        model, sets = load_sampler(config.model, batches)
+        negative = config.prompts.negative_prompt
+        model, sets = load_sampler(config.model, batches, negative_prompt=negative)
         _begin(model, config)
         if final is not None:
             model.load_adapter(final)
@@ -228,7 +231,7 @@ class FlowDoor:
         from adrpo.flow.playing import ImagePlayer
 
         section = config.model.model_copy(update={"encoders": "resident", "compile": False})
-        policy = load_policy(section)
+        policy = load_policy(section, negative_prompt=config.prompts.negative_prompt)
         _begin(policy, config)
         yield ImagePlayer(config, policy, load_held_out(config) if held_out is None else held_out)
 

@@ -8,6 +8,7 @@ from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt, columns_of
 from adrpo.evaluation.playing import Asked, Played, scaled_adapter, scores_of, with_columns
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.prompt_set import encoded
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.loading import build_measured, build_reward
 
@@ -61,8 +62,10 @@ class ImagePlayer:
         scores, errors = scores_of(self.reward, self.others, columns)
         return Played(sample=images[0], scores=scores, errors=errors)
 
-    def _conditioning(self, prompt: str) -> Any:
-        """The prompt as the model reads it, which is the same in every panel."""
-        if self._encoded is None or self._encoded[0] != prompt:
-            self._encoded = prompt, self.policy.encode([prompt])
+    def _conditioning(self, text: str) -> Any:
+        """The prompt as the model reads it, which is the same in every panel; one of the held-out
+        prompts has its negative prompt."""
+        if self._encoded is None or self._encoded[0] != text:
+            prompt = with_columns(Prompt(text), self.prompts)
+            self._encoded = text, encoded(self.policy, [prompt])
         return self._encoded[1]

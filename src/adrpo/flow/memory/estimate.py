@@ -302,9 +302,7 @@ def images_at_a_time(config: "FlowConfig") -> int:
 
 def most_guided(config: "FlowConfig") -> float:
     """The greatest guidance that an image is drawn, measured or held to the reference with."""
-    parts = (config.sampling, config.evaluation.sampling, config.training)
-    anchor = getattr(config.algorithm, "anchor_guidance_scale", 1.0)
-    return max(anchor, *(part.guidance_scale for part in parts))
+    return max(config.guidance_scales.values())
 
 
 def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, float]:

@@ -16,6 +16,7 @@ class Conditioning:
         context   [n, tokens, dim]    one embedding a token
         pooled    [n, dim]            one embedding a prompt
         mask      [n, tokens], bool   which tokens are the prompt's; the others are padding
+        negative  [n], integer        which of the model's negative prompts guidance has beside it
 
     Example: ``Conditioning(context=context, pooled=pooled).pooled``.
 

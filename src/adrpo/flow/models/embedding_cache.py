@@ -10,6 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,17 @@ FORMAT = 1
 HASHED_BYTES = 16 * 2**20
 """Files up to this size are known by their content; larger ones by size and time of change."""
 
-Prompts = Sequence[str] | None
-"""A set of prompts, in order; None is what stands for no prompt in classifier-free guidance."""
+
+@dataclass(frozen=True)
+class Negative:
+    """A negative prompt, which stands in a prompt's place in classifier-free guidance."""
+
+    text: str
+
+
+Prompts = Sequence[str] | Negative | None
+"""A set of prompts, in order; or what stands in the place of one in classifier-free guidance, None
+for no prompt."""
 
 
 class EmbeddingCache:
@@ -65,8 +75,8 @@ class EmbeddingCache:
 
     def path(self, prompts: Prompts) -> Path:
         """The file of a set of prompts."""
-        prompts = None if prompts is None else list(prompts)
-        text = json.dumps([self.identity, prompts], sort_keys=True)
+        asked = asdict(prompts) if isinstance(prompts, Negative) else prompts and list(prompts)
+        text = json.dumps([self.identity, asked], sort_keys=True)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
 
     def load(self, prompts: Prompts) -> Conditioning | None:
@@ -114,7 +124,7 @@ class Embeddings:
     def __init__(self, cache: EmbeddingCache | None = None, *, keep: bool = False) -> None:
         self.cache = cache
         self.keep = keep
-        self._kept: dict[tuple[str, ...] | None, Conditioning] = {}
+        self._kept: dict[tuple[str, ...] | Negative | None, Conditioning] = {}
 
     def find(self, prompts: Prompts) -> Conditioning | None:
         """The record of a set of prompts, None where it has to be encoded."""
@@ -141,7 +151,8 @@ class Embeddings:
         rows = {
             text: (record, row)
             for key, record in self._kept.items()
-            for row, text in enumerate(key or ())
+            if isinstance(key, tuple)
+            for row, text in enumerate(key)
         }
         if not prompts or any(text not in rows for text in prompts):
             return None
@@ -174,8 +185,8 @@ def _file_identity(file: Path) -> str | list[int]:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _key(prompts: Prompts) -> tuple[str, ...] | None:
-    return None if prompts is None else tuple(prompts)
+def _key(prompts: Prompts) -> tuple[str, ...] | Negative | None:
+    return prompts if prompts is None or isinstance(prompts, Negative) else tuple(prompts)
 
 
 def _damaged(path: Path, reason: str) -> None:

@@ -15,7 +15,13 @@ from adrpo.config.documents import shorten
 from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError, reading
-from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
+from adrpo.flow.models.embedding_cache import (
+    EmbeddingCache,
+    Embeddings,
+    Negative,
+    Prompts,
+    encoder_identity,
+)
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxPolicy
 from adrpo.flow.models.families.flux2 import Flux2KleinPolicy, Flux2Policy
@@ -23,9 +29,11 @@ from adrpo.flow.models.families.qwen_image import QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.families.z_image import ZImagePolicy
+from adrpo.flow.models.negative_prompts import check_guided
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
+from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.runs.model_folder import check_finite, refuse_adapter, whole_models
 from adrpo.runs.processes import Engine
 
@@ -140,21 +148,28 @@ def load_pipeline(
         )
 
 
-def load_policy(model: FlowModelSection, *, engine: Engine | None = None) -> PipelinePolicy:
+def load_policy(
+    model: FlowModelSection,
+    *,
+    negative_prompt: str | None = None,
+    engine: Engine | None = None,
+) -> PipelinePolicy:
     """The policy of ``model``, without an adapter and with its text encoders; with an ``engine``
     all processes call this together, and each keeps a shard of the transformer.
+    ``negative_prompt`` as for ``PipelinePolicy``.
 
     Raises AdrpoError where the folder is no pipeline, has no weights or is of a class that is
     not supported, its autoencoder has no tiles or slices where they are asked for, or an ``engine``
     meets quantised or compiled weights, or ZeRO-3 no gradient checkpointing.
     """
-    return _load(model, None, engine)[0]
+    return _load(model, None, negative_prompt, engine)[0]
 
 
 def load_with_prompts(
     model: FlowModelSection,
     prompts: Mapping[str, Sequence[Prompt]],
     *,
+    negative_prompt: str | None = None,
     engine: Engine | None = None,
 ) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
     """The policy of ``model`` as ``load_policy`` loads it, and the sets of ``prompts``, encoded.
@@ -163,11 +178,14 @@ def load_with_prompts(
     the device, and the encoders are gone afterwards: what isn't in a set can't be encoded any more.
     Where ``model.embedding_cache`` has all sets, the encoders aren't loaded.
     """
-    return _load(model, prompts, engine)
+    return _load(model, prompts, negative_prompt, engine)
 
 
 def _load(
-    model: FlowModelSection, prompts: Mapping[str, Sequence[Prompt]] | None, engine: Engine | None
+    model: FlowModelSection,
+    prompts: Mapping[str, Sequence[Prompt]] | None,
+    negative_prompt: str | None,
+    engine: Engine | None,
 ) -> tuple[PipelinePolicy, dict[str, PromptSet]]:
     if engine is not None:
         _check_shards(model, engine)
@@ -186,7 +204,8 @@ def _load(
         tokens = model.max_sequence_length or (1 if embedded else family.tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         guided = not (family.distilled or parts.get("is_distilled"))
-        warm = release and _has_all(embeddings, wanted.values(), guided=guided)
+        check_guided(parts["_class_name"], negative_prompt, guided=guided)
+        warm = release and _has_all(embeddings, wanted.values(), negative_prompt, guided=guided)
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
         if model.quantization is None:
             for part in ("transformer", "vae"):
@@ -203,6 +222,7 @@ def _load(
             encoder_batch_size=model.encoder_batch_size,
             embeddings=embeddings,
             device=device if release or engine else None,  # the transformer is not there yet
+            negative_prompt=negative_prompt,
         )
         sets = {name: PromptSet.encoded(policy, chosen) for name, chosen in wanted.items()}
     if release:
@@ -290,9 +310,18 @@ def _embeddings(
     return Embeddings(EmbeddingCache(Path(model.embedding_cache).expanduser(), identity), keep=keep)
 
 
-def _has_all(embeddings: Embeddings, wanted: Iterable[Sequence[Prompt]], *, guided: bool) -> bool:
-    texts = [[prompt.text for prompt in prompts] for prompts in wanted]
-    needed = [*texts, *((None,) if guided else ())]
+def _has_all(
+    embeddings: Embeddings,
+    wanted: Iterable[Sequence[Prompt]],
+    negative_prompt: str | None,
+    *,
+    guided: bool,
+) -> bool:
+    sets = list(wanted)
+    needed: list[Prompts] = [[prompt.text for prompt in prompts] for prompts in sets]
+    if guided:
+        own = {negative_prompt_of(prompt) for prompts in sets for prompt in prompts}
+        needed += [None, *(Negative(text) for text in {negative_prompt, *own} if text is not None)]
     # A list: each file that is damaged says so.
     return all([embeddings.find(prompts) is not None for prompts in needed])
 
@@ -324,6 +353,7 @@ def as_policy(
     encoder_batch_size: int | None = None,
     embeddings: Embeddings | None = None,
     device: torch.device | None = None,
+    negative_prompt: str | None = None,
 ) -> PipelinePolicy:
     """The policy of a loaded ``pipeline``, by its class; arguments as for ``PipelinePolicy``.
 
@@ -339,4 +369,5 @@ def as_policy(
         encoder_batch_size=encoder_batch_size,
         embeddings=embeddings,
         device=device,
+        negative_prompt=negative_prompt,
     )

@@ -5,9 +5,8 @@ and ``reference``: the same model with its adapter off, so that no second copy i
 family (adrpo/flow/models/families) implements the abstract methods and nothing else.
 """
 
-import gc
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +20,14 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.embedding_cache import Embeddings
-from adrpo.flow.models.encoders import text_encoders
-from adrpo.flow.models.finite import all_finite, check_embeddings, check_latents
+from adrpo.flow.models.finite import all_finite, check_latents
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
+from adrpo.flow.models.negative_prompts import NegativePrompts
+from adrpo.flow.models.prompt_reading import PromptReader
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
 from adrpo.flow.path.samplers import SOLVERS, guided
-from adrpo.runs.counting import counted
 from adrpo.runs.processes import Engine
 from adrpo.runs.start import start_of
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from adrpo.config import AdapterSection, SamplingSection
 
 
-class PipelinePolicy(ABC):
+class PipelinePolicy(PromptReader):
     """A diffusers text-to-image pipeline as a policy; the trainable part is a LoRA adapter.
 
     The base weights are frozen in the pipeline's dtype; the adapter is float32. Text encoders
@@ -51,9 +50,12 @@ class PipelinePolicy(ABC):
         encoder_batch_size: prompts that are encoded at once; None is all of a set.
         embeddings: sets of prompts that need not be encoded again; None has none.
         device: where it will run; None is where the transformer is.
+        negative_prompt: what guidance has beside prompts without one of their own; None is no
+            prompt, as the pipeline's call has it.
 
     Raises:
-        AdrpoError: a size that the model can't draw, or too few tokens to hold a prompt.
+        AdrpoError: a size that the model can't draw, too few tokens to hold a prompt, or a
+            negative prompt for a model without classifier-free guidance.
     """
 
     guide: ClassVar[Callable[[Tensor, Tensor, float], Tensor]] = staticmethod(guided)
@@ -62,16 +64,6 @@ class PipelinePolicy(ABC):
     lora_targets: ClassVar[tuple[str, ...]]
     """Endings of the names of the attention's linear layers: what ``adapter.target_modules`` is
     usually set to."""
-
-    tokens: ClassVar[int]
-    """``max_sequence_length`` of the pipeline's own call."""
-
-    fewest_tokens: ClassVar[int]
-    """Below it the model would not see the prompt."""
-
-    distilled: ClassVar[bool] = False
-    """True where the guidance scale is an input of the network: nothing is encoded in the prompt's
-    place then."""
 
     def __init__(
         self,
@@ -83,14 +75,17 @@ class PipelinePolicy(ABC):
         encoder_batch_size: int | None = None,
         embeddings: Embeddings | None = None,
         device: torch.device | None = None,
+        negative_prompt: str | None = None,
     ) -> None:
-        self.pipeline = pipeline
-        self._device = device
-        self._embeddings = embeddings or Embeddings()
-        self.encoder_batch_size = encoder_batch_size
+        super().__init__(
+            pipeline,
+            max_sequence_length=max_sequence_length,
+            encoder_batch_size=encoder_batch_size,
+            embeddings=embeddings,
+            device=device,
+        )
         self._dpm = pipeline.scheduler if solves_by_dpm(pipeline.scheduler) else None
         pipeline.scheduler = flow_scheduler(pipeline.scheduler)
-        self.max_sequence_length = max_sequence_length or self.tokens
         self.geometry = self._geometry()
         self.height = height or self.geometry.default
         self.width = width or self.geometry.default
@@ -102,7 +97,8 @@ class PipelinePolicy(ABC):
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
-        self._unconditional = self._nothing()
+        name = type(pipeline).__name__
+        self._negatives = NegativePrompts(self._negative, name, negative_prompt)
 
     def _check_sizes(self) -> None:
         name = type(self.pipeline).__name__
@@ -117,15 +113,6 @@ class PipelinePolicy(ABC):
     @abstractmethod
     def _geometry(self) -> Geometry:
         """Sizes, from the configurations of transformer and autoencoder."""
-
-    @abstractmethod
-    def _encode(self, prompts: list[str]) -> Conditioning:
-        """Conditioning of ``prompts`` as the pipeline's call computes it."""
-
-    @abstractmethod
-    def _encode_nothing(self) -> Conditioning | None:
-        """One row: what the pipeline's call puts in the prompt's place for classifier-free
-        guidance. None is a model whose scale is an input of the network, or that knows none."""
 
     @abstractmethod
     def _predict(
@@ -148,10 +135,6 @@ class PipelinePolicy(ABC):
         loses."""
 
     @property
-    def device(self) -> torch.device:
-        return self._device or self.pipeline.transformer.device
-
-    @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor.
 
@@ -162,73 +145,18 @@ class PipelinePolicy(ABC):
         factor = self.geometry.factor
         return (self.geometry.channels, self.height // factor, self.width // factor)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """Conditioning of ``prompts``, encoded once and kept by the caller.
-
-        Raises AdrpoError where the text encoders are released and a prompt was never encoded, or
-        where an embedding is not finite.
-        """
-        found = self._embeddings.find(prompts)
-        if found is None and not self.encoders:
-            found = self._embeddings.assemble(prompts)
-            if found is None:
-                raise AdrpoError(
-                    f"model.encoders: expected prompts that were encoded before the text encoders "
-                    f"were released; received others, such as {prompts[-1:]}; "
-                    f"set model.encoders=resident"
-                )
-        elif found is None:
-            size = self.encoder_batch_size or max(len(prompts), 1)
-            # Lists of their own: ZImagePipeline writes its chat template into what it is given.
-            chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
-            with counted(chunks, len(prompts), "prompts") as counting:
-                parts = [self._encode(chunk) for chunk in counting]
-            found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
-            check_embeddings(found, prompts, self.pipeline.dtype)
-            self._embeddings.add(prompts, found)
-        return found.to(self.device)
-
-    @torch.no_grad()
-    def _nothing(self) -> Conditioning | None:
-        """The record that stands for no prompt: found, or encoded."""
-        if self.distilled:
-            return self._encode_nothing()
-        found = self._embeddings.find(None)
-        if found is None:
-            found = self._encode_nothing()
-            if found is None:
-                return None
-            check_embeddings(found, [""], self.pipeline.dtype)
-            self._embeddings.add(None, found)
-        return found.to(self.device)
-
-    @property
-    def encoders(self) -> dict[str, nn.Module]:
-        """The pipeline's text encoders by name, those that are there."""
-        return text_encoders(self.pipeline)
-
-    def release_encoders(self) -> None:
-        """Take the text encoders out of the pipeline and free their memory."""
-        for name in self.encoders:
-            setattr(self.pipeline, name, None)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
     def velocity(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
     ) -> Tensor:
         """v(x_t, t, c) in float32: [batch, *latent_shape], with ``t`` [batch] in [0, 1].
 
         ``guidance_scale`` is w of v_uncond + w (v_cond - v_uncond): other than 1 it doubles the
-        batch with the empty prompt. A guidance-distilled model takes it as an input instead, 1
+        batch with the negative prompts. A guidance-distilled model takes it as an input instead, 1
         included, and its batch is never doubled.
         """
-        if self._unconditional is None or guidance_scale == 1.0:
+        if not self._negatives or guidance_scale == 1.0:
             return self._evaluate(x_t, t, conditioning, guidance_scale)
-        nobody = self._unconditional.select(torch.zeros(len(x_t), dtype=torch.long))
-        both = Conditioning.cat([nobody, conditioning])
+        both = Conditioning.cat([self._negatives.beside(conditioning), conditioning])
         v_uncond, v_cond = self._evaluate(
             torch.cat([x_t, x_t]), torch.cat([t, t]), both, guidance_scale
         ).chunk(2)

@@ -32,8 +32,10 @@ from adrpo.flow.models.loading import (
     resolve_device,
     source_of,
 )
+from adrpo.flow.models.negative_prompts import check_guided, tell_unread
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
+from adrpo.flow.prompt_columns import NEGATIVE
 from adrpo.runs.seeding import generator
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ ASKED = ("prompt", "num_inference_steps", "guidance_scale", "generator")
 
 OPTIONAL = ("height", "width", "max_sequence_length")
 """Arguments that it must take where the key of ``model`` is set."""
+
+NO_NEGATIVE = f"whose call takes no {NEGATIVE}"
+"""Words for a pipeline that has no use for a negative prompt."""
 
 SEED_NUMBERS = 2
 """Numbers of an x_0: the 64 bits that seed the generator of the pipeline's own noise."""
@@ -61,28 +66,39 @@ class PipelineSampler:
 
     Args:
         pipeline: of a class that ``check_call`` accepts.
+        negative_prompt: of all prompts that have none of their own; None is the call's own.
         arguments: of its call, the same for all images.
     """
 
     latent_shape = (SEED_NUMBERS,)
 
-    def __init__(self, pipeline: Any, **arguments: Any) -> None:
+    def __init__(
+        self, pipeline: Any, *, negative_prompt: str | None = None, **arguments: Any
+    ) -> None:
         self.pipeline = pipeline
+        self._negative_prompt = negative_prompt
         self._arguments = arguments
         if "output_type" in inspect.signature(type(pipeline).__call__).parameters:
             # Pixels as they are computed: of NaN an image would be black.
             self._arguments = {"output_type": "np", **arguments}
-        self._prompts: list[str] = []
+        self._prompts: list[tuple[str, str | None]] = []
         self._adapter_on = False
 
     @property
     def device(self) -> torch.device:
         return self.pipeline.device
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning:
-        """A record of ``prompts``, which the pipeline encodes anew in each call."""
+    def encode(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+    ) -> Conditioning:
+        """A record of ``prompts``, which the pipeline encodes anew in each call; a warning says so
+        where they have negative ones, and the call takes none."""
+        if any(negative_prompts) and not _takes_negative(type(self.pipeline)):
+            tell_unread(type(self.pipeline).__name__, NO_NEGATIVE)
+            negative_prompts = ()
+        own = [text or self._negative_prompt for text in negative_prompts or (None,) * len(prompts)]
         first = len(self._prompts)
-        self._prompts += prompts
+        self._prompts += zip(prompts, own, strict=True)
         return Conditioning(prompt=torch.arange(first, first + len(prompts)))
 
     @torch.inference_mode()
@@ -98,11 +114,16 @@ class PipelineSampler:
                 f"sampling.solver: expected euler for {type(self.pipeline).__name__}, which draws "
                 f"by its own scheduler; received {sampling.solver}"
             )
+        asked = [self._prompts[place] for place in conditioning.prompt.tolist()]
+        negative = [text for _, text in asked]
+        # Where some have none: no prompt, as the calls of diffusers have it.
+        given = {NEGATIVE: [text or "" for text in negative]} if any(negative) else {}
         images = self.pipeline(
-            prompt=[self._prompts[place] for place in conditioning.prompt.tolist()],
+            prompt=[prompt for prompt, _ in asked],
             num_inference_steps=sampling.steps,
             guidance_scale=sampling.guidance_scale,
             generator=[noise_generator(seeds) for seeds in x_0],
+            **given,
             **self._arguments,
         ).images
         if isinstance(images, np.ndarray):
@@ -162,7 +183,10 @@ def noise_generator(x_0: Tensor) -> torch.Generator:
 
 
 def load_sampler(
-    model: FlowModelSection, prompts: Mapping[str, Sequence[Prompt]]
+    model: FlowModelSection,
+    prompts: Mapping[str, Sequence[Prompt]],
+    *,
+    negative_prompt: str | None = None,
 ) -> tuple[PipelinePolicy | PipelineSampler, dict[str, PromptSet]]:
     """The one that draws with ``model``: the policy of its family, or its pipeline's own call;
     and the sets of ``prompts``, encoded (:func:`~adrpo.flow.models.loading.load_with_prompts`).
@@ -176,17 +200,19 @@ def load_sampler(
     with naming_the_model(model.pretrained):
         _, parts = locate(source)
     if parts.get("_class_name") in SUPPORTED:
-        return load_with_prompts(model, prompts)
+        return load_with_prompts(model, prompts, negative_prompt=negative_prompt)
     settings = {key: getattr(model, key) for key in OPTIONAL}
     arguments = {key: value for key, value in settings.items() if value is not None}
     # Before the weights are fetched.
-    check_call(_pipeline_class(parts.get("_class_name"), f"{INDEX} of {source}"), arguments)
+    kind = _pipeline_class(parts.get("_class_name"), f"{INDEX} of {source}")
+    check_call(kind, arguments)
+    check_guided(kind.__name__, negative_prompt, guided=_takes_negative(kind), since=NO_NEGATIVE)
     with naming_the_model(model.pretrained):
         pipeline = load_pipeline(source, parts, model, with_encoders=True)
         pipeline.to(resolve_device(model.device))
         pipeline.set_progress_bar_config(disable=True)
         decode_in_parts(pipeline, model)
-        sampler = PipelineSampler(pipeline, **arguments)
+        sampler = PipelineSampler(pipeline, negative_prompt=negative_prompt, **arguments)
         sets = {name: PromptSet.encoded(sampler, chosen) for name, chosen in prompts.items()}
     return sampler, sets
 
@@ -219,3 +245,7 @@ def check_call(kind: type, arguments: Iterable[str]) -> None:
             raise AdrpoError(
                 f"model.{name}: expected null for {kind.__name__}, whose call takes no {name}"
             )
+
+
+def _takes_negative(kind: type) -> bool:
+    return NEGATIVE in inspect.signature(kind.__call__).parameters

@@ -6,6 +6,14 @@ from typing import overload
 from adrpo.data.base import Prompt
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.protocol import Draws
+from adrpo.flow.prompt_columns import negative_prompt_of
+
+
+def encoded(model: Draws, prompts: Sequence[Prompt]) -> Conditioning:
+    """The conditioning of ``prompts`` by ``model``, with the negative prompts beside them."""
+    texts = [prompt.text for prompt in prompts]
+    negative = [negative_prompt_of(prompt) for prompt in prompts]
+    return model.encode(texts, negative) if any(negative) else model.encode(texts)
 
 
 class PromptSet(Sequence[Prompt]):
@@ -26,7 +34,7 @@ class PromptSet(Sequence[Prompt]):
     @classmethod
     def encoded(cls, model: Draws, prompts: Sequence[Prompt]) -> "PromptSet":
         """The set of ``prompts`` as ``model`` encodes them."""
-        return cls(prompts, model.encode([prompt.text for prompt in prompts]))
+        return cls(prompts, encoded(model, prompts))
 
     def __len__(self) -> int:
         return len(self._prompts)

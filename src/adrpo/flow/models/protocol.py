@@ -32,7 +32,9 @@ class Draws(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def encode(self, prompts: Sequence[str]) -> Conditioning: ...
+    def encode(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+    ) -> Conditioning: ...
 
     def sample(
         self, x_0: Tensor, conditioning: Conditioning, sampling: "SamplingSection"

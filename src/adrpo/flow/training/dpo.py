@@ -14,6 +14,7 @@ from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.flow.path.draws import prompt_order
 from adrpo.flow.path.path_samples import PathSamples, sample_times
+from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.pairs import (
     by_content,
@@ -83,8 +84,9 @@ class DPOTrainer(TrainingLoop):
         check_images(pairs, self.policy)
         prompts = self.sets.get(PAIRS) or PromptSet.encoded(self.policy, prompts_of(pairs))
         self.pair_conditioning = prompts.conditioning
-        place = {prompt.text: row for row, prompt in enumerate(prompts)}
-        self.pair_prompt = torch.tensor([place[pair.prompt] for pair in pairs])
+        place = {(p.text, negative_prompt_of(p)): row for row, p in enumerate(prompts)}
+        asked = [place[pair.prompt, pair.negative_prompt] for pair in pairs]
+        self.pair_prompt = torch.tensor(asked)
         own = self.processes.share(len(pairs), "pairs")
         self.chosen, self.rejected = (
             self.processes.gather_rows(x_1) for x_1 in load_latents(own.of(pairs), self.policy)

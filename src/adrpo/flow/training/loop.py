@@ -89,7 +89,10 @@ class TrainingLoop(ABC):
         seen = config.evaluation.seen_prompts
         splits = evaluated(train, load_held_out(config), seen=seen)
         self.policy, self.sets = load_with_prompts(
-            config.model, {TRAIN: train, **splits, **(further or {})}, engine=engine
+            config.model,
+            {TRAIN: train, **splits, **(further or {})},
+            negative_prompt=config.prompts.negative_prompt,
+            engine=engine,
         )
         self.prompts = self.sets[TRAIN]
         self.splits = {split: self.sets[split] for split in splits}

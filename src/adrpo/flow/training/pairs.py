@@ -1,14 +1,14 @@
 """Preference pairs on disk: two images of one prompt, the first preferred.
 
 A folder with ``pairs.jsonl``, one object a line, {"prompt", "chosen", "rejected"}, the last two
-being image files relative to the folder. The base's own pairs are drawn into the run's folder;
-anyone's pairs of this form can be trained on.
+being image files relative to the folder, and "negative_prompt" where guidance has one. The base's
+own pairs are drawn into the run's folder; anyone's pairs of this form can be trained on.
 """
 
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,8 +20,10 @@ from adrpo.data.base import Prompt, columns_of
 from adrpo.data.files import utf_8_text
 from adrpo.data.pictures import opened, read_picture
 from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.flow.models.prompt_set import encoded
 from adrpo.flow.models.protocol import Draws, FlowPolicy
 from adrpo.flow.path.draws import initial_noise
+from adrpo.flow.prompt_columns import NEGATIVE, check_columns, negative_prompt_of
 from adrpo.rewards.base import RewardTerm
 from adrpo.rewards.normalizing import RewardNormalizer
 from adrpo.rewards.scoring import score
@@ -30,6 +32,7 @@ from adrpo.runs.processes import ALONE, Processes
 from adrpo.runs.seeding import generator, preserved_generators, seed_everything
 
 LISTING = "pairs.jsonl"
+REQUIRED = ("prompt", "chosen", "rejected")
 BATCH = 64
 """Images drawn at once."""
 
@@ -41,6 +44,13 @@ class Pair:
     prompt: str
     chosen: Path
     rejected: Path
+    negative_prompt: str | None = None
+
+    @property
+    def asked(self) -> Prompt:
+        """The prompt of both images."""
+        negative = self.negative_prompt
+        return Prompt(self.prompt, columns={} if negative is None else {NEGATIVE: negative})
 
 
 def draw_pairs(
@@ -77,10 +87,9 @@ def draw_pairs(
     for start in range(0, len(prompts), at_once)[processes.rank :: processes.count]:
         chunk = prompts[start : start + at_once]
         repeated = [prompt for prompt in chunk for _ in range(each)]
-        texts = [prompt.text for prompt in repeated]
-        x_0 = initial_noise(len(texts), policy.latent_shape, seed, "pairs", start)
+        x_0 = initial_noise(len(repeated), policy.latent_shape, seed, "pairs", start)
         with policy.reference():
-            images = policy.decode(policy.sample(x_0, policy.encode(texts), sampling))
+            images = policy.decode(policy.sample(x_0, encoded(policy, repeated), sampling))
         with preserved_generators():
             seed_everything(generator(seed, "rewards of pairs", start).initial_seed())
             result = score(reward, images=images, **columns_of(repeated))
@@ -91,7 +100,7 @@ def draw_pairs(
         for place, (prompt, values) in enumerate(zip(chunk, totals, strict=True), start):
             drawn = images[(place - start) * each :][:each]
             if pair := {name: drawn[row] for name, row in _best_and_worst(values).items()}:
-                lines[place] = _kept(folder, place, prompt.text, pair)
+                lines[place] = _kept(folder, place, prompt, pair)
     parts = processes.gather((lines, errors, excluded))
     for others, other_errors, _ in parts:
         lines, errors = lines | others, other_errors | errors
@@ -121,9 +130,11 @@ def _tell(excluded: int, images: int, raised: str) -> None:
         )
 
 
-def _kept(folder: Path, place: int, prompt: str, pair: dict[str, Image.Image | None]) -> str:
+def _kept(folder: Path, place: int, prompt: Prompt, pair: dict[str, Image.Image | None]) -> str:
     """The line of the listing for a ``pair``, whose images are written."""
-    line = {"prompt": prompt}
+    line = {"prompt": prompt.text}
+    if (negative := negative_prompt_of(prompt)) is not None:
+        line[NEGATIVE] = negative
     for name, image in pair.items():
         assert image is not None, "a sample without an image has no score"
         line[name] = f"{place:06d}-{name}.png"
@@ -166,26 +177,35 @@ def _pair(line: str, folder: Path, where: str) -> Pair:
         raise AdrpoError(
             f"{where}: expected {expected}; received text that is not JSON ({error.msg})"
         ) from None
-    fields = [row.get(key) if isinstance(row, dict) else None for key in Pair.__annotations__]
+    fields = [row.get(key) if isinstance(row, dict) else None for key in REQUIRED]
     if not all(isinstance(field, str) and field.strip() for field in fields):
         raise AdrpoError(f"{where}: expected {expected}, received {line.strip()[:60]}")
     prompt, *names = fields
+    beside = Prompt(str(prompt), columns={NEGATIVE: row.get(NEGATIVE)})
+    check_columns(where, [beside])
     files = [folder / str(name) for name in names]
     for file in files:
         if not file.is_file():
             raise AdrpoError(f"{where}: expected an image file; {file} does not exist")
-    return Pair(prompt=str(prompt), chosen=files[0], rejected=files[1])
+    return Pair(
+        prompt=str(prompt),
+        chosen=files[0],
+        rejected=files[1],
+        negative_prompt=negative_prompt_of(beside),
+    )
 
 
 def prompts_of(pairs: Sequence[Pair]) -> list[Prompt]:
     """The prompts of ``pairs``, each once, in their order."""
-    return [Prompt(text) for text in dict.fromkeys(pair.prompt for pair in pairs)]
+    first = {(pair.prompt, pair.negative_prompt): pair.asked for pair in pairs}
+    return list(first.values())
 
 
 def by_content(pair: Pair) -> Prompt:
     """A pair known by its prompt and the content of its files, whatever these are called."""
     files = {"chosen": pair.chosen, "rejected": pair.rejected}
-    return Prompt(pair.prompt, columns={name: file.read_bytes() for name, file in files.items()})
+    pictures = {name: file.read_bytes() for name, file in files.items()}
+    return replace(pair.asked, columns={**pair.asked.columns, **pictures})
 
 
 def check_images(pairs: Sequence[Pair], policy: FlowPolicy) -> None:

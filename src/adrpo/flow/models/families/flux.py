@@ -47,7 +47,7 @@ class FluxPolicy(PipelinePolicy):
         )
         return Conditioning(context=context, pooled=pooled)
 
-    def _encode_nothing(self) -> None:
+    def _encode_negative(self, prompts: list[str]) -> None:
         return None
 
     def _predict(

@@ -100,7 +100,7 @@ class Flux2Policy(Flux2Family):
 
     distilled = True
 
-    def _encode_nothing(self) -> None:
+    def _encode_negative(self, prompts: list[str]) -> None:
         return None
 
 
@@ -108,9 +108,9 @@ class Flux2Policy(Flux2Family):
 class Flux2KleinPolicy(Flux2Family):
     """A ``diffusers.Flux2KleinPipeline`` as a policy.
 
-    The guidance scale is the pipeline's, against an empty prompt. The step-distilled models know
-    none, as the pipeline, which ignores it.
+    The guidance scale is the pipeline's, whose call takes a negative prompt by its embeddings. The
+    step-distilled models know none, as the pipeline, which ignores it.
     """
 
-    def _encode_nothing(self) -> Conditioning | None:
-        return None if self.pipeline.config.is_distilled else self._encode([""])
+    def _encode_negative(self, prompts: list[str]) -> Conditioning | None:
+        return None if self.pipeline.config.is_distilled else self._encode(prompts)

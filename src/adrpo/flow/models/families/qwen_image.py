@@ -39,14 +39,15 @@ def _token_norm(v: Tensor) -> Tensor:
 class QwenImagePolicy(PipelinePolicy):
     """A ``diffusers.QwenImagePipeline`` as a policy.
 
-    The guidance scale is the pipeline's ``true_cfg_scale``, against a prompt of one space as its
-    model card recommends.
+    The guidance scale is the pipeline's ``true_cfg_scale``, without a negative prompt against one
+    of a space, as its model card recommends.
     """
 
     guide = staticmethod(guided_at_constant_norm)
     lora_targets = JOINT_ATTENTION
     tokens = 512
     fewest_tokens = 16
+    nothing = " "
 
     def _geometry(self) -> Geometry:
         factor = self.pipeline.vae_scale_factor
@@ -65,8 +66,8 @@ class QwenImagePolicy(PipelinePolicy):
             mask = torch.ones(context.shape[:2], device=context.device)
         return Conditioning(context=context, mask=mask.bool())
 
-    def _encode_nothing(self) -> Conditioning:
-        return self._encode([" "])
+    def _encode_negative(self, prompts: list[str]) -> Conditioning:
+        return self._encode(prompts)
 
     def _predict(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float

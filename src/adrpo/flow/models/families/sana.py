@@ -46,8 +46,8 @@ class SanaPolicy(PipelinePolicy):
         call = inspect.signature(type(self.pipeline).__call__)
         return self._encode_after(call.parameters["complex_human_instruction"].default, prompts)
 
-    def _encode_nothing(self) -> Conditioning:
-        return self._encode_after(None, [""])
+    def _encode_negative(self, prompts: list[str]) -> Conditioning:
+        return self._encode_after(None, prompts)
 
     def _encode_after(self, instruction: list[str] | None, prompts: list[str]) -> Conditioning:
         context, mask, _, _ = self.pipeline.encode_prompt(

@@ -46,8 +46,8 @@ class StableDiffusion3Policy(PipelinePolicy):
         )
         return Conditioning(context=context, pooled=pooled)
 
-    def _encode_nothing(self) -> Conditioning:
-        return self._encode([""])
+    def _encode_negative(self, prompts: list[str]) -> Conditioning:
+        return self._encode(prompts)
 
     def _predict(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float

@@ -47,8 +47,8 @@ class ZImagePolicy(PipelinePolicy):
             mask=pad_sequence(mask, batch_first=True).to(self.device),
         )
 
-    def _encode_nothing(self) -> Conditioning:
-        return self._encode([""])
+    def _encode_negative(self, prompts: list[str]) -> Conditioning:
+        return self._encode(prompts)
 
     def _predict(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float

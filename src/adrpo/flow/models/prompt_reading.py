@@ -1,0 +1,132 @@
+"""The text encoders of a pipeline at work: prompts, and negative ones, as the model reads them.
+
+An encoder returns for a prompt, in its last bits, what depends on the prompts that it is encoded
+with: a set of them is encoded together, a negative prompt alone.
+"""
+
+import gc
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from adrpo.errors import AdrpoError
+from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.embedding_cache import Embeddings, Negative
+from adrpo.flow.models.encoders import text_encoders
+from adrpo.flow.models.finite import check_embeddings
+from adrpo.flow.models.negative_prompts import NegativePrompts
+from adrpo.runs.counting import counted
+
+
+class PromptReader(ABC):
+    """A pipeline of diffusers as what encodes prompts; arguments as for ``PipelinePolicy``."""
+
+    tokens: ClassVar[int]
+    """``max_sequence_length`` of the pipeline's own call."""
+
+    fewest_tokens: ClassVar[int]
+    """Below it the model would not see the prompt."""
+
+    distilled: ClassVar[bool] = False
+    """True where the guidance scale is an input of the network: nothing is encoded in the prompt's
+    place then."""
+
+    nothing: ClassVar[str] = ""
+    """Negative prompt that stands for no prompt."""
+
+    _negatives: NegativePrompts
+    """To be made when the encoders are as they will be."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        max_sequence_length: int | None,
+        encoder_batch_size: int | None,
+        embeddings: Embeddings | None,
+        device: torch.device | None,
+    ) -> None:
+        self.pipeline = pipeline
+        self._device = device
+        self._embeddings = embeddings or Embeddings()
+        self.encoder_batch_size = encoder_batch_size
+        self.max_sequence_length = max_sequence_length or self.tokens
+
+    @abstractmethod
+    def _encode(self, prompts: list[str]) -> Conditioning:
+        """Conditioning of ``prompts`` as the pipeline's call computes it."""
+
+    @abstractmethod
+    def _encode_negative(self, prompts: list[str]) -> Conditioning | None:
+        """Negative ``prompts`` as the pipeline's call encodes them for classifier-free guidance.
+        None is a model whose scale is an input of the network, or that knows none."""
+
+    @property
+    def device(self) -> torch.device:
+        return self._device or self.pipeline.transformer.device
+
+    @torch.no_grad()
+    def encode(
+        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+    ) -> Conditioning:
+        """Conditioning of ``prompts``, encoded once and kept by the caller, and of the negative
+        prompt of each; None, or no ``negative_prompts``, is that of the policy.
+
+        Raises AdrpoError where the text encoders are released and a prompt was never encoded, or
+        where an embedding is not finite.
+        """
+        found = self._embeddings.find(prompts)
+        if found is None and not self.encoders:
+            found = self._embeddings.assemble(prompts)
+            if found is None:
+                raise self._released(prompts[-1:])
+        elif found is None:
+            size = self.encoder_batch_size or max(len(prompts), 1)
+            # Lists of their own: ZImagePipeline writes its chat template into what it is given.
+            chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
+            with counted(chunks, len(prompts), "prompts") as counting:
+                parts = [self._encode(chunk) for chunk in counting]
+            found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+            check_embeddings(found, prompts, self.pipeline.dtype)
+            self._embeddings.add(prompts, found)
+        return self._negatives.added(found.to(self.device), negative_prompts)
+
+    @torch.no_grad()
+    def _negative(self, text: str | None) -> Conditioning | None:
+        """One row of a negative prompt, or of no prompt for None: found, or encoded."""
+        if self.distilled:
+            return None
+        known = None if text is None else Negative(text)
+        found = self._embeddings.find(known)
+        if found is None:
+            if text is not None and not self.encoders:
+                raise self._released([text])
+            asked = [self.nothing if text is None else text]
+            found = self._encode_negative(list(asked))
+            if found is None:
+                return None
+            check_embeddings(found, asked, self.pipeline.dtype)
+            self._embeddings.add(known, found)
+        return found.to(self.device)
+
+    def _released(self, others: Sequence[str]) -> AdrpoError:
+        return AdrpoError(
+            f"model.encoders: expected prompts that were encoded before the text encoders were "
+            f"released; received others, such as {list(others)}; set model.encoders=resident"
+        )
+
+    @property
+    def encoders(self) -> dict[str, nn.Module]:
+        """The pipeline's text encoders by name, those that are there."""
+        return text_encoders(self.pipeline)
+
+    def release_encoders(self) -> None:
+        """Take the text encoders out of the pipeline and free their memory."""
+        for name in self.encoders:
+            setattr(self.pipeline, name, None)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
