@@ -24,6 +24,10 @@ HEADROOM = 0.1
 """Share of a GPU that is left free: estimates err, and a desktop takes some."""
 
 
+UNFIT = "does not fit with a tenth of it left free"
+"""The words of an estimate's first line where training lacks memory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Bytes of each part; ``resident`` lies there all the time, ``working`` one at a time."""
@@ -82,7 +86,7 @@ def _verdict(total: float, available: float | None) -> str:
         card = next((size for size in CARDS if _fits(total, size * GIGABYTE)), None)
         needed = f"a card of {card} GB" if card else "more than one card"
         return f"about {_size(total)}; no GPU here: it needs {needed}"
-    verdict = "fits" if _fits(total, available) else "does not fit with a tenth of it left free"
+    verdict = "fits" if _fits(total, available) else UNFIT
     return f"about {_size(total)} of the GPU's {_size(available)}: {verdict}"
 
 

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from adrpo.publishing import compose
 from adrpo.publishing.base import base_of
 from adrpo.runs.directory import RunDirectory
-from support.hub_server import TOKEN, HubServer, Repository
+from support.hub_server import TOKEN, HubServer, Repository, as_the_hub
 from support.published_runs import published_run
 
 if TYPE_CHECKING:
@@ -40,15 +40,8 @@ def run(made: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
-    """A server in the place of the Hub, to which the user has logged in; without Xet."""
-    server = HubServer(tmp_path / "store")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    yield server
-    server.close()
+    with as_the_hub(tmp_path / "store", monkeypatch) as server:
+        yield server
 
 
 def test_what_is_uploaded_is_what_a_dry_run_writes(

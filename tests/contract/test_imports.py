@@ -37,7 +37,7 @@ ALLOWED = {
     "coefficient": {"config", "core"},
     "embedded": {"errors"},
     "data": {"errors", "embedded"},
-    "runs": {"config", "data", "errors", "metrics"},
+    "runs": {"config", "data", "errors", "memory", "metrics"},
     "rewards": FOUNDATION,
     "evaluation": FOUNDATION | {"rewards"},
     "flow": DOMAIN,

@@ -9,23 +9,43 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pytest
+from huggingface_hub import constants
 
 TOKEN = "hf_tokenOfTheTests"
 
 
 @dataclass
 class Repository:
-    """A repository: its files by name, the pointers of LFS as their checksums, and its commits."""
+    """A repository: its files by name, the pointers of LFS as their checksums, its commits, and the
+    ``sizes`` of files that it says it has."""
 
     private: bool
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     pointers: dict[str, str] = field(default_factory=dict[str, str])
     commits: list[str] = field(default_factory=list[str])
     card: str = ""
+    sizes: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@contextmanager
+def as_the_hub(store: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[HubServer]":
+    """A server in the place of the Hub, to which the user has logged in; without Xet."""
+    server = HubServer(store)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    yield server
+    server.close()
 
 
 class HubServer:
@@ -88,7 +108,8 @@ class HubServer:
 
     def _info(self, name: str, found: Repository) -> dict[str, Any]:
         card = {"cardData": {"license": found.card}} if found.card else {}
-        return {"id": name, "private": found.private, "tags": [], "siblings": [], **card}
+        siblings = [{"rfilename": file, "size": size} for file, size in found.sizes.items()]
+        return {"id": name, "private": found.private, "tags": [], "siblings": siblings, **card}
 
     def _batch(self, asked: dict[str, Any]) -> dict[str, Any]:
         places = [(own, f"{self.url}/blobs/{own['oid']}") for own in asked["objects"]]
@@ -146,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             }
         else:
             status, content = hub.answer(self.command, self.path, body)
+            if status == 404:
+                headers = {"X-Error-Code": "RepoNotFound"}
         self._reply(status, json.dumps(content).encode(), headers)
 
     def _reply(self, status: int, content: bytes, headers: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ import typer
 from adrpo.cli.completion import words_beginning
 from adrpo.cli.domains import door_named, missing_packages
 from adrpo.cli.quiet import silence_loading
+from adrpo.cli.verdict import verdict
 from adrpo.errors import AdrpoError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def doctor(
         ),
     ] = False,
 ) -> None:
-    """Check the installation; exit code 1 if something required is broken."""
+    """Check the installation, and what a recipe needs; exit code 1 if it can't train here."""
     from adrpo.config import names_and_overrides
     from adrpo.runs.findings import Findings
 
@@ -71,10 +72,9 @@ def doctor(
         if tried and not findings.broken:
             typer.echo("Arithmetic")
             try_model(findings, recipe, overrides)
-    if findings.broken:
-        typer.echo(f"{findings.broken} broken")
+    typer.echo(verdict(findings))
+    if findings.broken or findings.unfit:
         raise typer.Exit(1)
-    typer.echo("All good.")
 
 
 def around(name: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -239,14 +239,33 @@ def try_model(findings: "Findings", recipe: str, overrides: Sequence[str] = ()) 
 def _check_rewards(findings: "Findings", terms: "Sequence[RewardTermSection]") -> None:
     """Build each reward whose model needs no download, as the trainer would."""
     from adrpo.rewards.image import EMBEDDED
-    from adrpo.rewards.loading import build_reward
+    from adrpo.rewards.loading import WITH_WEIGHTS, build_reward, named_models
+    from adrpo.rewards.sizes import published_bytes
     from adrpo.runs.findings import check_model
 
     for term in terms:
         what = f"reward {term.name}"
-        model = term.options.get("model")
-        if isinstance(model, str) and not check_model(findings, what, model, embedded=EMBEDDED):
+        try:
+            named = named_models(term)
+        except AdrpoError as error:
+            findings.bad(what, f"cannot be built ({error})")
             continue
+        # All are looked at, and each that is missing is a download.
+        here = [
+            check_model(
+                findings,
+                what,
+                model,
+                embedded=EMBEDDED,
+                weights=option in WITH_WEIGHTS,
+                known=published_bytes(model),
+            )
+            for option, model in named.items()
+        ]
+        weights = term.options.get("weights")
+        file_is_here = weights is None or Path(str(weights)).expanduser().is_file()
+        if not all(here) and file_is_here:
+            continue  # else building says which file is missing, before it loads a model
         try:
             build_reward([term], "cpu")
         except Exception as error:  # a user's reward may raise anything; that is the finding

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from adrpo.data.base import Prompt
 from adrpo.data.huggingface import has_cached
-from adrpo.data.published import HUB, PUBLISHED, check_published, read_published
+from adrpo.data.published import HUB, PUBLISHED, HubFile, check_published, read_published
 from adrpo.data.rows import FILES, is_hub_id, read_prompts
 from adrpo.data.shipped import SHIPPED
 from adrpo.data.splits import HALVES, half, hold_out
@@ -215,13 +215,24 @@ def is_unfetched(source: str) -> bool:
     if source in GENERATED or source == SUMS:
         return False
     kind, place, _ = _parse(source)
-    file = PUBLISHED[kind].hub if kind in PUBLISHED and place == HUB else None
-    if file is not None:
+    if (file := _file_on_the_hub(kind, place)) is not None:
         found = try_to_load_from_cache(
             file.repository, file.name, repo_type="dataset", revision=file.revision
         )
         return not isinstance(found, str)
     return not kind and is_hub_id(place) and not has_cached(place)
+
+
+def hub_place(source: str) -> tuple[str, str]:
+    """The repository of the Hub that an unfetched ``source`` comes from, and its one file there;
+    an empty name of a file means all."""
+    kind, place, _ = _parse(source)
+    file = _file_on_the_hub(kind, place)
+    return (place, "") if file is None else (file.repository, file.name)
+
+
+def _file_on_the_hub(kind: str, place: str) -> HubFile | None:
+    return PUBLISHED[kind].hub if kind in PUBLISHED and place == HUB else None
 
 
 def _is_own(place: str) -> bool:

@@ -252,10 +252,12 @@ class FlowDoor:
 
     def check(self, findings: Findings, config: FlowConfig) -> None:
         from adrpo.flow.memory.advice import memory_lines
+        from adrpo.flow.memory.architectures import published_bytes
         from adrpo.flow.models.loading import resolve_device
         from adrpo.rewards.image import EMBEDDED
 
-        check_model(findings, "model", config.model.pretrained)
+        pretrained = config.model.pretrained
+        check_model(findings, "model", pretrained, known=published_bytes(pretrained))
         check_start(findings, config.adapter)
         if config.evaluation.clip is not None:
             check_model(findings, "evaluation.clip", config.evaluation.clip, embedded=EMBEDDED)

@@ -43,6 +43,13 @@ BUILT_IN = {
 """Short name -> dotted path."""
 
 
+WITH_WEIGHTS = ("model", "clip")
+"""Options that name a model of the Hub, whose weights are loaded."""
+
+NAMING = (*WITH_WEIGHTS, "tokenizer", "processor")
+"""Options that name a repository of the Hub."""
+
+
 class LogisticConfig(Protocol):
     """Parameters of ``adrpo.rewards.Logistic``."""
 
@@ -116,6 +123,24 @@ def training_reward(
 def build_measured(terms: Sequence[TermConfig], device: str | torch.device) -> list[RewardTerm]:
     """``build_reward`` for the rewards that are only measured, of which there may be none."""
     return build_reward(terms, device) if terms else []
+
+
+def named_models(term: TermConfig) -> dict[str, str]:
+    """Option -> folder or Hub id of what the reward of ``term`` loads, its defaults included.
+
+    A reward with an ``url`` has its model elsewhere, and names none.
+
+    Raises AdrpoError for a name that leads nowhere.
+    """
+    parameters = inspect.signature(_resolve(term.name)).parameters
+    if "url" in parameters:
+        return {}
+    found = {
+        name: term.options.get(name, parameters[name].default)
+        for name in NAMING
+        if name in parameters
+    }
+    return {name: str(model) for name, model in found.items() if isinstance(model, str)}
 
 
 def _resolve(name: str) -> Callable[..., Any]:

@@ -1,10 +1,14 @@
 """Findings of ``adrpo doctor``, and the checks that every domain needs."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from adrpo.data.prompts import hub_place
 from adrpo.errors import AdrpoError
+from adrpo.memory import GIGABYTE, UNFIT
+from adrpo.runs.downloads import Download
 from adrpo.runs.model_folder import description
 from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 
@@ -12,12 +16,16 @@ from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 class Findings:
     """The findings of a diagnosis: each is printed, and those that are broken are counted.
 
+    ``downloads`` are what a first run fetches; ``unfit`` says which memory training lacks here.
+
     Args:
         say: prints a line.
     """
 
     def __init__(self, say: Callable[[str], None] = print) -> None:
         self.broken = 0
+        self.downloads: list[Download] = []
+        self.unfit = ""
         self._say = say
 
     def ok(self, what: str, text: str) -> None:
@@ -32,10 +40,20 @@ class Findings:
 
 
 def check_model(
-    findings: Findings, what: str, model: str, *, embedded: Collection[str] = ("embedded",)
+    findings: Findings,
+    what: str,
+    model: str,
+    *,
+    embedded: Collection[str] = ("embedded",),
+    weights: bool = True,
+    known: float | None = None,
 ) -> bool:
     """Say whether ``model`` lies on this machine, as a folder, in the Hub's cache, or as one of the
-    ``embedded`` ones, and return it."""
+    ``embedded`` ones, and return it.
+
+    Where it doesn't it is a download, with its ``weights`` or without, of so many bytes as are
+    ``known``.
+    """
     if model in embedded:
         findings.ok(what, "embedded, nothing to download")
     elif Path(model).is_dir():
@@ -43,6 +61,7 @@ def check_model(
     elif description(model):
         findings.ok(what, f"{model} is in the Hub cache")
     else:
+        findings.downloads.append(Download(model, weights=weights, known=known))
         findings.note(
             what,
             f"{model} is not on this machine: the first run downloads it from the Hugging Face "
@@ -54,6 +73,8 @@ def check_model(
 
 def note_unfetched(findings: Findings, what: str, source: str) -> None:
     """Say that the prompts of ``source`` are on the Hub, and not looked at before a run."""
+    repository, file = hub_place(source)
+    findings.downloads.append(Download(repository, kind="dataset", file=file))
     findings.note(
         what,
         f"{source} is not on this machine: the first run fetches it from the Hugging Face Hub",
@@ -110,5 +131,20 @@ def check_memory(
     available = None
     if device.startswith("cuda") and torch.cuda.is_available():
         available = float(torch.cuda.get_device_properties(device).total_memory)
-    for line in estimate(available):
+    lines = estimate(available)
+    for line in lines:
         findings.note("memory", line)
+    if device == "cpu" and (own := _own_memory()) is not None:
+        if UNFIT in estimate(own)[0]:
+            findings.unfit = f"{lines[0]}, and this machine has {own / GIGABYTE:.0f} GB of memory"
+    elif UNFIT in lines[0]:
+        findings.unfit = lines[0]
+
+
+def _own_memory() -> float | None:
+    """Bytes of this machine's memory; None where the system does not tell."""
+    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    if any(name not in getattr(os, "sysconf_names", {}) for name in names):
+        return None
+    pages, size = map(os.sysconf, names)
+    return float(pages * size)

@@ -1,4 +1,4 @@
-"""What the frozen weights of a model in 8 or 4 bits need: a package, and for 4 bits a GPU."""
+"""Frozen weights in 8 or 4 bits, and what they need: a package, and for 4 bits a GPU."""
 
 import importlib
 

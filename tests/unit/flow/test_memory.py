@@ -16,7 +16,7 @@ from adrpo.cli.doctor import check_recipe
 from adrpo.config import AdapterSection, FlowConfig, FlowModelSection, load_flow_config
 from adrpo.errors import AdrpoError
 from adrpo.flow.domain import UNFETCHED
-from adrpo.flow.memory.advice import SCORERS, memory_lines
+from adrpo.flow.memory.advice import memory_lines
 from adrpo.flow.memory.architectures import (
     PUBLISHED,
     Architecture,
@@ -36,6 +36,7 @@ from adrpo.flow.memory.estimate import (
 )
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.rewards.sizes import SCORERS
 from adrpo.runs.findings import Findings
 from support.tiny_pipelines import FAMILIES, lumina_2
 

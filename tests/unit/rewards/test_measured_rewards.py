@@ -25,10 +25,11 @@ from adrpo.comparison.analysis import analyse
 from adrpo.config import FlowConfig, config_to_yaml, load_flow_config, load_recipe, recipe_names
 from adrpo.config.rewards import RESERVED, RewardTermSection, check_names, written_names
 from adrpo.errors import AdrpoError
-from adrpo.flow.memory.advice import FROM_WEIGHTS, SCORERS, estimate_recipe
+from adrpo.flow.memory.advice import FROM_WEIGHTS, estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.metrics import known
+from adrpo.rewards.sizes import SCORERS
 from adrpo.runs.findings import Findings
 from support.fabricated_comparison import STEPS, fabricate_comparison
 
@@ -169,8 +170,9 @@ def test_doctor_checks_the_models_that_measure(
         ("blip_score", "model_large.pth"),
         ("image_reward", "ImageReward.pt"),
     ):
-        (line,) = (line for line in page.splitlines() if f"reward {name}" in line)
-        assert line.startswith("  BROKEN") and file in line
+        (line,) = (line for line in page.splitlines() if f"BROKEN  reward {name}:" in line)
+        assert file in line
+    assert "note    reward aesthetic: openai/clip-vit-large-patch14 is not on this" in page
     assert "note    reward pick_score: yuvalkirstain/PickScore_v1 is not on this machine" in page
 
 

@@ -7,16 +7,10 @@ from adrpo.errors import reading
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
 from adrpo.flow.memory.estimate import STACKS, cheaper, estimate
 from adrpo.memory import Estimate, estimate_lines
+from adrpo.rewards.sizes import SCORERS
 
 if TYPE_CHECKING:
     from adrpo.config import FlowConfig, RewardTermSection
-
-SCORERS = {
-    "openai/clip-vit-base-patch32": 151_277_313,
-    "openai/clip-vit-large-patch14": 427_616_513,
-    "yuvalkirstain/PickScore_v1": 986_109_441,
-}
-"""Parameters of models that score, where they are not on this machine."""
 
 FEATURES = {"facebook/dinov2-base": 86_580_480, "facebook/dinov2-large": 304_368_640}
 """Parameters of models by whose features distances are measured, where they are not here either."""

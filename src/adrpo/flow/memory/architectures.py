@@ -229,6 +229,13 @@ diffusers' and transformers' classes keep in their files at these widths and dep
 positions included."""
 
 
+def published_bytes(model: str) -> float | None:
+    """Bytes of the published files of a pipeline, about two for each number; None where the table
+    lacks it."""
+    found = PUBLISHED.get(model)
+    return None if found is None else 2.0 * sum(found.parameters.values())
+
+
 def find_architecture(model: str) -> Architecture | None:
     """The sizes of 'embedded', of a folder, of a model in the Hub's cache, or of a published one;
     None where neither files nor table tell them."""
