@@ -105,6 +105,18 @@ REWARDS = (
         note="cosine by a CLIP of people’s choices",
     ),
     _reward(
+        "unified_reward",
+        "UnifiedReward",
+        "score that a vision-language model writes of the image for its prompt: its final one, or "
+        "with `form: dimensions` the mean of alignment, coherence and style; none for an answer "
+        "without it",
+        "1 to 5",
+        "`model`: a folder or Hub id of Qwen2.5-VL's or Qwen3-VL's architecture "
+        "(UnifiedReward-qwen-3b: 7.5 GB)",
+        file="unified_reward",
+        note="score of 1 to 5 that a vision-language model writes",
+    ),
+    _reward(
         "ocr_accuracy",
         "OCR accuracy",
         "1 - edit distance / length of the quoted text; none without quotes or a scene's word",

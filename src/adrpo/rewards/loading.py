@@ -24,6 +24,7 @@ BUILT_IN = {
     "image_reward": "adrpo.rewards.image_reward:ImageReward",
     "pick_score": "adrpo.rewards.pick_score:PickScore",
     "hps_score": "adrpo.rewards.hps:HpsScore",
+    "unified_reward": "adrpo.rewards.unified_reward:UnifiedReward",
     "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
     "geneval": "adrpo.rewards.geneval:GenEval",
     "scene_judge": "adrpo.rewards.scene_judge:SceneJudge",

@@ -22,11 +22,15 @@ FROM_WEIGHTS = {
 }
 """Reward -> parameters of the published file that its option ``weights`` names."""
 
-CLIP_OF = {
+MODEL_OF = {
     "aesthetic": ("clip", "openai/clip-vit-large-patch14"),
     "pick_score": ("model", "yuvalkirstain/PickScore_v1"),
+    "unified_reward": ("model", "CodeGoat24/UnifiedReward-qwen-3b"),
 }
-"""Reward -> the option that names its CLIP, and the CLIP of a term that lacks it."""
+"""Reward -> the option that names its model, and the model of a term that lacks it."""
+
+IN_16_BITS = ("unified_reward",)
+"""Rewards whose weights take half the room of the others', unless they ask for float32."""
 
 
 def memory_lines(config: "FlowConfig", prompts: int, available: float | None) -> list[str]:
@@ -70,8 +74,9 @@ def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: i
 
 
 def _reward_parameters(term: "RewardTermSection") -> tuple[str, int | None]:
-    """A reward with its model in words, and the parameters that it has on the GPU."""
-    option, default = CLIP_OF.get(term.name, ("model", None))
+    """A reward with its model in words, and the parameters that it has on the GPU, two in 16 bits
+    counted as one."""
+    option, default = MODEL_OF.get(term.name, ("model", None))
     model = term.options.get(option, default)
     what = f"{term.name} {model}" if model else term.name
     if term.options.get("device") == "cpu":
@@ -80,7 +85,10 @@ def _reward_parameters(term: "RewardTermSection") -> tuple[str, int | None]:
     if model is None:
         return what, of_weights
     size = _scorer_parameters(model)
-    return what, None if size is None else size + (of_weights or 0)
+    if size is None:
+        return what, None
+    halved = term.name in IN_16_BITS and term.options.get("dtype") != "float32"
+    return what, size // 2 if halved else size + (of_weights or 0)
 
 
 def _scorer_parameters(model: object) -> int | None:
