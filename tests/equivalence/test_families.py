@@ -277,11 +277,12 @@ def test_the_reference_is_the_model_without_its_adapter(
 def test_images_are_encoded_as_the_autoencoder_does(base: PipelinePolicy):
     """Scale, shift and statistics cancel between ``encode_images`` and ``decode``; that ``decode``
     has the pipeline's is what the images of the sampling test show."""
-    vae, processor = base.pipeline.vae, base.pipeline.image_processor
+    vae, parts = base.pipeline.vae, vars(base.pipeline)
+    processor = parts.get("image_processor") or parts["video_processor"]
     draws = np.random.default_rng(0).integers(0, 256, (2, base.height, base.width, 3))
     images = [Image.fromarray(draw.astype(np.uint8)) for draw in draws]
     values = processor.preprocess(images, height=base.height, width=base.width)
-    values = values[:, :, None] if "Qwen" in type(vae).__name__ else values
+    values = values[:, :, None] if hasattr(vae.config, "temperal_downsample") else values
     with torch.no_grad():
         encoded = vae.encode(values)
         plain = encoded.latent_dist.mode() if "latent_dist" in encoded else encoded.latent

@@ -1,11 +1,15 @@
 """What a family computes on its own account, and what it refuses."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers import (
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
 from adrpo.config import FlowModelSection, SamplingSection
@@ -13,7 +17,7 @@ from adrpo.errors import AdrpoError
 from adrpo.flow.models.families.qwen_image import guided_at_constant_norm
 from adrpo.flow.models.loading import as_policy, load_policy
 from adrpo.flow.path.draws import initial_noise
-from support.tiny_pipelines import FAMILIES
+from support.tiny_pipelines import FAMILIES, wan
 
 
 def test_qwens_guidance_keeps_each_tokens_length():
@@ -36,11 +40,15 @@ def test_one_step_to_a_fixed_last_time_is_refused():
         FAMILIES["qwen-image"].policy().time_grid(1)
 
 
-def test_a_dpm_solver_of_a_flow_becomes_the_euler_scheduler_of_the_same_flow():
-    family = FAMILIES["sana"]
+@pytest.mark.parametrize(
+    ("name", "solver"), [("sana", DPMSolverMultistepScheduler), ("wan", UniPCMultistepScheduler)]
+)
+def test_a_solver_of_a_flow_becomes_the_euler_scheduler_of_the_same_flow(name: str, solver: Any):
+    """The solvers are those of the models' files."""
+    family = FAMILIES[name]
     pipeline = family.build()
     expected = family.policy().time_grid(4)
-    pipeline.scheduler = DPMSolverMultistepScheduler(
+    pipeline.scheduler = solver(
         use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0
     )
     policy = as_policy(
@@ -102,7 +110,21 @@ def test_sizes_that_the_model_cannot_draw_are_refused(name: str):
         as_policy(family.build(), height=family.height, width=family.width + 1)
 
 
-@pytest.mark.parametrize("name", ["flux dev", "sana", "qwen-image", "z-image"])
+@pytest.mark.parametrize(
+    ("settings", "received"),
+    [
+        ({"transformer_2": True, "boundary_ratio": 0.9}, "received two"),
+        ({"expand_timesteps": True}, "received a time for each token"),
+    ],
+)
+def test_a_wan_of_another_make_is_refused(settings: dict[str, Any], received: str):
+    if settings.get("transformer_2"):
+        settings = settings | {"transformer_2": wan().transformer}
+    with pytest.raises(AdrpoError, match=f"expected a WanPipeline of one transformer.*{received}"):
+        as_policy(wan(**settings))
+
+
+@pytest.mark.parametrize("name", ["flux dev", "sana", "qwen-image", "wan", "z-image"])
 def test_too_few_tokens_to_hold_a_prompt_are_refused(name: str):
     family = FAMILIES[name]
     with pytest.raises(

@@ -18,7 +18,6 @@ from transformers import (
     Mistral3ForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
-    T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
@@ -59,13 +58,14 @@ def clip_encoder(kind: type, tokenizer: CLIPTokenizer) -> Any:
     return randomised(kind(config))
 
 
-def t5(width: int) -> tuple[T5Tokenizer, nn.Module]:
+def t5(width: int, kind: type = T5EncoderModel) -> tuple[T5Tokenizer, nn.Module]:
+    """A tokenizer and an encoder of class ``kind``, T5's or that of many languages."""
     pieces = ["<pad>", "</s>", "<unk>", "▁", *LETTERS]
     tokenizer = T5Tokenizer(vocab=[(piece, -1.0) for piece in pieces], extra_ids=0)
-    config = T5Config(
+    config = kind.config_class(
         vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=16, num_layers=1, num_heads=2
     )
-    return tokenizer, randomised(T5EncoderModel(config))
+    return tokenizer, randomised(kind(config))
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:

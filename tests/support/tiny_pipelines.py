@@ -15,6 +15,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
+    AutoencoderKLWan,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Pipeline,
@@ -29,6 +30,8 @@ from diffusers import (
     SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    WanPipeline,
+    WanTransformer3DModel,
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
@@ -40,6 +43,7 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3ForCausalLM,
     Qwen3Model,
+    UMT5EncoderModel,
 )
 
 from adrpo.flow.models.loading import as_policy
@@ -83,13 +87,21 @@ class Family:
 
     def call(self, pipeline: Any, prompts: list[str], scale: float, **arguments: Any) -> Any:
         """The pipeline's own result for ``prompts`` with guidance ``scale``."""
-        return pipeline(
+        if "num_frames" in self.options and "latents" in arguments:
+            arguments["latents"] = arguments["latents"][:, :, None]
+        found = pipeline(
             prompt=list(prompts),
             height=self.height,
             width=self.width,
             max_sequence_length=self.tokens,
             **self.guidance(scale, len(prompts)) | self.options | arguments,
-        ).images
+        )
+        if not hasattr(found, "frames"):
+            return found.images
+        # Videos of one frame, or their latents.
+        return (
+            found.frames if torch.is_tensor(found.frames) else [frame for (frame,) in found.frames]
+        )
 
 
 def kl_autoencoder(halvings: int = 1) -> nn.Module:
@@ -369,6 +381,41 @@ def lumina_2() -> Any:
     )
 
 
+def wan(**settings: Any) -> Any:
+    torch.manual_seed(0)
+    tokenizer, text_encoder = t5(2 * WIDTH, UMT5EncoderModel)
+    autoencoder = AutoencoderKLWan(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 2],
+        num_res_blocks=1,
+        temperal_downsample=[True],
+        latents_mean=[0.1, -0.2, 0.3, -0.4],
+        latents_std=[0.5, 0.7, 1.5, 2.0],
+        scale_factor_spatial=2,
+    )
+    return WanPipeline(
+        transformer=randomised(
+            WanTransformer3DModel(
+                in_channels=4,
+                out_channels=4,
+                num_attention_heads=2,
+                attention_head_dim=16,
+                text_dim=2 * WIDTH,
+                freq_dim=16,
+                ffn_dim=32,
+                num_layers=1,
+                rope_max_seq_len=32,
+            )
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=randomised(autoencoder),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        **settings,
+    )
+
+
 def plain(scale: float, count: int) -> dict[str, Any]:
     return {"guidance_scale": scale}
 
@@ -395,5 +442,6 @@ FAMILIES = {
         # Of its template of characters the pipeline drops but as many as it has words.
         tokens=240,
     ),
+    "wan": Family(wan, plain, width=32, options={"num_frames": 1, "output_type": "pil"}),
     "z-image": Family(z_image, lambda scale, count: {"guidance_scale": scale - 1}, tokens=64),
 }

@@ -28,6 +28,7 @@ from adrpo.flow.models.families.flux2 import Flux2KleinPolicy, Flux2Policy
 from adrpo.flow.models.families.qwen_image import QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
+from adrpo.flow.models.families.wan import WanPolicy
 from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.negative_prompts import check_guided
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
@@ -44,6 +45,7 @@ SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "QwenImagePipeline": QwenImagePolicy,
     "SanaPipeline": SanaPolicy,
     "StableDiffusion3Pipeline": StableDiffusion3Policy,
+    "WanPipeline": WanPolicy,
     "ZImagePipeline": ZImagePolicy,
 }
 """Name of a diffusers pipeline's class -> its policy."""

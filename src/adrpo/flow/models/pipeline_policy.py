@@ -135,6 +135,11 @@ class PipelinePolicy(PromptReader):
         loses."""
 
     @property
+    def _image_processor(self) -> Any:
+        """Converts pixels and images, diffusers' own."""
+        return self.pipeline.image_processor
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor.
 
@@ -205,7 +210,7 @@ class PipelinePolicy(PromptReader):
         finite = all_finite(pixels) & all_finite(x_1)
         # NaN has no 8 bits: numpy would warn.
         known = pixels.masked_fill(~finite[:, None, None, None], 0)
-        images = self.pipeline.image_processor.postprocess(known, output_type="pil")
+        images = self._image_processor.postprocess(known, output_type="pil")
         return [image if own else None for image, own in zip(images, finite.tolist(), strict=True)]
 
     @torch.no_grad()
@@ -224,7 +229,7 @@ class PipelinePolicy(PromptReader):
                 f"encode_images: expected images of {self.width}x{self.height} pixels; received "
                 f"{wrong[0]}x{wrong[1]}; crop and scale them"
             )
-        pixels = self.pipeline.image_processor.preprocess(
+        pixels = self._image_processor.preprocess(
             list(images), height=self.height, width=self.width
         )
         latents = self._to_latents(pixels.to(self.device, self.pipeline.vae.dtype))

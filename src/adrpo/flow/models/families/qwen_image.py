@@ -7,6 +7,7 @@ from torch import Tensor
 
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.families.attention import JOINT_ATTENTION
+from adrpo.flow.models.families.autoencoders import decode_frame, encode_frame
 from adrpo.flow.models.families.packing import pack, unpack
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
@@ -91,20 +92,7 @@ class QwenImagePolicy(PipelinePolicy):
         return {"sigmas": even_sigmas(steps), "mu": mu}
 
     def _to_pixels(self, x_1: Tensor) -> Tensor:
-        # The autoencoder is one of videos: an image is its first frame.
-        mean, std = self._latent_statistics()
-        latents = (x_1 * std.to(x_1) + mean.to(x_1)).to(self.pipeline.vae.dtype)
-        return self.pipeline.vae.decode(latents[:, :, None], return_dict=False)[0][:, :, 0]
+        return decode_frame(self.pipeline.vae, x_1)
 
     def _to_latents(self, pixels: Tensor) -> Tensor:
-        mean, std = self._latent_statistics()
-        latents = self.pipeline.vae.encode(pixels[:, :, None]).latent_dist.mode()[:, :, 0].float()
-        return (latents - mean.to(latents)) / std.to(latents)
-
-    def _latent_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the latents' channels, [channels, 1, 1] each."""
-        config = self.pipeline.vae.config
-        return (
-            torch.tensor(config.latents_mean).reshape(-1, 1, 1),
-            torch.tensor(config.latents_std).reshape(-1, 1, 1),
-        )
+        return encode_frame(self.pipeline.vae, pixels)
