@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,33 @@ def test_a_reward_that_hangs_ends_the_run_after_its_time(function: Callable[...,
     # Long before it would have answered.
     assert time.monotonic() - begun < 30
     assert str(caught.value) == str(late(RewardTerm("mine", 1.0, function, timeout=0.2)))
+
+
+async def hangs_at_once(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+    """As one that asks a server by a library which knows no await."""
+    held.wait(60)
+    return [0.0] * len(prompts)
+
+
+held = threading.Event()
+
+
+def test_an_async_reward_that_never_awaits_is_late_too_and_holds_up_no_later_one() -> None:
+    async def later(prompts: list[str], images: list[Any], **_: Any) -> list[float]:
+        await asyncio.sleep(0)
+        return [2.0] * len(prompts)
+
+    terms = [
+        RewardTerm("later", 1.0, later),  # which may take its time
+        RewardTerm("held", 1.0, hangs_at_once, timeout=0.2),
+    ]
+    begun = time.monotonic()
+    with pytest.raises(AdrpoError, match=r"reward 'held': expected values within 0\.2 s"):
+        score(terms, prompts=["a", "b"], images=pictures(2))
+    result = score(terms[:1], prompts=["a", "b"], images=pictures(2))
+    assert time.monotonic() - begun < 30
+    assert result.total.tolist() == [2, 2]
+    held.set()
 
 
 def test_an_error_within_the_time_is_one_of_the_sample() -> None:

@@ -50,9 +50,11 @@ def of_whole_turns(terms: Sequence[RewardTerm], opening: Callable[[], str]) -> l
 def of_whole_turn(function: Any, opening: Callable[[], str]) -> Any:
     """``function``, a reward, that is given whole turns if it reads their form; as it is otherwise.
     The names by which it is logged are to be taken before."""
-    if getattr(function, "reads_whole_turns", False):
-        return _WholeTurns(function, opening)
-    return function
+    if not getattr(function, "reads_whole_turns", False):
+        return function
+    # TRL awaits what says beforehand that it is to be awaited.
+    waits = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__)
+    return (_AwaitedWholeTurns if waits else _WholeTurns)(function, opening)
 
 
 class _WholeTurns:
@@ -64,6 +66,13 @@ class _WholeTurns:
 
     def __call__(self, *, completions: Sequence[Completion], **columns: Any) -> Any:
         return self._function(completions=whole_turns(completions, self._opening()), **columns)
+
+
+class _AwaitedWholeTurns(_WholeTurns):
+    """One whose values are awaited."""
+
+    async def __call__(self, *, completions: Sequence[Completion], **columns: Any) -> Any:
+        return await super().__call__(completions=completions, **columns)
 
 
 def _listed(completion: Completion) -> Any:

@@ -16,9 +16,9 @@ from torch import Tensor
 from adrpo.config.secrets import redacted
 from adrpo.data.base import Prompt, columns_of
 from adrpo.errors import AdrpoError
-from adrpo.rewards.awaiting import outcomes
+from adrpo.rewards.awaiting import Blocked, outcomes
 from adrpo.rewards.base import RewardResult, RewardTerm
-from adrpo.rewards.guarding import call, within
+from adrpo.rewards.guarding import call, late, within
 from adrpo.runs.processes import Processes
 
 Samples = Mapping[str, Sequence[Any]]
@@ -126,8 +126,14 @@ def _ask(calls: Sequence[tuple[RewardTerm, Samples]]) -> list[Tensor | BaseExcep
                 answer.close()
         raise
     waiting = [place for place, answer in enumerate(returned) if inspect.isawaitable(answer)]
-    answers = outcomes([within(calls[p][0], returned[p]) for p in waiting])
-    for place, outcome in zip(waiting, answers, strict=True):
+    asked = [calls[place][0] for place in waiting]
+    answers = outcomes(
+        [within(term, returned[place]) for term, place in zip(asked, waiting, strict=True)],
+        [term.timeout for term in asked],
+    )
+    for place, term, outcome in zip(waiting, asked, answers, strict=True):
+        if isinstance(outcome, Blocked) and term.timeout is not None:
+            raise late(term)
         returned[place] = outcome
     return [
         _answer(term, answer, len(samples["prompts"]))
