@@ -55,7 +55,10 @@ class RingPolicy:
 
         return SOLVERS[sampling.solver](velocity, x_0, self.time_grid(sampling.steps))
 
-    def time_grid(self, steps: int) -> Tensor:
+    def shape_of(self, height: int | None, width: int | None) -> tuple[int, ...]:
+        return self.latent_shape
+
+    def time_grid(self, steps: int, shape: tuple[int, ...] | None = None) -> Tensor:
         return torch.linspace(0, 1, steps + 1)
 
     def decode(self, x_1: Tensor) -> list[Image.Image | None]:

@@ -58,7 +58,7 @@ WINGS = {
         "path", "models", "methods", "distances", "drawing", "facts", "run_prompts",
         "prompt_columns",
     },
-    "memory": {"path", "models", "training"},
+    "memory": {"path", "models", "training", "prompt_columns"},
 }  # fmt: skip
 # A package with a door is a domain, also one that is not named above.
 for door in ROOT.glob("*/domain.py"):

@@ -51,7 +51,7 @@ of AdamW are the signs of the gradient, so that one that is all rounding goes th
 a pixel, below, moves one of nine advantages by a hundredth."""
 
 
-ALONGSIDE = ("flow_grpo", "fdfo", "crd", "dgpo", "dpo")
+ALONGSIDE = ("flow_grpo", "fdfo", "crd", "dgpo", "dpo", "sizes")
 """Runs that share the start of their processes."""
 METHOD_RUNS = [pytest.param(name, marks=pytest.mark.slow) for name in ("adrpo", *ALONGSIDE)]
 METHODS = pytest.mark.parametrize("run", [*METHOD_RUNS, *ENGINE_RUNS])

@@ -1,5 +1,10 @@
 """Configurations of runs whose steps several processes share, each with a part of every step."""
 
+import atexit
+import json
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from adrpo.config import FlowConfig
@@ -8,13 +13,28 @@ from support.tiny_runs import embedded_config
 STEPS = 2
 
 
+def sized_prompts() -> dict[str, Any]:
+    """Section ``prompts`` of five prompts each, of two sizes that alternate."""
+    folder = Path(tempfile.mkdtemp(prefix="sized-prompts-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    found: dict[str, Any] = {}
+    for part, color in (("train", "red"), ("held_out", "blue")):
+        lines = [
+            {"prompt": f"a {color} {shape}", "height": 32 if number % 2 else None, "width": 48}
+            for number, shape in enumerate(("circle", "square", "star", "cross", "triangle"))
+        ]
+        (folder / f"{part}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        found[part] = str(folder / f"{part}.jsonl")
+    return found
+
+
 def config(
     *rewards: str, training: dict[str, Any], held_out: int = 5, **sections: Any
 ) -> FlowConfig:
     """Nine samples a step, so that shares differ (4 and 5) and the second of three groups is torn,
     and five prompts to evaluate (2 and 3)."""
     settings = embedded_config(
-        prompts={"train_size": 5, "held_out_size": held_out},
+        prompts={"train_size": 5, "held_out_size": held_out} | sections.pop("prompts", {}),
         training={"steps": STEPS, "prompts_per_step": 3, "micro_batch_size": 4, **training},
         checkpoint={"every": 1, "keep": STEPS + 1},
         **sections,
@@ -90,5 +110,11 @@ CONFIGS = {
         "clip_score",
         training={},
         algorithm={"method": "dpo", "pairs_prompts": 5, "pairs_samples": 3},
+    ),
+    "sizes": config(
+        "clip_score",
+        training={"timesteps_per_sample": 2},
+        prompts=sized_prompts(),
+        evaluation={"every": STEPS, "batch_size": 3},
     ),
 }

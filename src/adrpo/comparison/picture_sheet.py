@@ -68,6 +68,11 @@ def _block(folder: Path, prompt: int) -> Image.Image:
             method = (
                 Image.Resampling.NEAREST if max(picture.size) <= side else Image.Resampling.LANCZOS
             )
-            shown = picture.convert("RGB").resize((side - 2, side - 2), method)
-        block.paste(shown, (place % columns * side, place // columns * side))
+            largest = side - 2
+            # In its proportions: a run may have pictures of several.
+            sides = [max(1, round(largest * s / max(picture.size))) for s in picture.size]
+            shown = picture.convert("RGB").resize((sides[0], sides[1]), method)
+        margins = [(largest - s) // 2 for s in shown.size]
+        corner = (place % columns * side + margins[0], place // columns * side + margins[1])
+        block.paste(shown, corner)
     return block

@@ -66,10 +66,14 @@ class FlowModelSection(ModelSection):
         "pipeline's own call takes, and 1 for the embedded model, which has no T5.",
     )
     height: Count | None = Field(
-        default=None, description="Image height in pixels; null is the model's own. Ours."
+        default=None,
+        description="Image height in pixels, of prompts without a column of this name; null is the "
+        "model's own. Ours.",
     )
     width: Count | None = Field(
-        default=None, description="Image width in pixels; null is the model's own. Ours."
+        default=None,
+        description="Image width in pixels, of prompts without a column of this name; null is the "
+        "model's own. Ours.",
     )
     device: Text = Field(
         default="auto",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
+from adrpo.flow.prompt_columns import Size, size_of
 from adrpo.flow.run_prompts import load_held_out, load_texts
 from adrpo.metrics import UNSEEN
 from adrpo.runs.findings import (
@@ -184,26 +186,30 @@ class FlowDoor:
         held_out: Sequence[Prompt] | None = None,
     ) -> Iterator[str]:
         """Files with one image for each prompt; the noise depends on ``seed`` alone."""
+        from adrpo.evaluation.playing import with_columns
         from adrpo.flow.models.finite import WAY_OUT
         from adrpo.flow.models.pipeline_sampler import load_sampler
         from adrpo.flow.path.draws import initial_noise
 
         source, settings = config.prompts.held_out, config.evaluation
-        chosen = [Prompt(text) for text in prompts]
+        chosen = [with_columns(Prompt(text), held_out or ()) for text in prompts]
         if not chosen:
             there = load_texts(source, size=size, seed=seed) if held_out is None else held_out
             chosen = list(there[:size])
-        at_once = settings.batch_size
-        starts = range(0, len(chosen), at_once)
-        batches = {str(start): chosen[start : start + at_once] for start in starts}
+        batches = _alike(chosen, settings.batch_size)
         negative = config.prompts.negative_prompt
         model, sets = load_sampler(config.model, batches, negative_prompt=negative)
         _begin(model, config)
         if final is not None:
             model.load_adapter(final)
-        x_0 = initial_noise(len(chosen), model.latent_shape, seed, "sample")
+        # Of all prompts: a picture's noise does not depend on what size the others have.
+        x_0 = {
+            shape: initial_noise(len(chosen), shape, seed, "sample")
+            for shape in dict.fromkeys(batch.shapes[0] for batch in sets.values())
+        }
         number = drawn = 0
-        for batch, noise in zip(sets.values(), x_0.split(at_once), strict=True):
+        for batch in sets.values():
+            noise = x_0[batch.shapes[0]][number : number + len(batch)]
             x_1 = model.sample(noise, batch.conditioning, settings.sampling)
             for prompt, image in zip(batch, model.decode(x_1), strict=True):
                 file = output_dir / f"{number:03d}.png"
@@ -268,10 +274,10 @@ class FlowDoor:
         check_quantization(findings, config.model.quantization)
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
         check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
-        prompts = _check_prompts(findings, config)
+        prompts, sizes = _check_prompts(findings, config)
         device = str(resolve_device(config.model.device))
         check_device(findings, device)
-        check_memory(findings, device, lambda free: memory_lines(config, prompts, free))
+        check_memory(findings, device, lambda free: memory_lines(config, prompts, free, sizes))
 
 
 def _check_distances(findings: Findings, config: FlowConfig) -> None:
@@ -294,8 +300,18 @@ def _check_distances(findings: Findings, config: FlowConfig) -> None:
         findings.ok(KEY, f"{len(found)} pictures in {settings.references}")
 
 
-def _check_prompts(findings: Findings, config: FlowConfig) -> int:
-    """Number of prompts to encode; a set that is still to be fetched counts as UNFETCHED."""
+def _alike(prompts: Sequence[Prompt], at_once: int) -> dict[str, list[Prompt]]:
+    """The ``prompts`` in batches of one size each, in their order."""
+    batches: list[list[Prompt]] = []
+    for _, alike in groupby(prompts, size_of):
+        group = list(alike)
+        batches += [group[start : start + at_once] for start in range(0, len(group), at_once)]
+    return {str(number): batch for number, batch in enumerate(batches)}
+
+
+def _check_prompts(findings: Findings, config: FlowConfig) -> tuple[int, set[Size]]:
+    """Number of prompts to encode, and their sizes; a set that is still to be fetched counts as
+    UNFETCHED."""
     prompts = config.prompts
     sets = {
         "train": (prompts.train, prompts.train_size, config.training.seed),
@@ -319,7 +335,7 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> int:
         train, held_out = found
         if (shared := shared_prompts(train, held_out)) is not None:
             findings.bad("prompts", shared)
-    return total
+    return total, {size_of(prompt) for part in found for prompt in part}
 
 
 DOOR: Door = FlowDoor()

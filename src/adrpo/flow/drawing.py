@@ -40,11 +40,11 @@ PICTURED_PROMPTS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnImages:
-    """Images and their latents x_1 [images, *latent_shape], prompt after prompt; None is an image
-    whose pixels are not finite."""
+    """Images and their latents x_1, prompt after prompt; None is an image whose pixels are not
+    finite. The latents are a tensor [images, *latent_shape], or a list where sizes differ."""
 
     images: list[Image | None]
-    x_1: Tensor
+    x_1: Tensor | list[Tensor]
 
     def measured(self, measure: Callable[[list[int], list[Image]], Tensor]) -> Tensor:
         """The rows that ``measure`` gives of the places of images and of these, [images, ...]; NaN
@@ -98,6 +98,12 @@ class ImageDrawing:
         self.rows = self.share.times(self.samples_per_prompt)
         every = torch.arange(len(prompts)).repeat_interleave(self.samples_per_prompt)
         self.index = self.rows.of(every)
+        sizes = [prompts.shapes[place] for place in self.index.tolist()]
+        self.buckets = {
+            shape: torch.tensor([row for row, own in enumerate(sizes) if own == shape])
+            for shape in dict.fromkeys(sizes)
+        }
+        """Shape of a latent -> the rows that have it."""
         self.clip = None if settings.clip is None else ClipScore(settings.clip, policy.device)
         if distances is None:
             references = references or references_of(config, policy.device, processes)
@@ -117,26 +123,32 @@ class ImageDrawing:
         # The unseen split keeps the stream's first name: its noises are those of earlier runs.
         stream = ("evaluation",) if self.split == UNSEEN else ("evaluation", self.split)
         again = ("draw", draw) if draw else ()
-        shape = self.policy.latent_shape
-        x_0 = initial_noise(self.rows.total, shape, settings.seed, *stream, *again)
-        x_0 = self.rows.of(x_0)
-        images, latents = [], []
-        batches = torch.arange(len(x_0)).split(settings.batch_size)
-        with counted(batches, len(x_0), "images") as parts:
+        found: dict[int, tuple[Image | None, Tensor]] = {}
+        batches = [rows for own in self.buckets.values() for rows in own.split(settings.batch_size)]
+        x_0 = torch.empty(0)
+        with counted(batches, len(self.index), "images") as parts:
             for rows in parts:
+                shape = self.prompts.shapes[int(self.index[rows[0]])]
+                if x_0.shape[1:] != shape:
+                    # Of all rows: an image's noise does not depend on what size the others have.
+                    x_0 = initial_noise(self.rows.total, shape, settings.seed, *stream, *again)
+                    x_0 = self.rows.of(x_0)
                 conditioning = self.prompts.conditioning.select(self.index[rows])
                 x_1 = self.policy.sample(x_0[rows], conditioning, settings.sampling)
-                images += self.policy.decode(x_1)
-                latents.append(x_1)
-        return DrawnImages(images=images, x_1=torch.cat(latents))
+                images = self.policy.decode(x_1)
+                found |= zip(rows.tolist(), zip(images, x_1, strict=True), strict=True)
+        images, latents = zip(*(found[row] for row in sorted(found)), strict=True)
+        whole = torch.stack(latents) if len(self.buckets) == 1 else list(latents)
+        return DrawnImages(images=list(images), x_1=whole)
 
     def _draw_of_the_base(self) -> DrawnImages:
         with self.policy.reference():
             return self.draw()
 
     def trial(self, count: int) -> dict[str, list[Any]]:
-        index = self.index[: min(count, self.settings.batch_size)]
-        x_0 = initial_noise(len(index), self.policy.latent_shape, self.settings.seed, "trial")
+        shape, rows = next(iter(self.buckets.items()))
+        index = self.index[rows[: min(count, self.settings.batch_size)]]
+        x_0 = initial_noise(len(index), shape, self.settings.seed, "trial")
         conditioning = self.prompts.conditioning.select(index)
         x_1 = self.policy.sample(x_0, conditioning, self.settings.sampling)
         own = columns_of([self.prompts[place] for place in index.tolist()])
@@ -199,10 +211,11 @@ class ImageDrawing:
 
     def choose(self, theirs: Tensor, drawn: DrawnImages, others: DrawnImages) -> DrawnImages:
         pairs = zip(drawn.images, others.images, theirs.tolist(), strict=True)
-        mask = theirs.to(drawn.x_1.device).reshape(-1, *(1,) * (drawn.x_1.ndim - 1))
+        latents = zip(drawn.x_1, others.x_1, theirs.tolist(), strict=True)
+        chosen = [other if wins else own for own, other, wins in latents]
         return DrawnImages(
             images=[other if wins else own for own, other, wins in pairs],
-            x_1=torch.where(mask, others.x_1, drawn.x_1),
+            x_1=torch.stack(chosen) if len(self.buckets) == 1 else chosen,
         )
 
     def shown(self, drawn: DrawnImages) -> dict[Place, Image | None]:
@@ -220,17 +233,15 @@ class ImageDrawing:
         """Write the strip of every evaluation, and the side by side of the base and the latest."""
         if self.split != UNSEEN:
             return
-        size = next((image.size for image in shown.values() if image is not None), (64, 64))
-        blank = missing_picture(size)
         folder = run.samples / f"step-{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(spread(self.categories, self.settings.strip_prompts)):
-            (shown[prompt, 0] or blank).save(folder / f"strip-{place:02d}.png")
+            _picture(shown, prompt, 0).save(folder / f"strip-{place:02d}.png")
         side = run.samples / ("base" if step == 0 else "final")
         side.mkdir(parents=True, exist_ok=True)
         for place, prompt in enumerate(spread(self.categories, PICTURED_PROMPTS)):
             for k in range(self.samples_per_prompt):
-                (shown[prompt, k] or blank).save(side / f"{place:02d}-{k}.png")
+                _picture(shown, prompt, k).save(side / f"{place:02d}-{k}.png")
 
     def listing(self) -> dict[str, Any]:
         if self.split != UNSEEN:
@@ -249,21 +260,38 @@ class ImageDrawing:
         }
 
     @torch.no_grad()
-    def _against_the_base(self, policy: FlowPolicy, x_1: Tensor) -> tuple[Tensor, Tensor]:
+    def _against_the_base(
+        self, policy: FlowPolicy, x_1: Tensor | list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """|v - v_ref|^2 and |v| / |v_ref| at one t ~ U(0, 1) per image, on the path to the
         policy's own x_1, both with the guidance of training; v_ref is the frozen base's."""
         settings = self.settings
-        path = sample_path(x_1, generator(settings.seed, "divergence"), share=self.rows)
-        divergences, ratios = [], []
-        for rows in torch.arange(len(x_1)).split(settings.batch_size):
-            conditioning = self.prompts.conditioning.select(self.index[rows])
-            arguments = (path.x_t[rows], path.t[rows], conditioning)
-            v = policy.velocity(*arguments, guidance_scale=self.field_guidance)
-            with policy.reference():
-                v_ref = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
-            divergences.append(velocity_divergence(v, v_ref))
-            ratios.append(v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1))
-        return torch.cat(divergences).cpu(), torch.cat(ratios).cpu()
+        divergences, ratios = torch.empty(2, len(x_1))
+        for own in self.buckets.values():
+            # Draws for all rows, as in the sampling.
+            latents = torch.stack([x_1[row] for row in own.tolist()])
+            whole = latents.new_zeros(len(x_1), *latents.shape[1:])
+            whole[own] = latents
+            path = sample_path(whole, generator(settings.seed, "divergence"), share=self.rows)
+            for rows in own.split(settings.batch_size):
+                conditioning = self.prompts.conditioning.select(self.index[rows])
+                arguments = (path.x_t[rows], path.t[rows], conditioning)
+                v = policy.velocity(*arguments, guidance_scale=self.field_guidance)
+                with policy.reference():
+                    v_ref = policy.velocity(*arguments, guidance_scale=self.trained_guidance)
+                divergences[rows] = velocity_divergence(v, v_ref).cpu()
+                ratios[rows] = (v.flatten(1).norm(dim=1) / v_ref.flatten(1).norm(dim=1)).cpu()
+        return divergences, ratios
+
+
+def _picture(shown: Mapping[Place, Image | None], prompt: int, sample: int) -> Image:
+    """The image of a place; one that isn't there is a picture of the size of the prompt's others,
+    if there are any."""
+    found = shown[prompt, sample]
+    if found is not None:
+        return found
+    others = [(place[0] != prompt, image.size) for place, image in shown.items() if image]
+    return missing_picture(min(others, default=(True, (64, 64)))[1])
 
 
 def missing_picture(size: tuple[int, int]) -> Image:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt, columns_of
 from adrpo.evaluation.playing import Asked, Played, scaled_adapter, scores_of, with_columns
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
-from adrpo.flow.models.prompt_set import encoded
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.loading import build_measured, build_reward
 
@@ -35,7 +35,7 @@ class ImagePlayer:
         self.reward = build_reward(config.reward, policy.device)
         self.others = build_measured(config.evaluation.rewards, policy.device)
         self._worn: Path | None = None
-        self._encoded: tuple[str, Any] | None = None
+        self._encoded: PromptSet | None = None
 
     def base(self, asked: Asked) -> Played:
         with self.policy.reference():
@@ -51,8 +51,9 @@ class ImagePlayer:
 
     def _draw(self, asked: Asked) -> Played:
         sampling = self.sampling.model_copy(update={"steps": asked.steps or self.sampling.steps})
-        x_0 = initial_noise(1, self.policy.latent_shape, asked.seed, "sample")
-        x_1 = self.policy.sample(x_0, self._conditioning(asked.prompt), sampling)
+        asked_for = self._encoded_of(asked.prompt)
+        x_0 = initial_noise(1, asked_for.shapes[0], asked.seed, "sample")
+        x_1 = self.policy.sample(x_0, asked_for.conditioning, sampling)
         return self._scored(asked, x_1)
 
     def _scored(self, asked: Asked, x_1: "Tensor") -> Played:
@@ -62,10 +63,10 @@ class ImagePlayer:
         scores, errors = scores_of(self.reward, self.others, columns)
         return Played(sample=images[0], scores=scores, errors=errors)
 
-    def _conditioning(self, text: str) -> Any:
+    def _encoded_of(self, text: str) -> PromptSet:
         """The prompt as the model reads it, which is the same in every panel; one of the held-out
-        prompts has its negative prompt."""
-        if self._encoded is None or self._encoded[0] != text:
+        prompts has its negative prompt and size."""
+        if self._encoded is None or self._encoded[0].text != text:
             prompt = with_columns(Prompt(text), self.prompts)
-            self._encoded = text, encoded(self.policy, [prompt])
-        return self._encoded[1]
+            self._encoded = PromptSet.encoded(self.policy, [prompt])
+        return self._encoded

@@ -64,8 +64,10 @@ def test_tensors_of_other_numbers_of_rows_are_refused(tensors: dict[str, torch.T
 def test_a_prompt_set_has_a_row_for_each_prompt() -> None:
     prompts = [Prompt("a cat"), Prompt("a dog"), Prompt("a cat")]
     rows = Conditioning(pooled=torch.arange(6.0).view(3, 2))
-    found = PromptSet(prompts, rows)
+    shapes = [(4, 8, 8), (4, 8, 12), (4, 8, 8)]
+    found = PromptSet(prompts, rows, shapes)
+    assert found.shapes == tuple(shapes)
     assert list(found) == prompts and found[1] == prompts[1] and list(found[1:]) == prompts[1:]
     assert torch.equal(found.conditioning.pooled, rows.pooled)
     with pytest.raises(ValueError, match="a row for each of 2 prompts, received 3"):
-        PromptSet(prompts[:2], rows)
+        PromptSet(prompts[:2], rows, shapes[:2])

@@ -12,7 +12,7 @@ from adrpo.config import FlowModelSection
 from adrpo.config.flow import BY_CLIP
 from adrpo.data.prompts import load_prompts
 from adrpo.evaluation.image_statistics import color_entropy, edge_density
-from adrpo.flow.drawing import DrawnImages, ImageDrawing
+from adrpo.flow.drawing import DrawnImages, ImageDrawing, _picture
 from adrpo.flow.models.loading import load_policy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.draws import initial_noise
@@ -73,6 +73,15 @@ def test_each_image_is_drawn_of_its_own_prompt_and_noise(drawn: Drawn) -> None:
         assert (policy.sample(own, prompt, unguided)[0] - x_1).abs().max() > 0.01
     (image,) = policy.decode(drawn.images.x_1[4:5])
     assert np.abs(np.asarray(image, int) - np.asarray(drawn.images.images[4], int)).max() <= 1
+
+
+def test_a_missing_picture_has_the_size_of_its_prompts_others() -> None:
+    tall, wide = Image.new("RGB", (8, 16)), Image.new("RGB", (16, 8))
+    shown = {(0, 0): None, (0, 1): wide, (1, 0): tall, (1, 1): None, (2, 0): None}
+    assert [_picture(shown, prompt, 0).size for prompt in (0, 1)] == [wide.size, tall.size]
+    assert _picture(shown, 1, 1).size == tall.size
+    # Of a prompt without any, the size of one that is there.
+    assert _picture(shown, 2, 0).size in (wide.size, tall.size)
 
 
 def test_other_splits_seeds_and_draws_have_other_noises(drawn: Drawn) -> None:

@@ -52,6 +52,8 @@ TEXTS: dict[str, str | bytes] = {
     "role.jsonl": _lines({"prompt": [{"role": 1, "content": "a"}]}),
     "category.jsonl": _lines({"prompt": "a b", "category": {"x": 1}}),
     "category_null.jsonl": _lines(*[{"prompt": f"{x} b", "category": None} for x in "abcde"]),
+    "height.jsonl": _lines(*[{"prompt": f"{x} b", "height": "tall"} for x in "abcde"]),
+    "width.jsonl": _lines(*[{"prompt": f"{x} b", "width": 7} for x in "abcde"]),
     "negative.jsonl": _lines(*[{"prompt": f"{x} b", "negative_prompt": [1]} for x in "abcde"]),
     "mixed.jsonl": _lines(
         *[{"prompt": f"{x} b", "answer": {"a": 1}} for x in "ab"],

@@ -1,16 +1,20 @@
 """The memory that ``adrpo doctor`` expects a recipe to take, beside the memory that is there."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adrpo.errors import reading
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
-from adrpo.flow.memory.estimate import STACKS, cheaper, estimate
+from adrpo.flow.memory.estimate import STACKS, cheaper, estimate, image_size
 from adrpo.memory import Estimate, estimate_lines
 from adrpo.rewards.sizes import SCORERS
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from adrpo.config import FlowConfig, RewardTermSection
+    from adrpo.flow.prompt_columns import Size
 
 FEATURES = {"facebook/dinov2-base": 86_580_480, "facebook/dinov2-large": 304_368_640}
 """Parameters of models by whose features distances are measured, where they are not here either."""
@@ -33,8 +37,14 @@ IN_16_BITS = ("unified_reward",)
 """Rewards whose weights take half the room of the others', unless they ask for float32."""
 
 
-def memory_lines(config: "FlowConfig", prompts: int, available: float | None) -> list[str]:
-    """The estimate in words (``estimate_lines``), for a GPU of ``available`` bytes or for none."""
+def memory_lines(
+    config: "FlowConfig",
+    prompts: int,
+    available: float | None,
+    sizes: "Collection[Size]" = (),
+) -> list[str]:
+    """The estimate in words (``estimate_lines``), for a GPU of ``available`` bytes or for none, of
+    the largest of the ``sizes`` of the prompts' images."""
     architecture = find_architecture(config.model.pretrained)
     if architecture is None:
         return [
@@ -48,11 +58,24 @@ def memory_lines(config: "FlowConfig", prompts: int, available: float | None) ->
         ]
     where = f"model.pretrained: expected the sizes of a pipeline in {config.model.pretrained}"
     with reading(where, "download it again, or name another"):
+        config = at_the_largest(architecture, config, sizes)
         totals = {
             change: estimate_recipe(architecture, changed, prompts).total
             for change, changed in cheaper(config)
         }
         return estimate_lines(estimate_recipe(architecture, config, prompts), totals, available)
+
+
+def at_the_largest(
+    architecture: Architecture, config: "FlowConfig", sizes: "Collection[Size]"
+) -> "FlowConfig":
+    """The configuration with images of the largest of ``sizes``, whose sides are its own where they
+    are None."""
+    own = image_size(architecture, config)
+    found = [(height or own[0], width or own[1]) for height, width in sizes] or [own]
+    height, width = max(found, key=math.prod)
+    model = config.model.model_copy(update={"height": height, "width": width})
+    return config.model_copy(update={"model": model})
 
 
 def estimate_recipe(architecture: Architecture, config: "FlowConfig", prompts: int) -> Estimate:

@@ -97,14 +97,14 @@ class Stack:
 
 def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
     """Tokens of an image in the transformer."""
-    height, width = _size(architecture, config)
+    height, width = image_size(architecture, config)
     side = architecture.pixels_per_token
     return (height // side) * (width // side)
 
 
 def latent_numbers(architecture: Architecture, config: "FlowConfig") -> int:
     """Numbers of an image's latents."""
-    height, width = _size(architecture, config)
+    height, width = image_size(architecture, config)
     side = architecture.pixels_per_latent
     return (height // side) * (width // side) * architecture.latent_channels
 
@@ -320,7 +320,7 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
         rank=config.adapter.rank,
         checkpointing=model.gradient_checkpointing,
     )
-    height, width = tile_height, tile_width = _size(architecture, config)
+    height, width = tile_height, tile_width = image_size(architecture, config)
     if model.vae_tiling:
         tile = architecture.vae.get("sample_size") or 256
         tile_height, tile_width = min(height, tile), min(width, tile)
@@ -345,7 +345,8 @@ def _doubled(architecture: Architecture, guidance_scale: float) -> int:
     return 2 if guidance_scale != 1 and architecture.family != "FluxPipeline" else 1
 
 
-def _size(architecture: Architecture, config: "FlowConfig") -> tuple[int, int]:
+def image_size(architecture: Architecture, config: "FlowConfig") -> tuple[int, int]:
+    """Height and width of an image in pixels."""
     side = architecture.default_side
     return config.model.height or side, config.model.width or side
 

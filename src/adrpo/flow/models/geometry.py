@@ -20,17 +20,17 @@ class Geometry:
     default: int
     largest: int | None = None
 
-    def check(self, name: str, **sides: int) -> None:
+    def check(self, name: str, where: str = "model.", **sides: int) -> None:
         """Raise AdrpoError for a side of an image, ``height`` or ``width``, that a pipeline of
-        class ``name`` can't draw."""
+        class ``name`` can't draw; ``where`` stands before the side's name."""
         for side, pixels in sides.items():
             if pixels % self.multiple:
                 raise AdrpoError(
-                    f"model.{side}: expected a multiple of {self.multiple} pixels for {name}; "
+                    f"{where}{side}: expected a multiple of {self.multiple} pixels for {name}; "
                     f"received {pixels}"
                 )
             if self.largest is not None and pixels > self.largest:
                 raise AdrpoError(
-                    f"model.{side}: expected at most {self.largest} pixels for {name}, whose table "
-                    f"of positions ends there; received {pixels}"
+                    f"{where}{side}: expected at most {self.largest} pixels for {name}, whose "
+                    f"table of positions ends there; received {pixels}"
                 )

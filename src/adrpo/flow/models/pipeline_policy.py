@@ -45,8 +45,8 @@ class PipelinePolicy(PromptReader):
     Args:
         pipeline: of the family's class.
         max_sequence_length: tokens of a prompt; None is the number of the pipeline's own call.
-        height: of the images in pixels; None is the model's own.
-        width: of the images in pixels; None is the model's own.
+        height: in pixels, of the images of prompts that name none; None is the model's own.
+        width: the same.
         encoder_batch_size: prompts that are encoded at once; None is all of a set.
         embeddings: sets of prompts that need not be encoded again; None has none.
         device: where it will run; None is where the transformer is.
@@ -122,8 +122,9 @@ class PipelinePolicy(PromptReader):
         ``guidance_scale`` is for distilled models only."""
 
     @abstractmethod
-    def _schedule(self, steps: int) -> dict[str, Any]:
-        """Arguments of ``path.time_grid`` as the pipeline's call chooses them."""
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Arguments of ``path.time_grid`` as the pipeline's call chooses them, for a latent of
+        ``shape``."""
 
     @abstractmethod
     def _to_pixels(self, x_1: Tensor) -> Tensor:
@@ -141,19 +142,30 @@ class PipelinePolicy(PromptReader):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor.
+        """Shape of one sample: (channels, height / f, width / f), f the autoencoder's factor. A
+        prompt may have another size (``shape_of``): it is the noise that says which.
 
         It is this one for all families, also for those whose transformer takes 2x2 patches of it
         as tokens (FLUX, Qwen-Image): x_0 ~ N(0, 1) of this shape is what the pipeline itself draws
         from a generator, before it packs it.
         """
+        return self.shape_of(None, None)
+
+    def shape_of(self, height: int | None, width: int | None) -> tuple[int, ...]:
+        """The shape of a sample of another size, in pixels; None is the policy's own.
+
+        Raises AdrpoError for a size that the model can't draw.
+        """
+        height, width = height or self.height, width or self.width
+        name = type(self.pipeline).__name__
+        self.geometry.check(name, "prompts: the column ", height=height, width=width)
         factor = self.geometry.factor
-        return (self.geometry.channels, self.height // factor, self.width // factor)
+        return (self.geometry.channels, height // factor, width // factor)
 
     def velocity(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
     ) -> Tensor:
-        """v(x_t, t, c) in float32: [batch, *latent_shape], with ``t`` [batch] in [0, 1].
+        """v(x_t, t, c) in float32: like ``x_t`` [batch, *shape], with ``t`` [batch] in [0, 1].
 
         ``guidance_scale`` is w of v_uncond + w (v_cond - v_uncond): other than 1 it doubles the
         batch with the negative prompts. A guidance-distilled model takes it as an input instead, 1
@@ -188,7 +200,7 @@ class PipelinePolicy(PromptReader):
             times, rounded = dpm_time_grid(self._dpm, sampling.steps)
             told = iter(rounded.to(self.device))
         else:
-            times = self.time_grid(sampling.steps)
+            times = self.time_grid(sampling.steps, tuple(x_0.shape[1:]))
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             t = next(told, t).expand(len(x))
@@ -198,13 +210,15 @@ class PipelinePolicy(PromptReader):
         with torch.no_grad():
             return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
 
-    def time_grid(self, steps: int) -> Tensor:
-        """The scheduler's own times, [steps + 1], from 0 to 1."""
-        return time_grid(self.pipeline.scheduler, steps, **self._schedule(steps))
+    def time_grid(self, steps: int, shape: tuple[int, ...] | None = None) -> Tensor:
+        """The scheduler's own times, [steps + 1], from 0 to 1, for latents of ``shape``, None
+        ``latent_shape``."""
+        arguments = self._schedule(steps, self.latent_shape if shape is None else shape)
+        return time_grid(self.pipeline.scheduler, steps, **arguments)
 
     @torch.inference_mode()
     def decode(self, x_1: Tensor) -> list[Image.Image | None]:
-        """Images of latents ``x_1`` [batch, *latent_shape]; None where the latents or the pixels of
+        """Images of latents ``x_1`` [batch, *shape]; None where the latents or the pixels of
         one are not finite, which would become a black image."""
         pixels = self._to_pixels(x_1).float()
         finite = all_finite(pixels) & all_finite(x_1)
@@ -307,7 +321,8 @@ class PipelinePolicy(PromptReader):
 
     @property
     def _scale(self) -> float | None:
-        """The loss scale; None where the network's type needs none."""
+        """The loss scale, the same for all sizes of images; None where the network's type needs
+        none."""
         if self.pipeline.transformer.dtype != torch.float16:
             return None
         return loss_scale(math.prod(self.latent_shape))

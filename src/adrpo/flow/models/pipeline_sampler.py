@@ -84,6 +84,22 @@ class PipelineSampler:
         self._prompts: list[tuple[str, str | None]] = []
         self._adapter_on = False
 
+    def shape_of(self, height: int | None, width: int | None) -> tuple[int, ...]:
+        """``latent_shape``: x_0 is a seed whatever the size, which is that of the call.
+
+        Raises AdrpoError for another size than the call's.
+        """
+        for side, pixels in (("height", height), ("width", width)):
+            own = self._arguments.get(side)
+            if pixels not in (None, own):
+                raise AdrpoError(
+                    f"prompts: the column {side}: expected "
+                    f"{f'{own}, the value of model.{side}' if own else 'none'}, for "
+                    f"{type(self.pipeline).__name__}, which is of no family, and whose images have "
+                    f"one size; received {pixels}; leave the column out"
+                )
+        return self.latent_shape
+
     @property
     def device(self) -> torch.device:
         return self.pipeline.device

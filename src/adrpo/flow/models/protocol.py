@@ -29,6 +29,10 @@ class Draws(Protocol):
     @property
     def latent_shape(self) -> tuple[int, ...]: ...
 
+    def shape_of(self, height: int | None, width: int | None) -> tuple[int, ...]:
+        """``latent_shape`` of images of another size in pixels, None the model's own."""
+        ...
+
     @property
     def device(self) -> torch.device: ...
 
@@ -57,10 +61,10 @@ class FlowPolicy(Draws, Protocol):
     """Number of samples x network evaluations so far; guidance counts twice."""
 
     height: int
-    """Height of the images in pixels."""
+    """Height in pixels of the images of prompts that name none."""
 
     width: int
-    """Width of the images in pixels."""
+    """Width in pixels of the images of prompts that name none."""
 
     def velocity(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, *, guidance_scale: float = 1.0
@@ -68,7 +72,7 @@ class FlowPolicy(Draws, Protocol):
 
     def encode_images(self, images: Sequence[Image.Image]) -> Tensor: ...
 
-    def time_grid(self, steps: int) -> Tensor: ...
+    def time_grid(self, steps: int, shape: tuple[int, ...] | None = None) -> Tensor: ...
 
     def adapter_parameters(self) -> list[nn.Parameter]: ...
 

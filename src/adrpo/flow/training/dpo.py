@@ -10,11 +10,12 @@ from torch import Tensor
 from adrpo.config import DpoSection, FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.core.preferences import flow_dpo_objective
+from adrpo.errors import AdrpoError
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.flow.path.draws import prompt_order
 from adrpo.flow.path.path_samples import PathSamples, sample_times
-from adrpo.flow.prompt_columns import negative_prompt_of
+from adrpo.flow.prompt_columns import SIDES, negative_prompt_of
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.pairs import (
     by_content,
@@ -50,6 +51,12 @@ class DPOTrainer(TrainingLoop):
         folder = self.settings.pairs
         named = {} if folder is None else {PAIRS: prompts_of(read_pairs(Path(folder)))}
         super().__init__(config, reward=reward, further=named)
+        if any(shape != self.policy.latent_shape for shape in self.prompts.shapes):
+            raise AdrpoError(
+                f"algorithm.method: expected one that draws anew at every step, for prompts with "
+                f"sizes of their own (the columns {' and '.join(SIDES)}); received dpo, whose "
+                f"pairs have one size; set model.height and model.width, and leave the columns out"
+            )
         training = config.training
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
         points = self.pairs_per_step * training.timesteps_per_sample

@@ -77,7 +77,7 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
 
     def rollout_noise(self, step: int) -> Tensor:
         """x_0 of this process's samples of a step, the same for both of a pair."""
-        seed, shape = self.config.training.seed, self.policy.latent_shape
+        seed, shape = self.config.training.seed, self.shape_of(step)
         noise = initial_noise(self.units.total, shape, seed, "rollout", step)
         return self.units.of(noise).repeat_interleave(2, 0)
 

@@ -23,6 +23,7 @@ from adrpo.flow.drawing import DrawnImages, ImageDrawing
 from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.models.lora import WEIGHTS_NAME
+from adrpo.flow.models.prompt_set import check_one_size
 from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor, warming_up
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
@@ -95,6 +96,8 @@ class TrainingLoop(ABC):
             engine=engine,
         )
         self.prompts = self.sets[TRAIN]
+        if engine is not None:
+            check_one_size(self.sets.values(), engine)
         self.splits = {split: self.sets[split] for split in splits}
         self.device = self.policy.device
         self.own_reward = callable_name(reward)
@@ -270,7 +273,7 @@ class TrainingLoop(ABC):
     def tried(self) -> list[Trial]:
         """Try the arithmetic of the untrained model; nothing is trained or kept."""
         at_once = self.config.training.micro_batch_size
-        return try_arithmetic(self.policy, self.prompts.conditioning, micro_batch_size=at_once)
+        return try_arithmetic(self.policy, self.prompts, micro_batch_size=at_once)
 
     def _try(self) -> None:
         """Raise AdrpoError, in all processes, where the model's arithmetic is wrong.

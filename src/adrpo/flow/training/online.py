@@ -12,7 +12,7 @@ from adrpo.config.algorithm_keys import Shaped
 from adrpo.data.base import Prompt
 from adrpo.flow.methods import Weights
 from adrpo.flow.models.finite import all_finite
-from adrpo.flow.path.draws import initial_noise, prompt_order
+from adrpo.flow.path.draws import PromptOrder, initial_noise
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
 from adrpo.flow.training.stopwatch import Stopwatch
@@ -45,6 +45,10 @@ class OnlineLoop(TrainingLoop):
         self.units = self.processes.share(batch // self.unit, what)
         self.share = self.units.times(self.unit)
         self.normalizer = RewardNormalizer(self.reward, config.training.reward_normalization)
+        training = config.training
+        self.order = PromptOrder(
+            self.prompts.shapes, per_step=training.prompts_per_step, seed=training.seed
+        )
         settings = config.algorithm
         schedule = getattr(settings, "coefficient", None)
         self.scorers = build_measured(() if schedule is None else schedule.scorers, self.device)
@@ -52,23 +56,22 @@ class OnlineLoop(TrainingLoop):
         self.novelty = build_measured(() if novelty is None else [novelty], self.device)
 
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
-        """``prompt_index`` and ``group_ids`` [batch] of a step, group after group."""
-        training = self.config.training
-        order = prompt_order(
-            step,
-            prompts=len(self.prompts),
-            per_step=training.prompts_per_step,
-            seed=training.seed,
-        )
-        each = training.samples_per_prompt
+        """``prompt_index`` and ``group_ids`` [batch] of a step, group after group; the images of
+        all of them have one size."""
+        order = self.order.of(step)
+        each = self.config.training.samples_per_prompt
         return (
             torch.tensor(order).repeat_interleave(each),
             torch.arange(len(order)).repeat_interleave(each),
         )
 
+    def shape_of(self, step: int) -> tuple[int, ...]:
+        """The shape of the latents of a step."""
+        return self.prompts.shapes[self.order.of(step)[0]]
+
     def rollout_noise(self, step: int) -> Tensor:
         """x_0 of this process's samples of a step."""
-        seed, shape = self.config.training.seed, self.policy.latent_shape
+        seed, shape = self.config.training.seed, self.shape_of(step)
         return self.share.of(initial_noise(self.share.total, shape, seed, "rollout", step))
 
     def finite_samples(self, x_1: Tensor) -> Tensor:

@@ -17,6 +17,12 @@ class TrajectoryLoop(OnlineLoop):
         super().__init__(config, reward=reward)
         self.times = self.policy.time_grid(config.sampling.steps)
 
+    def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
+        """``prompt_index`` and ``group_ids`` [batch] of a step, as of ``OnlineLoop``; ``times`` are
+        those of its size from now on."""
+        self.times = self.policy.time_grid(self.config.sampling.steps, self.shape_of(step))
+        return super().chosen_prompts(step)
+
     @property
     def rows_at_once(self) -> int:
         """Rows of each call of the network."""
@@ -52,7 +58,7 @@ class TrajectoryLoop(OnlineLoop):
         return [(own, len(part)) for own, part in zip(mine, parts, strict=True)]
 
     def fresh_noise(self, count: int, step: int, stream: str) -> Tensor:
-        """N(0, 1) draws [count, samples of this process, *latent_shape] of a named stream."""
-        shape = (count, self.share.total, *self.policy.latent_shape)
+        """N(0, 1) draws [count, samples of this process, *shape] of a named stream."""
+        shape = (count, self.share.total, *self.shape_of(step))
         draws = torch.randn(shape, generator=generator(self.config.training.seed, stream, step))
         return draws[:, self.share.start : self.share.stop]

@@ -6,6 +6,7 @@ from torch import Tensor
 from adrpo.config import SamplingSection
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.draws import initial_noise
 from adrpo.runs.network_trials import base_alone, finite_trial, gradient_trials
 from adrpo.runs.seeding import preserved_generators
@@ -23,19 +24,19 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
 def try_arithmetic(
-    policy: PipelinePolicy, conditioning: Conditioning, *, micro_batch_size: int
+    policy: PipelinePolicy, prompts: PromptSet, *, micro_batch_size: int
 ) -> list[Trial]:
-    """Try what the steps of ``policy``, with an adapter, rest on, on up to four prompts of
-    ``conditioning``; gradients of no more images than ``micro_batch_size``.
+    """Try what the steps of ``policy``, with an adapter, rest on, on up to four of ``prompts``, all
+    in the size of the first; gradients of no more images than ``micro_batch_size``.
 
     A compiled network is tried uncompiled, which costs no compilation of its own. Generators,
     gradients and ``model_calls`` are afterwards as they were.
     """
-    chosen = conditioning.select(torch.arange(ROWS) % len(conditioning))
+    chosen = prompts.conditioning.select(torch.arange(ROWS) % len(prompts))
     calls = policy.model_calls
     try:
         with preserved_generators(), torch.compiler.set_stance("force_eager"):
-            return _Trying(policy, chosen, micro_batch_size).trials()
+            return _Trying(policy, chosen, prompts.shapes[0], micro_batch_size).trials()
     finally:
         policy.model_calls = calls
 
@@ -44,12 +45,16 @@ class _Trying:
     """The trials of one model at one batch of points."""
 
     def __init__(
-        self, policy: PipelinePolicy, conditioning: Conditioning, micro_batch_size: int
+        self,
+        policy: PipelinePolicy,
+        conditioning: Conditioning,
+        shape: tuple[int, ...],
+        micro_batch_size: int,
     ) -> None:
         self.policy = policy
         self.at_once = slice(micro_batch_size)
         self.conditioning = conditioning
-        noise = initial_noise(2 * ROWS, policy.latent_shape, 0, "trial").to(policy.device)
+        noise = initial_noise(2 * ROWS, shape, 0, "trial").to(policy.device)
         self.x_0, self.u = noise.chunk(2)
         self.t = torch.linspace(0.05, 0.95, ROWS, device=policy.device)
         self.limit = TOLERANCE[policy.pipeline.transformer.dtype]

@@ -54,7 +54,7 @@ class FluxPolicy(PipelinePolicy):
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
     ) -> Tensor:
         transformer, context = self.pipeline.transformer, conditioning.context
-        _, height, width = self.latent_shape
+        height, width = x_t.shape[2:]
         rows = torch.arange(height // 2, device=x_t.device)
         columns = torch.arange(width // 2, device=x_t.device)
         output = transformer(
@@ -70,10 +70,10 @@ class FluxPolicy(PipelinePolicy):
             img_ids=torch.cartesian_prod(rows.new_zeros(1), rows, columns).to(context.dtype),
             return_dict=False,
         )[0]
-        return velocity_from_diffusers(unpack(output, self.latent_shape))
+        return velocity_from_diffusers(unpack(output, x_t.shape[1:]))
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
-        _, height, width = self.latent_shape
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        _, height, width = shape
         mu = dynamic_shift(self.pipeline.scheduler, (height // 2) * (width // 2))
         return {"sigmas": even_sigmas(steps), "mu": mu}
 

@@ -48,7 +48,7 @@ class Flux2Family(PipelinePolicy):
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
     ) -> Tensor:
         transformer, context = self.pipeline.transformer, conditioning.context
-        _, height, width = self.latent_shape
+        height, width = x_t.shape[2:]
         one, rows, columns, words = (
             torch.arange(count, device=x_t.device) for count in (1, height, width, context.shape[1])
         )
@@ -66,10 +66,10 @@ class Flux2Family(PipelinePolicy):
         )[0]
         return velocity_from_diffusers(output.transpose(1, 2).unflatten(2, (height, width)))
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
         from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
 
-        _, height, width = self.latent_shape
+        _, height, width = shape
         return {"sigmas": even_sigmas(steps), "mu": compute_empirical_mu(height * width, steps)}
 
     def _to_pixels(self, x_1: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class QwenImagePolicy(PipelinePolicy):
     def _predict(
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
     ) -> Tensor:
-        _, height, width = self.latent_shape
+        height, width = x_t.shape[2:]
         mask = conditioning.mask
         output = self.pipeline.transformer(
             hidden_states=pack(x_t),
@@ -84,10 +84,10 @@ class QwenImagePolicy(PipelinePolicy):
             img_shapes=[[(1, height // 2, width // 2)]] * len(x_t),
             return_dict=False,
         )[0]
-        return velocity_from_diffusers(unpack(output, self.latent_shape))
+        return velocity_from_diffusers(unpack(output, x_t.shape[1:]))
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
-        _, height, width = self.latent_shape
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        _, height, width = shape
         mu = dynamic_shift(self.pipeline.scheduler, (height // 2) * (width // 2))
         return {"sigmas": even_sigmas(steps), "mu": mu}
 

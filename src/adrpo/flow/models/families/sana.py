@@ -74,7 +74,7 @@ class SanaPolicy(PipelinePolicy):
         )[0]
         return velocity_from_diffusers(output)
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
         return {}
 
     def _to_pixels(self, x_1: Tensor) -> Tensor:

@@ -62,8 +62,8 @@ class StableDiffusion3Policy(PipelinePolicy):
         )[0]
         return velocity_from_diffusers(output)
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
-        _, height, width = self.latent_shape
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        _, height, width = shape
         tokens = (height // self.pipeline.patch_size) * (width // self.pipeline.patch_size)
         return {"mu": dynamic_shift(self.pipeline.scheduler, tokens)}
 

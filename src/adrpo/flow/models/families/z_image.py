@@ -65,8 +65,8 @@ class ZImagePolicy(PipelinePolicy):
         )[0]
         return torch.stack(output)[:, :, 0]
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
-        _, height, width = self.latent_shape
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
+        _, height, width = shape
         mu = dynamic_shift(self.pipeline.scheduler, (height // 2) * (width // 2))
         return {"sigmas": even_sigmas(steps), "mu": mu}
 
