@@ -1,17 +1,22 @@
 """Colors, panels, legends and files, as all figures of a comparison have them."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from markupsafe import Markup
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from adrpo.comparison.collect import Array
+from adrpo.comparison.reference_lines import BASE
 from adrpo.report.drawing import inline
 
 DPI = 150
@@ -22,6 +27,12 @@ NOTE_COLOR = "#62656b"
 
 COLORS = ("#2b5fc9", "#c96a12", "#16877a", "#8a63c9", "#b8336a", "#7d7a1e",
           "#3a9bd9", "#8c4a2f", "#5b6470", "#4d9e3f")  # fmt: skip
+POINTER = 11
+"""Width, in points, of the disk around a value in which a pointer finds it."""
+
+TOLD = "told-"
+"""Beginning of the ids of these disks."""
+
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
 THEME = {
@@ -94,7 +105,7 @@ def legend(
         for name, (color, marker) in styles.items()
     ]
     if base:
-        handles.insert(0, Line2D([], [], color=BASE_COLOR, marker="P", ls="", label="base"))
+        handles.insert(0, Line2D([], [], color=BASE_COLOR, marker="P", ls="", label=BASE))
     handles[base:base] = lines
     columns = _columns(len(styles) + len(lines))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
@@ -106,6 +117,37 @@ def _columns(entries: int) -> int:
     return -(-(entries + 1) // rows)
 
 
+def tell(panel: Axes, name: str, steps: Sequence[float], x: Array, y: Array) -> None:
+    """Tell a reader's pointer the values at the points (x, y) of ``name``, one a step.
+
+    A point is an invisible disk whose title, in the SVG file alone, :func:`save` writes: browsers
+    show it.
+    """
+    for step, across, along in zip(steps, x, y, strict=True):
+        if np.isfinite(across) and np.isfinite(along):
+            label = f"{name}, step {step:g}" if name != BASE else BASE
+            (disk,) = panel.plot(
+                across, along, "o", color=BASE_COLOR, ms=POINTER, mew=0, alpha=0, label=label
+            )
+            place = panel.figure.axes.index(panel)
+            disk.set_gid(f"{TOLD}{place}-{len(panel.lines)}")
+
+
+def _with_titles(svg: str, figure: Figure) -> str:
+    """The drawing with the values of what :func:`tell` drew, in words."""
+    for disk in figure.findobj(Line2D):
+        gid, panel = disk.get_gid(), disk.axes
+        if gid is None or panel is None or not gid.startswith(TOLD):
+            continue
+        (x,), (y,) = disk.get_data()
+        along = panel.get_ylabel() or panel.get_title(loc="left")
+        said = f"{disk.get_label()}: {along} {y:.4g}"
+        if panel.get_xlabel() != "step":
+            said += f", {panel.get_xlabel()} {x:.4g}"
+        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(said)}</title>')
+    return svg
+
+
 def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
     """Write the figure as a PNG file and, where ``vector``, as an SVG file beside it."""
     # Neither date nor version, and ids by the name: equal runs give equal files.
@@ -113,8 +155,11 @@ def save(figure: Figure, path: Path, *, vector: bool = True) -> None:
     png(path, metadata={"Software": None})
     if vector:
         mpl.rcParams["svg.hashsalt"] = path.stem
-        svg: Callable[..., None] = FigureCanvasSVG(figure).print_svg
-        svg(path.with_suffix(".svg"), metadata=dict.fromkeys(("Date", "Creator")))
+        draw: Callable[..., None] = FigureCanvasSVG(figure).print_svg
+        stream = io.StringIO()
+        draw(stream, metadata=dict.fromkeys(("Date", "Creator")))
+        written = _with_titles(stream.getvalue(), figure)
+        path.with_suffix(".svg").write_text(written, encoding="utf-8")
 
 
 def themed(path: Path) -> Markup | None:

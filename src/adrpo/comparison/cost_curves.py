@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from adrpo.comparison.canvas import STYLE, Drawing, grid, legend, save, styles_of
-from adrpo.comparison.collect import MethodResults, Results
+from adrpo.comparison.canvas import STYLE, Drawing, grid, legend, save, styles_of, tell
+from adrpo.comparison.collect import Array, MethodResults, Results
 from adrpo.evaluation.intervals import standard_error
 from adrpo.metrics import describe
 
@@ -43,7 +43,8 @@ def draw_costs(
         panels = [panel for row in axes for panel in row]
         for panel, (reward, column) in zip(panels, product(rewards, columns), strict=True):
             for name, method in methods.items():
-                _curve(panel, method, split, reward, column, *styles[name])
+                spent, mean = _curve(panel, method, split, reward, column, *styles[name])
+                tell(panel, name, method.splits[split].steps, spent, mean)
             panel.set_xlabel(WORDS[column])
             panel.set_ylabel(title(reward))
             panel.xaxis.set_major_locator(MaxNLocator(5))
@@ -64,7 +65,8 @@ def draw_costs(
 def _curve(
     panel: Axes, method: MethodResults, split: str, reward: str, column: str,
     color: str, marker: str,
-) -> None:  # fmt: skip
+) -> tuple[Array, Array]:  # fmt: skip
+    """Draw the reward of a method over what it spent, and return the points."""
     part = method.splits[split]
     spent = method.costs[column][:, part.steps].mean(axis=0)
     values = part.curves[reward]
@@ -73,3 +75,4 @@ def _curve(
         error = np.array([standard_error(at_step) for at_step in values.T])
         panel.fill_between(spent, mean - error, mean + error, color=color, alpha=0.15, lw=0)
     panel.plot(spent, mean, color=color, marker=marker, ms=3.5)
+    return spent, mean

@@ -26,12 +26,14 @@ from adrpo.comparison.canvas import (
     legend,
     save,
     styles_of,
+    tell,
 )
 from adrpo.comparison.collect import Array, Results
 from adrpo.comparison.cost_curves import draw_costs
 from adrpo.comparison.line_drawing import draw_lines, line_handles, line_note, lines_of
 from adrpo.comparison.picture_sheet import draw_pictures
 from adrpo.comparison.primary import JUDGES
+from adrpo.comparison.reference_lines import BASE
 from adrpo.comparison.trade_offs import DIVERSITIES, PRICES
 from adrpo.evaluation.best_of_n import BestOfN
 from adrpo.evaluation.intervals import standard_error
@@ -137,6 +139,9 @@ def _panels(
                 for name, method in results.methods.items():
                     curves = method.splits[split].curves
                     _trajectory(panel, curves[price], curves[reward], *styles[name])
+                    steps = method.splits[split].steps[1:]
+                    x, y = (np.nanmean(curves[m][:, 1:], axis=0) for m in (price, reward))
+                    tell(panel, name, steps, x, y)
                 _base_point(panel, results, split, price, reward)
                 limits = panel.axis()
                 draw_lines(panel, analysis, split, price, reward)
@@ -179,6 +184,7 @@ def _base_point(panel: Axes, results: Results, split: str, price: str, reward: s
     curves = results.methods[results.plan.reference].splits[split].curves
     point = [np.nanmean(curves[price][:, 0]), np.nanmean(curves[reward][:, 0])]
     panel.plot(*point, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)
+    tell(panel, BASE, [0], *np.array(point).reshape(2, 1))
 
 
 def _learning_curves(
@@ -205,6 +211,7 @@ def _learning_curves(
                         part.steps, mean - error, mean + error, color=color, alpha=0.15, lw=0
                     )
                 panel.plot(part.steps, mean, color=color, marker=marker, ms=3.5)
+                tell(panel, name, part.steps, np.array(part.steps), mean)
             panel.set_title(analysis.title(metric), fontsize=10, loc="left")
             panel.set_xlabel("step")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -244,8 +251,10 @@ def _rewards_over_kl(
             scale = float(np.nanstd(base[metric][0])) or 1.0
             for name, method in results.methods.items():
                 curves = method.splits[unseen].curves
-                gain = (curves[metric] - location) / scale
-                _trajectory(panel, np.sqrt(curves[SAMPLE_KL]), gain, *styles[name])
+                gain, kl = (curves[metric] - location) / scale, np.sqrt(curves[SAMPLE_KL])
+                _trajectory(panel, kl, gain, *styles[name])
+                x, y = np.nanmean(kl, axis=0), np.nanmean(gain, axis=0)
+                tell(panel, name, method.splits[unseen].steps, x, y)
             if best is not None and metric in best.metrics:
                 _frontier(panel, best, np.sqrt(best.kl), metric, location, scale)
             panel.plot(0, 0, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)

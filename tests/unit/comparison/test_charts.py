@@ -4,9 +4,20 @@ import re
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 
 import adrpo.report
-from adrpo.comparison.canvas import BASE_COLOR, COLORS, STYLE, grid, legend, save, styles_of, themed
+from adrpo.comparison.canvas import (
+    BASE_COLOR,
+    COLORS,
+    STYLE,
+    grid,
+    legend,
+    save,
+    styles_of,
+    tell,
+    themed,
+)
 
 
 def chart(path: Path) -> None:
@@ -63,3 +74,25 @@ def test_equal_charts_are_equal_files_and_pictures_are_none(tmp_path: Path) -> N
     with mpl.rc_context(STYLE):
         save(grid(1, 1, width=1, height=1)[0], tmp_path / "pictures.png", vector=False)
     assert themed(tmp_path / "pictures.png") is None
+
+
+def test_a_pointer_finds_the_values_of_a_chart(tmp_path: Path) -> None:
+    with mpl.rc_context(STYLE):
+        figure, axes = grid(1, 2, width=3, height=2)
+        steps = [0, 10, 20]
+        axes[0][0].set(xlabel="step", title="")
+        axes[0][0].set_title("gold <accuracy>", loc="left")
+        tell(axes[0][0], "a&b", steps, np.array(steps), np.array([0.25, np.nan, 0.5]))
+        axes[0][1].set(xlabel="divergence", ylabel="reward")
+        tell(axes[0][1], "base", [0], np.array([0.125]), np.array([2.0]))
+        save(figure, tmp_path / "told.png")
+    drawing = themed(tmp_path / "told.png")
+    assert drawing is not None
+    # A value that is none has no point.
+    assert re.findall("<title>(.*?)</title>", drawing) == [
+        "a&amp;b, step 0: gold &lt;accuracy&gt; 0.25",
+        "a&amp;b, step 20: gold &lt;accuracy&gt; 0.5",
+        "base: reward 2, divergence 0.125",
+    ]
+    # Each is a disk that no one sees, and a pointer does: it has a color.
+    assert drawing.count("opacity: 0") >= 3 and "fill: none; opacity: 0" not in drawing
