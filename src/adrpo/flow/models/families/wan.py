@@ -81,7 +81,7 @@ class WanPolicy(PipelinePolicy):
         )[0]
         return velocity_from_diffusers(output[:, :, 0])
 
-    def _schedule(self, steps: int) -> dict[str, Any]:
+    def _schedule(self, steps: int, shape: tuple[int, ...]) -> dict[str, Any]:
         return {}
 
     @property
