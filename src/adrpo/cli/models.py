@@ -46,9 +46,9 @@ Step = Annotated[
 Prompts = Annotated[
     str | None,
     typer.Option(
-        help="scenes:held_out, scenes:test, drawbench-style, art-style, a .txt, .jsonl or .csv "
-        "file, a data set, or a published one (docs/use/prompts.md); for a model that hears "
-        "sounds:test, a .jsonl file or a data set of questions (docs/use/audio.md).",
+        help="scenes:held_out, scenes:test, drawbench-style, art-style, a .txt, .jsonl, .json, "
+        ".csv or .parquet file, a data set, or a published one (docs/use/prompts.md); for a model "
+        "that hears sounds:test, a .jsonl file or a data set of questions (docs/use/audio.md).",
         show_default="held-out ones",
     ),
 ]

@@ -142,9 +142,9 @@ class FlowPromptsSection(Section):
     train: Annotated[PromptSource, Trainable] = Field(
         default="scenes:train",
         description="scenes:train, scenes:held_out, drawbench-style, art-style, drawbench:PATH, "
-        "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl or .csv file, "
-        "or a data set (a folder, or its Hub id). Any but scenes: may end in :train or :held_out, "
-        "one of two fixed halves (docs/use/prompts.md).",
+        "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .json, "
+        ".csv or .parquet file, or a data set (a folder, or its Hub id). Any but scenes: may end "
+        "in :train or :held_out, one of two fixed halves (docs/use/prompts.md).",
     )
     held_out: PromptSource = Field(
         default="scenes:held_out",

@@ -118,9 +118,9 @@ class LanguagePromptsSection(Section):
 
     source: Annotated[Text, Trainable] = Field(
         default="questions",
-        description="'questions', 'sums', the path of a .txt, .jsonl or .csv file, a data set (a "
-        "folder, or its Hub id), or another source of docs/use/prompts.md. Paper: "
-        "RLHFlow/test_generation_2k.",
+        description="'questions', 'sums', the path of a .txt, .jsonl, .json, .csv or .parquet "
+        "file, a data set (a folder, or its Hub id), or another source of docs/use/prompts.md. "
+        "Paper: RLHFlow/test_generation_2k.",
     )
     column: Text | None = Field(
         default=None, description="Column of the prompts; null: the data set's own, or 'prompt'."

@@ -1,4 +1,4 @@
-"""Reads rows from text, JSON Lines and tables, and says in which line a file is wrong."""
+"""Reads rows from text, JSON and tables, and says in which line a file is wrong."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.data.base import Row
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, reading
 
 
 def read_text(path: Path) -> Iterator[tuple[str, Row]]:
@@ -31,6 +31,43 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Row]]:
     for number, line in numbered_lines(path):
         where = f"{path}, line {number}"
         yield where, parse_object(line, where, "a JSON object with the prompt")
+
+
+def read_json(path: Path) -> Iterator[tuple[str, Row]]:
+    """(where it stands, the object) for each item of a list in JSON; {} for another item.
+
+    Raises:
+        AdrpoError: a file that is missing, empty, not UTF-8 or not a list in JSON.
+    """
+    expected = "a list of JSON objects with the prompts"
+    rows = parse_json(_decode(path), str(path), expected)
+    if not isinstance(rows, list):
+        raise AdrpoError(
+            f"{path}: expected {expected}, received one {type(rows).__name__}; write the rows as "
+            f"[...], or one a line into a .jsonl file"
+        )
+    for number, row in enumerate(rows, 1):
+        yield f"{path}, item {number}", row if isinstance(row, dict) else {}
+
+
+def read_parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    """(where it stands, column -> value) for each row of a Parquet file, with its types.
+
+    Raises:
+        AdrpoError: a file that is missing or no Parquet, or pyarrow is not installed.
+    """
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise AdrpoError(
+            f"{path}: a .parquet file needs the package pyarrow ({error}): pip install '.[llm]' in "
+            f"the folder of adrpo"
+        ) from error
+    with reading(f"{path}: expected a Parquet file", "write it again, or as a .jsonl file"):
+        opened: Any = parquet.ParquetFile(path)
+        batches: list[Any] = [batch.to_pylist() for batch in opened.iter_batches()]
+    for number, row in enumerate((row for batch in batches for row in batch), 1):
+        yield f"{path}, row {number}", row
 
 
 def read_csv(path: Path) -> Iterator[tuple[str, Row]]:
@@ -141,13 +178,19 @@ def parse_object(line: str, where: str, expected: str) -> dict[str, Any]:
     Raises:
         AdrpoError: not JSON; ``where`` and ``expected`` begin its message.
     """
+    row = parse_json(line, where, expected)
+    return row if isinstance(row, dict) else {}
+
+
+def parse_json(text: str, where: str, expected: str) -> Any:
+    """The value that ``text`` is in JSON; errors as of :func:`parse_object`."""
     try:
-        row: Any = json.loads(line)
+        value: Any = json.loads(text)
         # Half of a pair that stands for one character can't be written, nor be read by a model.
-        json.dumps(row, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise AdrpoError(
-            f"{where}, column {error.colno}: expected {expected}; received text that "
+            f"{where}{_line(error)}, column {error.colno}: expected {expected}; received text that "
             f"is not JSON ({error.msg})"
         ) from None
     except UnicodeEncodeError as error:
@@ -157,4 +200,9 @@ def parse_object(line: str, where: str, expected: str) -> dict[str, Any]:
         ) from None
     except (RecursionError, ValueError) as error:  # lists without end, numbers of 5000 digits
         raise AdrpoError(f"{where}: expected {expected}; received {error}; mend the line") from None
-    return row if isinstance(row, dict) else {}
+    return value
+
+
+def _line(error: json.JSONDecodeError) -> str:
+    """The line of a text of several that is wrong."""
+    return f", line {error.lineno}" if "\n" in error.doc.strip() else ""

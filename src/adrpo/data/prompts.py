@@ -75,8 +75,8 @@ def load_prompts(
               set from a file as its authors give it, and "drawbench:hub", "partiprompts:hub":
               the same fetched from the Hugging Face Hub (:mod:`adrpo.data.published`, with the
               licences);
-            - the path of a .txt, .jsonl or .csv file, a folder with a data set, or the id of one
-              on the Hub, "owner/name" (:func:`adrpo.data.rows.read_prompts`).
+            - the path of a .txt, .jsonl, .json, .csv or .parquet file, a folder with a data set, or
+              the id of one on the Hub, "owner/name" (:func:`adrpo.data.rows.read_prompts`).
 
             Paths are relative to the working folder. All but the scenes and the questions take
             ":train" or ":held_out" at the end, for one of two fixed halves without a prompt in

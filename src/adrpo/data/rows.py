@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.data.base import Content, Prompt, Row, prompts_of
-from adrpo.data.files import no_prompt, read_csv, read_jsonl, read_text
+from adrpo.data.files import (
+    no_prompt,
+    read_csv,
+    read_json,
+    read_jsonl,
+    read_parquet,
+    read_text,
+)
 from adrpo.data.huggingface import TRAIN, read_dataset
 from adrpo.errors import AdrpoError
 
 FILES: dict[str, Callable[[Path], Iterator[tuple[str, Row]]]] = {
     ".txt": read_text,
     ".jsonl": read_jsonl,
+    ".json": read_json,
     ".csv": read_csv,
+    ".parquet": read_parquet,
 }
 """Suffix of a file -> what reads its rows."""
 
@@ -51,7 +60,8 @@ def read_prompts(
         source: one of
 
             - the path of a .txt file with one prompt a line, of a .jsonl file with one object a
-              line, or of a .csv file with a line of column names (all its values are texts);
+              line, of a .json file with a list of them, of a .parquet file, or of a .csv file with
+              a line of column names (all its values are texts);
             - a folder or the Hub id of a data set (:func:`~adrpo.data.huggingface.read_dataset`);
               KNOWN_SETS lists those whose columns are known ("RLHFlow/test_generation_2k").
         prompt: the column with the prompts; None: the known set's own, else "prompt".

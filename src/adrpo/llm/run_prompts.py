@@ -7,9 +7,12 @@ from adrpo.config import LanguageConfig, LanguagePromptsSection
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.prompts import load_all, load_both, load_prompts
 from adrpo.errors import AdrpoError
+from adrpo.rewards.scoring import check_takes
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from adrpo.llm.training_reward import TrainingReward
 
 PLACE = "place"
 """The one column beside the prompts in what TRL trains on: where a prompt stands among them."""
@@ -96,10 +99,14 @@ def training_set(prompts: Sequence[Prompt]) -> "Dataset":
 
 
 def with_columns(
-    reward: Callable[..., list[float | None]], prompts: Sequence[Prompt]
+    reward: "TrainingReward", prompts: Sequence[Prompt]
 ) -> Callable[..., list[float | None]]:
     """``reward`` as TRL calls it while it trains on ``training_set(prompts)``: with their columns
-    as every evaluation hands them."""
+    as every evaluation hands them.
+
+    Raises AdrpoError where a term does not take these columns.
+    """
+    check_takes(reward.terms, {**columns_of(prompts), "completions": [], "completion_ids": []})
 
     def called(*, completions: list[Any], **named: Any) -> list[float | None]:
         columns = columns_of([prompts[place] for place in named.pop(PLACE)])

@@ -62,8 +62,7 @@ def score(terms: Sequence[RewardTerm], /, **samples: Sequence[Any]) -> RewardRes
     for name, values in samples.items():
         if len(values) != count:
             raise ValueError(f"expected {count} {name}, one per prompt, got {len(values)}")
-    for term in terms:
-        _refuse_misfit(term, samples)
+    check_takes(terms, samples)
     images = samples.get("images", ())
     if any(image is None for image in images):
         return _of_images(terms, samples, [i for i, own in enumerate(images) if own is not None])
@@ -226,6 +225,13 @@ def _refuse_misfit(term: RewardTerm, samples: Samples) -> None:
             f"reward {term.name!r}: expected a function that takes the keywords "
             f"{', '.join(samples)}; received one that does not ({error}); {advice}"
         ) from None
+
+
+def check_takes(terms: Sequence[RewardTerm], samples: Samples) -> None:
+    """Raise AdrpoError where a term's function does not take the keywords of ``samples``: before
+    anything is drawn, for the prompts of training as well as those of evaluations."""
+    for term in terms:
+        _refuse_misfit(term, samples)
 
 
 def takes(term: RewardTerm, keyword: str) -> bool:

@@ -142,8 +142,9 @@ from support.refused_configurations import of_domain, refusal, write
             "prompts: {train: 'scenes:trian'}",
             "recipe.yaml: prompts.train: expected scenes:train, scenes:held_out, scenes:test, "
             "questions:train, questions:held_out, drawbench-style, art-style, drawbench:PATH, "
-            "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .csv "
-            "file, or a data set (a folder or 'owner/name' on the Hub), received 'scenes:trian'; "
+            "geneval:PATH, partiprompts:PATH, pickapic:PATH, the path of a .txt, .jsonl, .json, "
+            ".csv, .parquet file, or a data set (a folder or 'owner/name' on the Hub), received "
+            "'scenes:trian'; "
             "did you mean 'scenes:train'?",
         ),
         (

@@ -194,8 +194,8 @@ def test_source_of_no_known_kind(source: str, hint: str):
         "expected scenes:train, scenes:held_out, scenes:test, questions:train, "
         "questions:held_out, "
         "drawbench-style, art-style, drawbench:PATH, geneval:PATH, partiprompts:PATH, "
-        "pickapic:PATH, the path of a .txt, .jsonl, .csv file, or a data set (a folder or "
-        f"'owner/name' on the Hub), received {source!r}{hint}"
+        "pickapic:PATH, the path of a .txt, .jsonl, .json, .csv, .parquet file, or a data set (a "
+        f"folder or 'owner/name' on the Hub), received {source!r}{hint}"
     )
 
 

@@ -135,9 +135,9 @@ def test_other_mistakes_about_files(tmp_path: Path) -> None:
     assert "no split 'test'" in refusal(path, tmp_path, split="test")
     assert "No such file" in refusal(tmp_path / "q.csv", tmp_path)
     write(tmp_path / "p.yaml", "- a")
-    expected = "expected a .txt, .jsonl, .csv file, a folder, or the id of a data set"
+    expected = "expected a .txt, .jsonl, .json, .csv, .parquet file, a folder, or the id of a data "
     assert expected in refusal(tmp_path / "p.yaml")
-    assert "received 'prompts.parquet'" in refusal("prompts.parquet")
+    assert "received 'prompts.arrow'" in refusal("prompts.arrow")
 
 
 # Data sets

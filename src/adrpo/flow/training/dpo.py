@@ -1,5 +1,6 @@
 """Diffusion-DPO on flow matching: offline, from pairs of images."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from adrpo.flow.training.pairs import (
 )
 from adrpo.flow.training.section import section_of
 from adrpo.flow.training.stopwatch import Stopwatch
-from adrpo.rewards.base import Reward
+from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import Inputs
 from adrpo.runs.seeding import generator
@@ -61,6 +62,10 @@ class DPOTrainer(TrainingLoop):
         self.pairs_per_step = max(training.prompts_per_step * training.samples_per_prompt // 2, 1)
         points = self.pairs_per_step * training.timesteps_per_sample
         self.share = self.processes.share(points, "points of the pairs of a step")
+
+    def asked_of_prompts(self) -> Sequence[RewardTerm]:
+        """None where the pairs are named: no reward puts them in order."""
+        return self.reward if self.settings.pairs is None else ()
 
     def inputs(self) -> Inputs:
         """The prompts, and behind them the pairs that are named and trained on."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 
 from adrpo.config import FlowConfig
-from adrpo.data.base import Prompt
+from adrpo.data.base import Prompt, columns_of
 from adrpo.data.splits import evaluated
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.course import Course, is_complete
@@ -31,8 +31,9 @@ from adrpo.flow.training.optimizers import build_optimizer, build_schedule
 from adrpo.flow.training.stopwatch import Stopwatch
 from adrpo.flow.training.trial import try_arithmetic
 from adrpo.metrics import UNSEEN
-from adrpo.rewards.base import Reward
+from adrpo.rewards.base import Reward, RewardTerm
 from adrpo.rewards.loading import build_measured, training_reward
+from adrpo.rewards.scoring import check_takes
 from adrpo.runs.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
@@ -127,6 +128,10 @@ class TrainingLoop(ABC):
             kept=self._averaged,
         )
 
+    def asked_of_prompts(self) -> Sequence[RewardTerm]:
+        """Rewards that training asks about its prompts, whose columns they have to take."""
+        return self.reward
+
     @property
     def evaluator(self) -> Evaluator[DrawnImages]:
         """The evaluator of the prompts that training never sees."""
@@ -193,6 +198,7 @@ class TrainingLoop(ABC):
         no sample of a step, or a loss that is not finite.
         """
         self._started = time.monotonic()
+        check_takes(self.asked_of_prompts(), {**columns_of(self.prompts), "images": []})
         check_trains(
             self.policy.adapter_parameters(),
             f"an adapter of {self.config.model.pretrained}",
@@ -220,12 +226,8 @@ class TrainingLoop(ABC):
     ) -> None:
         """All that is left after ``done`` steps (-1: not even the base is evaluated)."""
         steps, main = self.config.training.steps, self.processes.is_main
-        with TrainingProgress(
-            steps,
-            completed=max(done, 0),
-            enabled=progress and main,
-            run=run,
-        ) as bar:
+        shown = progress and main
+        with TrainingProgress(steps, completed=max(done, 0), enabled=shown, run=run) as bar:
             self.prepare(run)
             if done < 0:
                 bar.say("evaluate")

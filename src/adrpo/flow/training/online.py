@@ -55,6 +55,9 @@ class OnlineLoop(TrainingLoop):
         novelty = settings.advantage_novelty if isinstance(settings, Shaped) else None
         self.novelty = build_measured(() if novelty is None else [novelty], self.device)
 
+    def asked_of_prompts(self) -> Sequence[RewardTerm]:
+        return (*self.reward, *self.scorers, *self.novelty)
+
     def chosen_prompts(self, step: int) -> tuple[Tensor, Tensor]:
         """``prompt_index`` and ``group_ids`` [batch] of a step, group after group; the images of
         all of them have one size."""
