@@ -24,7 +24,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest \
-  test-gpu mutants faults lint package site check bench locks
+  test-gpu gpu-proof mutants faults lint package site check bench locks
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -48,6 +48,13 @@ test-apps: .apps/.installed ## what needs bitsandbytes, Gradio, MLflow, Ray, tor
 
 test-gpu: $(VENV)/.installed-dev ## what a GPU computes beside the CPU, where there is one
 	@$(PY) -m pytest -m gpu
+
+# An interpreter of one's own (PY=python3) has the dependencies: nothing is installed for it.
+ifneq ($(origin PY),command line)
+gpu-proof: $(VENV)/.installed-dev
+endif
+gpu-proof: ## what only a GPU can show, in ten minutes; PY=python3 for an interpreter that has all
+	@PYTHONPATH=$(CURDIR)/src:$(CURDIR)/benchmarks:$(CURDIR) $(PY) -m gpu_proof $(GPU_PROOF)
 
 test-trl-lowest: .trl-lowest/$(TRL_LOWEST) ## the trainer of language models under the oldest TRL
 	@ADRPO_EXPECT_TRL=$(TRL_LOWEST) PYTHONPATH=$(CURDIR)/.trl-lowest $(PY) -m pytest $(TRL_TESTS)

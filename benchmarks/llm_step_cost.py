@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,14 @@ VARIANTS: dict[str, tuple[type, type, dict[str, Any]]] = {
 
 
 class Stopwatch(TrainerCallback):
-    """CPU seconds of each step, from one end of a step to the next."""
+    """Seconds of each step by ``clock``, from one end of a step to the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.ends: list[float] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.process_time())
+        self.ends.append(self.clock())
 
     def seconds(self) -> list[float]:
         return [after - before for before, after in zip(self.ends, self.ends[1:], strict=False)]
@@ -63,38 +65,57 @@ def answers(prompts: list[str], completions: list[str], **_: Any) -> list[float]
     return QuestionAnswer()(prompts, completions)
 
 
-def save_random_model(folder: Path) -> Path:
+def save_random_model(folder: Path, **sizes: Any) -> Path:
+    """A model of ``sizes``, by default of 4 million parameters, with the embedded model's
+    tokenizer, on the current default device and in the current default type."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(weights_path("language_model"))
+    made = {
+        "vocab_size": len(tokenizer), "hidden_size": 256, "intermediate_size": 768,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "max_position_embeddings": 256, **sizes,
+    }  # fmt: skip
     config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=256, intermediate_size=768, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=64, max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **made
+    )
     Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def step_seconds(variant: str, model: Path, tokens: int, reward: Any, folder: Path) -> list[float]:
-    """CPU seconds of the steps of one trainer."""
+def stepped(
+    variant: str,
+    model: Path,
+    tokens: int,
+    reward: Any,
+    folder: Path,
+    *,
+    steps: int = STEPS,
+    clock: Callable[[], float] = time.process_time,
+    **settings: Any,
+) -> tuple[list[float], dict[str, Any]]:
+    """Seconds by ``clock`` of the steps of one trainer after its first, and what TRL logged of the
+    last; ``settings`` are TRL's."""
     trainer_class, config_class, options = VARIANTS[variant]
-    arguments = config_class(
-        str(folder), beta=0.04, loss_type="grpo", use_bias_correction_kl=False,
-        per_device_train_batch_size=32, num_generations=8, max_completion_length=tokens,
-        learning_rate=1e-5, max_steps=STEPS, logging_steps=STEPS, save_strategy="no",
-        report_to="none", disable_tqdm=True, log_level="error", use_cpu=True, bf16=False,
-        gradient_checkpointing=False, seed=0, **options,
-    )  # fmt: skip
+    made = {
+        "beta": 0.04, "loss_type": "grpo", "use_bias_correction_kl": False,
+        "per_device_train_batch_size": 32, "num_generations": 8, "max_completion_length": tokens,
+        "learning_rate": 1e-5, "max_steps": steps, "logging_steps": steps, "save_strategy": "no",
+        "report_to": "none", "disable_tqdm": True, "log_level": "error", "use_cpu": True,
+        "bf16": False, "gradient_checkpointing": False, "seed": 0, **options, **settings,
+    }  # fmt: skip
+    arguments = config_class(str(folder), **made)
     rows = [{"prompt": question.prompt} for question in question_set(200, held_out=False, seed=0)]
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(clock)
     trainer = trainer_class(
         model=str(model), reward_funcs=reward, args=arguments,
         train_dataset=Dataset.from_list(rows), callbacks=[stopwatch],
     )  # fmt: skip
     trainer.train()
+    logged = next((row for row in trainer.state.log_history if "loss" in row), {})
+    del trainer
     gc.collect()
-    return stopwatch.seconds()
+    return stopwatch.seconds(), logged
 
 
 def compare(model: Path, tokens: int, reward: Any, rounds: int, folder: Path) -> dict[str, Any]:
@@ -104,7 +125,7 @@ def compare(model: Path, tokens: int, reward: Any, rounds: int, folder: Path) ->
         # Every variant comes first, second and last as often as the others.
         names = [*VARIANTS]
         for variant in names[place % 3 :] + names[: place % 3]:
-            seconds = step_seconds(variant, model, tokens, reward, folder)
+            seconds, _ = stepped(variant, model, tokens, reward, folder)
             medians[variant].append(statistics.median(seconds))
             print(f"  {variant}: {medians[variant][-1]:.3f} s of CPU a step", flush=True)
     ratios = {

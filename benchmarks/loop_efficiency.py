@@ -11,6 +11,7 @@ of step seconds / bare seconds.
 import argparse
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +71,31 @@ def bare_calls(trainer: FlowTrainer, reference_rows: int) -> float:
     return seconds
 
 
-def overhead(trainer: FlowTrainer, steps: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def overhead(
+    trainer: FlowTrainer,
+    steps: int,
+    *,
+    enough: Callable[[list[dict[str, Any]], dict[str, Any]], bool] = lambda rows, found: False,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Rows of ``steps`` steps after a first one that warms up, and how many times the bare model
-    calls they take."""
+    calls they take; of fewer steps where ``enough``, asked after each with what is returned, says
+    so."""
     row = trainer.step(1)
     bare_calls(trainer, row["reference_rows"])
-    rows, pairs = [], []
+    rows: list[dict[str, Any]] = []
+    pairs: list[tuple[float, float]] = []
     for step in range(2, steps + 2):
         rows.append(trainer.step(step))
         pairs.append((rows[-1]["seconds_step"], bare_calls(trainer, rows[-1]["reference_rows"])))
+        if enough(rows, compared(pairs)):
+            break
+    return rows, compared(pairs)
+
+
+def compared(pairs: list[tuple[float, float]]) -> dict[str, Any]:
+    """Of (seconds of a step, of its bare model calls): the ratios, and the medians."""
     ratios = [whole / bare for whole, bare in pairs]
-    return rows, {
+    return {
         "ratio_median": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),

@@ -53,9 +53,9 @@ def fake_policy(
     """A policy whose parts are fake, with its adapter, and the conditioning of ``rows`` prompts."""
     real_parts = random_weights.random_parts
 
-    def fake_parts(*sizes: Any) -> Any:
+    def fake_parts(*sizes: Any, **form: Any) -> Any:
         with mode:
-            return real_parts(*sizes)
+            return real_parts(*sizes, **form)
 
     prompts = {"rows": [Prompt("a prompt")] * rows}
     with mock.patch.object(random_weights, "random_parts", fake_parts):

@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from unittest import mock
 
 import diffusers
 import torch
 
-from adrpo.config import FlowModelSection
+from adrpo.config import FlowConfig, FlowModelSection
 from adrpo.data import Prompt
 from adrpo.flow.memory.architectures import Architecture
 from adrpo.flow.memory.estimate import CLIP_TOKENS
@@ -17,6 +19,7 @@ from adrpo.flow.models.embedding_cache import Embeddings
 from adrpo.flow.models.loading import SUPPORTED, as_policy, resolve_device, switch_on
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
+from adrpo.flow.training.adrpo import FlowTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +74,51 @@ def _made_of(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def random_parts(architecture: Architecture, dtype: torch.dtype) -> tuple[Any, Any]:
+def random_parts(
+    architecture: Architecture, dtype: torch.dtype, *, quantization: str | None = None
+) -> tuple[Any, Any]:
     """Transformer and autoencoder, on the current default device."""
     family = FAMILIES[architecture.family]
+    kind = getattr(diffusers, family.transformer)
     with _made_of(dtype):
-        transformer = getattr(diffusers, family.transformer)(**architecture.transformer)
+        if quantization is None:
+            transformer = kind(**architecture.transformer)
+        else:
+            assert quantization == "int8", "the only form that is made of random weights"
+            with torch.device("meta"):
+                transformer = kind(**architecture.transformer)
+            fill_quantized(transformer, torch.get_default_device())
         vae = diffusers.AutoencoderKL(**KL_AUTOENCODER, **family.vae, **architecture.vae)
     for module in transformer.modules():
         # SD3's table of positions is made in float32, and read from files in the weights' type.
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, buffer.to(dtype))
     return transformer, vae
+
+
+def fill_quantized(transformer: Any, device: torch.device) -> None:
+    """Random weights for a transformer of the meta device, those of linear layers in 8 bits.
+
+    One layer after the other, since all in 16 bits may be more than the device has.
+    """
+    from torchao.quantization import (  # pyright: ignore[reportMissingImports]
+        Int8WeightOnlyConfig,
+        quantize_,
+    )
+
+    assert not list(transformer.buffers()), "buffers have values that a constructor gives"
+    transformer.requires_grad_(False)
+    for module in transformer.modules():
+        weights = list(module.parameters(recurse=False))
+        if not weights:
+            continue
+        module.to_empty(device=device, recurse=False)
+        if isinstance(module, torch.nn.Linear):
+            module.reset_parameters()
+            quantize_(module, Int8WeightOnlyConfig())
+            continue
+        for weight in module.parameters(recurse=False):
+            torch.nn.init.ones_(weight)  # of norms
 
 
 def random_pipeline(architecture: Architecture, transformer: Any, vae: Any) -> Any:
@@ -128,9 +165,18 @@ def random_policy(
     torch.manual_seed(0)
     device = resolve_device(model.device)
     with device:
-        transformer, vae = random_parts(architecture, getattr(torch, model.dtype))
+        transformer, vae = random_parts(
+            architecture, getattr(torch, model.dtype), quantization=model.quantization
+        )
     pipeline = random_pipeline(architecture, transformer, vae)
     embeddings = random_embeddings(architecture, transformer, prompts.values())
     switch_on(pipeline, model, device)
     policy = as_policy(pipeline, height=model.height, width=model.width, embeddings=embeddings)
     return policy, {name: PromptSet.encoded(policy, chosen) for name, chosen in prompts.items()}
+
+
+def random_trainer(architecture: Architecture, config: FlowConfig) -> FlowTrainer:
+    """A trainer whose model has random weights in the published sizes, and none to load."""
+    loader = partial(random_policy, architecture)
+    with mock.patch("adrpo.flow.training.loop.load_with_prompts", loader):
+        return FlowTrainer(config)

@@ -26,14 +26,12 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from loop_efficiency import overhead
-from random_weights import random_policy
+from random_weights import random_trainer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -63,10 +61,7 @@ MATRIX = {"cuda": 8192, "cpu": 1024}
 def build_trainer(model: str, config: FlowConfig) -> FlowTrainer:
     if model == "embedded":
         return FlowTrainer(config)
-    # The loop loads its model from files, which random weights have none of.
-    loader = partial(random_policy, PUBLISHED[SD3])
-    with mock.patch("adrpo.flow.training.loop.load_with_prompts", loader):
-        return FlowTrainer(config)
+    return random_trainer(PUBLISHED[SD3], config)
 
 
 def count_flops(work: Callable[[], Any]) -> int:
@@ -162,10 +157,9 @@ def rates(
     return found
 
 
-def measure(
-    model: str, dtype: str, *, compiled: bool, steps: int, overrides: Sequence[str]
-) -> dict[str, Any]:
-    config = load_flow_config(
+def configuration(model: str, dtype: str, overrides: Sequence[str]) -> FlowConfig:
+    """The recipe of ``model`` without anything that has to be downloaded."""
+    return load_flow_config(
         RECIPES[model],
         [
             f"model.dtype={dtype}",
@@ -175,6 +169,23 @@ def measure(
             *overrides,
         ],
     )
+
+
+def count_parameters(trainer: FlowTrainer) -> dict[str, int]:
+    """Numbers of transformer, autoencoder and adapter."""
+    parts = {
+        part: sum(p.numel() for p in getattr(trainer.policy.pipeline, part).parameters())
+        for part in ("transformer", "vae")
+    }
+    adapter = sum(p.numel() for p in trainer.policy.adapter_parameters())
+    parts["transformer"] -= adapter
+    return {**parts, "adapter": adapter}
+
+
+def measure(
+    model: str, dtype: str, *, compiled: bool, steps: int, overrides: Sequence[str]
+) -> dict[str, Any]:
+    config = configuration(model, dtype, overrides)
     trainer = build_trainer(model, config)
     policy, device = trainer.policy, trainer.device
     flops = flops_of_a_row(trainer)
@@ -184,12 +195,6 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     rows, loop = overhead(trainer, steps)
-    parameters = {
-        part: sum(p.numel() for p in getattr(policy.pipeline, part).parameters())
-        for part in ("transformer", "vae")
-    }
-    adapter = sum(p.numel() for p in policy.adapter_parameters())
-    parameters["transformer"] -= adapter
     return {
         "model": model,
         "recipe": RECIPES[model],
@@ -203,7 +208,7 @@ def measure(
         "micro_batch_size": config.training.micro_batch_size,
         "sampling_steps": config.sampling.steps,
         "gradient_checkpointing": config.model.gradient_checkpointing,
-        "parameters": {**parameters, "adapter": adapter},
+        "parameters": count_parameters(trainer),
         "flops_of_a_row": flops,
         "device_flops_per_second": peak,
         "peak_memory_bytes": peak_memory(device),

@@ -1,0 +1,73 @@
+"""Where the host waits for the GPU in a step of training, and why it must."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from tools.pretend_cuda import Wait
+
+OURS = "/src/adrpo/"
+
+NAMED = {
+    ("flow/training/stopwatch.py", "_now"): "the clock of a part of the step",
+    ("flow/models/pipeline_policy.py", "sample"): "noise, which is drawn on the CPU",
+    ("flow/path/samplers.py", "euler"): "the times of the sampler",
+    ("flow/models/conditioning.py", "select"): "which prompts' embeddings, chosen on the CPU",
+    ("flow/models/pipeline_policy.py", "decode"): "pictures, which rewards read on the CPU",
+    ("flow/training/online.py", "finite_samples"): "whether a sample is no number",
+    ("rewards/image.py", "embed_images"): "pictures back to the model that scores",
+    ("rewards/image.py", "embed_texts"): "prompts to the model that scores",
+    ("rewards/image.py", "_unit_rows"): "the embeddings that are scored",
+    ("flow/path/path_samples.py", "sample_path"): "points of the path, drawn on the CPU",
+    ("flow/methods/base.py", "to"): "weights, which are computed on the CPU",
+    ("flow/training/adrpo.py", "step"): "groups, which are chosen on the CPU",
+    ("flow/training/update.py", "constant_velocity"): "which rows need the reference",
+    ("flow/training/update.py", "accumulate_gradient"): "which rows have weight, and the means",
+    ("flow/training/loop.py", "apply_gradient"): "whether loss and gradient are numbers",
+}
+"""(file, function) of a wait -> what for. Each is of a step or a micro-batch; none is of a model's
+layer."""
+
+ANONYMOUS = ("<dictcomp>", "<listcomp>", "<setcomp>", "<genexpr>", "<lambda>")
+INSTRUMENTS = ("/torch/", "pretend_cuda.py", "gpu_proof/device.py", "contextlib.py", "warnings.py")
+"""Files that see a wait, or pass it on."""
+PASSED_ON = {("flow/methods/base.py", "_each"): "to"}
+"""Functions that carry out what another one in their file asks."""
+
+
+def place_of(wait: Wait) -> tuple[str, str, str]:
+    """(file, function, "file:line") of the innermost call of adrpo; of any, where there is none."""
+    inside = [frame for frame in wait.stack if OURS in frame.filename] or [
+        frame for frame in wait.stack if not any(folder in frame.filename for folder in INSTRUMENTS)
+    ]
+    frame = (inside or list(wait.stack))[-1]
+    file = frame.filename.partition(OURS)[2] or frame.filename
+    function = next(
+        (f.name for f in reversed(inside) if f.filename == frame.filename
+         and f.name not in ANONYMOUS),
+        frame.name,
+    )  # fmt: skip
+    function = PASSED_ON.get((file, function), function)
+    return file, function, f"{file}:{frame.lineno}"
+
+
+def summary(waits: Iterable[Wait]) -> dict[str, Any]:
+    """``named`` and ``beyond``: rows of place, function, why, and times; ``total`` of all."""
+    counts: Counter[tuple[tuple[str, str, str], str]] = Counter()
+    for wait in waits:
+        counts[place_of(wait), wait.why] += 1
+    found: dict[str, Any] = {"total": sum(counts.values()), "named": [], "beyond": []}
+    for ((file, function, line), why), times in counts.most_common():
+        reason = NAMED.get((file, function))
+        row = {"place": line, "function": function, "kind": why, "times": times}
+        found["beyond" if reason is None else "named"].append(row | {"why": reason})
+    return found
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The table of a summary."""
+    rows = ["| place | function | times a step | what for |", "|---|---|---|---|"]
+    for row in (*found["beyond"], *found["named"]):
+        why = row["why"] or f"**not named**: {row['kind']}"
+        rows.append(f"| `{row['place']}` | `{row['function']}` | {row['times']} | {why} |")
+    return rows
