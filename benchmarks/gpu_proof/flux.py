@@ -34,8 +34,6 @@ SMALL = [
     "model.height=64",
     "model.width=64",
     "sampling.steps=2",
-    "prompts.train_size=4",
-    "prompts.held_out_size=2",
 ]
 STEPS = 2
 
@@ -76,7 +74,7 @@ def run(record: Record, device: Device, *, rehearse: bool) -> None:
             record.put("model", parameters=numbers, peak_memory_bytes=device.peak())
         if trainer is None:
             return
-        estimated = throughput.estimated_memory(config, len(trainer.prompts))
+        estimated = throughput.estimated_memory(config, sum(map(len, trainer.sets.values())))
         with record.stage("steps"):
             for number in range(1, STEPS + 1):
                 device.reset_peak()

@@ -29,7 +29,8 @@ def _part(row: dict[str, Any]) -> list[str]:
     text: list[str] = [*found.get("lines", [])]
     for check in found.get("checks", []):
         verdict = "holds" if check["holds"] else "**does not hold**"
-        text += ["", f"{check['what'].capitalize()}: {verdict} ({_cell(check['found'])})."]
+        what = check["what"][:1].upper() + check["what"][1:]
+        text += ["", f"{what}: {verdict} ({_cell(check['found'])})."]
     for stage, error in found.get("errors", {}).items():
         text += ["", f"**Failed** at {stage}: `{_cell(error['line'])}`"]
     if "skipped" in found:

@@ -26,6 +26,8 @@ NO_NETWORK = {
     "VLLM_NO_USAGE_STATS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+PATIENCE = 20
+"""Times a part's limit in a rehearsal, whose machine may be busy: a limit is a card's."""
 GRACE = 5
 """Seconds of the whole time that are left for the page."""
 
@@ -62,8 +64,9 @@ class Proof:
 
     def run(self, parts: Sequence[Part], tell: Callable[[str], Any] = print) -> None:
         """All ``parts``, in their order; Ctrl-C ends the one that runs and leaves out the rest."""
-        stopped = False
+        stopped, patience = False, PATIENCE if self.rehearse else 1
         for part in parts:
+            limit = patience * part.limit
             row = {**asdict(part), "status": LEFT_OUT, "reason": "", "seconds": 0.0, "found": {}}
             left = self.end - time.monotonic()
             if stopped:
@@ -71,8 +74,8 @@ class Proof:
             elif left < part.least:
                 row["reason"] = f"it wants {part.least:.0f} s, and {max(left, 0):.0f} s were left"
             else:
-                tell(f"{part.name}: {part.title} (at most {min(part.limit, left):.0f} s)")
-                stopped = self._run(part, row, min(part.limit, left))
+                tell(f"{part.name}: {part.title} (at most {min(limit, left):.0f} s)")
+                stopped = self._run(part, row, min(limit, left))
             self.rows.append(row)
             self.write()
             tell(f"  {told(row)}")

@@ -30,8 +30,6 @@ SMALL = [
     "training.samples_per_prompt=3",
     "training.micro_batch_size=2",
     "sampling.steps=2",
-    "prompts.train_size=4",
-    "prompts.held_out_size=2",
 ]
 """Of a rehearsal."""
 
@@ -136,7 +134,7 @@ class _Measured:
 
         with mock.patch.object(self.trainer, "step", watched):
             overhead(self.trainer, 1 if self.rehearse else STEPS, enough=self.keep)
-        estimated = throughput.estimated_memory(self.config, len(self.trainer.prompts))
+        estimated = throughput.estimated_memory(self.config, _held(self.trainer))
         peak = max(self.peaks)
         # The libraries' own memory is in a process's peak, and not in an allocator's.
         holds = self.rehearse or peak <= estimated + OVERHEAD
@@ -149,7 +147,7 @@ class _Measured:
     def keep(self, rows: list[dict[str, Any]], loop: dict[str, Any]) -> bool:
         """Write what the steps so far say; True where the next one would not leave time for what
         follows."""
-        estimated = throughput.estimated_memory(self.config, len(self.trainer.prompts))
+        estimated = throughput.estimated_memory(self.config, _held(self.trainer))
         self.record.put(
             "speed",
             **throughput.rates(rows, self.flops, self.config, self.reached),
@@ -177,6 +175,11 @@ class _Measured:
         self.record.put(
             "profile", **profiled.profile(self.device, lambda: self.trainer.step(STEPS + 3))
         )
+
+
+def _held(trainer: Any) -> int:
+    """Number of prompts whose embeddings lie on the device."""
+    return sum(map(len, trainer.sets.values()))
 
 
 def lines(stages: dict[str, Any]) -> list[str]:

@@ -193,7 +193,7 @@ def test_stopped_as_by_a_scheduler_it_keeps_what_it_has(tmp_path: Path):
 @pytest.mark.slow
 def test_the_rehearsal_goes_through_every_part(tmp_path: Path):
     command = [sys.executable, "-m", "gpu_proof", "--rehearse", "--output", str(tmp_path)]
-    done = subprocess.run([*command, "--minutes", "60"], env=environment(), cwd=ROOT, check=False)
+    done = subprocess.run([*command, "--minutes", "600"], env=environment(), cwd=ROOT, check=False)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert done.returncode == 0, (tmp_path / "page.md").read_text()
     assert summary["rehearsed"]
