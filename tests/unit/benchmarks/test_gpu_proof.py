@@ -211,7 +211,8 @@ def test_the_rehearsal_goes_through_every_part(tmp_path: Path):
     assert stages["sd3"]["profile"]["host"]
     assert stages["flux"]["steps"]["done"] == 2
     assert set(stages["language"]["speed"]["medians"]) == {"grpo", "adrpo"}
-    assert stages["language"]["speed"]["logged_adrpo"]["completions/mean_length"] == 8
+    # One of a thousand tokens ends a completion before its eighth.
+    assert 7 < stages["language"]["speed"]["logged_adrpo"]["completions/mean_length"] <= 8
     differences = stages["demo"]["compared"]["differences"]
     # Sums of other lengths differ, and hardly.
     assert differences["latents"] > 0 and len(stages["demo"]["cpu"]["rows"]) == 3
