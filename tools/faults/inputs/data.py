@@ -89,6 +89,9 @@ VALID = {
     "long.jsonl": "encoders cut a prompt",
     "huge_number.jsonl": "a column that nothing reads",
     "category_null.jsonl": "no category",
+    **dict.fromkeys(
+        ("negative.jsonl", "height.jsonl", "width.jsonl"), "a column that pictures alone have"
+    ),
     "mixed.jsonl": "columns that no reward reads",
     "big_field.csv": "encoders cut a prompt",
     "turn.jsonl": "",
