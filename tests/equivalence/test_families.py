@@ -157,7 +157,6 @@ def test_sampling_is_the_pipelines_own(family: Family, base: PipelinePolicy, sca
 def test_negative_prompts_are_the_pipelines_own(
     name: str, family: Family, base: PipelinePolicy, default: str | None
 ):
-    """One for a prompt that has one, and that of the run, or none, for the other."""
     sizes = {"height": family.height, "width": family.width, "max_sequence_length": family.tokens}
     if name in (*STEP_DISTILLED, "flux dev", "flux2 dev"):
         with pytest.raises(AdrpoError, match=r"prompts\.negative_prompt: expected null for \w+, "):
