@@ -93,7 +93,7 @@ def overhead(
 
 
 def compared(pairs: list[tuple[float, float]]) -> dict[str, Any]:
-    """Of (seconds of a step, of its bare model calls): the ratios, and the medians."""
+    """Ratios and medians of pairs (seconds of a step, of its bare model calls)."""
     ratios = [whole / bare for whole, bare in pairs]
     return {
         "ratio_median": statistics.median(ratios),

@@ -81,7 +81,7 @@ class PretendCuda:
         self.waits.append(Wait(why, tuple(reversed(stack))))
 
     def has(self, tensor: Tensor) -> bool:
-        """Whether ``tensor`` lies on the GPU."""
+        """True where ``tensor`` lies on the GPU."""
         return tensor.untyped_storage()._cdata in self._placed
 
     def place(self, tensor: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _is_gpu(device: Any) -> bool:
 
 
 class _Devices(TorchFunctionMode):
-    """What Python code asks of devices."""
+    """The answers to what Python code asks of devices."""
 
     def __init__(self, gpu: PretendCuda) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class _Devices(TorchFunctionMode):
 
 
 class _Placement(TorchDispatchMode):
-    """Where each operation's results lie, and what CUDA refuses."""
+    """The place of each operation's results, and what CUDA refuses."""
 
     def __init__(self, gpu: PretendCuda) -> None:
         super().__init__()

@@ -18,16 +18,16 @@ from torch.profiler import ProfilerActivity
 from tools.pretend_cuda import PretendCuda, Wait
 
 WAITED = "called a synchronizing CUDA operation"
-"""What torch warns of with ``torch.cuda.set_sync_debug_mode("warn")``; it says nothing of
+"""The warning of torch under ``torch.cuda.set_sync_debug_mode("warn")``; it says nothing of
 ``torch.cuda.synchronize``."""
 
 
 class Device(Protocol):
     name: str
-    """As ``model.device`` has it."""
+    """The device as ``model.device`` names it."""
 
     def facts(self) -> dict[str, Any]:
-        """What the page says of it."""
+        """The facts that the page tells of the device."""
         ...
 
     def opened(self) -> AbstractContextManager[Any]:
@@ -131,7 +131,7 @@ class Rehearsal:
 
     @contextmanager
     def waits(self) -> Iterator[list[Wait]]:
-        """Those of the CPU that behaves as a GPU, after one warning as torch's."""
+        """The waits of the CPU that behaves as a GPU, after one warning as torch's."""
         assert self.gpu is not None, "to be opened before"
         found: list[Wait] = []
         with warned(found):

@@ -12,7 +12,7 @@ from gpu_proof.record import Record
 
 FAILED, NO_DEVICE = 1, 2
 THREADS = 4
-"""Of a rehearsal."""
+"""The threads of a rehearsal."""
 
 
 def main(arguments: list[str]) -> int:

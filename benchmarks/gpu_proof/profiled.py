@@ -22,8 +22,8 @@ def profile(device: Device, work: Callable[[], Any]) -> dict[str, Any]:
 
 
 def tables(events: Iterable[Any]) -> dict[str, Any]:
-    """Of torch's averages by name: ``kernels`` by their time on the GPU, ``host`` by their own time
-    on the CPU, and ``waiting``, the calls in which the host waits for the driver."""
+    """Tables of torch's averages by name: ``kernels`` by their time on the GPU, ``host`` by their
+    own time on the CPU, and ``waiting``, the calls in which the host waits for the driver."""
     events = list(events)
     # Annotations span the kernels that are there anyway.
     kernels = [

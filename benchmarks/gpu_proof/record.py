@@ -1,4 +1,4 @@
-"""What a part has found so far, in a file that is whole at any time."""
+"""The findings of a part so far, in a file that is whole at any time."""
 
 import json
 import time

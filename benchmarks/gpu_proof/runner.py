@@ -33,7 +33,7 @@ GRACE = 5
 
 DONE, SKIPPED, LEFT_OUT = "done", "skipped", "left out"
 FAILED, OUT_OF_TIME, STOPPED = "failed", "out of time", "stopped"
-"""What became of a part: finished; had nothing to do; not begun, for want of time; ended with an
+"""The fates of a part: finished; had nothing to do; not begun, for want of time; ended with an
 error; ended by its time limit; ended with the whole."""
 
 
@@ -178,7 +178,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 def failed(rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether a part failed, ran out of its own time or was stopped, or a claim doesn't hold."""
+    """True where a part failed, ran out of its own time or was stopped, or a claim doesn't hold."""
     return any(
         row["status"] in (FAILED, OUT_OF_TIME, STOPPED)
         or any(not check["holds"] for check in row["found"].get("checks", []))

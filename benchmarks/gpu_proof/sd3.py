@@ -31,7 +31,7 @@ SMALL = [
     "training.micro_batch_size=2",
     "sampling.steps=2",
 ]
-"""Of a rehearsal."""
+"""Settings of a rehearsal."""
 
 STEPS = 6
 """Most steps that are timed, each beside its bare model calls."""

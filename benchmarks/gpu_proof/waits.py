@@ -1,4 +1,4 @@
-"""Where the host waits for the GPU in a step of training, and why it must."""
+"""Places where the host waits for the GPU in a step of training, and why it must."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -137,9 +137,9 @@ def _with_titles(svg: str, figure: Figure) -> str:
     """The drawing with the values of what :func:`tell` drew, in words."""
     for disk in figure.findobj(Line2D):
         gid, panel = disk.get_gid(), disk.axes
-        if gid is None or panel is None or not gid.startswith(TOLD):
+        if gid is None or not isinstance(panel, Axes) or not gid.startswith(TOLD):
             continue
-        (x,), (y,) = disk.get_data()
+        x, y = np.asarray(disk.get_xydata(), dtype=float)[0]
         along = panel.get_ylabel() or panel.get_title(loc="left")
         said = f"{disk.get_label()}: {along} {y:.4g}"
         if panel.get_xlabel() != "step":

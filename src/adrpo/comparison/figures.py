@@ -184,7 +184,7 @@ def _base_point(panel: Axes, results: Results, split: str, price: str, reward: s
     curves = results.methods[results.plan.reference].splits[split].curves
     point = [np.nanmean(curves[price][:, 0]), np.nanmean(curves[reward][:, 0])]
     panel.plot(*point, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)
-    tell(panel, BASE, [0], *np.array(point).reshape(2, 1))
+    tell(panel, BASE, [0], *np.array(point, dtype=float).reshape(2, 1))
 
 
 def _learning_curves(
