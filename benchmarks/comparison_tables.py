@@ -11,7 +11,7 @@ With ``--record`` the comparison's record is written again too, for a command wi
 seeds than the record has.
 
 ``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
-budgets as docs/results/text-to-image.md has them.
+budgets as docs/results/text-to-image.md has them, and that of the losses as losses.md has it.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from embedded_quality import pairs_in_order
 
 RESULTS = Path(__file__).parent / "results"
 LEFT_OUT = (".png", ".flac", ".safetensors", ".html", ".pt", ".log", ".lock")
+INPUTS, METRICS = "inputs.json", "metrics.jsonl"
 NOT_KEPT = b"The adapter is not kept in this archive.\n"
 """In final/ of each run: `adrpo compare` takes a run without anything there as unfinished."""
 
@@ -77,14 +78,28 @@ def keep(folder: Path, output: Path) -> None:
     with tarfile.open(output / "runs.tar.xz", "w:xz") as archive:
         archive.add(folder / "runs", "runs", filter=_kept)
         for run in sorted(path for path in (folder / "runs").iterdir() if path.is_dir()):
-            entry = tarfile.TarInfo(f"runs/{run.name}/final/NOT_KEPT")
-            entry.size = len(NOT_KEPT)
-            archive.addfile(entry, io.BytesIO(NOT_KEPT))
+            _add(archive, f"runs/{run.name}/final/NOT_KEPT", NOT_KEPT)
+            if (run / INPUTS).exists():
+                _add(archive, f"runs/{run.name}/{INPUTS}", _placeless(run / INPUTS))
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _placeless(file: Path) -> bytes:
+    """The inputs of a run, the folder that it was started in written as a dot."""
+    content = file.read_text(encoding="utf-8")
+    return content.replace(json.loads(content)["folder"], ".").encode()
 
 
 def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     parts = Path(entry.name).parts
-    if entry.name.endswith(LEFT_OUT) or {"checkpoints", "pairs", "final"} & set(parts[2:3]):
+    apart = {"checkpoints", "pairs", "final"} & set(parts[2:3])
+    # A manifest names the files that are left out.
+    if apart or entry.name.endswith((*LEFT_OUT, INPUTS, "/manifest.json")):
         return None
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
@@ -161,6 +176,27 @@ def long_runs() -> list[str]:
     return rows
 
 
+def losses(name: str = "losses") -> list[str]:
+    """A row for each loss and penalty on flow/verifiable: what it reached, and what it called."""
+    split, seeds = unseen(name), json.loads((RESULTS / name / "summary.json").read_text())["seeds"]
+    rows = []
+    for method, values in split["methods"].items():
+        calls = [
+            sum(row["model_calls"] for row in from_run(name, f"{method}-seed{seed}", METRICS))
+            for seed in seeds
+        ]
+        cells = [
+            method,
+            interval(values["gold_accuracy"], 3),
+            interval(split["change"][method]["gold_accuracy"], 3, sign="+"),
+            interval(split["kept"][method]["clip_diversity_right"], 2),
+            f"{values['divergence']['mean']:.5f}",
+            f"{np.mean(calls):.3g}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
@@ -181,7 +217,7 @@ def main() -> None:
         return
     for method, cells in ablation().items():
         print(f"| {method} | {cells} |")
-    print(*reward_budgets(), *long_runs(), sep="\n")
+    print(*reward_budgets(), *long_runs(), *losses(), sep="\n")
 
 
 if __name__ == "__main__":

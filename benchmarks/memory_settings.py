@@ -66,6 +66,8 @@ SETTINGS = (
     Setting("model", "vae_tiling", True, False, "decoding"),
     Setting("model", "quantization", "int8", None, "transformer"),
     Setting("model", "quantization", "int8", None, "transformer", "flow/flux-dev-adrpo"),
+    Setting("model", "quantization", "nf4", None, "transformer"),
+    Setting("model", "quantization", "nf4", None, "transformer", "flow/flux-dev-adrpo"),
     Setting("training", "optimizer", "adamw_8bit", "adamw", "adapter and optimizer"),
 )
 

@@ -97,8 +97,8 @@ def test_the_memory_of_the_page_on_real_models_is_the_estimate():
             (line,) = (line for line in table.splitlines() if line.startswith(f"| `{name}`"))
             assert line.endswith(f"| {gigabytes(size)} |"), name
     for row in result["settings"]:
-        key = row["setting"].partition("=")[0]
-        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{key}"))
+        written = row["setting"].replace("=", ": ")
+        (line,) = (line for line in page.splitlines() if line.startswith(f"| `{written}`"))
         saved = line.split("|")[2]
         wanted = gigabytes(row["saves"]) if row["saves"] else "nothing"
         assert wanted in saved, row
@@ -150,10 +150,19 @@ def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
     plan = fabricate_comparison(tmp_path / "whole", methods=("ours", "fixed"), seeds=2, prompts=8)
     expected = to_json(analyse(collect(plan)))
     write_results(collect(plan), "adrpo compare")
+    none = {"train": [], "held_out": []}
+    inputs = json.dumps(
+        {"folder": "/home/me", "places": ["/home/me/recipes", "/home/me"], "prompts": none}
+    )
+    (plan.run_folder(plan.methods[0], 0) / "inputs.json").write_text(inputs)
     keep(plan.folder, tmp_path / "kept")
     with tarfile.open(tmp_path / "kept/runs.tar.xz") as archive:
         assert not [name for name in archive.getnames() if name.endswith((".png", ".safetensors"))]
         archive.extractall(tmp_path / "again", filter="data")
+    (own,) = tmp_path.glob("again/runs/*/inputs.json")
+    assert json.loads(own.read_text()) == {
+        "folder": ".", "places": ["./recipes", "."], "prompts": none,
+    }  # fmt: skip
     assert to_json(analyse(collect(replace(plan, folder=tmp_path / "again")))) == expected
 
 

@@ -219,6 +219,25 @@ def test_the_reward_budgets_of_the_page_are_the_measured_ones():
     assert side(long["difference"]["steps-10000"]["clip_diversity"]) == 0
 
 
+def test_the_losses_on_images_are_those_of_the_page():
+    from comparison_tables import losses
+
+    text = (BENCHMARKS.parent / "docs/results/losses.md").read_text(encoding="utf-8")
+    assert "\n".join(losses()) in text
+    split, flat = unseen("losses"), " ".join(text.split())
+    assert f"the base is right in {split['base']['gold_accuracy']['mean']:.3f}" in flat
+    primary = split["difference"]["regression-adaptive"]["gold_accuracy"]
+    assert side(primary) == 0
+    said = "{mean:.3f} [{low:.3f}, {high:+.3f}] in gold accuracy".format_map(primary)
+    assert said in flat and f"{primary['detectable']:.3f} would have been told" in flat
+    assert not [pair for pair in told(split["difference"]) if pair[1] == "gold_accuracy"]
+    above = {name for name, row in split["methods"].items() if row["divergence"]["mean"] > 0.002}
+    assert above == {"dgpo", "dpo"}
+    fixed = split["methods"]["regression-fixed"]["divergence"]["mean"]
+    assert round(split["methods"]["dgpo"]["divergence"]["mean"] / fixed) == 12
+    assert f"correction for {split['family']} differences" in flat
+
+
 def test_what_the_language_models_are_said_to_differ_in_is_told():
     from comparison_tables import from_run
 
