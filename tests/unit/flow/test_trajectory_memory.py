@@ -32,8 +32,8 @@ def test_a_step_keeps_and_joins_as_many_bytes_as_estimated(
     monkeypatch.setattr(trainer, "velocity", lambda prompt, x, t: torch.zeros_like(x))
     monkeypatch.setattr(trainer.policy, "decode", lambda latents: [])
     with LiveBytes() as memory:
-        taken = memory.added(lambda: trainer._sample(0, torch.zeros(8, dtype=torch.long)))
-        found = trainer._sample(0, torch.zeros(8, dtype=torch.long))[0]
+        taken = memory.added(lambda: trainer._sample(1, torch.zeros(8, dtype=torch.long)))
+        found = trainer._sample(1, torch.zeros(8, dtype=torch.long))[0]
     values = (getattr(found, field.name) for field in fields(found))
     latents = tuple(trainer.policy.latent_shape)
     kept = sum(

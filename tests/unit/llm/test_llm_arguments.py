@@ -54,6 +54,8 @@ CHANGES: list[tuple[str, Any, dict[str, Any]]] = [
     ("training.weight_decay", 0.1, {"weight_decay": 0.1}),
     ("training.max_grad_norm", 0.25, {"max_grad_norm": 0.25}),
     ("training.seed", 6, {"seed": 6}),
+    # Within the one reward function that TRL is given.
+    ("training.reward_normalization", "group", {}),
 ]
 
 DERIVED = ("steps_per_generation", "generation_batch_size")
