@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -144,7 +145,10 @@ def test_a_run_of_mlflow_on_sqlite(tmp_path: Path) -> None:
 
 
 def test_a_run_of_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # it is read on importing
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    # It is read on importing, which TRL does, too.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
     from trackio import sqlite_storage, utils  # pyright: ignore[reportMissingImports]
 
     assert tmp_path / "trackio" == utils.TRACKIO_DIR
