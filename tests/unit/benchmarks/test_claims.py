@@ -228,7 +228,7 @@ def test_the_losses_on_images_are_those_of_the_page():
     assert f"the base is right in {split['base']['gold_accuracy']['mean']:.3f}" in flat
     primary = split["difference"]["regression-adaptive"]["gold_accuracy"]
     assert side(primary) == 0
-    said = "{mean:.3f} [{low:.3f}, {high:+.3f}] in gold accuracy".format_map(primary)
+    said = "{mean:.3f} [{low:.3f}, {high:.3f}] in gold accuracy".format_map(primary)
     assert said in flat and f"{primary['detectable']:.3f} would have been told" in flat
     assert not [pair for pair in told(split["difference"]) if pair[1] == "gold_accuracy"]
     above = {name for name, row in split["methods"].items() if row["divergence"]["mean"] > 0.002}
