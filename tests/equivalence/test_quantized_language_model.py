@@ -11,6 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from adrpo.audio.memory.architecture import read_thinker
 from adrpo.audio.run import AudioRun
 from adrpo.llm.memory.architecture import find_architecture
 from adrpo.llm.memory.estimate import Lengths, estimate
@@ -167,34 +168,26 @@ def test_its_memory_is_what_lies_there(material: Path, tmp_path: Path) -> None:
     assert expected["reference"] == 0
 
 
-@pytest.mark.parametrize("steps", [2])
-def test_a_thinker_in_4_bits_hears_and_learns_by_its_adapter(steps: int, tmp_path: Path) -> None:
+def test_a_thinker_in_4_bits_hears_and_learns_by_its_adapter(tmp_path: Path) -> None:
     folder = write_thinker(tmp_path / "model", width=WIDTH)
     sections: dict[str, Any] = {
         "model": NF4,
         "adapter": {"rank": 2, "target_modules": ["q_proj"]},
-        "training": {"steps": steps},
+        "training": {"steps": 2},
     }
     run = AudioRun(tiny_audio_config(folder, **sections))
     done = run.train(tmp_path / "run", progress=False)
     rows = [json.loads(line) for line in (done / "metrics.jsonl").read_text().splitlines()]
-    assert len(rows) == steps and rows[0]["divergence"] == 0 < rows[-1]["grad_norm"]
+    assert len(rows) == 2 and rows[0]["divergence"] == 0 < rows[-1]["grad_norm"]
     trainer = trainer_of(run, tmp_path / "again")
     names = packed(trainer.model)
     assert any("audio_tower" in name for name in names)
     assert any(".language_model." in name or name.startswith("model.") for name in names)
-    architecture = run_architecture(run)
+    thinker = read_thinker(run.source)
+    assert thinker is not None
     there = sum(p.nbytes for p in trainer.model.parameters() if not p.requires_grad)
     there += sum(w.quant_state.absmax.nbytes for w in names.values())
     lengths = Lengths(prompt=8, completion=6)
     # Blocks of 64 that are not full have a scale of their own.
-    expected = estimate(architecture, run.config, lengths).resident["weights"]
+    expected = estimate(thinker.language, run.config, lengths).resident["weights"]
     assert expected == pytest.approx(there, rel=0.02)
-
-
-def run_architecture(run: AudioRun) -> Any:
-    from adrpo.audio.memory.architecture import read_thinker
-
-    found = read_thinker(run.source)
-    assert found is not None
-    return found.language

@@ -72,8 +72,9 @@ def doctor(
         if tried and not findings.broken:
             typer.echo("Arithmetic")
             try_model(findings, recipe, overrides)
-    typer.echo(verdict(findings))
-    if findings.broken or findings.unfit:
+    ready, line = verdict(findings)
+    typer.echo(line)
+    if not ready:
         raise typer.Exit(1)
 
 

@@ -10,34 +10,33 @@ if TYPE_CHECKING:
     from adrpo.runs.findings import Findings
 
 
-def verdict(findings: "Findings") -> str:
-    """One line, "Ready", "Ready: the first run downloads 16 GB (...)" or "Can't train here: ...",
-    after ``findings``, which a download that can't be had makes broken.
+def verdict(findings: "Findings") -> tuple[bool, str]:
+    """Readiness, and the line that says it: "Ready.", "Ready: the first run downloads 16 GB (...)."
+    or "Can't train here: ...".
 
-    The reasons not to train are what is broken, more memory than there is, and too full a disk.
+    The reasons not to train are what is broken, which a download becomes that can't be had, more
+    memory than there is, and too full a disk.
     """
     from adrpo.runs.downloads import in_words, sizes
 
+    found: dict[str, float | None] = {}
+    if not findings.broken:
+        try:
+            found = sizes(findings.downloads)
+        except AdrpoError as error:
+            findings.bad("download", str(error))
+    words, free = in_words(found), float(shutil.disk_usage(_nearest(_cache())).free)
+    reason = ""
     if findings.broken:
-        return f"Can't train here: {findings.broken} broken."
-    try:
-        found = sizes(findings.downloads)
-    except AdrpoError as error:
-        findings.bad("download", str(error))
-        return "Can't train here: 1 broken."
-    if findings.unfit:
-        return f"Can't train here: {findings.unfit}."
-    if not found:
-        return "Ready."
-    needed = sum(size for size in found.values() if size is not None)
-    free = float(shutil.disk_usage(_nearest(_cache())).free)
-    if needed > free:
-        findings.unfit = "the disk is too full"
-        return (
-            f"Can't train here: the first run downloads {in_words(found)}, and {free / 1e9:.1f} GB "
-            f"are free on the disk of {_cache()}."
-        )
-    return f"Ready: the first run downloads {in_words(found)}."
+        reason = f"{findings.broken} broken"
+    elif findings.unfit:
+        reason = findings.unfit
+    elif sum(size for size in found.values() if size is not None) > free:
+        reason = f"the first run downloads {words}, and {free / 1e9:.1f} GB are free on the disk "
+        reason += f"of {_cache()}"
+    if reason:
+        return False, f"Can't train here: {reason}."
+    return True, f"Ready: the first run downloads {words}." if found else "Ready."
 
 
 def _cache() -> Path:

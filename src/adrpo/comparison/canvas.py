@@ -27,13 +27,13 @@ NOTE_COLOR = "#62656b"
 
 COLORS = ("#2b5fc9", "#c96a12", "#16877a", "#8a63c9", "#b8336a", "#7d7a1e",
           "#3a9bd9", "#8c4a2f", "#5b6470", "#4d9e3f")  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+
 POINTER = 11
 """Width, in points, of the disk around a value in which a pointer finds it."""
 
 TOLD = "told-"
 """Beginning of the ids of these disks."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 
 THEME = {
     BASE_COLOR: "var(--ink)",
@@ -125,7 +125,7 @@ def tell(panel: Axes, name: str, steps: Sequence[float], x: Array, y: Array) -> 
     """
     for step, across, along in zip(steps, x, y, strict=True):
         if np.isfinite(across) and np.isfinite(along):
-            label = f"{name}, step {step:g}" if name != BASE else BASE
+            label = f"{name}, step {step:g}"
             (disk,) = panel.plot(
                 across, along, "o", color=BASE_COLOR, ms=POINTER, mew=0, alpha=0, label=label
             )

@@ -138,10 +138,8 @@ def _panels(
                 panel = axes[row][column]
                 for name, method in results.methods.items():
                     curves = method.splits[split].curves
-                    _trajectory(panel, curves[price], curves[reward], *styles[name])
-                    steps = method.splits[split].steps[1:]
-                    x, y = (np.nanmean(curves[m][:, 1:], axis=0) for m in (price, reward))
-                    tell(panel, name, steps, x, y)
+                    x, y = _trajectory(panel, curves[price], curves[reward], *styles[name])
+                    tell(panel, name, method.splits[split].steps[1:], x[1:], y[1:])
                 _base_point(panel, results, split, price, reward)
                 limits = panel.axis()
                 draw_lines(panel, analysis, split, price, reward)
@@ -167,8 +165,11 @@ def _signed_square(x: Array) -> Array:
     return np.sign(x) * np.square(x)
 
 
-def _trajectory(panel: Axes, price: Array, reward: Array, color: str, marker: str) -> None:
-    """One method's means over seeds of ``price`` and ``reward`` [seeds, evaluations]."""
+def _trajectory(
+    panel: Axes, price: Array, reward: Array, color: str, marker: str
+) -> tuple[Array, Array]:
+    """Draw one method's means over seeds of ``price`` and ``reward`` [seeds, evaluations], and
+    return them; the first, the base's, has its own point."""
     x, y = np.nanmean(price, axis=0), np.nanmean(reward, axis=0)
     panel.plot(x, y, color=color, alpha=0.35, lw=1.1)
     shades = np.linspace(0.25, 0.9, len(x))
@@ -178,6 +179,7 @@ def _trajectory(panel: Axes, price: Array, reward: Array, color: str, marker: st
     across, along = standard_error(price[:, -1]), standard_error(reward[:, -1])
     panel.errorbar(x[-1], y[-1], xerr=across, yerr=along, color=color, lw=1, zorder=4)
     panel.plot(x[-1], y[-1], "*", color=color, ms=13, mec="white", mew=0.7, zorder=5)
+    return x, y
 
 
 def _base_point(panel: Axes, results: Results, split: str, price: str, reward: str) -> None:
@@ -252,12 +254,12 @@ def _rewards_over_kl(
             for name, method in results.methods.items():
                 curves = method.splits[unseen].curves
                 gain, kl = (curves[metric] - location) / scale, np.sqrt(curves[SAMPLE_KL])
-                _trajectory(panel, kl, gain, *styles[name])
-                x, y = np.nanmean(kl, axis=0), np.nanmean(gain, axis=0)
-                tell(panel, name, method.splits[unseen].steps, x, y)
+                x, y = _trajectory(panel, kl, gain, *styles[name])
+                tell(panel, name, method.splits[unseen].steps[1:], x[1:], y[1:])
             if best is not None and metric in best.metrics:
                 _frontier(panel, best, np.sqrt(best.kl), metric, location, scale)
             panel.plot(0, 0, "P", color=BASE_COLOR, ms=8, mec="white", mew=0.7, zorder=6)
+            tell(panel, BASE, [0], *np.zeros((2, 1)))
             panel.set_xlabel("√KL to the base, √nats")
             panel.set_title(analysis.title(metric), fontsize=10, loc="left")
         axes[0][0].set_ylabel("change, standard deviations of the base")

@@ -11,7 +11,7 @@ from adrpo.config.documents import shorten
 from adrpo.config.llm import CompletionModelSection
 from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import NO_CODE, refuse_adapter, whole_models
-from adrpo.runs.quantization import check_quantizer
+from adrpo.runs.quantization import check_quantizer, nf4_settings
 
 HEARING = ("qwen2_5_omni", "qwen2_5_omni_thinker")
 """``model_type`` of the models that the domain audio trains: in a config.json of the whole of
@@ -122,11 +122,7 @@ def _quantized(model: CompletionModelSection, form: str) -> dict[str, Any]:
     from transformers import BitsAndBytesConfig
 
     check_quantizer(form)
-    config = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=form,
-        bnb_4bit_compute_dtype=getattr(torch, model.dtype),
-    )
+    config = BitsAndBytesConfig(**nf4_settings(model.dtype))
     # Each process quantises on its own device; TRL would spread one model over all GPUs.
     place = torch.cuda.current_device() if training_device(model) == "cuda" else "cpu"
     return {"quantization_config": config, "device_map": {"": place}}

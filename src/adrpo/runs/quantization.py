@@ -1,6 +1,7 @@
 """Frozen weights in 8 or 4 bits, and what they need: a package, and for 4 bits a GPU."""
 
 import importlib
+from typing import Any
 
 from adrpo.errors import AdrpoError, importing
 
@@ -11,6 +12,18 @@ QUANTIZERS = {"int8": "torchao", "nf4": "bitsandbytes"}
 GPU_ONLY = ("nf4",)
 """Forms that want a GPU: diffusers loads them there alone, and on some CPUs bitsandbytes draws with
 another arithmetic than it trains."""
+
+
+def nf4_settings(dtype: str) -> dict[str, Any]:
+    """The arguments of ``BitsAndBytesConfig``, transformers' and diffusers', for nf4 weights that
+    are multiplied in ``dtype``."""
+    import torch
+
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_compute_dtype": getattr(torch, dtype),
+    }
 
 
 def check_quantizer(form: str) -> None:

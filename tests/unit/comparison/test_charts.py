@@ -92,7 +92,7 @@ def test_a_pointer_finds_the_values_of_a_chart(tmp_path: Path) -> None:
     assert re.findall("<title>(.*?)</title>", drawing) == [
         "a&amp;b, step 0: gold &lt;accuracy&gt; 0.25",
         "a&amp;b, step 20: gold &lt;accuracy&gt; 0.5",
-        "base: reward 2, divergence 0.125",
+        "base, step 0: reward 2, divergence 0.125",
     ]
     # Each is a disk that no one sees, and a pointer does: it has a color.
     assert drawing.count("opacity: 0") >= 3 and "fill: none; opacity: 0" not in drawing

@@ -270,8 +270,9 @@ def test_without_a_gpu_a_card_is_named():
         (
             "extends: flow/flux-dev-int8-adrpo",
             "torchao",
-            "BROKEN  model.quantization: expected an installed torchao for int8, received none: "
-            "pip install torchao, or set model.quantization=null\n",
+            "BROKEN  model.quantization: expected an installed torchao for int8; importing it "
+            "failed (import of torchao halted; None in sys.modules): pip install torchao, or set "
+            "model.quantization=null\n",
         ),
         (
             "training: {optimizer: adamw_8bit}",

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from adrpo.config import FlowModelSection
 from adrpo.errors import AdrpoError
-from adrpo.runs.quantization import KEY, check_quantizer
+from adrpo.runs.quantization import KEY, check_quantizer, nf4_settings
 
 BLOCK_WEIGHTS = 36
 """Weights of a transformer's largest block, in squares of its width: attention 4, MLP 8 and
@@ -35,7 +33,7 @@ def quantization_config(model: FlowModelSection, parts: Mapping[str, Any]) -> An
     check_quantizer(model.quantization)
     from diffusers import PipelineQuantizationConfig
 
-    form = _int8() if model.quantization == "int8" else _nf4(model)
+    form = _int8() if model.quantization == "int8" else _nf4(model.dtype)
     return PipelineQuantizationConfig(quant_mapping={"transformer": form})
 
 
@@ -48,11 +46,7 @@ def _int8() -> Any:
     return TorchAoConfig(Int8WeightOnlyConfig())
 
 
-def _nf4(model: FlowModelSection) -> Any:
+def _nf4(dtype: str) -> Any:
     from diffusers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_compute_dtype=getattr(torch, model.dtype),
-    )
+    return BitsAndBytesConfig(**nf4_settings(dtype))

@@ -6,6 +6,7 @@ from typing import Any, final
 from torch import Tensor
 
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.families.attention import SELF_AND_CROSS_ATTENTION
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.path.convention import timestep_from_time, velocity_from_diffusers
@@ -20,16 +21,7 @@ class SanaPolicy(PipelinePolicy):
     size of a list and then resizes, is off.
     """
 
-    lora_targets = (
-        "attn1.to_q",
-        "attn1.to_k",
-        "attn1.to_v",
-        "attn1.to_out.0",
-        "attn2.to_q",
-        "attn2.to_k",
-        "attn2.to_v",
-        "attn2.to_out.0",
-    )
+    lora_targets = SELF_AND_CROSS_ATTENTION
     tokens = 300
     fewest_tokens = 16
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.families.attention import SELF_AND_CROSS_ATTENTION
 from adrpo.flow.models.families.autoencoders import decode_frame, encode_frame
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
@@ -24,16 +25,7 @@ class WanPolicy(PipelinePolicy):
         AdrpoError: a pipeline with a second transformer, or with a time for each token.
     """
 
-    lora_targets = (
-        "attn1.to_q",
-        "attn1.to_k",
-        "attn1.to_v",
-        "attn1.to_out.0",
-        "attn2.to_q",
-        "attn2.to_k",
-        "attn2.to_v",
-        "attn2.to_out.0",
-    )
+    lora_targets = SELF_AND_CROSS_ATTENTION
     tokens = 512
     fewest_tokens = 16
 
