@@ -112,7 +112,7 @@ REWARDS = (
         "without it",
         "1 to 5",
         "`model`: a folder or Hub id of Qwen2.5-VL's or Qwen3-VL's architecture "
-        "(UnifiedReward-qwen-3b: 7.5 GB)",
+        "(UnifiedReward-qwen-3b: about 7.5 GB)",
         file="unified_reward",
         note="score of 1 to 5 that a vision-language model writes",
     ),

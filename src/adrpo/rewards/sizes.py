@@ -6,7 +6,7 @@ SCORERS = {
     "yuvalkirstain/PickScore_v1": 986_109_441,
     "CodeGoat24/UnifiedReward-qwen-3b": 3_754_622_976,
 }
-"""Hub id -> parameters."""
+"""Hub id -> parameters; UnifiedReward's are those of Qwen2.5-VL-3B."""
 
 IN_16_BITS = ("CodeGoat24/UnifiedReward-qwen-3b",)
 """Models of the table that are published in 16 bits, not in float32."""

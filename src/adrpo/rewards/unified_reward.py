@@ -46,7 +46,8 @@ QUESTIONS: dict[Form, str] = {
         "Your task is provided as follows:\nText Caption: [{prompt}]"
     ),
 }
-"""Questions as the models were trained on them, word for word (CodeGoat24/UnifiedReward, MIT)."""
+"""Questions as the models were trained on them, word for word; source:
+github.com/CodeGoat24/UnifiedReward."""
 
 LABELS: dict[Form, tuple[str, ...]] = {
     "final": ("Final Score",),
@@ -72,11 +73,9 @@ class UnifiedReward:
 
     Args:
         model: a folder or Hub id of Qwen2.5-VL's or Qwen3-VL's architecture with its tokenizer,
-            as CodeGoat24/UnifiedReward-qwen-3b (3.8 billion weights, 7.5 GB), -qwen-7b, or
-            CodeGoat24/UnifiedReward-2.0-qwen-3b with ``form: dimensions``. The repository is MIT,
-            and the weights also have the licence of their base: Qwen's research licence for 3b,
-            which excludes commercial use, Apache-2.0 for 7b. LLaVA-OneVision's (-7b-v1.5) are in
-            no layout of transformers: serve them, for ``http_reward``.
+            as CodeGoat24/UnifiedReward-qwen-3b, -qwen-7b, or CodeGoat24/UnifiedReward-2.0-qwen-3b
+            with ``form: dimensions``; their cards have the licences. LLaVA-OneVision's (-7b-v1.5)
+            are in no layout of transformers: serve them, for ``http_reward``.
         form: which question is asked, and what is read.
         device: where the model runs.
         dtype: of its weights and arithmetic; in bfloat16 an answer may depend on what is asked
