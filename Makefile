@@ -24,7 +24,7 @@ TESTERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest \
-  test-gpu gpu-proof mutants faults lint package site check bench locks
+  test-gpu gpu-proof mutants faults lint package site check bench locks installed
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1  \2/p' Makefile
@@ -77,7 +77,9 @@ site: $(VENV)/.installed-dev ## build the documentation into build/site, warning
 	@PYTHONPATH=$(CURDIR)/src HF_HUB_OFFLINE=1 $(PY) -m sphinx -q -E -W --keep-going -c docs . build/site
 	@echo "build/site/index.html"
 
-check: lint site test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs, and the apps
+check: lint site test test-slow test-deepspeed test-apps test-trl-lowest test-audio-lowest package ## all that CI runs
+
+installed: .deepspeed/.installed .apps/.installed .trl-lowest/$(TRL_LOWEST) .audio-lowest/.installed ## what the other environments of the tests need
 
 bench: $(VENV)/.installed ## measure the efficiency of the training loop
 	@$(PY) benchmarks/loop_efficiency.py
