@@ -12,10 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trl
+from diffusers import StableDiffusion3Pipeline
+from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from adrpo.config import load_recipe
+from adrpo.embedded.weights import weights_path
 from support.command_line import Command
 from support.documents import ROOT, blocks, undefined
 from support.sound_files import question, tone, write_clip, write_lines
@@ -85,6 +91,56 @@ def test_the_readme_s_run_and_the_adapter_in_diffusers(place: Path):
     run(shown, ("guidance_scale=1)", "guidance_scale=1, num_inference_steps=1)"))
     with Image.open("circle-and-square.png") as drawn:
         assert drawn.size == (64, 64)
+
+
+def test_half_of_an_adapter_and_one_that_is_fused(place: Path):
+    """Of the run of the test above, on the pipeline that ships."""
+    own = StableDiffusion3Pipeline.from_pretrained(
+        weights_path("pipeline"), text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+    )
+    own.save_pretrained("my-pipeline")
+    page = block("docs/use/after-training.md", "import torch")
+    run(page, ("guidance_scale=1)", "guidance_scale=1, num_inference_steps=1)"))
+    assert (place / "half.png").is_file()
+    base, fused = (
+        load_file(place / folder / "transformer/diffusion_pytorch_model.safetensors")
+        for folder in ("my-pipeline", "mine-fused")
+    )
+    adapter = load_file(place / "runs/mine/final/pytorch_lora_weights.safetensors")
+    layers = {name.rpartition(".lora_")[0] for name in adapter}
+    for layer in layers:
+        update = adapter[f"{layer}.lora_B.weight"] @ adapter[f"{layer}.lora_A.weight"]
+        weight = f"{layer.removeprefix('transformer.')}.weight"
+        # One rounding of the sum of two float32.
+        torch.testing.assert_close(fused[weight], base[weight] + update, rtol=1e-6, atol=1e-7)
+    moved = {name for name in base if not torch.equal(base[name], fused[name])}
+    assert moved
+    assert {f"transformer.{name.removesuffix('.weight')}" for name in moved} <= layers
+
+
+def test_an_adapter_of_a_language_model_asked_and_merged(place: Path, model: str):
+    base = AutoModelForCausalLM.from_pretrained(model)
+    # Else B is 0, and merging would change nothing.
+    lora = LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False)
+    get_peft_model(base, lora).save_pretrained("runs/lora/final")
+    names = run(block("docs/use/after-training.md", "from peft"), ("Qwen/Qwen3-0.6B", model))
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    merged = AutoModelForCausalLM.from_pretrained(place / "merged")
+    with torch.no_grad():
+        before = loaded(**names["inputs"]).logits
+        with_adapter = PeftModel.from_pretrained(loaded, "runs/lora/final")(**names["inputs"])
+        after = merged(**names["inputs"]).logits
+    # W x + B A x against (W + B A) x: float32 in another order.
+    torch.testing.assert_close(after, with_adapter.logits, rtol=1e-4, atol=1e-5)
+    assert (after - before).abs().max() > 1e-3
+
+
+def test_trl_s_engines_are_options_of_ours():
+    engines = [("use_vllm=True", "use_vllm=True, use_cpu=True, bf16=False")]
+    batching = "use_transformers_continuous_batching=True"
+    engines.append((batching, f"{batching}, use_cpu=True, bf16=False"))
+    made = run(block("docs/use/faster.md", "from adrpo.llm"), *engines)
+    assert made["by_vllm"].vllm_importance_sampling_correction
 
 
 def test_the_distances_of_two_sets_of_images(place: Path):
