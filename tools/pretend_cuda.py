@@ -7,8 +7,9 @@ it would lie on the GPU. Inside,
   tells where it is;
 - an operation on tensors of both devices is refused where CUDA refuses it;
 - ``gpu.waits`` has an entry for each time that the host would wait for the GPU: a copy from or to
-  pageable memory, a number that is read (``.item()``, ``if tensor``), an operation whose result's
-  size depends on values (``nonzero``, a mask as an index), ``torch.cuda.synchronize``.
+  pageable memory (but for one to the GPU with ``non_blocking=True``; one from it is refused with
+  it), a number that is read (``.item()``, ``if tensor``), an operation whose result's size depends
+  on values (``nonzero``, a mask as an index), ``torch.cuda.synchronize``.
 
 What it doesn't know: kernels, memory, streams, generators of the GPU, and what libraries do when
 ``torch.cuda.is_available()``, which stays false.
@@ -92,15 +93,23 @@ class PretendCuda:
             weakref.finalize(storage, self._placed.discard, storage._cdata)
         return tensor
 
-    def moved(self, tensor: Tensor, result: Tensor, device: torch.device) -> Tensor:
-        """``result``, which is ``tensor`` or made of it, on ``device``."""
+    def moved(
+        self, tensor: Tensor, result: Tensor, device: torch.device, *, awaited: bool = True
+    ) -> Tensor:
+        """``result``, which is ``tensor`` or made of it, on ``device``; the host waits where it is
+        ``awaited``."""
         if (device.type == "cuda") == self.has(tensor):
             return self.place(result) if self.has(tensor) else result
         # A copy of its own: the other device has other memory.
         copy = result.clone()
         if device.type == "cuda":
-            self.waited("copy to the GPU")
+            if awaited:
+                self.waited("copy to the GPU")
             return self.place(copy)
+        if not awaited:
+            raise RuntimeError(
+                "expected a copy from the GPU that is awaited: its numbers come later"
+            )
         self.waited("copy from the GPU")
         self._placed.discard(copy.untyped_storage()._cdata)
         return copy
@@ -163,17 +172,17 @@ class _Devices(TorchFunctionMode):
         )
         copy = kwargs.pop("copy", False)
         if other is not None:
-            device, dtype, memory_format = other.device, other.dtype, None
+            device, dtype, memory_format, unawaited = other.device, other.dtype, None, False
             device = GPU if self.gpu.has(other) else device
         else:
-            device, dtype, _, memory_format = _C._nn._parse_to(*args, **kwargs)
+            device, dtype, unawaited, memory_format = _C._nn._parse_to(*args, **kwargs)
         if device is not None and "meta" in (device.type, tensor.device.type):
             return tensor.to(*args, copy=copy, **kwargs)
         more = {} if memory_format is None else {"memory_format": memory_format}
         result = tensor.to(dtype=dtype or tensor.dtype, copy=copy, **more)
         if device is None:
             return result
-        return self.gpu.moved(tensor, result, device)
+        return self.gpu.moved(tensor, result, device, awaited=not unawaited)
 
 
 class _Placement(TorchDispatchMode):

@@ -10,23 +10,23 @@ OURS = "/src/adrpo/"
 
 NAMED = {
     ("flow/training/stopwatch.py", "_now"): "the clock of a part of the step",
-    ("flow/models/pipeline_policy.py", "sample"): "noise, which is drawn on the CPU",
-    ("flow/path/samplers.py", "euler"): "the times of the sampler",
-    ("flow/models/conditioning.py", "select"): "which prompts' embeddings, chosen on the CPU",
     ("flow/models/pipeline_policy.py", "decode"): "pictures, which rewards read on the CPU",
     ("flow/training/online.py", "finite_samples"): "whether a sample is no number",
-    ("rewards/image.py", "embed_images"): "pictures back to the model that scores",
+    ("flow/training/flow_grpo.py", "step"): "which samples are numbers",
+    ("flow/training/finite_differences.py", "step"): "which samples are numbers",
     ("rewards/image.py", "embed_texts"): "prompts to the model that scores",
     ("rewards/image.py", "_unit_rows"): "the embeddings that are scored",
-    ("flow/path/path_samples.py", "sample_path"): "points of the path, drawn on the CPU",
-    ("flow/methods/base.py", "to"): "weights, which are computed on the CPU",
-    ("flow/training/adrpo.py", "step"): "groups, which are chosen on the CPU",
-    ("flow/training/update.py", "constant_velocity"): "which rows need the reference",
+    ("flow/training/update.py", "of_groups"): "what a group compares, on all processes",
+    ("core/placement.py", "sent"): "the weights of a group, on all processes",
     ("flow/training/update.py", "accumulate_gradient"): "which rows have weight, and the means",
-    ("flow/training/loop.py", "apply_gradient"): "whether loss and gradient are numbers",
+    ("flow/training/flow_grpo.py", "_update"): "the means",
+    ("flow/training/finite_differences.py", "_update"): "the means",
+    ("flow/training/dpo.py", "_backpropagate"): "the means",
+    ("flow/training/loop.py", "apply_gradient"): "whether the gradient is a number",
 }
-"""(file, function) of a wait -> what for. Each is of a step or a micro-batch; none is of a model's
-layer."""
+"""(file, function) of a wait -> what for. Each is of a step, an update or a micro-batch; none is of
+a step of the sampler or a model's layer. What goes to the GPU is not waited for
+(``adrpo.core.placement``), but for the tokens that transformers' own classes send."""
 
 ANONYMOUS = ("<dictcomp>", "<listcomp>", "<setcomp>", "<genexpr>", "<lambda>")
 INSTRUMENTS = ("/torch/", "pretend_cuda.py", "gpu_proof/device.py", "contextlib.py", "warnings.py")

@@ -28,23 +28,26 @@ INF = float("inf")
 Reward = Callable[..., list[float | None]]
 
 
+SETTINGS: dict[str, Any] = {
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 5,
+    "max_steps": 2,
+    "learning_rate": 1e-2,
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": [],
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+}
+"""As stock GRPO's configuration takes them, too."""
+
+
 def config(folder: Path, **options: Any) -> ADRPOConfig:
-    settings: dict[str, Any] = {
-        "per_device_train_batch_size": 8,
-        "per_device_eval_batch_size": 8,
-        "num_generations": 4,
-        "max_completion_length": 5,
-        "max_steps": 2,
-        "learning_rate": 1e-2,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": [],
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
-    }
-    return ADRPOConfig(str(folder), **(settings | options))
+    return ADRPOConfig(str(folder), **(SETTINGS | options))
 
 
 def count_a(completions: list[str], **columns: Any) -> list[float | None]:

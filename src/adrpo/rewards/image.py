@@ -8,6 +8,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from adrpo.core.placement import sent
 from adrpo.errors import AdrpoError, reading
 from adrpo.runs.model_folder import NO_CODE, check_finite, check_words
 
@@ -73,7 +74,7 @@ class ClipScore:
         features = []
         for batch in batches(images, self.batch_size):
             pixels = self._image_processor(images=list(batch), return_tensors="pt")["pixel_values"]
-            features.append(self._model.get_image_features(pixels.to(self.device)).pooler_output)
+            features.append(self._model.get_image_features(sent(pixels, self.device)).pooler_output)
         return _unit_rows(features)
 
     @torch.inference_mode()

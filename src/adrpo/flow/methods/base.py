@@ -11,6 +11,7 @@ from torch import Tensor
 from adrpo.coefficient import Coefficient
 from adrpo.core import clip_advantages, flow_objective, group_advantages
 from adrpo.core.advantages import favor_novelty, shape_advantages
+from adrpo.core.placement import sent
 from adrpo.core.schedules import StepSamples
 from adrpo.flow.path.path_samples import PathSamples
 
@@ -38,7 +39,7 @@ class Weights:
 
     def to(self, device: torch.device) -> "Weights":
         """The same numbers on ``device``."""
-        return self._each(lambda column: column.to(device))
+        return self._each(lambda column: sent(column, device))
 
     @staticmethod
     def joined(parts: Sequence["Weights"]) -> "Weights":

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from adrpo.core.placement import sent
+
 
 class Conditioning:
     """A record of what the model reads of n prompts: named tensors, a row of each for every prompt.
@@ -42,11 +44,12 @@ class Conditioning:
 
     def select(self, index: Tensor) -> "Conditioning":
         """The rows ``index`` (integers, repeats allowed)."""
+        index = sent(index, next(iter(vars(self).values())).device)
         return Conditioning(**{name: tensor[index] for name, tensor in vars(self).items()})
 
     def to(self, device: torch.device) -> "Conditioning":
         """The same record on ``device``."""
-        return Conditioning(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return Conditioning(**{name: sent(tensor, device) for name, tensor in vars(self).items()})
 
     @staticmethod
     def cat(parts: Sequence["Conditioning"]) -> "Conditioning":

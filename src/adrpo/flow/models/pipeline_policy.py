@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from adrpo.core.placement import sent
 from adrpo.errors import AdrpoError
 from adrpo.flow.models import lora
 from adrpo.flow.models.conditioning import Conditioning
@@ -198,7 +199,7 @@ class PipelinePolicy(PromptReader):
         told = iter(())
         if sampling.solver == "dpmpp_2m" and self._dpm is not None:
             times, rounded = dpm_time_grid(self._dpm, sampling.steps)
-            told = iter(rounded.to(self.device))
+            told = iter(sent(rounded, self.device))
         else:
             times = self.time_grid(sampling.steps, tuple(x_0.shape[1:]))
 
@@ -208,7 +209,7 @@ class PipelinePolicy(PromptReader):
 
         # What a network or an engine keeps of inference mode, as positions, can't be learnt with.
         with torch.no_grad():
-            return SOLVERS[sampling.solver](velocity, x_0.to(self.device), times)
+            return SOLVERS[sampling.solver](velocity, sent(x_0, self.device), times)
 
     def time_grid(self, steps: int, shape: tuple[int, ...] | None = None) -> Tensor:
         """The scheduler's own times, [steps + 1], from 0 to 1, for latents of ``shape``, None

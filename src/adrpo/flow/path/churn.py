@@ -30,6 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from adrpo.core.placement import sent
 from adrpo.flow.path.samplers import Velocity
 
 
@@ -102,7 +103,7 @@ def churned_euler(
         noise: 0 for the start, or the number of a step that is not the last, from 1 -> N(0, 1)
             draws shaped like ``x_0``.
     """
-    times = times.to(x_0.device)
+    times = sent(times, x_0.device)
     x = churned(x_0, times[0], churn=churn, noise=noise(0).to(x_0))
     points, velocities, last = [], [], len(times) - 2
     for index, (t, t_next) in enumerate(pairwise(times)):

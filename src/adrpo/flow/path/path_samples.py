@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from adrpo.core.placement import sent
 from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.runs.processes import Share
 
@@ -77,5 +78,5 @@ def sample_path(
             .flatten(0, 2)
             for values in (t, x_0)
         )
-    t, x_0 = share.of(t).to(x_1.device), share.of(x_0).to(x_1.device)
+    t, x_0 = (sent(share.of(values), x_1.device) for values in (t, x_0))
     return PathSamples(t=t, x_t=interpolate(x_0, x_1, t), u_t=target_velocity(x_0, x_1))

@@ -4,12 +4,15 @@ A velocity is a callable v(x, t) with x [batch, ...] and t [batch]. Solvers keep
 x_0; give float32 noise also where the model computes in bfloat16.
 """
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from adrpo.core.placement import sent
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,7 +31,7 @@ def euler(
         The sample, at times[-1].
     """
     x = x_0
-    for t, t_next in pairwise(times.to(x_0.device)):
+    for t, t_next in pairwise(sent(times, x_0.device)):
         v = velocity(x, t.expand(len(x))).to(x.dtype)
         x = x + (t_next - t).to(x.dtype) * v
     return x
@@ -43,7 +46,7 @@ def heun(
     the last one is at times[-1] and none lies outside the grid. Arguments as for ``euler``.
     """
     x = x_0
-    for t, t_next in pairwise(times.to(x_0.device)):
+    for t, t_next in pairwise(sent(times, x_0.device)):
         step = (t_next - t).to(x.dtype)
         v = velocity(x, t.expand(len(x))).to(x.dtype)
         v_next = velocity(x + step * v, t_next.expand(len(x))).to(x.dtype)
@@ -66,13 +69,13 @@ def dpmpp_2m(
     from t_ = 0 and before t' = 1, the step is Euler's. Arguments as for ``euler``.
     """
     x, last_data, last_h = x_0, None, float("inf")
-    grid = times.to(x_0.device)
+    grid = sent(times, x_0.device)
     half_log_snr = torch.logit(times.double()).tolist()
     for (t, t_next), (lam, lam_next) in zip(pairwise(grid), pairwise(half_log_snr), strict=True):
         v = velocity(x, t.expand(len(x))).to(x.dtype)
         data, h = x + (1 - t).to(x.dtype) * v, lam_next - lam
         step = (t_next - t).to(x.dtype) * v
-        if last_data is not None and t_next < 1:
+        if last_data is not None and math.isfinite(lam_next):
             share = (t_next - t) / (1 - t) * h / (2 * last_h)
             step = step + share.to(x.dtype) * (data - last_data)
         x, last_data, last_h = x + step, data, h

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from adrpo.core.placement import sent
 from adrpo.flow.path.samplers import Velocity
 
 
@@ -93,8 +94,9 @@ def simulate(
         noise_level: a.
         noise: index of a step -> N(0, 1) draws shaped like ``x_0``.
     """
-    times = times.to(x_0.device)
+    # Read before the times move: the host would wait for the device.
     points, log_probs, first = [x_0], [], float(times[1])
+    times = sent(times, x_0.device)
     for index in range(len(times) - 1):
         x = points[-1]
         t, t_next = times[index].expand(len(x)), times[index + 1].expand(len(x))

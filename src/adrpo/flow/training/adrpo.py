@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from adrpo.config import FlowConfig
+from adrpo.core.placement import sent
 from adrpo.flow.methods import build_method
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.flow.training.anchors import build_models
@@ -79,7 +80,7 @@ class FlowTrainer(OnlineLoop):
             path=path,
             conditioning=self.prompts.conditioning.select(prompt_index[sample]),
             weights=weights.select(sample).to(self.device).only(finite.repeat_interleave(points)),
-            group=(groups[sample] * points + torch.arange(len(sample)) % points).to(self.device),
+            group=sent(groups[sample] * points + torch.arange(len(sample)) % points, self.device),
         )
         losses = accumulate_gradient(
             self._velocity,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adrpo.config import DpoSection, FlowConfig
 from adrpo.core import velocity_divergence
+from adrpo.core.placement import sent
 from adrpo.core.preferences import flow_dpo_objective
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.prompt_set import PromptSet
@@ -146,9 +147,9 @@ class DPOTrainer(TrainingLoop):
         x_1 = torch.cat([self.chosen[index], self.rejected[index]])
         noise, times = torch.cat([x_0, x_0]), torch.cat([t, t])
         path = PathSamples(
-            t=times.to(self.device),
-            x_t=interpolate(noise, x_1, times).to(self.device),
-            u_t=target_velocity(noise, x_1).to(self.device),
+            t=sent(times, self.device),
+            x_t=sent(interpolate(noise, x_1, times), self.device),
+            u_t=sent(target_velocity(noise, x_1), self.device),
         )
         conditioning = self.pair_conditioning.select(self.pair_prompt[torch.cat([index, index])])
         guidance = self.config.training.guidance_scale
@@ -167,4 +168,4 @@ class DPOTrainer(TrainingLoop):
         margin = (ref_errors[0] - errors[0] - (ref_errors[1] - errors[1])).detach()
         distance = velocity_divergence(v.detach(), v_ref).view(2, -1).mean(0)
         columns = (loss.detach(), margin, (margin > 0).float(), distance)
-        return torch.stack([column.sum().cpu() for column in columns])
+        return torch.stack([column.sum() for column in columns]).cpu()

@@ -16,6 +16,7 @@ from adrpo.core.finite_differences import (
     end_directions,
     half_differences,
 )
+from adrpo.core.placement import sent
 from adrpo.core.schedules import StepSamples
 from adrpo.flow.path.churn import churned_euler
 from adrpo.flow.path.draws import initial_noise
@@ -102,7 +103,7 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         beta = self.coefficient.of(
             StepSamples(advantages=advantages, rewards=rewards, scores=scores)
         )
-        own = tuple(self.share.of(values).to(self.device) for values in (advantages, beta))
+        own = tuple(self.share.of(values) for values in (advantages, beta))
         chosen = self._chosen_points(step)
         sums = torch.zeros(4)
         norms = []
@@ -110,7 +111,7 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
             pairs = part[finite[part]]
             samples = 2 * pairs[:, None] + torch.arange(2)
             rows = samples[:, :, None] * self.steps + chosen[pairs][:, None, :]
-            rows = rows.flatten().to(self.device)
+            rows = rows.flatten()
             sums += self._update(points, own, rows, 2 * total * chosen.shape[1], stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(float(sums[0])))
@@ -151,10 +152,10 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         for rows in torch.arange(len(prompt_index)).split(self.rows_at_once):
             part = churned_euler(
                 partial(self.velocity, prompt_index[rows]),
-                x_0[rows].to(self.device),
+                sent(x_0[rows], self.device),
                 self.times,
                 churn=self.settings.churn,
-                noise=lambda index, rows=rows: draws[index, rows],
+                noise=sent(draws[:, rows], self.device).__getitem__,
             )
             images += self.policy.decode(part.x_1)
             parts.append(part)
@@ -166,8 +167,8 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         points = Points(
             x=x,
             v_old=v_old,
-            t=self.times[:-1].to(self.device).repeat(len(x_1)),
-            sample=torch.arange(len(x_1), device=self.device).repeat_interleave(self.steps),
+            t=sent(self.times[:-1], self.device).repeat(len(x_1)),
+            sample=torch.arange(len(x_1)).repeat_interleave(self.steps),
             prompt=prompt_index,
             direction=end_directions(x_1),
         )
@@ -184,10 +185,11 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
         """Backpropagate the mean loss over ``total`` points, of which this process has ``rows``;
         the sums of loss and |v - v_ref|^2, the number of the latter, and the number of ratios
         beyond 1 +- epsilon, over all processes. ``weights`` are dR and beta of the samples."""
-        sums = torch.zeros(4)
+        # What is chosen by its value is chosen on the host, which else waits for the device.
         advantages, beta = weights
         sample = points.sample[rows]
         rows = rows[(advantages[sample] != 0) | (beta[sample] != 0)]
+        sums, reference_rows = torch.zeros(3, device=self.device), 0
         # An empty tensor splits into one empty part, which the model can't take.
         for part in rows.split(self.rows_at_once) if len(rows) else ():
             sample = points.sample[part]
@@ -195,30 +197,36 @@ class FiniteDifferenceTrainer(TrajectoryLoop):
             v_ref = self._reference(points, part[held], stopwatch)
             with stopwatch.part("policy"):
                 v = self._at(points, part)
-                log_ratio = difference_ratio(v, points.v_old[part], points.direction[sample])
+                there, direction = sent(part, v.device), points.direction[sent(sample, v.device)]
+                advantage, coefficient = (
+                    sent(values, v.device) for values in (advantages[sample], beta[sample][held])
+                )
+                log_ratio = difference_ratio(v, points.v_old[there], direction)
                 loss = difference_surrogate(
-                    log_ratio, advantages[sample], clip_range=self.settings.clip_range
+                    log_ratio, advantage, clip_range=self.settings.clip_range
                 ).sum()
-                distance = velocity_divergence(v[held], v_ref)
-                loss = loss + (beta[sample][held] * distance).sum()
+                distance = velocity_divergence(v[sent(held, v.device)], v_ref)
+                loss = loss + (coefficient * distance).sum()
                 (loss / total).backward()
             beyond = log_ratio.detach().expm1().abs() > self.settings.clip_range
-            found = (loss.detach(), distance.detach().sum(), len(held), beyond.sum())
-            sums += torch.tensor([float(value) for value in found])
-        return torch.stack(self.processes.gather(sums)).sum(0)
+            sums += torch.stack([loss.detach(), distance.detach().sum(), beyond.sum()])
+            reference_rows += len(held)
+        loss, distance, beyond = sums.cpu()
+        found = torch.stack([loss, distance, torch.tensor(float(reference_rows)), beyond])
+        return torch.stack(self.processes.gather(found)).sum(0)
 
     @torch.no_grad()
     def _reference(self, points: Points, rows: Tensor, stopwatch: Stopwatch) -> Tensor:
         """v_ref at the points ``rows``, of which there may be none."""
         if not len(rows):
-            return points.v_old[rows]
+            return points.v_old[:0]
         with stopwatch.part("reference"), self.anchor.active():
             return self._at(points, rows)
 
     def _at(self, points: Points, rows: Tensor) -> Tensor:
         """v at the points ``rows``."""
-        prompt = points.prompt[points.sample[rows].cpu()]
-        return self.velocity(prompt, points.x[rows], points.t[rows])
+        there = sent(rows, points.x.device)
+        return self.velocity(points.prompt[points.sample[rows]], points.x[there], points.t[there])
 
     def trainer_state(self) -> dict[str, Any]:
         own = {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}

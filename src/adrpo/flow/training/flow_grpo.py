@@ -11,6 +11,7 @@ from torch import Tensor
 from adrpo.coefficient import Coefficient
 from adrpo.config import FlowConfig, FlowGrpoSection
 from adrpo.core import velocity_divergence
+from adrpo.core.placement import sent
 from adrpo.core.preferences import clipped_surrogate
 from adrpo.core.schedules import StepSamples
 from adrpo.flow.methods import Weights
@@ -82,7 +83,7 @@ class FlowGRPOTrainer(TrajectoryLoop):
         norms = []
         for part, total in self.update_parts(step, self.settings.updates_per_step):
             held = part[finite[part]]
-            rows = (held[:, None] * noisy + torch.arange(noisy)).flatten().to(self.device)
+            rows = (held[:, None] * noisy + torch.arange(noisy)).flatten()
             sums += self._update(steps, own, rows, total * noisy, stopwatch)
             with stopwatch.part("policy"):
                 norms.append(self.apply_gradient(float(sums[0])))
@@ -123,17 +124,17 @@ class FlowGRPOTrainer(TrajectoryLoop):
         for rows in torch.arange(len(prompt_index)).split(self.rows_at_once):
             part = simulate(
                 partial(self.velocity, prompt_index[rows]),
-                x_0[rows].to(self.device),
+                sent(x_0[rows], self.device),
                 self.times,
                 noise_level=self.settings.noise_level,
-                noise=lambda index, rows=rows: draws[index, rows],
+                noise=sent(draws[:, rows], self.device).__getitem__,
             )
             images += self.policy.decode(part.points[-1])
             parts.append(part)
         points = torch.cat([part.points for part in parts], dim=1).transpose(0, 1)
         log_probs = torch.cat([part.log_probs for part in parts], dim=1).T
         count, noisy = log_probs.shape
-        times = self.times.to(self.device).expand(count, -1)
+        times = sent(self.times, self.device).expand(count, -1)
         return (
             NoisySteps(
                 x=points[:, :noisy].flatten(0, 1),
@@ -156,10 +157,11 @@ class FlowGRPOTrainer(TrajectoryLoop):
     ) -> Tensor:
         """Backpropagate the mean loss over ``total`` rows, of which this process has ``rows``; the
         sums of loss, KL, |v - v_ref|^2 and clipping over all of them."""
-        sums = torch.zeros(4)
+        sums = torch.zeros(4, device=self.device)
         # An empty tensor splits into one empty part, which the model can't take.
-        for part in rows.split(self.rows_at_once) if len(rows) else ():
-            asked = (steps.prompt[part.cpu()], steps.x[part], steps.t[part])
+        for on_host in rows.split(self.rows_at_once) if len(rows) else ():
+            part = sent(on_host, self.device)
+            asked = (steps.prompt[on_host], steps.x[part], steps.t[part])
             with stopwatch.part("reference"), torch.no_grad(), self.anchor.active():
                 v_ref = self.velocity(*asked)
             with stopwatch.part("policy"):
@@ -176,8 +178,8 @@ class FlowGRPOTrainer(TrajectoryLoop):
             outside = (log_ratio.detach().exp() - 1).abs() > self.settings.clip_range
             distance = velocity_divergence(v.detach(), v_ref)
             columns = (loss.detach(), kl.detach(), distance, outside.float())
-            sums += torch.stack([column.sum().cpu() for column in columns])
-        return torch.stack(self.processes.gather(sums)).sum(0)
+            sums += torch.stack([column.sum() for column in columns])
+        return torch.stack(self.processes.gather(sums.cpu())).sum(0)
 
     def trainer_state(self) -> dict[str, Any]:
         own = {"anchor": self.anchor.state(), "coefficient": self.coefficient.state()}

@@ -293,15 +293,16 @@ class TrainingLoop(ABC):
         """
         parameters = self.policy.adapter_parameters()
         self.processes.sum_gradients(parameters)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.training.max_grad_norm)
-        if not (math.isfinite(loss) and norm.isfinite()):
+        clip = self.config.training.max_grad_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Diverged(
                 f"expected a finite loss and gradient; received loss {loss} and gradient norm "
-                f"{norm.item()}; {LOWER_RATE}"
+                f"{norm}; {LOWER_RATE}"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def follow(self) -> None:
         """After the last optimizer step of a step: the learning rate and the average move on."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from adrpo.config import FlowConfig
+from adrpo.core.placement import sent
 from adrpo.flow.training.online import OnlineLoop
 from adrpo.rewards.base import Reward
 from adrpo.runs.seeding import generator
@@ -37,7 +38,7 @@ class TrajectoryLoop(OnlineLoop):
         shapes. Where rows are missing, the last one fills their places.
         """
         rows = torch.arange(self.rows_at_once).clamp(max=len(x) - 1)
-        there = rows.to(x.device)
+        there = sent(rows, x.device)
         v = self.policy.velocity(
             x[there],
             t[there],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adrpo.core import velocity_divergence
+from adrpo.core.placement import sent
 from adrpo.flow.methods import Method, Weights
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.path.path_samples import PathSamples
@@ -55,11 +56,17 @@ Velocity = Callable[[Batch], Tensor]
 """v of rows, [rows, *latent_shape], by the policy as it is now."""
 
 
+def rows_where(mask: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the rows where ``mask`` [rows], on the host, is true, on ``device``."""
+    return sent(mask.nonzero().flatten(), device)
+
+
 @torch.no_grad()
 def constant_velocity(
     velocity: Velocity, model: Anchor, batch: Batch, needed: Tensor, *, micro_batch: int
 ) -> Tensor:
-    """The velocity of the rows where ``needed`` [rows] is true, in one pass with ``model`` active.
+    """The velocity of the rows where ``needed`` [rows], on the host, is true, in one pass with
+    ``model`` active.
 
     The other rows are NaN: whatever reads one by mistake shows it.
     """
@@ -67,7 +74,7 @@ def constant_velocity(
     if not needed.any():
         return found
     with model.active():
-        for rows in needed.nonzero().flatten().split(micro_batch):
+        for rows in rows_where(needed, found.device).split(micro_batch):
             found[rows] = velocity(batch.select(rows))
     return found
 
@@ -84,7 +91,8 @@ def of_groups(
 ) -> Tensor:
     """``Method.of_group`` of the rows of ``batch``, whose groups may lie on several processes."""
     statistic = torch.full_like(batch.path.t, math.nan)
-    for rows in needed.nonzero().flatten().split(micro_batch) if needed.any() else ():
+    chosen = rows_where(needed, statistic.device)
+    for rows in chosen.split(micro_batch) if len(chosen) else ():
         part = batch.select(rows)
         statistic[rows] = method.statistic(velocity(part), part)
     lengths = processes.gather(len(batch))
@@ -92,7 +100,8 @@ def of_groups(
     whole, weights, group = zip(*processes.gather(on_cpu), strict=True)
     found = method.of_group(torch.cat(whole), Weights.joined(weights), torch.cat(group))
     first = sum(lengths[: processes.rank])
-    return found[first : first + len(batch)].to(batch.path.t)
+    own = found[first : first + len(batch)].to(batch.path.t.dtype)
+    return sent(own, batch.path.t.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +140,8 @@ def accumulate_gradient(
     weights = batch.weights
     needed = (weights.beta != 0) & weights.taken
     active = needed | (weights.weight != 0) | (weights.taken & method.old) | processes.sharded
+    # On the host, which else waits for the device wherever rows are chosen.
+    needed, active = torch.stack((needed, active)).cpu()
     referred, compared = (_everywhere(rows, processes) for rows in (needed, active & method.old))
     at_once = {"micro_batch": micro_batch}
     with stopwatch.part("reference"):
@@ -145,7 +156,7 @@ def accumulate_gradient(
     # To the older policy where no row is held to the reference.
     by_old = method.old and not any(processes.gather(bool(needed.any())))
     losses, divergences = [], []
-    rows_run = active.nonzero().flatten()
+    rows_run = rows_where(active, batch.path.t.device)
     with stopwatch.part("policy"):
         # An empty tensor splits into one empty part, which the model can't take.
         for rows in rows_run.split(micro_batch) if len(rows_run) else ():
@@ -154,9 +165,13 @@ def accumulate_gradient(
             loss = method.loss(v, v_ref[rows], part).sum()
             (loss / total).backward()
             losses.append(loss.detach())
-            held_to, counted = (part.v_old, active) if by_old else (v_ref[rows], needed)
-            divergences.append(velocity_divergence(v.detach(), held_to)[counted[rows]])
-    divergence = torch.cat(divergences) if divergences else torch.empty(0)
+            held_to = part.v_old if by_old else v_ref[rows]
+            divergences.append(velocity_divergence(v.detach(), held_to))
+    divergence = torch.empty(0)
+    if divergences:
+        counted = (active if by_old else needed)[active]
+        divergence = torch.cat(divergences)
+        divergence = divergence[rows_where(counted, divergence.device)]
     divergence = processes.gather_rows(divergence)
     return Losses(
         loss=sum(processes.gather(float(sum(losses)))) / total,
