@@ -52,11 +52,11 @@ ALLOWED = {
 # The wings of flow: the path knows no model, and models and methods don't know each other.
 WINGS = {
     "path": set[str](),
-    "models": {"path", "prompt_columns"},
+    "models": {"path", "prompt_columns", "originals"},
     "methods": {"path"},
     "training": {
         "path", "models", "methods", "distances", "drawing", "facts", "run_prompts",
-        "prompt_columns",
+        "prompt_columns", "originals",
     },
     "memory": {"path", "models", "training", "prompt_columns"},
 }  # fmt: skip

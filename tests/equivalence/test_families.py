@@ -17,15 +17,16 @@ from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.loading import SUPPORTED, as_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.training.adrpo import FlowTrainer
+from support.tiny_editors import ALL
 from support.tiny_pipelines import FAMILIES, Family, dynamic_scheduler
 from support.tiny_runs import darkness, tiny_config
 
 # Of different numbers of tokens, so that a batch of them needs padding.
 PROMPTS = ["a cat", "two blue birds on a wire"]
-STEPS = 3
+STEPS, SEED = 3, 7
 STEP_DISTILLED = ("flux schnell", "flux2 klein distilled")
-"""Models that know no guidance."""
-SEED = 7
+DISTILLED = ("flux dev", "flux2 dev", "flux kontext")
+"""Models that know no guidance, and those that take it as an input."""
 
 # Both sides run the same float32 network. Where the batch is another one (guidance, padding),
 # matrix products round differently in the last bit of values up to 5, and three steps of a random
@@ -33,14 +34,14 @@ SEED = 7
 TOLERANCE = {"rtol": 0.0, "atol": 1e-4}
 
 
-@pytest.fixture(params=list(FAMILIES), scope="module")
+@pytest.fixture(params=list(ALL), scope="module")
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture(scope="module")
 def family(name: str) -> Family:
-    return FAMILIES[name]
+    return ALL[name]
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +129,14 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def test_every_supported_class_has_its_pipeline_here():
-    built = {type(family.build()).__name__ for family in FAMILIES.values()}
+    built = {type(family.build()).__name__ for family in ALL.values()}
     assert built == set(SUPPORTED)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_sampling_is_the_pipelines_own(family: Family, base: PipelinePolicy, scale: float):
     sampling = SamplingSection(steps=STEPS, guidance_scale=scale)
-    ours = base.sample(noise(base), base.encode(PROMPTS), sampling)
+    ours = base.sample(noise(base), family.encode(base, PROMPTS), sampling)
     theirs = family.call(
         base.pipeline,
         PROMPTS,
@@ -158,11 +159,11 @@ def test_negative_prompts_are_the_pipelines_own(
     name: str, family: Family, base: PipelinePolicy, default: str | None
 ):
     sizes = {"height": family.height, "width": family.width, "max_sequence_length": family.tokens}
-    if name in (*STEP_DISTILLED, "flux dev", "flux2 dev"):
+    if name in (*STEP_DISTILLED, *DISTILLED):
         with pytest.raises(AdrpoError, match=r"prompts\.negative_prompt: expected null for \w+, "):
             as_policy(base.pipeline, **sizes, negative_prompt="a dog")
         with pytest.warns(AdrpoWarning, match="the column negative_prompt has no effect on Flux"):
-            base.encode(PROMPTS, ["a dog", None])
+            family.encode(base, PROMPTS, ["a dog", None])
         return
     policy = as_policy(base.pipeline, negative_prompt=default, **sizes)
     own = ["blurry, and of many words", default or policy.nothing]
@@ -170,18 +171,18 @@ def test_negative_prompts_are_the_pipelines_own(
     if not family.in_words:
         away = {"negative_prompt_embeds": policy._encode_negative(list(own)).context}
     sampling = SamplingSection(steps=STEPS, guidance_scale=4.0)
-    ours = policy.sample(noise(policy), policy.encode(PROMPTS, [own[0], None]), sampling)
+    ours = policy.sample(noise(policy), family.encode(policy, PROMPTS, [own[0], None]), sampling)
     call = {"num_inference_steps": STEPS, "generator": generator(), "output_type": "latent"}
     theirs = family.call(base.pipeline, PROMPTS, 4.0, **call, **away)
     torch.testing.assert_close(ours, unpacked(policy, theirs), **TOLERANCE)
-    without = base.sample(noise(base), base.encode(PROMPTS), sampling)
+    without = base.sample(noise(base), family.encode(base, PROMPTS), sampling)
     differs = (ours - without).abs().flatten(1).amax(1) > 20 * TOLERANCE["atol"]
     assert differs.tolist() == [True, default is not None]
 
 
-def test_guidance_and_prompt_are_seen(name: str, base: PipelinePolicy):
+def test_guidance_and_prompt_are_seen(name: str, family: Family, base: PipelinePolicy):
     """What the parity tests compare must depend on both, else they would compare nothing."""
-    conditioning = base.encode(PROMPTS)
+    conditioning = family.encode(base, PROMPTS)
     x_t, t = noise(base, 1).repeat(2, 1, 1, 1), torch.tensor([0.3, 0.3])
     v = base.velocity(x_t, t, conditioning)
     v_guided = base.velocity(x_t, t, conditioning, guidance_scale=4.0)
@@ -208,7 +209,7 @@ def test_the_transformer_is_called_as_the_pipeline_calls_it(family: Family, base
             output_type="latent",
             callback_on_step_end=keep,
         )
-    conditioning, times = base.encode(PROMPTS), base.time_grid(STEPS)
+    conditioning, times = family.encode(base, PROMPTS), base.time_grid(STEPS)
     points = [noise(base), *latents]
     assert len(theirs.inputs) == STEPS
     for step in range(STEPS):
@@ -240,7 +241,7 @@ def test_the_adapter_loads_in_the_pipeline(
     family: Family, base: PipelinePolicy, adapted: PipelinePolicy, tmp_path: Path
 ):
     sampling = SamplingSection(steps=STEPS, guidance_scale=2.0)
-    ours = adapted.sample(noise(adapted), adapted.encode(PROMPTS), sampling)
+    ours = adapted.sample(noise(adapted), family.encode(adapted, PROMPTS), sampling)
     adapted.save_adapter(tmp_path)
     pipeline = family.build()
     pipeline.set_progress_bar_config(disable=True)
@@ -251,7 +252,7 @@ def test_the_adapter_loads_in_the_pipeline(
     images = family.call(pipeline, PROMPTS, 2.0, **call | {"generator": generator()})
     assert_same_images(adapted.decode(ours), images)
     # The adapter does something.
-    without = base.sample(noise(base), base.encode(PROMPTS), sampling)
+    without = base.sample(noise(base), family.encode(base, PROMPTS), sampling)
     assert (ours - without).abs().max() > 20 * TOLERANCE["atol"]
     # And it comes back as it was.
     again = family.policy()
@@ -262,9 +263,9 @@ def test_the_adapter_loads_in_the_pipeline(
 
 
 def test_the_reference_is_the_model_without_its_adapter(
-    base: PipelinePolicy, adapted: PipelinePolicy
+    family: Family, base: PipelinePolicy, adapted: PipelinePolicy
 ):
-    conditioning, x_t, t = base.encode(PROMPTS), noise(base), torch.tensor([0.2, 0.9])
+    conditioning, x_t, t = family.encode(base, PROMPTS), noise(base), torch.tensor([0.2, 0.9])
     v_base = base.velocity(x_t, t, conditioning)
     before = adapted.velocity(x_t, t, conditioning)
     with adapted.reference():
@@ -325,25 +326,24 @@ def test_sd3_shifts_by_the_resolution_where_its_scheduler_does():
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_prompts_of_any_length_share_a_batch(base: PipelinePolicy, scale: float):
+def test_prompts_of_any_length_share_a_batch(family: Family, base: PipelinePolicy, scale: float):
     x_t, t = noise(base), torch.tensor([0.2, 0.7])
-    together = base.velocity(x_t, t, base.encode(PROMPTS), guidance_scale=scale)
+    together = base.velocity(x_t, t, family.encode(base, PROMPTS), guidance_scale=scale)
     for row, prompt in enumerate(PROMPTS):
         rows = slice(row, row + 1)
-        alone = base.velocity(x_t[rows], t[rows], base.encode([prompt]), guidance_scale=scale)
+        own = family.encode(base, [prompt])
+        alone = base.velocity(x_t[rows], t[rows], own, guidance_scale=scale)
         torch.testing.assert_close(together[rows], alone, **TOLERANCE)
 
 
-def test_a_call_counts_its_rows(name: str, base: PipelinePolicy):
-    conditioning, x_t, t = base.encode(PROMPTS), noise(base), torch.tensor([0.2, 0.7])
+def test_a_call_counts_its_rows(name: str, family: Family, base: PipelinePolicy):
+    conditioning, x_t, t = family.encode(base, PROMPTS), noise(base), torch.tensor([0.2, 0.7])
     before = base.model_calls
     base.velocity(x_t, t, conditioning)
     assert base.model_calls - before == 2
     base.velocity(x_t, t, conditioning, guidance_scale=3.0)
     # A distilled model has its guidance in the one call, or none.
-    assert base.model_calls - before == 2 + (
-        2 if name in (*STEP_DISTILLED, "flux dev", "flux2 dev") else 4
-    )
+    assert base.model_calls - before == 2 + (2 if name in (*STEP_DISTILLED, *DISTILLED) else 4)
 
 
 def test_a_training_step_moves_the_adapter(family: Family, tmp_path: Path):
@@ -359,7 +359,7 @@ def test_a_training_step_moves_the_adapter(family: Family, tmp_path: Path):
             "device": "cpu",
         },
         adapter={"rank": 2, "target_modules": targets},
-        prompts={"train_size": 2, "held_out_size": 2},
+        prompts=family.prompts(tmp_path),
         training={"samples_per_prompt": 2, "micro_batch_size": 2},
     )
     trainer = FlowTrainer(config, reward=darkness)
@@ -383,8 +383,8 @@ def test_a_bfloat16_base_has_a_float32_adapter_and_velocity(family: Family, base
     policy = family.policy(torch.bfloat16)
     policy.add_adapter(AdapterSection(rank=2, alpha=2.0, target_modules=policy.lora_targets))
     x_t, t = noise(base), torch.tensor([0.2, 0.7])
-    v = policy.velocity(x_t, t, policy.encode(PROMPTS))
-    expected = base.velocity(x_t, t, base.encode(PROMPTS))
+    v = policy.velocity(x_t, t, family.encode(policy, PROMPTS))
+    expected = base.velocity(x_t, t, family.encode(base, PROMPTS))
     assert v.dtype == torch.float32
     # bfloat16 has 8 bits: 0.4 % a value, and some ten layers of it.
     assert (v - expected).norm() < 0.1 * expected.norm()

@@ -5,8 +5,6 @@ tests/tiny_encoders.py. The images are not square, and no scale, shift or statis
 value, so that a forgotten or misplaced one shows.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -42,8 +40,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from adrpo.flow.models.loading import as_policy
-from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from support.family import Family, plain
 from support.tiny_autoencoders import dynamic_scheduler, flux2_parts, kl_autoencoder
 from support.tiny_encoders import (
     WIDTH,
@@ -56,49 +53,6 @@ from support.tiny_encoders import (
     randomised,
     t5,
 )
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family: how to build its pipeline, and how its call takes what the policy takes."""
-
-    build: Callable[[], Any]
-    guidance: Callable[[float, int], dict[str, Any]]
-    """(w, number of prompts) -> arguments of the pipeline's call."""
-
-    height: int = 16
-    width: int = 24
-    tokens: int = 32
-    options: dict[str, Any] = field(default_factory=dict)
-    """What else the pipeline's call needs to be the policy's."""
-    in_words: bool = True
-    """Whether its call takes negative prompts in words, and not by their embeddings."""
-
-    def policy(self, dtype: torch.dtype = torch.float32) -> PipelinePolicy:
-        """The policy of a fresh pipeline, without an adapter."""
-        pipeline = self.build().to(dtype)
-        pipeline.set_progress_bar_config(disable=True)
-        return as_policy(
-            pipeline, max_sequence_length=self.tokens, height=self.height, width=self.width
-        )
-
-    def call(self, pipeline: Any, prompts: list[str], scale: float, **arguments: Any) -> Any:
-        """The pipeline's own result for ``prompts`` with guidance ``scale``."""
-        if "num_frames" in self.options and "latents" in arguments:
-            arguments["latents"] = arguments["latents"][:, :, None]
-        found = pipeline(
-            prompt=list(prompts),
-            height=self.height,
-            width=self.width,
-            max_sequence_length=self.tokens,
-            **self.guidance(scale, len(prompts)) | self.options | arguments,
-        )
-        if not hasattr(found, "frames"):
-            return found.images
-        # Videos of one frame, or their latents.
-        return (
-            found.frames if torch.is_tensor(found.frames) else [frame for (frame,) in found.frames]
-        )
 
 
 def stable_diffusion_3(*, with_t5: bool, layers: int = 2, **transformer: Any) -> Any:
@@ -358,10 +312,6 @@ def wan(**settings: Any) -> Any:
         tokenizer=tokenizer,
         **settings,
     )
-
-
-def plain(scale: float, count: int) -> dict[str, Any]:
-    return {"guidance_scale": scale}
 
 
 FAMILIES = {

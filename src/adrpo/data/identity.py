@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from adrpo.data.base import Prompt, same_prompt
@@ -46,6 +47,14 @@ def shared_prompts(
         f"prompts.held_out: {len(found)} of {len(held_out)} held-out prompts are trained on, too, "
         f"the first of them: {' '.join(found[0].text.split())[:60]!r}"
     )
+
+
+@cache
+def file_sha256(path: str, size: int, changed: int) -> str:
+    """The sha256 of a file's content; it is read again where its size or its time of change is
+    new. OSError where there is no such file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_json(value: Any) -> Any:

@@ -231,6 +231,15 @@ def hub_place(source: str) -> tuple[str, str]:
     return (place, "") if file is None else (file.repository, file.name)
 
 
+def folder_of(source: str) -> Path:
+    """The folder that paths in a source's columns start from: that of its file, the data set's own,
+    and the working folder for what is neither."""
+    if source in GENERATED or source == SUMS:
+        return Path()
+    place = Path(_parse(source).place)
+    return place if place.is_dir() else place.parent if place.is_file() else Path()
+
+
 def _file_on_the_hub(kind: str, place: str) -> HubFile | None:
     return PUBLISHED[kind].hub if kind in PUBLISHED and place == HUB else None
 

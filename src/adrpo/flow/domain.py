@@ -20,6 +20,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
+from adrpo.flow.originals import by_original_and_words, check_originals
 from adrpo.flow.prompt_columns import Size, size_of
 from adrpo.flow.run_prompts import load_held_out, load_texts
 from adrpo.metrics import UNSEEN
@@ -325,7 +326,9 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> tuple[int, set[Siz
             note_unfetched(findings, f"prompts.{name}", source)
             continue
         try:
-            found.append(load_texts(source, size=size, seed=seed))
+            chosen = load_texts(source, size=size, seed=seed)
+            _check_pictures(config, chosen)
+            found.append(chosen)
         except AdrpoError as error:
             findings.bad(f"prompts.{name}", str(error))
         else:
@@ -333,9 +336,21 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> tuple[int, set[Siz
             findings.ok(f"prompts.{name}", f"{len(found[-1])} from {source}")
     if len(found) == len(sets):
         train, held_out = found
-        if (shared := shared_prompts(train, held_out)) is not None:
+        if (shared := shared_prompts(train, held_out, by_original_and_words)) is not None:
             findings.bad("prompts", shared)
     return total, {size_of(prompt) for part in found for prompt in part}
+
+
+def _check_pictures(config: FlowConfig, prompts: Sequence[Prompt]) -> None:
+    """Raise AdrpoError where the model edits pictures and ``prompts`` lack them, or the other way
+    round, as far as its family is known without a download."""
+    from adrpo.flow.memory.architectures import find_architecture
+    from adrpo.flow.models.loading import SUPPORTED
+
+    architecture = find_architecture(config.model.pretrained)
+    family = None if architecture is None else SUPPORTED.get(architecture.family)
+    if architecture is not None and family is not None:
+        check_originals(architecture.family, prompts, edits=family.edits)
 
 
 DOOR: Door = FlowDoor()

@@ -14,7 +14,6 @@ from torch import Tensor
 from adrpo.config import FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.data.base import Prompt, columns_of
-from adrpo.data.identity import by_words
 from adrpo.embedded.gold import gold_scores
 from adrpo.embedded.scenes import parse_caption
 from adrpo.evaluation.evaluator import Place
@@ -24,6 +23,7 @@ from adrpo.evaluation.values import Values
 from adrpo.flow.distances import ImageDistances, References, references_of
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.protocol import Draws, FlowPolicy
+from adrpo.flow.originals import by_original_and_words, opened, original_of, read_original
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.path.path_samples import sample_path
 from adrpo.metrics import UNSEEN
@@ -116,7 +116,7 @@ class ImageDrawing:
         self.has_gold = all(_is_scene(prompt) for prompt in prompts)
 
     def known_as(self, prompt: Prompt) -> str:
-        return by_words(prompt)
+        return by_original_and_words(prompt)
 
     def draw(self, draw: int = 0) -> DrawnImages:
         settings = self.settings
@@ -151,11 +151,11 @@ class ImageDrawing:
         x_0 = initial_noise(len(index), shape, self.settings.seed, "trial")
         conditioning = self.prompts.conditioning.select(index)
         x_1 = self.policy.sample(x_0, conditioning, self.settings.sampling)
-        own = columns_of([self.prompts[place] for place in index.tolist()])
+        own = opened(columns_of([self.prompts[place] for place in index.tolist()]))
         return {"images": self.policy.decode(x_1), **own}
 
     def columns(self, drawn: DrawnImages) -> dict[str, list[Any]]:
-        own = columns_of([self.prompts[place] for place in self.index.tolist()])
+        own = opened(columns_of([self.prompts[place] for place in self.index.tolist()]))
         return {"images": drawn.images, **own}
 
     def measure(self, drawn: DrawnImages) -> Values:
@@ -242,6 +242,10 @@ class ImageDrawing:
         for place, prompt in enumerate(spread(self.categories, PICTURED_PROMPTS)):
             for k in range(self.samples_per_prompt):
                 _picture(shown, prompt, k).save(side / f"{place:02d}-{k}.png")
+            if (original := original_of(self.prompts[prompt])) is not None:
+                originals = run.samples / "originals"
+                originals.mkdir(exist_ok=True)
+                read_original(original.value).save(originals / f"{place:02d}.png")
 
     def listing(self) -> dict[str, Any]:
         if self.split != UNSEEN:

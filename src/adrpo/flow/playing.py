@@ -9,6 +9,7 @@ from adrpo.data.base import Prompt, columns_of
 from adrpo.evaluation.playing import Asked, Played, scaled_adapter, scores_of, with_columns
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
+from adrpo.flow.originals import opened
 from adrpo.flow.path.draws import initial_noise
 from adrpo.rewards.loading import build_measured, build_reward
 
@@ -59,7 +60,7 @@ class ImagePlayer:
     def _scored(self, asked: Asked, x_1: "Tensor") -> Played:
         images = self.policy.decode(x_1)
         prompt = with_columns(Prompt(asked.prompt), self.prompts)
-        columns = {"images": images, **columns_of([prompt])}
+        columns = {"images": images, **opened(columns_of([prompt]))}
         scores, errors = scores_of(self.reward, self.others, columns)
         return Played(sample=images[0], scores=scores, errors=errors)
 

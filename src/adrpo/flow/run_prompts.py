@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from adrpo.config import FlowConfig
 from adrpo.data import Prompt, load_prompts
+from adrpo.data.prompts import folder_of
 from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.flow.originals import located
 from adrpo.flow.prompt_columns import NEGATIVE, check_columns, negative_prompt_of
 
 
@@ -41,7 +43,8 @@ def _told(config: FlowConfig, prompts: list[Prompt]) -> list[Prompt]:
 
 def load_texts(source: str, *, size: int, seed: int) -> list[Prompt]:
     """:func:`~adrpo.data.load_prompts` as a text-to-image model takes them: texts, without the
-    spaces around them, and negative prompts that are texts."""
+    spaces around them, negative prompts that are texts, and originals that are found from
+    everywhere."""
     texts: list[Prompt] = []
     for prompt in load_prompts(source, size=size, seed=seed):
         if not isinstance(prompt.content, str):
@@ -51,4 +54,4 @@ def load_texts(source: str, *, size: int, seed: int) -> list[Prompt]:
             )
         texts.append(replace(prompt, content=prompt.content.strip()))
     check_columns(source, texts)
-    return texts
+    return located(texts, folder_of(source))

@@ -33,12 +33,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Pictures of one prompt; ``base[i]`` and ``final[i]`` stem from the same noise."""
+    """Pictures of one prompt; ``base[i]`` and ``final[i]`` stem from the same noise, and are edits
+    of the ``original``, if there is one."""
 
     prompt: str
     category: str
     base: list[Picture]
     final: list[Picture]
+    original: Picture | None = None
 
     @property
     def columns(self) -> int:
@@ -86,6 +88,7 @@ def held_out_pictures(
         final = _numbered(samples / "final", index)
         # Side by side only what stems from the same noise.
         shared = sorted(base.keys() & final.keys()) if base and final else None
+        original = samples / "originals" / f"{index:02d}.png"
         group = HeldOut(
             prompt=prompt,
             category=category,
@@ -97,6 +100,7 @@ def held_out_pictures(
                 embed(final[k], f"fine-tuned model: {prompt}", final_scores.of(index, k))
                 for k in (sorted(final) if shared is None else shared)
             ],
+            original=embed(original, f"original: {prompt}") if original.exists() else None,
         )
         if group.base or group.final:
             groups.append(group)

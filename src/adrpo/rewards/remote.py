@@ -23,7 +23,8 @@ class HttpReward:
     Args:
         url: where the server takes POST requests, "http://host:port/path".
         batch_size: samples a request.
-        columns: columns of the data that are sent, too; their values must be JSON.
+        columns: columns of the data that are sent, too; their values must be JSON, or pictures,
+            such as the originals of a model that edits: PNG as the images.
         timeout: seconds for one answer.
         retries: further attempts after a failed connection, a timeout, or status 429 or 500 to
             599; any other status fails at once.
@@ -90,7 +91,13 @@ class HttpReward:
         if "images" in payload:
             payload["images"] = [encode_png(image) for image in payload["images"]]
         own = {name: payload.pop(name) for name in self.columns}
-        return {**payload, "columns": own} if own else payload
+        pictures = {
+            name: [None if value is None else encode_png(value) for value in own.pop(name)]
+            for name in self.columns
+            if _has_pictures(own[name])
+        }
+        parts = {"columns": own, "pictures": pictures}
+        return payload | {name: part for name, part in parts.items() if part}
 
     def _rewards(self, answer: Any, count: int) -> list[float | None]:
         values = answer.get("rewards") if isinstance(answer, dict) else None
@@ -118,8 +125,16 @@ def encode_png(image: Image) -> str:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
+def _has_pictures(values: Sequence[Any]) -> bool:
+    """True of a column of pictures, some of which may be missing."""
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, Image) for value in known)
+
+
 def _json_column(columns: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
     values = column(columns, name, count, reward="http_reward", option="columns")
+    if _has_pictures(values):
+        return values
     try:
         json.dumps(list(values), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ import inspect
 import math
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +309,7 @@ def score_together(
     prompts: Sequence[Prompt],
     *,
     unit: int = 1,
+    opened: Callable[[Samples], Samples] = dict,
 ) -> RewardResult:
     """The scores of the whole batch, the same on every process.
 
@@ -322,6 +323,7 @@ def score_together(
         images: of this process's share.
         prompts: of all rows of the batch.
         unit: rows that no two processes share, one after another: 2 where shares are of pairs.
+        opened: the prompts' columns -> what rewards are given of them, pictures for files say.
     """
     units = processes.shares(len(prompts) // unit, "samples a step")
     shares = [share.times(unit) for share in units]
@@ -336,7 +338,7 @@ def score_together(
     rows = [row for row, scorer in enumerate(scorers) if scorer == processes.rank]
     columns = columns_of(prompts)
     own_columns = {name: [values[row] for row in rows] for name, values in columns.items()}
-    result = _score_rows(terms, [held[row] for row in rows], own_columns)
+    result = _score_rows(terms, [held[row] for row in rows], opened(own_columns))
     parts = processes.gather((rows, result))
     scored = torch.tensor([row for own, _ in parts for row in own])
     order = scored.argsort()

@@ -11,7 +11,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -70,8 +70,10 @@ class RewardServer(BoundedServer):
         try:
             samples = json.loads(body)
             samples |= samples.pop("columns", {})
+            pictures = samples.pop("pictures", {})
             if "images" in samples:
-                samples["images"] = self._images(samples["images"])
+                pictures["images"] = samples["images"]
+            samples |= self._images(pictures)
         except Refused:
             raise
         except Exception as error:
@@ -82,13 +84,16 @@ class RewardServer(BoundedServer):
             values = awaited(self.reward(**samples))
         return [_json_number(value) for value in values]
 
-    def _images(self, texts: Sequence[str]) -> list[Image.Image]:
-        """The images of PNG files in base64, whose sizes are looked at before they are unpacked."""
-        found: list[Image.Image] = [
-            Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
-            for text in texts
-        ]
-        pixels = sum(image.width * image.height for image in found)
+    def _images(
+        self, columns: Mapping[str, Sequence[str | None]]
+    ) -> dict[str, list[Image.Image | None]]:
+        """The images of PNG files in base64, whose sizes are looked at before they are unpacked;
+        None is none, but for a sample's own."""
+        if None in columns.get("images", ()):
+            raise ValueError("an image is null")
+        found = {name: [_opened(text) for text in texts] for name, texts in columns.items()}
+        images = [image for column in found.values() for image in column if image is not None]
+        pixels = sum(image.width * image.height for image in images)
         if pixels > self.limits.pixels:
             raise Refused(
                 413,
@@ -137,6 +142,12 @@ def make_server(
 ) -> RewardServer:
     """A :class:`RewardServer` of ``reward`` that listens at once; ``port`` 0 takes a free one."""
     return RewardServer((host, port), reward, limits or Limits())
+
+
+def _opened(text: str | None) -> Image.Image | None:
+    if text is None:
+        return None
+    return Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"])
 
 
 def _json_number(value: Any) -> float | None:

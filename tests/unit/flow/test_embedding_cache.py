@@ -21,6 +21,7 @@ from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.loading import _embeddings
 
 PROMPTS = ["a cat", "two birds"]
+PARTS = StableDiffusion3Policy.encoding_parts
 
 
 def record(dtype: torch.dtype = torch.float32) -> Conditioning:
@@ -127,23 +128,23 @@ def test_encoders_are_told_apart_by_their_files(tmp_path: Path):
     for part in ("text_encoder_2", "tokenizer", "transformer"):
         (folder / part).mkdir(parents=True)
         (folder / part / "weights").write_bytes(b"1")
-    before = encoder_identity(folder)
+    before = encoder_identity(folder, PARTS)
     assert list(before) == ["text_encoder_2/weights", "tokenizer/weights"]
     (folder / "transformer" / "weights").write_bytes(b"2")
-    assert encoder_identity(folder) == before
+    assert encoder_identity(folder, PARTS) == before
     (folder / "text_encoder_2" / "weights").write_bytes(b"2")
-    assert encoder_identity(folder) != before
+    assert encoder_identity(folder, PARTS) != before
     # A large file is not read: a sparse one of the size, changed later, is another one.
     with (folder / "tokenizer" / "weights").open("wb") as file:
         file.truncate(HASHED_BYTES + 1)
-    size, changed = encoder_identity(folder)["tokenizer/weights"]
+    size, changed = encoder_identity(folder, PARTS)["tokenizer/weights"]
     assert (size, changed) == (
         HASHED_BYTES + 1,
         (folder / "tokenizer" / "weights").stat().st_mtime_ns,
     )
     snapshot = tmp_path / "models--owner--name" / "snapshots" / "abc123"
     snapshot.mkdir(parents=True)
-    assert encoder_identity(snapshot) == {"commit": "abc123"}
+    assert encoder_identity(snapshot, PARTS) == {"commit": "abc123"}
 
 
 def test_a_model_reads_what_was_kept_of_its_own_encoding_alone(tmp_path: Path):

@@ -34,13 +34,15 @@ from adrpo.flow.memory.estimate import (
     latent_numbers,
     text_tokens,
 )
+from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.rewards.sizes import SCORERS
 from adrpo.runs.findings import Findings
-from support.tiny_pipelines import FAMILIES, lumina_2
+from support.tiny_editors import ALL
+from support.tiny_pipelines import lumina_2
 
-NAMES = ["embedded", *FAMILIES]
+NAMES = ["embedded", *ALL]
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
 RANK = 2
 
@@ -62,7 +64,7 @@ def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A policy with an adapter, and its sizes as read from its files."""
     model: dict[str, Any] = {"dtype": dtype, "device": "cpu"}
     if name != "embedded":
-        family = FAMILIES[name]
+        family = ALL[name]
         folder = tmp_path_factory.mktemp("pipeline")
         pipeline = family.build()
         if type(pipeline).__name__ not in STACKS:
@@ -80,7 +82,12 @@ def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield policy, architecture, config
 
 
-def kept_by_autograd(policy: PipelinePolicy, rows: int) -> tuple[int, int]:
+def encoded(name: str, policy: PipelinePolicy, prompt: str, rows: int) -> Conditioning:
+    own = ALL.get(name)
+    return policy.encode([prompt] * rows) if own is None else own.encode(policy, [prompt] * rows)
+
+
+def kept_by_autograd(name: str, policy: PipelinePolicy, rows: int) -> tuple[int, int]:
     """Bytes that autograd keeps of ``rows`` rows but for weights, and tokens of the prompts."""
     parts = [*policy.pipeline.transformer.parameters(), *policy.pipeline.transformer.buffers()]
     fixed = {tensor.untyped_storage().data_ptr() for tensor in parts}
@@ -92,7 +99,7 @@ def kept_by_autograd(policy: PipelinePolicy, rows: int) -> tuple[int, int]:
             kept[place] = tensor
         return tensor
 
-    conditioning = policy.encode(["two blue birds on a wire"] * rows)
+    conditioning = encoded(name, policy, "two blue birds on a wire", rows)
     x_t = torch.randn((rows, *policy.latent_shape), generator=torch.Generator().manual_seed(0))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         policy.velocity(x_t, torch.full((rows,), 0.5), conditioning)
@@ -102,7 +109,7 @@ def kept_by_autograd(policy: PipelinePolicy, rows: int) -> tuple[int, int]:
 
 def test_kept_bytes_are_what_autograd_keeps(name: str, case: Case):
     policy, architecture, config = case
-    measured, text = kept_by_autograd(policy, rows=3)
+    measured, text = kept_by_autograd(name, policy, rows=3)
     tokens = image_tokens(architecture, config)
     dtype = config.model.dtype
     expected = 3 * kept_bytes(architecture, tokens, text, dtype=dtype, rank=RANK)
@@ -116,10 +123,10 @@ def test_checkpointing_keeps_the_inputs_of_the_blocks(name: str, case: Case):
     policy, architecture, config = case
     transformer = policy.pipeline.transformer
     tokens, dtype = image_tokens(architecture, config), config.model.dtype
-    plain, text = kept_by_autograd(policy, rows=3)
+    plain, text = kept_by_autograd(name, policy, rows=3)
     transformer.enable_gradient_checkpointing()
     try:
-        inputs, _ = kept_by_autograd(policy, rows=3)
+        inputs, _ = kept_by_autograd(name, policy, rows=3)
     finally:
         transformer.disable_gradient_checkpointing()
     arguments: dict[str, Any] = {"dtype": dtype, "rank": RANK}
@@ -157,7 +164,7 @@ def test_sizes_are_those_of_the_loaded_parts(case: Case, name: str, dtype: str):
         count = sum(p.numel() for p in module.parameters()) if module else 0
         # Weights that two layers share are stored once; t5's tables are.
         assert architecture.parameters.get(part, 0) == pytest.approx(count, rel=0.02), part
-    if name not in ("flux dev", "flux schnell", "qwen-image", "z-image"):
+    if name not in ("flux dev", "flux schnell", "flux kontext", "qwen-image", "z-image"):
         default = as_policy(pipeline, max_sequence_length=config.model.max_sequence_length)
         assert architecture.default_side == default.height
     assert latent_numbers(architecture, config) == math.prod(policy.latent_shape)
@@ -171,7 +178,7 @@ def test_sizes_are_those_of_the_loaded_parts(case: Case, name: str, dtype: str):
         with_kwargs=True,
     )
     with torch.no_grad():
-        policy.velocity(x_t, torch.full((3,), 0.5), policy.encode(["a cat"] * 3))
+        policy.velocity(x_t, torch.full((3,), 0.5), encoded(name, policy, "a cat", 3))
     hook.remove()
     assert seen[0].numel() // seen[0][-1] >= tokens
     # Z-Image pads images to a multiple of 32 tokens.
@@ -189,6 +196,7 @@ def on_meta(build: Any, **config: Any) -> int:
 
 TRANSFORMERS = {
     "StableDiffusion3Pipeline": "SD3Transformer2DModel",
+    "FluxKontextPipeline": "FluxTransformer2DModel",
     "FluxPipeline": "FluxTransformer2DModel",
     "SanaPipeline": "SanaTransformer2DModel",
     "QwenImagePipeline": "QwenImageTransformer2DModel",

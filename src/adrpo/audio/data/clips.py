@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from adrpo.audio.data.sifting import sift, tell
 from adrpo.audio.sound import key_of, waveform
 from adrpo.data.base import Prompt, normalized
+from adrpo.data.identity import file_sha256
 from adrpo.errors import AdrpoError
 
 ROW = "source_row"
@@ -141,7 +141,7 @@ def checksum(clip: Any) -> str:
         found = os.stat(value)
         if not found.st_size:
             raise AdrpoError(f"audio: expected a file of sound, received {value}, which is empty")
-        return _sha256(value, found.st_size, found.st_mtime_ns)
+        return file_sha256(value, found.st_size, found.st_mtime_ns)
     except (OSError, ValueError) as error:  # a text that can't be a path is a ValueError
         received = " ".join(value.split())[:200]  # a caption, where the wrong column was named
         raise AdrpoError(
@@ -173,13 +173,6 @@ def kept_clip(encoded: bytes, suffix: str) -> Path:
             f"{error.strerror}; set XDG_CACHE_HOME to a folder with room"
         ) from None
     return path
-
-
-@cache
-def _sha256(path: str, size: int, changed: int) -> str:
-    """The checksum of a file; it is read again where its size or its time of change is new."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hear(clip: Any, rate: int) -> Heard:

@@ -5,7 +5,7 @@ A config.json gives widths and depths, the header of a safetensors file the numb
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Architecture:
             names.remove(f"{layers[-1]}.attn.to_add_out")  # nothing reads the text after it
             dual = config.get("dual_attention_layers", ())
             names += [f"{i}.attn2.{name}" for i in dual for name in both]
-        if self.family == "FluxPipeline":
+        if self.family in ("FluxKontextPipeline", "FluxPipeline"):
             singles = range(config["num_single_layers"])
             names += [f"single.{i}.attn.{name}" for i in singles for name in both[:3]]
         return names
@@ -180,6 +180,7 @@ _FLUX = Architecture(
         "text_encoder_2": T5_XXL,
     },
 )
+_FLUX_KONTEXT = replace(_FLUX, family="FluxKontextPipeline")
 _QWEN = Architecture(
     family="QwenImagePipeline",
     transformer={
@@ -218,6 +219,7 @@ PUBLISHED: dict[str, Architecture] = {
         38, 38, 8_146_280_768, pos_embed_max_size=192, qk_norm="rms_norm"
     ),
     "black-forest-labs/FLUX.1-dev": _FLUX,
+    "black-forest-labs/FLUX.1-Kontext-dev": _FLUX_KONTEXT,
     "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers": _sana(20, 1_604_641_952),
     "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers": _sana(60, 4_721_825_952),
     "Qwen/Qwen-Image": _QWEN,

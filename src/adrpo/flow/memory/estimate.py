@@ -96,10 +96,12 @@ class Stack:
 
 
 def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
-    """Tokens of an image in the transformer."""
+    """Tokens of an image in the transformer, and of the original that it edits, if any."""
+    from adrpo.flow.models.loading import SUPPORTED
+
     height, width = image_size(architecture, config)
     side = architecture.pixels_per_token
-    return (height // side) * (width // side)
+    return (1 + SUPPORTED[architecture.family].edits) * (height // side) * (width // side)
 
 
 def latent_numbers(architecture: Architecture, config: "FlowConfig") -> int:
@@ -150,6 +152,7 @@ def _sd3_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]
 
 
 STACKS: dict[str, Callable[[Mapping[str, Any], int, int], list[Stack]]] = {
+    "FluxKontextPipeline": _flux_stacks,
     "FluxPipeline": _flux_stacks,
     "QwenImagePipeline": _qwen_image_stacks,
     "SanaPipeline": _sana_stacks,
@@ -221,7 +224,6 @@ def estimate(
     """
     model = config.model
     size, counts = BYTES[model.dtype], architecture.parameters
-    context = text_tokens(architecture, config) * architecture.context_width
     return Estimate(
         resident={
             "transformer": _transformer_bytes(architecture, config),
@@ -231,12 +233,21 @@ def estimate(
             "autoencoder": size * counts["vae"],
             "adapter and optimizer": _adapter_bytes(architecture, config),
             "reward and evaluation models": 4 * scorers,
-            "prompt embeddings": size * context * prompts,
+            "prompt embeddings": size * _prompt_numbers(architecture, config) * prompts,
             "trajectories": trajectory_bytes(architecture, config)[0],
         },
         working=_working(architecture, config),
         uncounted=tuple(uncounted),
     )
+
+
+def _prompt_numbers(architecture: Architecture, config: "FlowConfig") -> int:
+    """Numbers of a prompt's embedding, and of the latents of the original that it edits."""
+    from adrpo.flow.models.loading import SUPPORTED
+
+    context = text_tokens(architecture, config) * architecture.context_width
+    edits = SUPPORTED[architecture.family].edits
+    return context + (latent_numbers(architecture, config) if edits else 0)
 
 
 def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> float:
@@ -310,7 +321,7 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
     size = BYTES[model.dtype]
     image, text = image_tokens(architecture, config), text_tokens(architecture, config)
     one_width = architecture.width * (image + text) * size
-    at_work = AT_WORK_SINGLE if architecture.family == "FluxPipeline" else AT_WORK
+    at_work = AT_WORK_SINGLE if "num_single_layers" in architecture.transformer else AT_WORK
     rows, images = rows_at_a_time(config), images_at_a_time(config)
     kept = kept_bytes(
         architecture,
@@ -342,7 +353,9 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
 
 def _doubled(architecture: Architecture, guidance_scale: float) -> int:
     """Rows of the network for each row asked for."""
-    return 2 if guidance_scale != 1 and architecture.family != "FluxPipeline" else 1
+    from adrpo.flow.models.loading import SUPPORTED
+
+    return 2 if guidance_scale != 1 and not SUPPORTED[architecture.family].distilled else 1
 
 
 def image_size(architecture: Architecture, config: "FlowConfig") -> tuple[int, int]:

@@ -19,6 +19,7 @@ class Conditioning:
         pooled    [n, dim]            one embedding a prompt
         mask      [n, tokens], bool   which tokens are the prompt's; the others are padding
         negative  [n], integer        which of the model's negative prompts guidance has beside it
+        original  [n, tokens, dim]    the picture that is edited, one latent token each
 
     Example: ``Conditioning(context=context, pooled=pooled).pooled``.
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +35,21 @@ class Negative:
     text: str
 
 
-Prompts = Sequence[str] | Negative | None
+class Edit(NamedTuple):
+    """A prompt to edit a picture: the sha256 of its content, the size in pixels that it is asked
+    for (None the model's), and the negative prompt that is encoded with it, if any."""
+
+    prompt: str
+    original: str
+    height: int | None
+    width: int | None
+    negative: str | None
+
+
+Asked = str | Edit
+"""All that decides what the encoders make of one prompt."""
+
+Prompts = Sequence[Asked] | Negative | None
 """A set of prompts, in order; or what stands in the place of one in classifier-free guidance, None
 for no prompt."""
 
@@ -124,7 +138,7 @@ class Embeddings:
     def __init__(self, cache: EmbeddingCache | None = None, *, keep: bool = False) -> None:
         self.cache = cache
         self.keep = keep
-        self._kept: dict[tuple[str, ...] | Negative | None, Conditioning] = {}
+        self._kept: dict[tuple[Asked, ...] | Negative | None, Conditioning] = {}
 
     def find(self, prompts: Prompts) -> Conditioning | None:
         """The record of a set of prompts, None where it has to be encoded."""
@@ -143,38 +157,33 @@ class Embeddings:
         if self.cache:
             self.cache.store(prompts, conditioning)
 
-    def assemble(self, prompts: Sequence[str]) -> Conditioning | None:
+    def assemble(self, prompts: Sequence[Asked]) -> Conditioning | None:
         """A record of ``prompts`` from the rows of other sets, None where one is in none of them.
 
         It differs in its last bits from the record of encoding them together.
         """
         rows = {
-            text: (record, row)
+            asked: (record, row)
             for key, record in self._kept.items()
             if isinstance(key, tuple)
-            for row, text in enumerate(key)
+            for row, asked in enumerate(key)
         }
-        if not prompts or any(text not in rows for text in prompts):
+        if not prompts or any(asked not in rows for asked in prompts):
             return None
-        chosen = [rows[text] for text in prompts]
+        chosen = [rows[asked] for asked in prompts]
         return Conditioning.cat([record.select(torch.tensor([row])) for record, row in chosen])
 
 
-def encoder_identity(folder: Path) -> dict[str, Any]:
-    """A mark that tells a pipeline's text encoders and tokenizers from others, without reading
-    gigabytes.
+def encoder_identity(folder: Path, parts: Sequence[str]) -> dict[str, Any]:
+    """A mark that tells what encodes prompts in a pipeline from others, without reading gigabytes.
 
-    The commit of a snapshot of the Hub's cache; else the files of the parts ``text_encoder*`` and
-    ``tokenizer*``: the SHA-256 of the small ones, size and time of change of the large ones.
+    The commit of a snapshot of the Hub's cache; else the files of the folders ``parts``, patterns
+    such as ``text_encoder*``: the SHA-256 of the small ones, size and time of change of the large
+    ones.
     """
     if folder.parent.name == "snapshots":
         return {"commit": folder.name}
-    files = [
-        file
-        for part in ("text_encoder*", "tokenizer*")
-        for file in folder.glob(f"{part}/**/*")
-        if file.is_file()
-    ]
+    files = [file for part in parts for file in folder.glob(f"{part}/**/*") if file.is_file()]
     return {file.relative_to(folder).as_posix(): _file_identity(file) for file in sorted(files)}
 
 
@@ -185,7 +194,7 @@ def _file_identity(file: Path) -> str | list[int]:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _key(prompts: Prompts) -> tuple[str, ...] | Negative | None:
+def _key(prompts: Prompts) -> tuple[Asked, ...] | Negative | None:
     return prompts if prompts is None or isinstance(prompts, Negative) else tuple(prompts)
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,9 @@ from adrpo.config.documents import shorten
 from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError, reading
-from adrpo.flow.models.embedding_cache import (
-    EmbeddingCache,
-    Embeddings,
-    Negative,
-    Prompts,
-    encoder_identity,
-)
+from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.models.encoders import ENCODER, text_encoders
-from adrpo.flow.models.families.flux import FluxPolicy
+from adrpo.flow.models.families.flux import FluxKontextPolicy, FluxPolicy
 from adrpo.flow.models.families.flux2 import Flux2KleinPolicy, Flux2Policy
 from adrpo.flow.models.families.qwen_image import QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
@@ -34,13 +28,14 @@ from adrpo.flow.models.negative_prompts import check_guided
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
-from adrpo.flow.prompt_columns import negative_prompt_of
+from adrpo.flow.originals import check_originals
 from adrpo.runs.model_folder import check_finite, refuse_adapter, whole_models
 from adrpo.runs.processes import Engine
 
 SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "Flux2KleinPipeline": Flux2KleinPolicy,
     "Flux2Pipeline": Flux2Policy,
+    "FluxKontextPipeline": FluxKontextPolicy,
     "FluxPipeline": FluxPolicy,
     "QwenImagePipeline": QwenImagePolicy,
     "SanaPipeline": SanaPolicy,
@@ -207,12 +202,16 @@ def _load(
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         guided = not (family.distilled or parts.get("is_distilled"))
         check_guided(parts["_class_name"], negative_prompt, guided=guided)
-        warm = release and _has_all(embeddings, wanted.values(), negative_prompt, guided=guided)
+        for chosen in wanted.values():
+            check_originals(parts["_class_name"], chosen, edits=family.edits)
+        needed = family.needed(list(wanted.values()), negative_prompt, guided=guided)
+        # A list: each file that is damaged says so.
+        warm = release and all([embeddings.find(prompts) is not None for prompts in needed])
         pipeline = load_pipeline(source, parts, model, with_encoders=not warm)
         if model.quantization is None:
             for part in ("transformer", "vae"):
                 check_finite(folder / part, dict(getattr(pipeline, part).named_parameters()))
-        for part in text_encoders(pipeline).values() if release else _movable(pipeline, engine):
+        for part in _encoding(pipeline, family) if release else _movable(pipeline, engine):
             part.to(device)
         pipeline.set_progress_bar_config(disable=True)
         # Within the block, too: parts that don't fit each other are the files' fault.
@@ -260,6 +259,11 @@ def _check_shards(model: FlowModelSection, engine: Engine) -> None:
             )
 
 
+def _encoding(pipeline: Any, family: type[PipelinePolicy]) -> list[torch.nn.Module]:
+    """The parts that encode prompts, and originals where the ``family`` edits them."""
+    return [*text_encoders(pipeline).values(), *([pipeline.vae] if family.edits else [])]
+
+
 def _movable(pipeline: Any, engine: Engine | None) -> list[Any]:
     """Parts to move to the device: the pipeline, or all modules of it but the transformer, which an
     ``engine`` moves."""
@@ -302,30 +306,16 @@ def _embeddings(
         return Embeddings(keep=keep)
     identity = {
         "model": model.pretrained,
-        "encoders": encoder_identity(folder),
+        "encoders": encoder_identity(folder, family.encoding_parts),
         "family": family.__name__,
         "max_sequence_length": tokens,
         "dtype": model.dtype,
         "device": device.type,
         "batch_size": model.encoder_batch_size,
+        # Of a row that names none; prompts alone are the same at any size.
+        **({"height": model.height, "width": model.width} if family.edits else {}),
     }
     return Embeddings(EmbeddingCache(Path(model.embedding_cache).expanduser(), identity), keep=keep)
-
-
-def _has_all(
-    embeddings: Embeddings,
-    wanted: Iterable[Sequence[Prompt]],
-    negative_prompt: str | None,
-    *,
-    guided: bool,
-) -> bool:
-    sets = list(wanted)
-    needed: list[Prompts] = [[prompt.text for prompt in prompts] for prompts in sets]
-    if guided:
-        own = {negative_prompt_of(prompt) for prompts in sets for prompt in prompts}
-        needed += [None, *(Negative(text) for text in {negative_prompt, *own} if text is not None)]
-    # A list: each file that is damaged says so.
-    return all([embeddings.find(prompts) is not None for prompts in needed])
 
 
 def decode_in_parts(pipeline: Any, model: FlowModelSection) -> None:

@@ -35,6 +35,7 @@ from adrpo.flow.models.loading import (
 from adrpo.flow.models.negative_prompts import check_guided, tell_unread
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
+from adrpo.flow.originals import Original, check_originals, refused
 from adrpo.flow.prompt_columns import NEGATIVE
 from adrpo.runs.seeding import generator
 
@@ -105,10 +106,19 @@ class PipelineSampler:
         return self.pipeline.device
 
     def encode(
-        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+        self,
+        prompts: Sequence[str],
+        negative_prompts: Sequence[str | None] = (),
+        originals: Sequence[Original | None] = (),
     ) -> Conditioning:
         """A record of ``prompts``, which the pipeline encodes anew in each call; a warning says so
-        where they have negative ones, and the call takes none."""
+        where they have negative ones, and the call takes none.
+
+        Raises AdrpoError for an original: pipelines of no family edit none.
+        """
+        for prompt, original in zip(prompts, originals, strict=False):
+            if original is not None:
+                raise refused(type(self.pipeline).__name__, prompt, edits=False)
         if any(negative_prompts) and not _takes_negative(type(self.pipeline)):
             tell_unread(type(self.pipeline).__name__, NO_NEGATIVE)
             negative_prompts = ()
@@ -222,6 +232,8 @@ def load_sampler(
     # Before the weights are fetched.
     kind = _pipeline_class(parts.get("_class_name"), f"{INDEX} of {source}")
     check_call(kind, arguments)
+    for chosen in prompts.values():
+        check_originals(kind.__name__, chosen, edits=False)
     check_guided(kind.__name__, negative_prompt, guided=_takes_negative(kind), since=NO_NEGATIVE)
     with naming_the_model(model.pretrained):
         pipeline = load_pipeline(source, parts, model, with_encoders=True)

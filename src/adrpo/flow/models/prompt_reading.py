@@ -7,18 +7,24 @@ with: a set of them is encoded together, a negative prompt alone.
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
+from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.embedding_cache import Embeddings, Negative
+from adrpo.flow.models.embedding_cache import Asked, Embeddings, Negative, Prompts
 from adrpo.flow.models.encoders import text_encoders
 from adrpo.flow.models.finite import check_embeddings
 from adrpo.flow.models.negative_prompts import NegativePrompts
+from adrpo.flow.originals import Original, refused
+from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.runs.counting import counted
+
+if TYPE_CHECKING:
+    from adrpo.flow.models.edits import NegativesOfEdits
 
 
 class PromptReader(ABC):
@@ -37,7 +43,13 @@ class PromptReader(ABC):
     nothing: ClassVar[str] = ""
     """Negative prompt that stands for no prompt."""
 
-    _negatives: NegativePrompts
+    edits: ClassVar[bool] = False
+    """True where a prompt comes with an original, a picture to be edited."""
+
+    encoding_parts: ClassVar[tuple[str, ...]] = ("text_encoder*", "tokenizer*")
+    """Folders of a pipeline, as patterns, whose files decide what is encoded."""
+
+    _negatives: "NegativePrompts | NegativesOfEdits"
     """To be made when the encoders are as they will be."""
 
     def __init__(
@@ -70,29 +82,67 @@ class PromptReader(ABC):
 
     @torch.no_grad()
     def encode(
-        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+        self,
+        prompts: Sequence[str],
+        negative_prompts: Sequence[str | None] = (),
+        originals: Sequence[Original | None] = (),
     ) -> Conditioning:
         """Conditioning of ``prompts``, encoded once and kept by the caller, and of the negative
-        prompt of each; None, or no ``negative_prompts``, is that of the policy.
+        prompt of each; None, or no ``negative_prompts``, is that of the policy. Of a policy that
+        ``edits``, each has one of ``originals``.
 
-        Raises AdrpoError where the text encoders are released and a prompt was never encoded, or
-        where an embedding is not finite.
+        Raises AdrpoError where the text encoders are released and a prompt was never encoded, where
+        an embedding is not finite, or for an original too many or too few.
         """
-        found = self._embeddings.find(prompts)
+        rows = self._asked(prompts, negative_prompts, originals)
+        found = self._embeddings.find(rows)
         if found is None and not self.encoders:
-            found = self._embeddings.assemble(prompts)
+            found = self._embeddings.assemble(rows)
             if found is None:
                 raise self._released(prompts[-1:])
         elif found is None:
             size = self.encoder_batch_size or max(len(prompts), 1)
             # Lists of their own: ZImagePipeline writes its chat template into what it is given.
-            chunks = [list(prompts[i : i + size]) for i in range(0, max(len(prompts), 1), size)]
+            chunks = [list(rows[i : i + size]) for i in range(0, max(len(rows), 1), size)]
             with counted(chunks, len(prompts), "prompts") as counting:
-                parts = [self._encode(chunk) for chunk in counting]
+                parts = [self._encode_rows(chunk) for chunk in counting]
             found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
             check_embeddings(found, prompts, self.pipeline.dtype)
-            self._embeddings.add(prompts, found)
+            self._embeddings.add(rows, found)
         return self._negatives.added(found.to(self.device), negative_prompts)
+
+    def _asked(
+        self,
+        prompts: Sequence[str],
+        negative_prompts: Sequence[str | None],
+        originals: Sequence[Original | None],
+    ) -> Sequence[Asked]:
+        """The rows to be encoded: all by which a prompt's embeddings are known."""
+        for prompt, original in zip(prompts, originals, strict=False):
+            if original is not None:
+                raise refused(type(self.pipeline).__name__, prompt, edits=False)
+        return prompts
+
+    def _encode_rows(self, rows: list[Any]) -> Conditioning:
+        """The conditioning of rows of ``_asked``."""
+        return self._encode(rows)
+
+    @classmethod
+    def needed(
+        cls, sets: Sequence[Sequence[Prompt]], negative_prompt: str | None, *, guided: bool
+    ) -> list[Prompts]:
+        """The questions to the encoders of the ``sets`` of prompts, where ``negative_prompt``
+        is that of those without one, and classifier-free guidance has them if ``guided``."""
+        needed: list[Prompts] = [[prompt.text for prompt in prompts] for prompts in sets]
+        if not guided:
+            return needed
+        own = {negative_prompt_of(prompt) for prompts in sets for prompt in prompts}
+        given = (text for text in {negative_prompt, *own} if text is not None)
+        return [*needed, None, *map(Negative, given)]
+
+    def _negatives_of(self, default: str | None) -> "NegativePrompts | NegativesOfEdits":
+        """The negative prompts of guidance, ``default`` beside those without one of their own."""
+        return NegativePrompts(self._negative, type(self.pipeline).__name__, default)
 
     @torch.no_grad()
     def _negative(self, text: str | None) -> Conditioning | None:

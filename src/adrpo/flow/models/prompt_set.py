@@ -7,6 +7,7 @@ from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.protocol import Draws
+from adrpo.flow.originals import original_of
 from adrpo.flow.prompt_columns import SIDES, negative_prompt_of, size_of
 
 Shape = tuple[int, ...]
@@ -14,9 +15,13 @@ Shape = tuple[int, ...]
 
 
 def encoded(model: Draws, prompts: Sequence[Prompt]) -> Conditioning:
-    """The conditioning of ``prompts`` by ``model``, with the negative prompts beside them."""
+    """The conditioning of ``prompts`` by ``model``, with the negative prompts and the originals
+    beside them."""
     texts = [prompt.text for prompt in prompts]
     negative = [negative_prompt_of(prompt) for prompt in prompts]
+    originals = [original_of(prompt) for prompt in prompts]
+    if any(originals):
+        return model.encode(texts, negative, originals)
     return model.encode(texts, negative) if any(negative) else model.encode(texts)
 
 

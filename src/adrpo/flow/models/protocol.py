@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.originals import Original
 
 if TYPE_CHECKING:
     from adrpo.config import SamplingSection
@@ -37,7 +38,10 @@ class Draws(Protocol):
     def device(self) -> torch.device: ...
 
     def encode(
-        self, prompts: Sequence[str], negative_prompts: Sequence[str | None] = ()
+        self,
+        prompts: Sequence[str],
+        negative_prompts: Sequence[str | None] = (),
+        originals: Sequence[Original | None] = (),
     ) -> Conditioning: ...
 
     def sample(

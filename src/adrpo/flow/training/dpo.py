@@ -13,6 +13,7 @@ from adrpo.core import velocity_divergence
 from adrpo.core.placement import sent
 from adrpo.core.preferences import flow_dpo_objective
 from adrpo.errors import AdrpoError
+from adrpo.flow.models.loading import family_of
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.convention import interpolate, target_velocity
 from adrpo.flow.path.draws import prompt_order
@@ -51,6 +52,13 @@ class DPOTrainer(TrainingLoop):
         self.settings = section_of(config, DpoSection)
         # Anyone's pairs: their prompts need not be prompts of training.
         folder = self.settings.pairs
+        family = family_of(config.model)
+        if family is not None and family.edits:
+            raise AdrpoError(
+                f"algorithm.method: expected one that draws anew at every step for "
+                f"{config.model.pretrained}, which edits pictures; received dpo, whose pairs name "
+                f"none to be edited"
+            )
         named = {} if folder is None else {PAIRS: prompts_of(read_pairs(Path(folder)))}
         super().__init__(config, reward=reward, further=named)
         if any(shape != self.policy.latent_shape for shape in self.prompts.shapes):

@@ -24,6 +24,7 @@ from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.models.lora import WEIGHTS_NAME
 from adrpo.flow.models.prompt_set import check_one_size
+from adrpo.flow.originals import by_content, by_original_and_words
 from adrpo.flow.run_prompts import load_held_out, load_train
 from adrpo.flow.training.anchors import EmaAnchor, warming_up
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
@@ -88,8 +89,7 @@ class TrainingLoop(ABC):
             )
         start_of(config.adapter)  # before anything is loaded
         train = load_train(config)
-        seen = config.evaluation.seen_prompts
-        splits = evaluated(train, load_held_out(config), seen=seen)
+        splits = evaluated(train, load_held_out(config), seen=config.evaluation.seen_prompts)
         self.policy, self.sets = load_with_prompts(
             config.model,
             {TRAIN: train, **splits, **(further or {})},
@@ -172,9 +172,12 @@ class TrainingLoop(ABC):
 
     def inputs(self) -> Inputs:
         """The prompts as the run keeps them, to be known again."""
+        held_out = list(self.splits.get(UNSEEN, ()))
         return Inputs(
-            train=list(self.prompts),
-            held_out=list(self.splits.get(UNSEEN, ())),
+            train=[by_content(prompt) for prompt in self.prompts],
+            held_out=[by_content(prompt) for prompt in held_out],
+            copy=held_out,
+            key=by_original_and_words,
             reward=self.own_reward,
             references=None if self.references is None else self.references.digest,
         )
@@ -335,8 +338,7 @@ class TrainingLoop(ABC):
         if checkpoint is None:
             opened.go_back(-1)
             return -1
-        # Before the adapter goes back to its step.
-        source = self.config.adapter.start_from
+        source = self.config.adapter.start_from  # before the adapter goes back to its step
         if source is not None and not self.policy.same_adapter(opened.run.path / START):
             raise changed_start(opened.run.path, source)
         state = load_checkpoint(checkpoint)
@@ -394,6 +396,5 @@ class TrainingLoop(ABC):
             )
 
     def _last_checkpoint(self, run: RunDirectory) -> str:
-        checkpoint = latest_checkpoint(run)
-        name = checkpoint.name if checkpoint else "nothing"
+        name = getattr(latest_checkpoint(run), "name", "nothing")
         return f"{name} is kept in {run.path}: mend the cause, then go on with --resume"

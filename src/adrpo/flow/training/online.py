@@ -12,6 +12,7 @@ from adrpo.config.algorithm_keys import Shaped
 from adrpo.data.base import Prompt
 from adrpo.flow.methods import Weights
 from adrpo.flow.models.finite import all_finite
+from adrpo.flow.originals import opened
 from adrpo.flow.path.draws import PromptOrder, initial_noise
 from adrpo.flow.training.failure import LOWER_RATE, Diverged, StepFailed
 from adrpo.flow.training.loop import TrainingLoop
@@ -115,7 +116,7 @@ class OnlineLoop(TrainingLoop):
     def _together(
         self, terms: Sequence[RewardTerm], images: list[Any], chosen: list[Prompt]
     ) -> RewardResult:
-        return score_together(self.processes, terms, images, chosen, unit=self.unit)
+        return score_together(self.processes, terms, images, chosen, unit=self.unit, opened=opened)
 
     def unscored(
         self, result: RewardResult, calls_before: int, stopwatch: Stopwatch

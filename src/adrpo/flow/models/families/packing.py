@@ -1,6 +1,9 @@
 """Latents as the tokens of a transformer that takes 2x2 patches of them."""
 
+import torch
 from torch import Tensor
+
+from adrpo.flow.models.conditioning import Conditioning
 
 
 def pack(x: Tensor) -> Tensor:
@@ -18,3 +21,12 @@ def unpack(tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
     channels, height, width = shape
     patches = tokens.reshape(len(tokens), height // 2, width // 2, channels, 2, 2)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), channels, height, width)
+
+
+def with_original(tokens: Tensor, conditioning: Conditioning) -> Tensor:
+    """``tokens`` [batch, count, dim] of a latent and, behind them, the same number of the picture
+    that is edited; as they are where ``conditioning`` has none."""
+    original = vars(conditioning).get("original")
+    if original is None:
+        return tokens
+    return torch.cat([tokens, original[:, : tokens.shape[1]].to(tokens)], dim=1)
