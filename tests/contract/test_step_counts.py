@@ -23,7 +23,7 @@ from tools.pretend_cuda import PretendCuda
 pytestmark = LANGUAGE_MARKS
 ROOT = Path(__file__).parents[2]
 
-SIMPLE = {"_now": 12, "decode": 2, "finite_samples": 1, "accumulate_gradient": 3}
+SIMPLE = {"_now": 12, "decode": 2, "finite_samples": 1, "_masks": 1, "accumulate_gradient": 2}
 GROUPED = SIMPLE | {"_now": 14, "of_groups": 2, "sent": 5}
 ON_THEIR_POINTS = {"decode": 2, "finite_samples": 1, "step": 1}
 WAITS: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int]]] = {

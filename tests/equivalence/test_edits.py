@@ -3,15 +3,13 @@
 import json
 import shutil
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
-from diffusers.utils import load_image
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -22,19 +20,16 @@ from adrpo.flow.domain import DOOR, build_trainer
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import as_policy, load_policy, load_with_prompts
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
-from adrpo.flow.models.pipeline_sampler import PipelineSampler
-from adrpo.flow.originals import Original, checksum, read_original, size_of_original
+from adrpo.flow.originals import Original
 from adrpo.flow.path.draws import initial_noise
 from adrpo.flow.run_prompts import load_texts
 from adrpo.report import write_report
-from adrpo.rewards.remote import HttpReward
-from adrpo.rewards.server import make_server
+from adrpo.runs.directory import RunDirectory
 from adrpo.runs.findings import Findings
 from support.command_line import Command
 from support.family import Family, edit_file, original_of
 from support.tiny_autoencoders import kl_autoencoder
 from support.tiny_editors import EDITORS
-from support.tiny_pipelines import FAMILIES
 from support.tiny_runs import (
     adapter_bytes,
     darkness,
@@ -329,24 +324,33 @@ def test_a_picture_that_cannot_be_edited_is_named_before_a_model_is_loaded(
     assert findings.broken
 
 
-def test_what_edits_nothing_refuses_pictures(
+def test_what_edits_nothing_gives_pictures_to_rewards_alone(tmp_path: Path) -> None:
+    given: list[Any] = []
+
+    def seen(prompts: list[str], images: list[Any], image: list[Any], **_: Any) -> Any:
+        given.extend(image)
+        return darkness(prompts, images)
+
+    expected = "the column image has no effect on StableDiffusion3Pipeline, which edits no picture"
+    config = edit_config(tmp_path, random_sd3())
+    with pytest.warns(AdrpoWarning, match=expected):
+        trainer = build_trainer(config, reward=seen)
+    trainer.prepare(RunDirectory.create(tmp_path / "run", "domain: flow\n"))
+    trainer.step(1)
+    assert given and all(isinstance(picture, Image.Image) for picture in given)
+    findings = Findings()
+    with pytest.warns(AdrpoWarning, match=expected):
+        DOOR.check(findings, config)
+    assert not findings.broken
+
+
+def test_dpo_edits_nothing(
     model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = edit_config(tmp_path, random_sd3())
-    expected = (
-        r"expected no column image for StableDiffusion3Pipeline, which edits no picture; .* '"
-    )
-    with monkeypatch.context() as patched:
-        patched.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail())
-        with pytest.raises(AdrpoError, match=expected):
-            build_trainer(other, reward=darkness)
-        dpo = edit_config(tmp_path, model, algorithm={"method": "dpo"})
-        with pytest.raises(AdrpoError, match=r"algorithm\.method: .* edits pictures; received dpo"):
-            build_trainer(dpo, reward=darkness)
-    asked = [Original(original_of("one"), None, None)]
-    for drawn in (FAMILIES["sd3"].policy(), PipelineSampler(FAMILIES["sd3"].build())):
-        with pytest.raises(AdrpoError, match=expected):
-            drawn.encode(["a cat"], originals=asked)
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", lambda *_, **__: pytest.fail())
+    dpo = edit_config(tmp_path, model, algorithm={"method": "dpo"})
+    with pytest.raises(AdrpoError, match=r"algorithm\.method: .* edits pictures; received dpo"):
+        build_trainer(dpo, reward=darkness)
 
 
 def test_one_instruction_for_two_pictures_is_two_prompts(
@@ -361,40 +365,3 @@ def test_one_instruction_for_two_pictures_is_two_prompts(
     Path(held_out).write_text(line + "\n")
     with pytest.raises(AdrpoError, match="1 of 1 held-out prompts are trained on, too"):
         build_trainer(config, reward=darkness).train(tmp_path / "run", progress=False)
-
-
-def test_pictures_of_any_form_are_read_alike(tmp_path: Path) -> None:
-    plain = original_of("one")
-    plain.save(tmp_path / "plain.png")
-    turned = plain.transpose(Image.Transpose.ROTATE_90)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # to be turned by 270 degrees to the left
-    turned.save(tmp_path / "turned.png", exif=exif)
-    cell = {"bytes": (tmp_path / "turned.png").read_bytes(), "path": None}
-    with Image.open(tmp_path / "turned.png") as image:
-        image.load()
-    for value in (str(tmp_path / "plain.png"), str(tmp_path / "turned.png"), cell, image):
-        assert read_original(value).tobytes() == plain.tobytes()
-        assert size_of_original(value) == plain.size
-        assert load_image(value if isinstance(value, str) else image).tobytes() == plain.tobytes()
-    assert read_original(plain.convert("LA")).mode == "RGB"
-    values = [str(tmp_path / "plain.png"), str(tmp_path / "turned.png"), cell, plain]
-    assert len({checksum(value) for value in values}) == 3  # the cell is the turned file
-
-
-def test_a_reward_on_another_machine_is_sent_the_pictures() -> None:
-    def alike(prompts: list[str], images: list[Any], image: list[Any], **_: Any) -> list[Any]:
-        return [
-            None if own is None else float(own.tobytes() == picture.tobytes())
-            for own, picture in zip(image, images, strict=True)
-        ]
-
-    pictures = [original_of(text) for text in ("one", "two", "three")]
-    with make_server(alike, port=0) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        reward = HttpReward(url, columns=("image", "note"), batch_size=2)
-        images, own = pictures, [pictures[0], None, pictures[1]]
-        scores = reward(["a", "b", "c"], images=images, image=own, note=["x", "y", "z"])
-        server.shutdown()
-    assert scores == [1.0, None, 0.0]

@@ -341,7 +341,8 @@ def test_an_error_of_one_process_ends_both_in_one_line(folder: Path):
     recipe.write_text(config_to_yaml(settings), encoding="utf-8")
     main, second = finish(start(*train(recipe)))
     assert main[0] == second[0] == 2
-    lines = main[2].splitlines()
+    # On a machine that is slow with its loading, a line is printed of that, too.
+    lines = [line for line in main[2].splitlines() if not line.endswith(" so far")]
     assert [line.startswith("adrpo: error: reward") for line in lines] == [True], main[2]
     assert "expected 4 values" in lines[0] and "received 3" in lines[0]
     assert "error" not in second[2]

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 from adrpo.data.base import Prompt
 from adrpo.data.identity import by_words, file_sha256
 from adrpo.data.pictures import UNREADABLE
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.prompt_columns import size_of
 
 IMAGE = "image"
@@ -54,33 +55,39 @@ def located(prompts: Iterable[Prompt], folder: Path) -> list[Prompt]:
 
 
 def check_originals(name: str, prompts: Iterable[Prompt], *, edits: bool) -> None:
-    """Raise AdrpoError for the first of ``prompts`` that a pipeline of the class ``name`` can't
-    take: with an original where it edits none; without, or with one that can't be read, where it
-    ``edits`` one. Every file is read whole."""
+    """Raise AdrpoError for the first of ``prompts`` whose original can't be read, or is missing
+    where a pipeline of the class ``name`` ``edits`` one; warn where it edits none. Every file is
+    read whole."""
     found: list[Any] = []
     for prompt in prompts:
         original = original_of(prompt)
-        if (original is not None) != edits:
-            raise refused(name, prompt.text, edits=edits)
         if original is not None:
             found.append(original.value)
+        elif edits:
+            raise missing(name, prompt.text)
+    if found and not edits:
+        tell_unread(name)
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(_is_read, found):
             pass
 
 
-def refused(name: str, text: str, *, edits: bool) -> AdrpoError:
-    """The error of a prompt with an original too many, or without one where the model ``edits``."""
-    if edits:
-        return AdrpoError(
-            f"prompts: expected a picture in the column {IMAGE} for {name}, which edits one; "
-            f"received none beside the prompt {text[:60]!r}; name its file there, from the folder "
-            f"of the prompts' file"
-        )
+def missing(name: str, text: str) -> AdrpoError:
+    """The error of a prompt without an original, for a pipeline of the class ``name``."""
     return AdrpoError(
-        f"prompts: expected no column {IMAGE} for {name}, which edits no picture; received one "
-        f"beside the prompt {text[:60]!r}; rename the column if it is something else, or name a "
-        f"model that edits"
+        f"prompts: expected a picture in the column {IMAGE} for {name}, which edits one; "
+        f"received none beside the prompt {text[:60]!r}; name its file there, from the folder "
+        f"of the prompts' file"
+    )
+
+
+def tell_unread(name: str) -> None:
+    """Warn that a pipeline of the class ``name`` does not read the originals."""
+    warnings.warn(
+        f"prompts: the column {IMAGE} has no effect on {name}, which edits no picture; rewards "
+        f"alone are given it",
+        AdrpoWarning,
+        stacklevel=4,
     )
 
 

@@ -19,9 +19,9 @@ from adrpo.flow.originals import (
     IMAGE,
     Original,
     checksum,
+    missing,
     original_of,
     read_original,
-    refused,
     size_of_original,
 )
 from adrpo.flow.prompt_columns import SIDES, negative_prompt_of
@@ -57,7 +57,7 @@ class Edits(PipelinePolicy):
         for place, (prompt, negative) in enumerate(zip(prompts, beside, strict=True)):
             original = originals[place] if place < len(originals) else None
             if original is None:
-                raise refused(type(self.pipeline).__name__, prompt, edits=True)
+                raise missing(type(self.pipeline).__name__, prompt)
             rows.append(self._edit(prompt, original, negative or self._default))
             self._originals[rows[-1].original] = original
             stretched += self._stretched(original)

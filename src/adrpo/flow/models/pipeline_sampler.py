@@ -35,7 +35,7 @@ from adrpo.flow.models.loading import (
 from adrpo.flow.models.negative_prompts import check_guided, tell_unread
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_set import PromptSet
-from adrpo.flow.originals import Original, check_originals, refused
+from adrpo.flow.originals import Original, check_originals
 from adrpo.flow.prompt_columns import NEGATIVE
 from adrpo.runs.seeding import generator
 
@@ -112,13 +112,7 @@ class PipelineSampler:
         originals: Sequence[Original | None] = (),
     ) -> Conditioning:
         """A record of ``prompts``, which the pipeline encodes anew in each call; a warning says so
-        where they have negative ones, and the call takes none.
-
-        Raises AdrpoError for an original: pipelines of no family edit none.
-        """
-        for prompt, original in zip(prompts, originals, strict=False):
-            if original is not None:
-                raise refused(type(self.pipeline).__name__, prompt, edits=False)
+        where they have negative ones, and the call takes none. It takes no ``originals``."""
         if any(negative_prompts) and not _takes_negative(type(self.pipeline)):
             tell_unread(type(self.pipeline).__name__, NO_NEGATIVE)
             negative_prompts = ()

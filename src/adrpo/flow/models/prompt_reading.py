@@ -19,7 +19,7 @@ from adrpo.flow.models.embedding_cache import Asked, Embeddings, Negative, Promp
 from adrpo.flow.models.encoders import text_encoders
 from adrpo.flow.models.finite import check_embeddings
 from adrpo.flow.models.negative_prompts import NegativePrompts
-from adrpo.flow.originals import Original, refused
+from adrpo.flow.originals import Original
 from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.runs.counting import counted
 
@@ -117,10 +117,8 @@ class PromptReader(ABC):
         negative_prompts: Sequence[str | None],
         originals: Sequence[Original | None],
     ) -> Sequence[Asked]:
-        """The rows to be encoded: all by which a prompt's embeddings are known."""
-        for prompt, original in zip(prompts, originals, strict=False):
-            if original is not None:
-                raise refused(type(self.pipeline).__name__, prompt, edits=False)
+        """The rows to be encoded: all by which a prompt's embeddings are known. What edits nothing
+        leaves ``originals`` out."""
         return prompts
 
     def _encode_rows(self, rows: list[Any]) -> Conditioning:

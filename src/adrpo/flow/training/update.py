@@ -1,7 +1,7 @@
 """Algorithm 1's update: one gradient step on the policy's own samples."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,11 +137,7 @@ def accumulate_gradient(
     anchor, where its guidance is another than the policy's.
     """
     total = sum(processes.gather(len(batch)))
-    weights = batch.weights
-    needed = (weights.beta != 0) & weights.taken
-    active = needed | (weights.weight != 0) | (weights.taken & method.old) | processes.sharded
-    # On the host, which else waits for the device wherever rows are chosen.
-    needed, active = torch.stack((needed, active)).cpu()
+    needed, active = _masks(batch.weights, method, processes)
     referred, compared = (_everywhere(rows, processes) for rows in (needed, active & method.old))
     at_once = {"micro_batch": micro_batch}
     with stopwatch.part("reference"):
@@ -167,17 +163,29 @@ def accumulate_gradient(
             losses.append(loss.detach())
             held_to = part.v_old if by_old else v_ref[rows]
             divergences.append(velocity_divergence(v.detach(), held_to))
-    divergence = torch.empty(0)
-    if divergences:
-        counted = (active if by_old else needed)[active]
-        divergence = torch.cat(divergences)
-        divergence = divergence[rows_where(counted, divergence.device)]
-    divergence = processes.gather_rows(divergence)
+    counted = (active if by_old else needed)[active]
+    divergence = processes.gather_rows(_where(divergences, counted))
     return Losses(
         loss=sum(processes.gather(float(sum(losses)))) / total,
         divergence=float(divergence.mean()) if len(divergence) else 0.0,
         reference_rows=len(divergence),
     )
+
+
+def _masks(weights: Weights, method: Method, processes: Processes) -> Tensor:
+    """Two masks of a step's rows, [2, rows]: which need the reference, and which the policy; on the
+    host, which else waits for the device wherever rows are chosen."""
+    needed = (weights.beta != 0) & weights.taken
+    active = needed | (weights.weight != 0) | (weights.taken & method.old) | processes.sharded
+    return torch.stack((needed, active)).cpu()
+
+
+def _where(parts: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Of ``parts`` of [rows] the values where ``mask``, on the host, is true."""
+    if not parts:
+        return torch.empty(0)
+    values = torch.cat(list(parts))
+    return values[rows_where(mask, values.device)]
 
 
 def _everywhere(rows: Tensor, processes: Processes) -> Tensor:
