@@ -10,6 +10,9 @@ summary of benchmarks/results/NAME again from what is kept there, by the command
 With ``--record`` the comparison's record is written again too, for a command with fewer recipes or
 seeds than the record has.
 
+``python benchmarks/comparison_tables.py pairs NAME`` writes pairs.md of benchmarks/results/NAME
+(``penalty_pairs``) from what is kept there.
+
 ``python benchmarks/comparison_tables.py show`` prints the tables of the ablation and of the reward
 budgets as docs/results/text-to-image.md has them, and that of the losses as losses.md has it.
 """
@@ -27,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import penalty_pairs
 from embedded_quality import pairs_in_order
 
 RESULTS = Path(__file__).parent / "results"
@@ -206,10 +210,17 @@ def main() -> None:
     drawing = commands.add_parser("redraw")
     drawing.add_argument("names", nargs="+")
     drawing.add_argument("--record", action="store_true", help="write comparison.json again")
+    commands.add_parser("pairs").add_argument("name")
     commands.add_parser("show")
     options = parser.parse_args()
     if options.command == "keep":
         keep(options.folder, options.output)
+        return
+    if options.command == "pairs":
+        from recomputed import recomputed
+
+        text = recomputed(options.name).tables[penalty_pairs.FILE]
+        (RESULTS / options.name / penalty_pairs.FILE).write_text(text, encoding="utf-8")
         return
     if options.command == "redraw":
         for name in options.names:

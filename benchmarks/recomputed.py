@@ -20,6 +20,7 @@ from typing import Any
 
 import improvement
 import mixture
+import penalty_pairs
 import ring_losses
 from improvement import unpacked
 
@@ -79,8 +80,10 @@ def recomputed(name: str) -> Recomputed:
         for file in RECORDED:
             if (folder / file).exists():
                 shutil.copy(folder / file, whole)
-        analysis = analyse(collect(recorded_plan(whole, committed(name)["reference"])))
-    tables = {}
+        results = collect(recorded_plan(whole, committed(name)["reference"]))
+        analysis = analyse(results)
+        paired = penalty_pairs.losses_of(results)
+        tables = {penalty_pairs.FILE: penalty_pairs.table(results)} if paired else {}
     for split in analysis.splits:
         for file, table in tables_of(analysis, split).items():
             tables[f"{file}.md"] = to_markdown(table)
