@@ -16,13 +16,14 @@ import adrpo.cli.train
 import adrpo.llm
 from adrpo.cli.doctor import check_recipe
 from adrpo.cli.domains import door_named
-from adrpo.config import load_flow_config, recipe_names
+from adrpo.config import config_to_yaml, load_flow_config, recipe_names
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import AdrpoError
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs import RunDirectory
 from adrpo.runs.findings import Findings
 from support.command_line import Command
+from support.tiny_runs import tiny_config
 
 SMALL = [
     "training.steps=1",
@@ -82,6 +83,24 @@ def test_a_model_that_cannot_be_had_is_an_error(command_name: str, tmp_path: Pat
     assert "'nowhere', which is no folder here" in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_folder_of_a_model_is_not_looked_for_on_the_hub(command: Command) -> None:
+    Path("my-pipeline").mkdir()
+    settings = ["model.pretrained=my-pipelin", "training.steps=1"]
+    assert command("train", "flow/adrpo", *settings) == 2
+    (line,) = command.err.splitlines()
+    assert line.endswith("'my-pipelin', which is no folder here; did you mean 'my-pipeline'?")
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_trained(command: Command) -> None:
+    reward = [{"name": "support.tiny_runs:darkness"}]
+    config = tiny_config(reward=reward, training={"steps": 1}, evaluation={"every": 1})
+    Path("tiny.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    assert command("train", "tiny.yaml", "--output-dir", "run") == 0, command.err
+    assert "Nothing was trained" not in command.out
+    assert command("train", "tiny.yaml", "--output-dir", "run", "--resume") == 0, command.err
+    assert "Nothing was trained: run is finished, at step 1" in command.out
 
 
 def test_help_names_every_kind_of_model(command: Command) -> None:

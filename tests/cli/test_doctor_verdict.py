@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub import constants
 
+from adrpo.config import config_to_yaml
 from adrpo.runs.downloads import Download, fetched_bytes, in_words, sizes
 from support.command_line import Command
 from support.hub_server import HubServer, Repository, as_the_hub
+from support.tiny_runs import tiny_config
 
 GB = 10**9
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
@@ -145,3 +147,14 @@ def test_a_download_that_the_disk_can_not_hold_is_said_before(
     found = last_line(command)
     assert found.startswith(f"Can't train here: the first run downloads 15 GB ({SD3})")
     assert found.endswith(f"1.0 GB are free on the disk of {constants.HF_HUB_CACHE}.")
+
+
+def test_a_size_that_the_model_has_no_places_for_is_found_before_it_is_loaded(
+    command: Command, tmp_path: Path
+) -> None:
+    config = tiny_config(reward=[{"name": "support.tiny_runs:darkness"}])
+    Path("tiny.yaml").write_text(config_to_yaml(config), encoding="utf-8")
+    assert command("doctor", "tiny.yaml") == 0, command.out
+    assert command("doctor", "tiny.yaml", "model.height=512", "model.width=8") == 1
+    (line,) = (line for line in command.out.splitlines() if "positions ends there" in line)
+    assert "model.height: expected at most" in line and "received 512; null is" in line

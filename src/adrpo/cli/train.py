@@ -166,6 +166,7 @@ def _train(
         loading = f"loading {config.model.pretrained} and its prompts"
         with working(loading) if processes.is_main else nullcontext():
             trainer = door_of(config).build(config)
+        before = _written(target)
         run = trainer.train(target, resume=resume, progress=True, base=base)
     except KeyboardInterrupt:
         if processes.is_main:
@@ -176,10 +177,25 @@ def _train(
 
     from adrpo.report import write_report
     from adrpo.report.result import result_lines
+    from adrpo.runs.directory import RunDirectory
 
     page = write_report(run)
+    if before and before == _written(run):
+        last = RunDirectory(run).read_metrics()[-1]["step"]
+        typer.echo(
+            f"Nothing was trained: {run} is finished, at step {last}; for more steps set "
+            f"training.steps"
+        )
     typer.echo("\n".join(result_lines(run)))
     typer.echo(f"Report: {page}")
+
+
+def _written(target: Path) -> int:
+    """Bytes of the metrics of the run in ``target``: each step adds some."""
+    from adrpo.runs.directory import RunDirectory
+
+    metrics = RunDirectory(target).metrics
+    return metrics.stat().st_size if metrics.is_file() else 0
 
 
 def _how_to_resume(target: Path, again: list[str]) -> str:

@@ -107,8 +107,11 @@ def legend(
     if base:
         handles.insert(0, Line2D([], [], color=BASE_COLOR, marker="P", ls="", label=BASE))
     handles[base:base] = lines
-    columns = _columns(len(styles) + len(lines))
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
+    for columns in range(_columns(len(styles) + len(lines)), 0, -1):
+        box = figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False)
+        if box.get_window_extent().width <= figure.bbox.width or columns == 1:
+            return
+        box.remove()  # long names: what lies beyond the figure's edge is not seen
 
 
 def _columns(entries: int) -> int:

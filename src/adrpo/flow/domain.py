@@ -21,7 +21,7 @@ from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
 from adrpo.flow.originals import by_original_and_words, check_originals
-from adrpo.flow.prompt_columns import Size, size_of
+from adrpo.flow.prompt_columns import SIDES, Size, size_of
 from adrpo.flow.run_prompts import load_held_out, load_texts
 from adrpo.metrics import UNSEEN
 from adrpo.runs.findings import (
@@ -276,9 +276,39 @@ class FlowDoor:
         optimizer = None if config.training.optimizer == "adamw" else config.training.optimizer
         check_setting(findings, "training.optimizer", optimizer, "bitsandbytes", "adamw")
         prompts, sizes = _check_prompts(findings, config)
+        _check_sizes(findings, config, sizes)
         device = str(resolve_device(config.model.device))
         check_device(findings, device)
         check_memory(findings, device, lambda free: memory_lines(config, prompts, free, sizes))
+
+
+def _check_sizes(findings: Findings, config: FlowConfig, sizes: set[Size]) -> None:
+    """Say which side of an image is too long for the table of positions of an SD3 whose files are
+    here; the other families have places for all."""
+    from adrpo.flow.memory.architectures import find_architecture
+    from adrpo.flow.models.geometry import Geometry
+
+    try:
+        architecture = find_architecture(config.model.pretrained)
+    except AdrpoError:
+        return  # its files are damaged, which the memory's line says
+    places = None if architecture is None else architecture.transformer.get("pos_embed_max_size")
+    if architecture is None or places is None:
+        return
+    geometry = Geometry(
+        channels=architecture.latent_channels,
+        factor=architecture.pixels_per_latent,
+        multiple=architecture.pixels_per_token,
+        default=architecture.default_side,
+        largest=places * architecture.pixels_per_token,
+    )
+    own = (config.model.height, config.model.width)
+    for where, size in (("model.", own), *(("prompts: the column ", size) for size in sizes)):
+        sides = {side: pixels for side, pixels in zip(SIDES, size, strict=True) if pixels}
+        try:
+            geometry.check(architecture.family, where, **sides)
+        except AdrpoError as error:
+            findings.bad(*str(error).split(": ", 1))
 
 
 def _check_distances(findings: Findings, config: FlowConfig) -> None:

@@ -26,6 +26,7 @@ from adrpo.report.summary import beside, finite, headline, leading, metric_table
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import read_facts
+from adrpo.runs.notices import notices_of
 from adrpo.runs.recipe import changes
 from adrpo.runs.reward_terms import reward_terms
 from adrpo.runs.symptoms import STEPS, symptoms
@@ -90,6 +91,7 @@ def page_context(source: Source) -> dict[str, Any]:
     ]
     beta_0 = finite(config.get("algorithm"), "beta_0")
     facts = read_facts(run)
+    said = [f"{line}." for line in notices_of(run)]
     context = {
         "name": run.path.resolve().name,
         "maker": "adrpo",
@@ -97,7 +99,8 @@ def page_context(source: Source) -> dict[str, Any]:
         "samples": facts.samples,
         "description": str(config.get("description") or ""),
         "headline": headline(tables[0] if tables else None),
-        "also": beside(tables[0] if tables else None),
+        # A judge that says nothing of the model stands in no headline.
+        "also": beside(tables[0] if tables and not any(map(_of_the_judge, said)) else None),
         "facts": _facts(source),
         "notices": [
             *progress_lines(source),
@@ -106,6 +109,7 @@ def page_context(source: Source) -> dict[str, Any]:
             *start_notices(config),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),
+            *said,
         ],
         "look_at": symptoms(metrics, config, _planned(config), evaluations),
         # Samples are shown of the last evaluation.
@@ -128,6 +132,10 @@ def page_context(source: Source) -> dict[str, Any]:
         "environment": _flat(run.read_environment()),
     }
     return {**context, "sections": _sections(context)}
+
+
+def _of_the_judge(line: str) -> bool:
+    return line.startswith("evaluation.clip: ")
 
 
 def _wanted(source: Source) -> list[str]:

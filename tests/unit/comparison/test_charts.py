@@ -96,3 +96,14 @@ def test_a_pointer_finds_the_values_of_a_chart(tmp_path: Path) -> None:
     ]
     # Each is a disk that no one sees, and a pointer does: it has a color.
     assert drawing.count("opacity: 0") >= 3 and "fill: none; opacity: 0" not in drawing
+
+
+def test_a_legend_of_many_long_names_is_seen_whole() -> None:
+    names = [f"a loss of another group, its penalty {place}" for place in range(len(COLORS))]
+    with mpl.rc_context(STYLE):
+        figure, _ = grid(1, 1, width=9, height=2)
+        legend(figure, styles_of(names, names[0]), base=True)
+        (box,) = figure.legends
+        figure.canvas.draw()
+        assert len(box.get_texts()) == len(names) + 1
+        assert box.get_window_extent().x1 <= figure.bbox.x1

@@ -8,8 +8,10 @@ import pytest
 
 from adrpo.config import FlowModelSection
 from adrpo.embedded.weights import weights_path
-from adrpo.errors import AdrpoError
-from adrpo.flow.models.loading import load_policy
+from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.flow.domain import build_trainer
+from adrpo.flow.models.loading import SUPPORTED, _tokens, load_policy
+from support.tiny_runs import darkness, tiny_config
 
 
 def refuse(model: str) -> str:
@@ -43,3 +45,19 @@ def test_a_pipeline_without_weights_names_the_part(tmp_path: Path, part: str):
 
 def test_a_name_that_leads_nowhere():
     assert "'nobody/nothing'" in refuse("nobody/nothing")
+
+
+def test_a_prompt_cut_to_one_token_is_told_where_there_is_a_t5() -> None:
+    """As flow/adrpo has it, whose model has none."""
+
+    def section(tokens: int | None) -> FlowModelSection:
+        return FlowModelSection(pretrained="a folder", max_sequence_length=tokens)
+
+    family = SUPPORTED["StableDiffusion3Pipeline"]
+    whole = {"_class_name": "StableDiffusion3Pipeline", "text_encoder_3": ["transformers", "T5"]}
+    with pytest.warns(AdrpoWarning, match="sees no prompt; set it to null, which takes 256"):
+        assert _tokens(section(1), whole, family.tokens) == 1
+    assert _tokens(section(1), whole | {"text_encoder_3": [None, None]}, family.tokens) == 1
+    assert _tokens(section(None), whole, family.tokens) == 256
+    with pytest.warns(AdrpoWarning, match="the long encoder of StableDiffusion3Pipeline sees no"):
+        build_trainer(tiny_config(model={"max_sequence_length": 1}), reward=darkness)

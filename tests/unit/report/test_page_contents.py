@@ -42,6 +42,18 @@ def of_table(page: Page) -> list[str]:
     return re.findall(r'data-metric="(\w+)"', page.source.partition("</table>")[0])
 
 
+def test_a_toy_judge_of_a_real_model_is_told_and_leads_nothing(tmp_path: Path) -> None:
+    run = fabricate(tmp_path / "run", steps=4, evaluated=(0, 4), pictured=0)
+    told = "evaluation.clip: embedded-evaluation is a toy"
+    page = Page(write_report(run))
+    assert told not in page.text and "CLIP diversity" in page.source.partition("<table")[0]
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    of_another = text.replace("pretrained: embedded", "pretrained: my-pipeline")
+    (run / "config.yaml").write_text(of_another, encoding="utf-8")
+    page = Page(write_report(run))
+    assert told in page.text and "CLIP diversity" not in page.source.partition("<table")[0]
+
+
 def test_the_reward_comes_first_and_then_its_terms(tmp_path: Path) -> None:
     run = fabricate(tmp_path / "run", steps=4, evaluated=(0, 4), pictured=0)
     (run / "config.yaml").write_text(TWO_TERMS, encoding="utf-8")

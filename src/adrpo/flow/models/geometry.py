@@ -32,5 +32,5 @@ class Geometry:
             if self.largest is not None and pixels > self.largest:
                 raise AdrpoError(
                     f"{where}{side}: expected at most {self.largest} pixels for {name}, whose "
-                    f"table of positions ends there; received {pixels}"
+                    f"table of positions ends there; received {pixels}; null is {self.default}"
                 )

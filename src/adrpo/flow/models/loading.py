@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from adrpo.config import FlowModelSection
 from adrpo.config.documents import shorten
 from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
-from adrpo.errors import AdrpoError, reading
+from adrpo.errors import AdrpoError, AdrpoWarning, reading
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxKontextPolicy, FluxPolicy
@@ -77,13 +79,39 @@ def _check_weights(folder: Path) -> None:
 def naming_the_model(pretrained: str) -> Iterator[None]:
     """A context in which errors of a folder, or on the way to the Hub, become AdrpoErrors."""
     # A misspelt folder of a run or a model has the form of an id, too.
-    place = "" if os.path.isdir(pretrained) else ", which is no folder here"
-    with reading(
+    known = pretrained == "embedded" or os.path.isdir(pretrained)
+    expected = (
         f"model.pretrained: expected 'embedded', a folder in diffusers' layout or an id on the "
-        f"Hugging Face Hub; received {shorten(pretrained, 200)}{place}",
-        "download it again, or name another",
-    ):
+        f"Hugging Face Hub; received {shorten(pretrained, 200)}"
+    )
+    if not known and "/" not in pretrained:
+        near = get_close_matches(pretrained, [path.name for path in Path().glob("*/")], 1)
+        hint = f"did you mean {near[0]!r}?" if near else "mend its name; an id is OWNER/NAME"
+        raise AdrpoError(f"{expected}, which is no folder here; {hint}")
+    place = "" if known else ", which is no folder here"
+    mend = "download it again, or name another" if known else "mend its name, or go online"
+    with reading(f"{expected}{place}", mend):
         yield
+
+
+def _tokens(model: FlowModelSection, parts: Mapping[str, Any], own: int) -> int:
+    """Tokens of the long encoding of a pipeline of ``parts``, whose call takes ``own``.
+
+    Warns where they are one, as flow/adrpo has it, and the model has a T5 or another long encoder.
+    """
+    if model.pretrained == "embedded":
+        return model.max_sequence_length or 1
+    name = parts["_class_name"]
+    without = name == "StableDiffusion3Pipeline" and not any(parts.get("text_encoder_3") or ())
+    if model.max_sequence_length == 1 and not without:
+        warnings.warn(
+            f"model.max_sequence_length: expected more than the 1 token of flow/adrpo, whose model "
+            f"has no T5: the long encoder of {name} sees no prompt; set it to null, which takes "
+            f"{own}",
+            AdrpoWarning,
+            stacklevel=5,
+        )
+    return model.max_sequence_length or own
 
 
 def source_of(model: FlowModelSection) -> str | Path:
@@ -197,8 +225,7 @@ def _load(
         if Path(source).is_dir():
             _check_weights(folder)
         family = SUPPORTED[parts["_class_name"]]
-        embedded = model.pretrained == "embedded"
-        tokens = model.max_sequence_length or (1 if embedded else family.tokens)
+        tokens = _tokens(model, parts, family.tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         guided = not (family.distilled or parts.get("is_distilled"))
         check_guided(parts["_class_name"], negative_prompt, guided=guided)

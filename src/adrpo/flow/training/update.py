@@ -181,7 +181,7 @@ def _masks(weights: Weights, method: Method, processes: Processes) -> Tensor:
 
 
 def _where(parts: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """Of ``parts`` of [rows] the values where ``mask``, on the host, is true."""
+    """Values of ``parts``, each [rows], where ``mask``, on the host, is true."""
     if not parts:
         return torch.empty(0)
     values = torch.cat(list(parts))
