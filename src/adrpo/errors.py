@@ -1,9 +1,11 @@
 """The one exception that adrpo raises for a mistake that the user can mend, and its warning."""
 
+import difflib
 import errno
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 
 
 class AdrpoError(Exception):
@@ -67,6 +69,18 @@ def reading(what: str, todo: str) -> Iterator[None]:
             missing = isinstance(error, OSError) or type(error).__name__ == "HFValidationError"
             kind = AdrpoError if missing else UnreadableError
             raise kind(f"{what}, which can't be loaded: {reason}; {todo}") from error
+
+
+def or_did_you_mean(path: Path | str) -> str:
+    """The end of a line on a ``path`` that is not there: of the names that lie beside it the one
+    that was meant, or nothing."""
+    path = Path(path)
+    try:
+        names = [found.name for found in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near and near[0] != path.name else ""
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, or_did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 SUFFIXES = (".yaml", ".yml")
@@ -49,7 +49,10 @@ def find_recipe(name_or_path: str | Path) -> Path:
     if path.suffix in SUFFIXES:
         if path.is_file():
             return path
-        raise AdrpoError(f"expected the path of a recipe, received {str(path)!r}: no such file")
+        raise AdrpoError(
+            f"expected the path of a recipe, received {str(path)!r}: no such file"
+            f"{or_did_you_mean(path)}"
+        )
     name, names = path.as_posix(), recipe_names()
     if name in names:
         return recipes_root() / f"{name}.yaml"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.data.base import Row
-from adrpo.errors import AdrpoError, reading
+from adrpo.errors import AdrpoError, or_did_you_mean, reading
 
 
 def read_text(path: Path) -> Iterator[tuple[str, Row]]:
@@ -152,7 +152,9 @@ def _decode(path: Path) -> str:
     try:
         return utf_8_text(path)
     except OSError as error:
-        raise AdrpoError(f"{path}: expected a file of prompts; {error.strerror}") from None
+        raise AdrpoError(
+            f"{path}: expected a file of prompts; {error.strerror}{or_did_you_mean(path)}"
+        ) from None
 
 
 def utf_8_text(path: Path) -> str:

@@ -151,9 +151,9 @@ class Evaluator(Generic[Drawn]):
         for name, error in result.errors.items():
             if not result.by_term[name].isfinite().any():
                 raise AdrpoError(
-                    f"{self._key(name)}: expected {name} to score one of the {len(result.total)} "
-                    f"samples that it is tried on before the evaluation; received {error}; mend "
-                    f"the reward, or leave it out"
+                    f"{self._key(name)}: expected the reward {name!r} to score one of the "
+                    f"{len(result.total)} samples that it is tried on before the evaluation; "
+                    f"received {error}; mend the reward, or leave it out"
                 )
 
     def measure(self, *, before_training: bool = False) -> Measured:

@@ -4,7 +4,9 @@ import difflib
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -160,7 +162,7 @@ def _resolve(name: str) -> Callable[..., Any]:
         f"reward {name!r}: expected an importable module {module_name!r}",
         "put it beside the recipe, in the current folder or on PYTHONPATH, and mend it",
     ):
-        module = importlib.import_module(module_name)
+        module = _import(name, module_name)
     target = getattr(module, attribute, None)
     if target is None:
         near = difflib.get_close_matches(attribute, vars(module), n=1)
@@ -172,6 +174,27 @@ def _resolve(name: str) -> Callable[..., Any]:
             f"received {type(target).__name__} in module {module_name!r}"
         )
     return target
+
+
+def _import(name: str, module_name: str) -> Any:
+    """The module of a reward; AdrpoError, without a traceback to keep, where there is none."""
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        own = error.name or ""
+        if own != module_name and not module_name.startswith(f"{own}."):
+            raise  # of something that the module itself imports
+        ours = [Path(place or ".") for place in sys.path]  # not Python's own
+        ours = [place for place in ours if not place.is_relative_to(sys.base_prefix)]
+        ours = [place for place in ours if not place.is_relative_to(sys.prefix)]
+        beside = {path.stem for place in ours for path in place.glob("*.py")}
+        near = difflib.get_close_matches(module_name, beside, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "put it beside the recipe, in the current "
+        hint += "" if near else "folder or on PYTHONPATH"
+        raise AdrpoError(
+            f"reward {name!r}: expected an importable module {module_name!r}, received no module "
+            f"of this name; {hint}"
+        ) from None
 
 
 def _nearest_option(options: Mapping[str, Any], signature: inspect.Signature) -> str:

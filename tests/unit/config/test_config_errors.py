@@ -231,6 +231,13 @@ def test_recipe_that_is_not_there(name: str, expected: str):
     assert str(caught.value) == expected
 
 
+def test_a_recipe_beside_the_one_that_is_not_there_is_named(tmp_path: Path):
+    write(tmp_path, "domain: flow")
+    (name,) = (path.name for path in tmp_path.iterdir())
+    with pytest.raises(AdrpoError, match=f"no such file; did you mean '{name}'"):
+        find_recipe(tmp_path / f"x{name}")
+
+
 def test_what_is_extended_is_told_with_what_extends_it(tmp_path: Path):
     (tmp_path / "broken.yaml").write_text("training: [\n", encoding="utf-8")
     file = tmp_path / "mine.yaml"

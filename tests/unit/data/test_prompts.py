@@ -140,6 +140,8 @@ def test_file_that_is_refused(tmp_path: Path, name: str, content: bytes, expecte
 def test_missing_file(tmp_path: Path):
     expected = "p.txt: expected a file of prompts; No such file or directory"
     assert refusal(tmp_path / "p.txt") == expected
+    (tmp_path / "pp.txt").write_text("a cat")
+    assert refusal(tmp_path / "p.txt") == f"{expected}; did you mean 'pp.txt'?"
 
 
 @pytest.mark.parametrize(

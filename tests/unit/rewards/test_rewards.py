@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, UnreadableError
 from adrpo.rewards import Logistic, RewardTerm, build_reward, score
 
 
@@ -203,6 +203,18 @@ def test_wrong_names_and_options_are_explained(
     text = one_line(caught)
     assert expected in text
     assert repr(name) in text
+
+
+def test_a_misspelt_module_leaves_no_traceback_and_names_the_one_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_rewards.py").write_text("def warmth(**_): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AdrpoError, match="no module of this name; did you mean 'my_own_rewards'"):
+        build_reward([Term("my_own_reward:warmth")], "cpu")
+    with pytest.raises(AdrpoError, match="put it beside the recipe") as caught:
+        build_reward([Term("zzzz.qqqq:warmth")], "cpu")
+    assert not isinstance(caught.value, UnreadableError)
 
 
 def test_a_module_that_lacks_a_dependency_says_which(

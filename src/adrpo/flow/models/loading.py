@@ -6,7 +6,6 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from adrpo.config import FlowModelSection
 from adrpo.config.documents import shorten
 from adrpo.data.base import Prompt
 from adrpo.embedded.weights import weights_path
-from adrpo.errors import AdrpoError, AdrpoWarning, reading
+from adrpo.errors import AdrpoError, AdrpoWarning, or_did_you_mean, reading
 from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encoder_identity
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxKontextPolicy, FluxPolicy
@@ -85,9 +84,8 @@ def naming_the_model(pretrained: str) -> Iterator[None]:
         f"Hugging Face Hub; received {shorten(pretrained, 200)}"
     )
     if not known and "/" not in pretrained:
-        near = get_close_matches(pretrained, [path.name for path in Path().glob("*/")], 1)
-        hint = f"did you mean {near[0]!r}?" if near else "mend its name; an id is OWNER/NAME"
-        raise AdrpoError(f"{expected}, which is no folder here; {hint}")
+        hint = or_did_you_mean(pretrained) or "; mend its name; an id is OWNER/NAME"
+        raise AdrpoError(f"{expected}, which is no folder here{hint}")
     place = "" if known else ", which is no folder here"
     mend = "download it again, or name another" if known else "mend its name, or go online"
     with reading(f"{expected}{place}", mend):
