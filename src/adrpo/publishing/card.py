@@ -20,6 +20,8 @@ from adrpo.report.summary import MetricTable, beside, headline, leading, metric_
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.facts import read_facts
 from adrpo.runs.inputs import own_reward, read_record
+from adrpo.runs.notices import notices_of
+from adrpo.runs.recipe import described
 from adrpo.runs.reward_terms import reward_terms
 
 TEMPLATE = "publishing/card.md.j2"
@@ -74,15 +76,17 @@ def _context(
         metric_table(evaluations, split, step, trained=trained, first=first) for split in SPLITS
     ]
     tables = [own for own in found if own is not None]
-    notices = [*start_notices(settings), *own_reward_lines(run)]
+    said = notices_of(run)
+    told = [*start_notices(settings), *own_reward_lines(run), *(f"{line}." for line in said)]
     table = tables[0] if tables else None
-    sentences = ("".join(text for text, _ in said) for said in (headline(table), beside(table)))
+    both = (headline(table), beside(table, said))
+    sentences = ("".join(text for text, _ in sentence) for sentence in both)
     sentence = " ".join(filter(None, sentences))
     return {
         "title": repo.rpartition("/")[2],
-        "what": _what(use.what, base, settings),
+        "what": _what(use.what, base, settings, cut(described(run))),
         "headline": sentence,
-        "notices": [cut(line) for line in [*([kept.sentence] if kept else []), *notices]],
+        "notices": [cut(line) for line in [*([kept.sentence] if kept else []), *told]],
         "use": use,
         "results": [(_words(own, facts.samples), _rows(own)) for own in tables],
         "pictures": shown.picture_rows(),
@@ -105,9 +109,9 @@ def cut(value: Any) -> Any:
     return " ".join(LOCAL.sub("", word) for word in value.split(" "))
 
 
-def _what(weights: str, base: Base, settings: Mapping[str, Any]) -> str:
+def _what(weights: str, base: Base, settings: Mapping[str, Any], description: str) -> str:
     """The first sentence: which ``weights``, of which base, and how they were trained."""
-    about = str(settings.get("description") or "").strip().rstrip(".")
+    about = description.strip().rstrip(".")
     return (
         f"{weights} of {base.words}, trained by online reinforcement learning with the method "
         f"{_method(settings)} of the package adrpo{f': {about}' if about else ''}."

@@ -27,7 +27,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import write_durably
 from adrpo.runs.facts import read_facts
 from adrpo.runs.notices import notices_of
-from adrpo.runs.recipe import changes
+from adrpo.runs.recipe import changes, described
 from adrpo.runs.reward_terms import reward_terms
 from adrpo.runs.symptoms import STEPS, symptoms
 
@@ -91,16 +91,15 @@ def page_context(source: Source) -> dict[str, Any]:
     ]
     beta_0 = finite(config.get("algorithm"), "beta_0")
     facts = read_facts(run)
-    said = [f"{line}." for line in notices_of(run)]
+    said = notices_of(run)
     context = {
         "name": run.path.resolve().name,
         "maker": "adrpo",
         "domain": facts.domain,
         "samples": facts.samples,
-        "description": str(config.get("description") or ""),
+        "description": described(run),
         "headline": headline(tables[0] if tables else None),
-        # A judge that says nothing of the model stands in no headline.
-        "also": beside(tables[0] if tables and not any(map(_of_the_judge, said)) else None),
+        "also": beside(tables[0] if tables else None, said),
         "facts": _facts(source),
         "notices": [
             *progress_lines(source),
@@ -109,7 +108,7 @@ def page_context(source: Source) -> dict[str, Any]:
             *start_notices(config),
             *([kept.sentence] if kept else []),
             *own_reward_lines(run),
-            *said,
+            *(f"{line}." for line in said),
         ],
         "look_at": symptoms(metrics, config, _planned(config), evaluations),
         # Samples are shown of the last evaluation.
@@ -132,10 +131,6 @@ def page_context(source: Source) -> dict[str, Any]:
         "environment": _flat(run.read_environment()),
     }
     return {**context, "sections": _sections(context)}
-
-
-def _of_the_judge(line: str) -> bool:
-    return line.startswith("evaluation.clip: ")
 
 
 def _wanted(source: Source) -> list[str]:

@@ -157,10 +157,11 @@ def headline(table: MetricTable | None) -> Sentence:
     return [(f"On {place} prompts, ", False), *_clause(table.metrics[0]), (".", False)]
 
 
-def beside(table: MetricTable | None) -> Sentence:
+def beside(table: MetricTable | None, notices: Sequence[str] = ()) -> Sentence:
     """The sentence behind the headline: what a judge that training does not see says, and what
-    became of diversity; empty without either."""
-    if table is None:
+    became of diversity; empty without either, and where one of the configuration's ``notices`` is
+    of that judge: it says nothing of the model."""
+    if table is None or any(notice.startswith("evaluation.clip: ") for notice in notices):
         return []
     rest = [row for row in table.metrics[1:] if not row.tagged]
     found = [

@@ -7,6 +7,7 @@ from typing import Any
 from adrpo.config import find_recipe, load_recipe, recipe_names
 from adrpo.config.documents import read_mapping
 from adrpo.config.domains import form_of
+from adrpo.errors import AdrpoError
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.resuming import flatten, settings_of
 
@@ -44,6 +45,19 @@ def changes(run: RunDirectory) -> Changes:
             if key not in WORDS and ours.get(key) != flat.get(key)
         ],
     )
+
+
+def described(run: RunDirectory) -> str:
+    """The description of ``run``; of one on another model than its recipe's, which the description
+    may name, the recipe and the model."""
+    try:
+        found = changes(run)
+    except AdrpoError:  # of another version: what it says itself
+        return str(run.read_settings().get("description") or "")
+    model = next((ours for key, ours, _ in found.keys if key == "model.pretrained"), "")
+    if found.recipe and model:
+        return f"By the recipe {found.recipe}, on {model}"
+    return str(run.read_settings().get("description") or "")
 
 
 def _recipe_of(domain: str, description: str) -> str:

@@ -96,8 +96,8 @@ def test_a_line_is_read_as_it_was(text: str) -> None:
     ("description", "end"), [("less than it was.", ": less than it was."), ("", ".")]
 )
 def test_the_first_sentence_is_one(description: str, end: str) -> None:
-    settings = {"description": description, "algorithm": {"method": "raft"}}
-    said = _what("A LoRA adapter", Base(name="embedded"), settings)
+    settings = {"algorithm": {"method": "raft"}}
+    said = _what("A LoRA adapter", Base(name="embedded"), settings, description)
     assert said.endswith(f"method raft of the package adrpo{end}")
 
 

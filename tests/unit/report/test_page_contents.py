@@ -54,6 +54,20 @@ def test_a_toy_judge_of_a_real_model_is_told_and_leads_nothing(tmp_path: Path) -
     assert told in page.text and "CLIP diversity" not in page.source.partition("<table")[0]
 
 
+def test_a_run_on_another_model_than_its_recipe_s_is_not_described_as_on_that(
+    tmp_path: Path,
+) -> None:
+    run = fabricate(tmp_path / "run", steps=4, evaluated=(0, 4), pictured=0)
+    config = load_recipe("flow/adrpo")
+    for model, expected in (("embedded", config.description), ("mine", "flow/adrpo, on mine")):
+        own = config.model.model_copy(update={"pretrained": model})
+        text = config_to_yaml(config.model_copy(update={"model": own}))
+        (run / "config.yaml").write_text(text, encoding="utf-8")
+        assert expected in Page(write_report(run)).text
+    top = Page(run / "report.html").text.partition("The whole configuration")[0]
+    assert "on the embedded text-to-image model" not in top
+
+
 def test_the_reward_comes_first_and_then_its_terms(tmp_path: Path) -> None:
     run = fabricate(tmp_path / "run", steps=4, evaluated=(0, 4), pictured=0)
     (run / "config.yaml").write_text(TWO_TERMS, encoding="utf-8")
