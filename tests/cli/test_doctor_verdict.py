@@ -1,5 +1,7 @@
 """The last line of ``adrpo doctor``: ready, with what is downloaded, or why nothing trains here."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,3 +160,14 @@ def test_a_size_that_the_model_has_no_places_for_is_found_before_it_is_loaded(
     assert command("doctor", "tiny.yaml", "model.height=512", "model.width=8") == 1
     (line,) = (line for line in command.out.splitlines() if "positions ends there" in line)
     assert "model.height: expected at most" in line and "received 512; null is" in line
+    row = {"prompt": "a cat", "height": 512, "width": None}
+    Path("rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert command("doctor", "tiny.yaml", "prompts.train=rows.jsonl") == 1
+    (line,) = (line for line in command.out.splitlines() if "positions ends there" in line)
+    assert "the column height: expected at most" in line
+    # Files that can't be read are told by another line.
+    folder = tmp_path / "copy"
+    shutil.copytree(config.model.pretrained, folder)
+    (folder / "transformer" / "config.json").write_text("{")
+    assert command("doctor", "tiny.yaml", f"model.pretrained={folder}") == 1
+    assert f"expected a pipeline in {folder}" in command.out

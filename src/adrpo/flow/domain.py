@@ -372,8 +372,8 @@ def _check_prompts(findings: Findings, config: FlowConfig) -> tuple[int, set[Siz
 
 
 def _check_pictures(config: FlowConfig, prompts: Sequence[Prompt]) -> None:
-    """Raise AdrpoError where the model edits pictures and ``prompts`` lack them, or the other way
-    round, as far as its family is known without a download."""
+    """Raise AdrpoError where the model edits pictures and ``prompts`` lack them, and warn where it
+    edits none and they have them, as far as its family is known without a download."""
     from adrpo.flow.memory.architectures import find_architecture
     from adrpo.flow.models.loading import SUPPORTED
 

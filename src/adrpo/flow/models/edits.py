@@ -2,17 +2,15 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoWarning
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.embedding_cache import Asked, Edit, Prompts
+from adrpo.flow.models.embedding_cache import Asked, Edit
 from adrpo.flow.models.families.packing import pack
-from adrpo.flow.models.negative_prompts import NegativePrompts
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.prompt_reading import PromptReader
 from adrpo.flow.originals import (
@@ -24,7 +22,7 @@ from adrpo.flow.originals import (
     read_original,
     size_of_original,
 )
-from adrpo.flow.prompt_columns import SIDES, negative_prompt_of
+from adrpo.flow.prompt_columns import SIDES
 
 STRETCHED = 0.1
 """Part of a proportion by which an original may be another than its edit without a word."""
@@ -40,25 +38,23 @@ class Edits(PipelinePolicy):
     """
 
     edits = True
-    encoding_parts = (*PromptReader.encoding_parts, "processor*", "vae*")
-    sees: ClassVar[bool] = False
-    """True where the text encoder sees the original, with negative prompts, too: these are in the
-    prompt's own record then, ``negative_context`` and ``negative_mask``."""
+    encoding_parts = (*PromptReader.encoding_parts, "vae*")
+
+    def __init__(self, pipeline: Any, **options: Any) -> None:
+        self._originals: dict[str, Original] = {}
+        """By their checksums, which is how a row to be encoded names them."""
+        super().__init__(pipeline, **options)
 
     def _asked(
-        self,
-        prompts: Sequence[str],
-        negative_prompts: Sequence[str | None],
-        originals: Sequence[Original | None],
+        self, prompts: Sequence[str], originals: Sequence[Original | None]
     ) -> Sequence[Asked]:
-        beside = negative_prompts or [None] * len(prompts)
         rows: list[Edit] = []
         stretched: list[str] = []
-        for place, (prompt, negative) in enumerate(zip(prompts, beside, strict=True)):
-            original = originals[place] if place < len(originals) else None
+        given = originals or [None] * len(prompts)
+        for prompt, original in zip(prompts, given, strict=True):
             if original is None:
                 raise missing(type(self.pipeline).__name__, prompt)
-            rows.append(self._edit(prompt, original, negative or self._default))
+            rows.append(_edit(prompt, original))
             self._originals[rows[-1].original] = original
             stretched += self._stretched(original)
         if stretched:
@@ -71,11 +67,6 @@ class Edits(PipelinePolicy):
             )
         return rows
 
-    @classmethod
-    def _edit(cls, prompt: str, original: Original, negative: str | None) -> Edit:
-        beside = (negative or cls.nothing) if cls.sees else None
-        return Edit(prompt, checksum(original.value), original.height, original.width, beside)
-
     def _stretched(self, original: Original) -> list[str]:
         """The sizes of an original whose proportions differ from its edit's, in words."""
         (width, height), (tall, wide) = size_of_original(original.value), self._size(original)
@@ -87,62 +78,25 @@ class Edits(PipelinePolicy):
         return edit.height or self.height, edit.width or self.width
 
     @classmethod
-    def needed(
-        cls, sets: Sequence[Sequence[Prompt]], negative_prompt: str | None, *, guided: bool
-    ) -> list[Prompts]:
-        found: list[Prompts] = []
-        for prompts in sets:
-            pairs = [(prompt, original_of(prompt)) for prompt in prompts]
-            found.append(
-                [
-                    cls._edit(prompt.text, original, negative_prompt_of(prompt) or negative_prompt)
-                    for prompt, original in pairs
-                    if original is not None
-                ]
-            )
-        return found
-
-    def _negatives_of(self, default: str | None) -> "NegativePrompts | NegativesOfEdits":
-        self._default = default
-        self._originals: dict[str, Original] = {}
-        return NegativesOfEdits() if self.sees else super()._negatives_of(default)
+    def _rows_of(cls, prompts: Sequence[Prompt]) -> Sequence[Asked]:
+        pairs = [(prompt, original_of(prompt)) for prompt in prompts]
+        return [_edit(prompt.text, original) for prompt, original in pairs if original is not None]
 
     def _encode_rows(self, rows: list[Edit]) -> Conditioning:
-        known = self._encode_edits(rows)
+        known = self._encode([row.prompt for row in rows])
         tokens = [Conditioning(original=self._tokens(row)) for row in rows]
         return Conditioning(**vars(known), **vars(Conditioning.cat(tokens)))
 
-    def _encode_edits(self, rows: list[Edit]) -> Conditioning:
-        """The record of ``rows`` but for their originals."""
-        return self._encode([row.prompt for row in rows])
-
-    def _picture(self, row: Edit) -> Image.Image:
-        """The original in the size of the edit."""
+    def _tokens(self, row: Edit) -> Tensor:
+        """The original, in the size of the edit, as the network takes it."""
         height, width = self._size(row)
         picture = read_original(self._originals[row.original].value)
-        return self._image_processor.resize(picture, height, width)
-
-    def _tokens(self, row: Edit) -> Tensor:
-        height, width = self._size(row)
-        pixels = self._image_processor.preprocess(self._picture(row), height, width)
+        picture = self._image_processor.resize(picture, height, width)
+        pixels = self._image_processor.preprocess(picture, height, width)
         vae = self.pipeline.vae
         latents = self._to_latents(pixels.to(vae.device, vae.dtype))
         return pack(latents).to(self.pipeline.dtype)
 
 
-class NegativesOfEdits:
-    """Negative prompts that were encoded with each prompt's original, in the prompt's record; what
-    guidance has beside it, as of ``NegativePrompts``."""
-
-    def __bool__(self) -> bool:
-        return True
-
-    def added(self, found: Conditioning, texts: Sequence[str | None]) -> Conditioning:
-        return found
-
-    def beside(self, conditioning: Conditioning) -> Conditioning:
-        return Conditioning(
-            context=conditioning.negative_context,
-            mask=conditioning.negative_mask,
-            original=conditioning.original,
-        )
+def _edit(prompt: str, original: Original) -> Edit:
+    return Edit(prompt, checksum(original.value), original.height, original.width)

@@ -36,14 +36,13 @@ class Negative:
 
 
 class Edit(NamedTuple):
-    """A prompt to edit a picture: the sha256 of its content, the size in pixels that it is asked
-    for (None the model's), and the negative prompt that is encoded with it, if any."""
+    """A prompt to edit a picture: the sha256 of its content, and the size in pixels that it is
+    asked for, None the model's."""
 
     prompt: str
     original: str
     height: int | None
     width: int | None
-    negative: str | None
 
 
 Asked = str | Edit

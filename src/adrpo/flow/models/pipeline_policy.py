@@ -24,6 +24,7 @@ from adrpo.flow.models.embedding_cache import Embeddings
 from adrpo.flow.models.finite import all_finite, check_latents
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
+from adrpo.flow.models.negative_prompts import NegativePrompts
 from adrpo.flow.models.prompt_reading import PromptReader
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
@@ -97,7 +98,8 @@ class PipelinePolicy(PromptReader):
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
-        self._negatives = self._negatives_of(negative_prompt)
+        name = type(pipeline).__name__
+        self._negatives = NegativePrompts(self._negative, name, negative_prompt)
 
     def _check_sizes(self) -> None:
         name = type(self.pipeline).__name__

@@ -7,7 +7,7 @@ with: a set of them is encoded together, a negative prompt alone.
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -22,9 +22,6 @@ from adrpo.flow.models.negative_prompts import NegativePrompts
 from adrpo.flow.originals import Original
 from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.runs.counting import counted
-
-if TYPE_CHECKING:
-    from adrpo.flow.models.edits import NegativesOfEdits
 
 
 class PromptReader(ABC):
@@ -49,7 +46,7 @@ class PromptReader(ABC):
     encoding_parts: ClassVar[tuple[str, ...]] = ("text_encoder*", "tokenizer*")
     """Folders of a pipeline, as patterns, whose files decide what is encoded."""
 
-    _negatives: "NegativePrompts | NegativesOfEdits"
+    _negatives: NegativePrompts
     """To be made when the encoders are as they will be."""
 
     def __init__(
@@ -92,9 +89,9 @@ class PromptReader(ABC):
         ``edits``, each has one of ``originals``.
 
         Raises AdrpoError where the text encoders are released and a prompt was never encoded, where
-        an embedding is not finite, or for an original too many or too few.
+        an embedding is not finite, or where a policy that ``edits`` lacks an original.
         """
-        rows = self._asked(prompts, negative_prompts, originals)
+        rows = self._asked(prompts, originals)
         found = self._embeddings.find(rows)
         if found is None and not self.encoders:
             found = self._embeddings.assemble(rows)
@@ -112,10 +109,7 @@ class PromptReader(ABC):
         return self._negatives.added(found.to(self.device), negative_prompts)
 
     def _asked(
-        self,
-        prompts: Sequence[str],
-        negative_prompts: Sequence[str | None],
-        originals: Sequence[Original | None],
+        self, prompts: Sequence[str], originals: Sequence[Original | None]
     ) -> Sequence[Asked]:
         """The rows to be encoded: all by which a prompt's embeddings are known. What edits nothing
         leaves ``originals`` out."""
@@ -126,21 +120,22 @@ class PromptReader(ABC):
         return self._encode(rows)
 
     @classmethod
+    def _rows_of(cls, prompts: Sequence[Prompt]) -> Sequence[Asked]:
+        """The rows of ``_asked`` of a set of prompts, without a model."""
+        return [prompt.text for prompt in prompts]
+
+    @classmethod
     def needed(
         cls, sets: Sequence[Sequence[Prompt]], negative_prompt: str | None, *, guided: bool
     ) -> list[Prompts]:
         """The questions to the encoders of the ``sets`` of prompts, where ``negative_prompt``
         is that of those without one, and classifier-free guidance has them if ``guided``."""
-        needed: list[Prompts] = [[prompt.text for prompt in prompts] for prompts in sets]
+        needed: list[Prompts] = [cls._rows_of(prompts) for prompts in sets]
         if not guided:
             return needed
         own = {negative_prompt_of(prompt) for prompts in sets for prompt in prompts}
         given = (text for text in {negative_prompt, *own} if text is not None)
         return [*needed, None, *map(Negative, given)]
-
-    def _negatives_of(self, default: str | None) -> "NegativePrompts | NegativesOfEdits":
-        """The negative prompts of guidance, ``default`` beside those without one of their own."""
-        return NegativePrompts(self._negative, type(self.pipeline).__name__, default)
 
     @torch.no_grad()
     def _negative(self, text: str | None) -> Conditioning | None:
