@@ -23,7 +23,7 @@ from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
 from adrpo.llm import ADRPOConfig, ADRPOTrainer
-from support.tiny_language_trainers import LANGUAGE_MARKS
+from support.tiny_language_trainers import LANGUAGE_MARKS, SETTINGS, count_a
 
 pytestmark = LANGUAGE_MARKS
 
@@ -45,26 +45,8 @@ def test_the_trl_under_test_is_the_one_that_is_meant() -> None:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    return {
-        "output_dir": str(folder),
-        "beta": BETA,
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 2,
-        "num_generations": 4,
-        "max_completion_length": 5,
-        "max_steps": 3,
-        "learning_rate": 1e-2,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": [],
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
-
-
-def count_a(completions: list[str], **columns: Any) -> list[float | None]:
-    return [float(text.split().count("a")) for text in completions]
+    own = {"output_dir": str(folder), "beta": BETA, "per_device_train_batch_size": 4}
+    return SETTINGS | own | {"gradient_accumulation_steps": 2, "max_steps": 3}
 
 
 def always_one(completions: list[str], **columns: Any) -> list[float | None]:
