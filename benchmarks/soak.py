@@ -5,7 +5,9 @@
 Each domain trains its embedded model by ``adrpo train``, one process on one thread, with few and
 small samples a step so that steps, evaluations and checkpoints are many: a leak is of a step, an
 evaluation or a checkpoint, and not of an hour. Every two seconds the process is looked at from
-outside (/proc). The run ends after --minutes; one that ends by itself before is a fault.
+outside (/proc). The domains run side by side. A run ends after --minutes; one that ends by itself
+before is a fault. A step's time is told twice: by the clock, which neighbours slow, and in seconds
+of the processor over the minute before a look, which they hardly do.
 
 Written to benchmarks/results/soak/: ``<domain>.csv`` (a row a look), ``summary.json`` and
 ``soak.png``. The summary has each column's median over the second and over the last quarter of the
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,29 +74,36 @@ RUNS: dict[str, tuple[str, ...]] = {
         "prompts.train_size=60",
     ),
 }
-COLUMNS: tuple[str, ...] = ("seconds", "step", "memory_mb", "handles", "threads", "step_seconds")
+COLUMNS: tuple[str, ...] = (
+    *("seconds", "step", "memory_mb", "handles", "threads", "step_seconds", "step_cpu_seconds"),
+)
 SHOWN = {
     "memory_mb": "resident memory, MB",
     "handles": "open files",
     "threads": "threads",
     "step_seconds": "seconds of a step",
+    "step_cpu_seconds": "processor's seconds of a step",
 }
 PAUSE = 2.0
+LOOKS_OF_A_MINUTE = 30
 OUTPUT = Path("benchmarks/results/soak")
 
 Row = dict[str, float]
 
 
 def look(process: int) -> Row:
-    """Memory, open files and threads of a process, by /proc."""
+    """Memory, open files, threads and spent processor time of a process, by /proc."""
     proc = Path("/proc") / str(process)
     status = dict(
         line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line
     )
+    # After the name, which may hold blanks: user and system time are the 12th and 13th field.
+    times = (proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
     return {
         "memory_mb": int(status["VmRSS"].split()[0]) / 1024,
         "handles": len(os.listdir(proc / "fd")),
         "threads": int(status["Threads"]),
+        "cpu_seconds": sum(map(int, times)) / os.sysconf("SC_CLK_TCK"),
     }
 
 
@@ -108,6 +118,17 @@ def last_step(metrics: Path) -> Row:
         return {}
     row = json.loads(lines[-2])
     return {"step": row["step"], "step_seconds": row["seconds_step"]}
+
+
+def with_cpu_of_a_step(rows: list[Row]) -> list[Row]:
+    """The looks from the second minute on, with ``step_cpu_seconds`` of the minute before each."""
+    told = []
+    for before, row in zip(rows, rows[LOOKS_OF_A_MINUTE:], strict=False):
+        if steps := row["step"] - before["step"]:
+            spent = (row["cpu_seconds"] - before["cpu_seconds"]) / steps
+            told.append({k: v for k, v in row.items() if k != "cpu_seconds"})
+            told[-1]["step_cpu_seconds"] = round(spent, 4)
+    return told
 
 
 def soak(domain: str, minutes: float) -> list[Row]:
@@ -133,8 +154,8 @@ def soak(domain: str, minutes: float) -> list[Row]:
                 seconds = {"seconds": round(time.monotonic() - started, 1)}
                 rows.append(seconds | step | look(process.pid))
         process.send_signal(signal.SIGTERM)
-        process.wait(120)
-        return rows
+        process.wait(300)
+        return with_cpu_of_a_step(rows)
 
 
 def summarise(rows: list[Row]) -> dict[str, Any]:
@@ -155,7 +176,11 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
 def draw(looks: dict[str, list[Row]], file: Path) -> None:
     """A column of the picture for each domain, a row for each quantity."""
     figure, axes = plt.subplots(
-        len(SHOWN), len(looks), figsize=(4 * len(looks), 8), sharex="col", squeeze=False
+        len(SHOWN),
+        len(looks),
+        figsize=(4 * len(looks), 2 * len(SHOWN)),
+        sharex="col",
+        squeeze=False,
     )
     for column, (domain, rows) in enumerate(looks.items()):
         axes[0][column].set_title(domain)
@@ -182,8 +207,10 @@ def main() -> None:
     record: dict[str, Any] = {"command": "python benchmarks/soak.py", "domains": {}}
     if file.exists():
         record = json.loads(file.read_text(encoding="utf-8"))
-    for domain in () if arguments.redraw else arguments.domains:
-        rows = soak(domain, arguments.minutes)
+    domains = () if arguments.redraw else arguments.domains
+    with ThreadPoolExecutor(len(arguments.domains)) as pool:
+        soaked = list(pool.map(lambda domain: soak(domain, arguments.minutes), domains))
+    for domain, rows in zip(domains, soaked, strict=True):
         with (OUTPUT / f"{domain}.csv").open("w", newline="", encoding="utf-8") as out:
             writer = csv.DictWriter(out, list(COLUMNS))
             writer.writeheader()
