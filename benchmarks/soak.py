@@ -207,6 +207,8 @@ def main() -> None:
     record: dict[str, Any] = {"command": "python benchmarks/soak.py", "domains": {}}
     if file.exists():
         record = json.loads(file.read_text(encoding="utf-8"))
+    # Before anything is written, which makes a clean tree another one.
+    environment = environment_record()
     domains = () if arguments.redraw else arguments.domains
     with ThreadPoolExecutor(len(arguments.domains)) as pool:
         soaked = list(pool.map(lambda domain: soak(domain, arguments.minutes), domains))
@@ -215,7 +217,7 @@ def main() -> None:
             writer = csv.DictWriter(out, list(COLUMNS))
             writer.writeheader()
             writer.writerows(rows)
-        record["domains"][domain] = summarise(rows) | {"environment": environment_record()}
+        record["domains"][domain] = summarise(rows) | {"environment": environment}
         file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     looks: dict[str, list[Row]] = {}
     for domain in (name for name in RUNS if (OUTPUT / f"{name}.csv").exists()):
