@@ -87,8 +87,8 @@ def at_equal_price(
     ``root`` says that the price is a divergence, for which g above is the root. The courses are of
     :func:`common_prompts`.
     """
-    own, short = _read(ours, level, root)
-    other, their_short = _read(theirs, level, root)
+    own, short = read_off(ours, level, root)
+    other, their_short = read_off(theirs, level, root)
     return AtEqualPrice(
         level=level,
         ours=mean_over_seeds(own, categories),
@@ -98,7 +98,7 @@ def at_equal_price(
     )
 
 
-def _read(course: Course, level: float, root: bool) -> tuple[Array, int]:
+def read_off(course: Course, level: float, root: bool) -> tuple[Array, int]:
     """Linearised values [seeds, prompts] of the reward at ``level``, and how many seeds never reach
     it."""
     found: list[Array] = []

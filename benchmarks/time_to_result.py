@@ -1,0 +1,224 @@
+"""What a result costs: seconds, images and network calls until a metric has risen to a level.
+
+``python benchmarks/time_to_result.py LIST.yaml [--parallel 2] [--threads 1] [--only-tell]``
+
+A list (benchmarks/time_lists) names settings: each is a recipe with changes, trained with every
+seed on the same prompts. Training alone is counted, without evaluations and the start. Where the
+mean over prompts of a seed's metric first reaches the level, between two evaluations, its cost is
+read off the straight line between them (``adrpo.comparison.equal_price``, the metric as the price
+and the cost as what it buys). Beside it stand what is left there of the base's diversity, and the
+ratio to the cost of the first setting, paired by seed and prompt. A setting of which a seed never
+comes to the level has no cost: how many seeds came is told.
+
+Seconds are those of a machine that runs ``--parallel`` trainings at a time on ``--threads`` each;
+images and calls are the setting's own. Seeds take turns: all settings of a seed before the next.
+
+Written to benchmarks/results/time_to_result/LIST: ``summary.json``, with the curves, and
+``table.md``. A stopped run goes on; ``--only-tell`` reads what is there.
+"""
+
+import argparse
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs
+from adrpo.comparison.collect import MethodResults
+from adrpo.comparison.equal_price import Array, Course, read_off
+from adrpo.errors import AdrpoError
+from adrpo.evaluation.intervals import Estimate, mean_over_seeds, paired_difference
+from adrpo.metrics import UNSEEN
+from adrpo.runs.directory import RunDirectory
+from adrpo.runs.environment import environment_record
+from adrpo.runs.resuming import flatten
+
+RESULTS = Path("benchmarks/results/time_to_result")
+COSTS = {"seconds_step": "seconds", "samples": "images", "model_calls": "network calls"}
+"""Columns of metrics.jsonl -> the names of their sums."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A list of settings, as its file has it."""
+
+    recipe: str
+    settings: dict[str, dict[str, Any]]
+    """Name -> what differs from the recipe; the first is the one that the others are held to."""
+    overrides: tuple[str, ...]
+    seeds: int
+    metric: str
+    levels: tuple[float, ...]
+    kept: tuple[str, ...]
+    """Metrics of which the share of the base's is told that is left at the level."""
+
+    @classmethod
+    def read(cls, file: Path) -> "Asked":
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for name in ("overrides", "levels", "kept"):
+            found[name] = tuple(found[name])
+        return cls(**found)
+
+    def plan(self, folder: Path) -> Plan:
+        """The comparison of the settings, with a recipe file for each in ``folder``."""
+        recipes = folder / "recipes"
+        recipes.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, changes in self.settings.items():
+            paths.append(recipes / f"{name}.yaml")
+            text = yaml.safe_dump({"extends": self.recipe, **changes})
+            paths[-1].write_text(text, encoding="utf-8")
+        names = [str(path) for path in paths]
+        return Plan.resolve(folder / "comparison", names, self.overrides, self.seeds, None)
+
+
+def spent(method: MethodResults, steps: list[int]) -> dict[str, Array]:
+    """Cost -> its sum over the training steps up to each evaluation, [seeds, evaluations]."""
+    found = {}
+    rows = [RunDirectory.open(folder).read_metrics() for folder in method.folders]
+    for column, name in COSTS.items():
+        sums = [np.cumsum([0.0, *(row[column] for row in of_seed)]) for of_seed in rows]
+        found[name] = np.array([own[steps] for own in sums])
+    return found
+
+
+def costs_at(
+    method: MethodResults, asked: Asked, level: float
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Cost -> its linearised values [seeds, prompts] where the metric reaches ``level``, and what
+    is told beside them; no costs where a seed does not come to it."""
+    part = method.splits[UNSEEN]
+    prices = part.by_prompt[asked.metric]
+    if (base := float(prices[:, 0].mean(axis=1).max())) >= level:
+        raise AdrpoError(f"levels: expected one above the base's {base:.3f}; received {level:g}")
+    found = {}
+    missing = 0
+    for name, table in spent(method, part.steps).items():
+        of_prompts = np.broadcast_to(table[:, :, None], prices.shape)
+        found[name], missing = read_off(Course(of_prompts, prices), level, root=False)
+    seeds = len(prices)
+    beside: dict[str, Any] = {"seeds": seeds, "reached": seeds - missing}
+    if missing:
+        return {}, beside
+    images = spent(method, part.steps)["images"]
+    places = found["images"].mean(axis=1)
+    for name in asked.kept:
+        shares = part.curves[name] / part.curves[name][:, :1]
+        there = map(np.interp, places, images, shares)
+        beside[f"{name}_kept"] = float(np.mean(list(there)))
+    return found, beside
+
+
+def logs(costs: Array) -> Array:
+    """Linearised values [seeds, prompts] of the logarithm of each seed's cost."""
+    of_seed = costs.mean(axis=1, keepdims=True)
+    return np.log(of_seed) + costs / of_seed - 1
+
+
+def row_of(
+    method: MethodResults, first: dict[str, Array], asked: Asked, level: float
+) -> dict[str, Any]:
+    """What a setting costs up to ``level``, with the ratios to what the ``first`` does, as
+    geometric means over seeds."""
+    values, told = costs_at(method, asked, level)
+    categories = method.splits[UNSEEN].categories
+    for name, own in values.items():
+        told[name] = shown(mean_over_seeds(own, categories))
+        if first:
+            ratio = paired_difference(logs(own), logs(first[name]), categories)
+            told[f"{name}_ratio"] = {key: math.exp(value) for key, value in shown(ratio).items()}
+    return {"setting": method.name.split("/")[-1], "level": level, **told}
+
+
+def shown(estimate: Estimate) -> dict[str, float]:
+    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+
+
+def tell(asked: Asked, plan: Plan) -> list[dict[str, Any]]:
+    """A row for each level and setting."""
+    methods = list(collect(plan).methods.values())
+    rows = []
+    for level in asked.levels:
+        first, _ = costs_at(methods[0], asked, level)
+        rows += [row_of(method, first, asked, level) for method in methods]
+    return rows
+
+
+def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
+    words = list(COSTS.values())
+    heads = ["to", "setting", "seeds there", *words, "ratio of seconds"]
+    heads += [f"{name} kept" for name in asked.kept]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in rows:
+        cells = [f"{asked.metric} {row['level']:g}", row["setting"]]
+        cells.append(f"{row['reached']} of {row['seeds']}")
+        if row["reached"] < row["seeds"]:
+            cells += [""] * (len(heads) - len(cells))
+        else:
+            cells += [f"{row[name]['mean']:,.0f}" for name in words]
+            ratio = row.get("seconds_ratio")
+            cells.append(
+                "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**ratio) if ratio else "not told"
+            )
+            cells += [f"{row[f'{name}_kept']:.3f}" for name in asked.kept]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def curves(asked: Asked, plan: Plan) -> dict[str, Any]:
+    """Setting -> steps of its evaluations, and by seed the costs and means that were read."""
+    found = {}
+    for method in collect(plan).methods.values():
+        part = method.splits[UNSEEN]
+        found[method.name.split("/")[-1]] = {
+            "steps": part.steps,
+            **{key: part.curves[key].round(5).tolist() for key in (asked.metric, *asked.kept)},
+            **{name: own.round(2).tolist() for name, own in spent(method, part.steps).items()},
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("list", type=Path)
+    parser.add_argument("--parallel", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=Path, help="runs/time_to_result/LIST unless told")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--only-tell", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    environment = environment_record()  # before the first file makes a clean tree another one
+    asked, name = Asked.read(arguments.list), arguments.list.stem
+    plan = asked.plan(arguments.runs or Path("runs/time_to_result") / name)
+    if not arguments.only_tell:
+        record(plan)
+        workers = LocalWorkers(parallel=arguments.parallel, threads=arguments.threads)
+        failures = run_jobs(jobs_of(plan), plan.overrides, workers=workers)
+        if failures:
+            said = (f"{failure.job.folder.name}: {failure.reason}" for failure in failures)
+            sys.exit("\n".join(said))
+    rows = tell(asked, plan)
+    output = arguments.output / name
+    output.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "command": " ".join(["python", *sys.argv]),
+        "parallel": arguments.parallel,
+        "threads": arguments.threads,
+        "overrides": asked.overrides,
+        "settings": {key: flatten(changes) for key, changes in asked.settings.items()},
+        "rows": rows,
+        "curves": curves(asked, plan),
+        "environment": environment,
+    }
+    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (output / "table.md").write_text(table(asked, rows), encoding="utf-8")
+    print(table(asked, rows))
+
+
+if __name__ == "__main__":
+    main()
