@@ -88,7 +88,8 @@ def random_parts(
             with torch.device("meta"):
                 transformer = kind(**architecture.transformer)
             fill_quantized(transformer, torch.get_default_device())
-        vae = diffusers.AutoencoderKL(**KL_AUTOENCODER, **family.vae, **architecture.vae)
+        # One that was read from files has all keys, those of its family among them.
+        vae = diffusers.AutoencoderKL(**{**KL_AUTOENCODER, **family.vae, **architecture.vae})
     for module in transformer.modules():
         # SD3's table of positions is made in float32, and read from files in the weights' type.
         for name, buffer in module.named_buffers(recurse=False):
