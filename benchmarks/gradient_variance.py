@@ -14,13 +14,14 @@ batch b with draw d, and B batches,
     images    what is left of the mean of |g_bd|^2: which images and prompts the batch has
     worth     signal / (points + images), of one batch
 
-``calls`` are those of an image in units of one network call without a gradient, of which a policy's
-call counts for three (docs/method/choosing.md). ``gain`` is worth / calls over that of the recipe's
-own way: how much sooner the same certainty of direction is paid for. Intervals are the jackknife's
-over batches. Times have their own objective each, so that a signal is comparable between ways of
-one distribution of times alone.
+The first and the third are of the images and of the distribution of times, whatever the way: they
+are means over the ways of one distribution. ``calls`` are those of an image in units of one network
+call without a gradient, of which a policy's call counts for three (docs/method/choosing.md).
+``gain`` is worth / calls over that of the recipe's own way: how much sooner the same certainty of
+direction is paid for. Intervals are the jackknife's over batches, one standard error.
 
-Written to benchmarks/results/gradient_variance/: ``summary.json`` and ``table.md``.
+Written to benchmarks/results/gradient_variance/: ``summary.json``, ``table.md`` and
+``products.npz``, from which ``--redraw`` makes the two again.
 """
 
 import argparse
@@ -163,37 +164,44 @@ def parts_of(products: np.ndarray) -> dict[str, float]:
     return {"signal": float(signal), "points": points, "images": images}
 
 
-def worth(products: np.ndarray) -> float:
-    parts = parts_of(products)
-    return parts["signal"] / (parts["points"] + parts["images"])
+def told(products: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Way -> its parts, pooled over the ways of its distribution of times, and its worth."""
+    found = {name: parts_of(own) for name, own in products.items()}
+    alike: dict[Any, list[str]] = {}
+    for name in found:
+        alike.setdefault((WAYS[name].times, WAYS[name].stretch), []).append(name)
+    for names in alike.values():
+        for part in ("signal", "images"):
+            mean = float(np.mean([found[name][part] for name in names]))
+            for name in names:
+                found[name][part] = mean
+    for own in found.values():
+        own["worth"] = own["signal"] / (own["points"] + own["images"])
+    return found
+
+
+def gains(products: dict[str, np.ndarray], calls: dict[str, int]) -> dict[str, float]:
+    """Way -> worth / calls over that of OWN."""
+    found = told(products)
+    own = found[OWN]["worth"] / calls[OWN]
+    return {name: parts["worth"] / calls[name] / own for name, parts in found.items()}
 
 
 def rows_of(products: dict[str, np.ndarray], sampling_steps: int) -> list[dict[str, Any]]:
     """One row for each way."""
-    rows = []
     calls = {name: sampling_steps + way.points * (POLICY + 1) for name, way in WAYS.items()}
-    batches = len(products[OWN])
-    for name, own in products.items():
-
-        def gain(kept: list[int], own: np.ndarray = own, name: str = name) -> float:
-            ours, theirs = (
-                worth(table[np.ix_(kept, [0, 1], kept, [0, 1])]) for table in (own, products[OWN])
-            )
-            return ours / theirs * calls[OWN] / calls[name]
-
-        everything = list(range(batches))
-        left_out = [gain([b for b in everything if b != gone]) for gone in everything]
-        spread = np.sqrt((batches - 1) * np.var(left_out))
-        rows.append(
-            {
-                "way": name,
-                "calls": calls[name],
-                **parts_of(own),
-                "worth": worth(own),
-                "gain": gain(everything),
-                "gain_standard_error": float(spread),
-            }
-        )
+    batches = range(len(products[OWN]))
+    left_out = []
+    for gone in batches:
+        kept = [number for number in batches if number != gone]
+        part = {name: own[np.ix_(kept, [0, 1], kept, [0, 1])] for name, own in products.items()}
+        left_out.append(gains(part, calls))
+    whole, parts = gains(products, calls), told(products)
+    rows = []
+    for name in products:
+        spread = np.std([one[name] for one in left_out]) * np.sqrt(len(batches) - 1)
+        row = {"way": name, "calls": calls[name], **parts[name], "gain": whole[name]}
+        rows.append(row | {"gain_standard_error": float(spread)})
     return rows
 
 
@@ -216,15 +224,24 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12)
     parser.add_argument("--after", type=int, default=20)
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--redraw", action="store_true", help="from what is kept")
     parser.add_argument("settings", nargs="*", help="section.key=value")
     arguments = parser.parse_args()
     environment = environment_record()
     config = load_recipe(RECIPE, [*SETTINGS, *arguments.settings])
     assert isinstance(config, FlowConfig)
-    rows = rows_of(measure(config, arguments.batches, arguments.after), config.sampling.steps)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "products.npz"
+    if arguments.redraw:
+        environment = json.loads((arguments.output / "summary.json").read_text())["environment"]
+        with np.load(file) as kept:
+            products = dict(zip(WAYS, kept["products"], strict=True))
+    else:
+        products = measure(config, arguments.batches, arguments.after)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(file, products=np.stack([products[name] for name in WAYS]))
+    rows = rows_of(products, config.sampling.steps)
     summary = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *(word for word in sys.argv if word != "--redraw")]),
         "rows": rows,
         "environment": environment,
     }

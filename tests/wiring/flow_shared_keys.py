@@ -4,6 +4,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from wiring.adamw import distance
 from wiring.flow_run import is_refused
 from wiring.flow_steps import integrated
@@ -54,6 +57,35 @@ LAGGING: Table = {
         ("decay", 0.0), ("decay_growth", 0.0), ("decay_flat", 0), ("decay_most", 1.0)
     )
 }  # fmt: skip
+
+
+def shares_points(_: Any) -> None:
+    """The images of a prompt are learned from at one list of points, which no other prompt has;
+    without the key each has its own."""
+
+    def points(*, shared: bool) -> Tensor:
+        """Time and noise of each row, [prompts, images, points, 1 + numbers of a noise]."""
+        algorithm = {"method": "adrpo", "shared_points": shared}
+        training = {"timesteps_per_sample": 3, "micro_batch_size": 100}
+        watched = WatchedTrainer(image_config(algorithm=algorithm, training=training))
+        step = watched.step(1)
+        assert fits(watched, watched.config.algorithm, [step])
+        x_1 = step.x_1.repeat_interleave(3, dim=0)
+        t = step.t.view(-1, *[1] * (x_1.ndim - 1))
+        x_0 = (step.x_t - t * x_1) / (1 - t)
+        rows = torch.cat([step.t[:, None], x_0.flatten(1)], dim=1)
+        each = watched.config.training.samples_per_prompt
+        return rows.unflatten(0, (-1, each, 3))
+
+    found = points(shared=True)
+    spread = (found - found[:, :1]).abs().amax()
+    # Rounding of x_t over 1 - t, of which the smallest here is above 0.01.
+    assert spread < 1e-3 < (found[0] - found[1]).abs().amin(dim=-1).max()
+    assert len(found[0, 0, :, 0].unique()) == 3
+    assert (points(shared=False)[:, 0, :, 0] - points(shared=False)[:, 1, :, 0]).abs().min() > 0
+
+
+POINTS: Table = {"algorithm[adrpo].shared_points": Seen(True, shares_points)}
 REFUSED: Table = {
     f"algorithm[adrpo].{place}.{key}": Seen(value, is_refused(name))
     for place in ("coefficient[gated].scores", "advantage_novelty")
@@ -159,6 +191,7 @@ DIFFERENCED: Table = {
 
 NOVELTY = [key for key in (*REFUSED, *BESIDE) if ".advantage_novelty." in key]
 FROM_ADRPO = {
+    "shared_points": ("fixed_beta", "orw_cfm_w2", "raft", "awm", "diffusion_nft", "crd", "dgpo"),
     "sampling_policy": ("fixed_beta", "orw_cfm_w2", "raft", "awm", "diffusion_nft", "crd", "dgpo"),
     "advantage_novelty": (
         "fixed_beta", "orw_cfm_w2", "awm", "diffusion_nft", "crd", "dgpo", "flow_grpo",

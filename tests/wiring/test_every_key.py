@@ -11,6 +11,7 @@ from wiring.flow_shared_keys import (
     COPYING,
     DIFFERENCED,
     LAGGING,
+    POINTS,
     REFUSED,
     TIMED,
     shared,
@@ -21,7 +22,9 @@ from wiring.page import keys_of
 from wiring.table import AsAt, Elsewhere, Table
 from wiring.text_prompts import SOUNDS, TEXTS
 
-METHODS = (ALGORITHM, PAIRS, LAGGING, COPYING, REFUSED, TIMED, BESIDE, GROUPED, DIFFERENCED)
+METHODS = (
+    *(ALGORITHM, PAIRS, LAGGING, POINTS, COPYING, REFUSED, TIMED, BESIDE, GROUPED, DIFFERENCED),
+)
 SHARED = shared({key: row for table in METHODS for key, row in table.items()})
 TABLES: dict[str, tuple[Table, ...]] = {
     "flow": (*METHODS, SHARED, PARTS, RUN, STEPS, STOPPED),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from wiring.flow_methods import ALGORITHM, PAIRS, ratio_steps
-from wiring.flow_shared_keys import COPYING, LAGGING, REFUSED
+from wiring.flow_shared_keys import COPYING, LAGGING, POINTS, REFUSED
 from wiring.image_groups import GROUPED
 from wiring.table import Seen
 
@@ -46,6 +46,13 @@ def test_pairs_follow_the_key(key: str, folder: Path) -> None:
 @pytest.mark.parametrize("key", [*LAGGING, *COPYING])
 def test_the_models_beside_the_policy_follow_the_key(key: str) -> None:
     row = {**LAGGING, **COPYING}[key]
+    assert isinstance(row, Seen)
+    row.effect(row.value)
+
+
+@pytest.mark.parametrize("key", POINTS)
+def test_the_points_of_the_images_follow_the_key(key: str) -> None:
+    row = POINTS[key]
     assert isinstance(row, Seen)
     row.effect(row.value)
 

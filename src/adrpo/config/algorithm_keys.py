@@ -13,6 +13,7 @@ from adrpo.config.fields import (
     NonNegativeNumber,
     PositiveNumber,
     Section,
+    Switch,
     conflict,
 )
 from adrpo.config.rewards import MeasuredRewardSection
@@ -113,6 +114,12 @@ class Weighed(Lagged):
 
     weighed_by: ClassVar[str]
     """Class of :mod:`adrpo.flow.methods` that weighs the samples, as "module:class"."""
+    shared_points: Switch = Field(
+        default=False,
+        description="Learns from the images of a prompt at the same points (t, x_0), so that noise "
+        "that they have in common cancels where their A sum to 0. false: each at its own (paper). "
+        "DGPO: true.",
+    )
 
 
 class Shaped(MethodSection):

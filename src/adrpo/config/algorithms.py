@@ -279,6 +279,7 @@ class DgpoSection(Weighed, Shaped, Anchored, Unpenalised):
         default=5.0, description="A is clipped to [-c, c]. Ours."
     )
     advantage_scale: Scale = Field(default="group", description=f"{DEVIATION} DGPO: group.")
+    shared_points: Switch = with_default(Weighed, "shared_points", True)
 
 
 class FlowGrpoSection(Shaped, Anchored, Scheduled):

@@ -118,9 +118,6 @@ class Method(ABC):
     def loss(self, v: Tensor, v_ref: Tensor, rows: Rows) -> Tensor:
         """Loss of each row, [rows]; only ``v`` carries a gradient."""
 
-    shares_points: ClassVar[bool] = False
-    """True where the samples of a prompt are used at the same points (t, x_0)."""
-
     def statistic(self, v: Tensor, rows: Rows) -> Tensor:
         """A number of each row, [rows], that ``of_group`` reads; of a ``grouped`` method."""
         raise NotImplementedError(type(self).__name__)

@@ -27,7 +27,6 @@ class Dgpo(Method):
 
     old = True
     grouped = True
-    shares_points = True
 
     def __init__(self, settings: DgpoSection) -> None:
         self.settings = settings

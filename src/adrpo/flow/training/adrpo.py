@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from adrpo.config import FlowConfig
+from adrpo.config.algorithm_keys import Weighed
 from adrpo.core.placement import sent
 from adrpo.flow.methods import build_method
 from adrpo.flow.path.path_samples import sample_path
@@ -45,6 +46,8 @@ class FlowTrainer(OnlineLoop):
         self.method = build_method(config.algorithm)
         super().__init__(config, reward=reward)
         self.models = build_models(config.algorithm, self.policy)
+        assert isinstance(config.algorithm, Weighed)  # or build_method would have refused it
+        self.shared_points = config.algorithm.shared_points
         # None: that of training, as in all methods but CRD.
         self.anchor_guidance = getattr(config.algorithm, "anchor_guidance_scale", None)
 
@@ -72,7 +75,7 @@ class FlowTrainer(OnlineLoop):
             timesteps=points,
             sampling=training.timestep_sampling,
             share=self.share,
-            group_size=training.samples_per_prompt if self.method.shares_points else 1,
+            group_size=training.samples_per_prompt if self.shared_points else 1,
         )
         # The sample of each of this process's rows.
         sample = own(torch.arange(len(groups))).repeat_interleave(points)
