@@ -44,6 +44,8 @@ RECIPES = (
     "flow/sd3-medium-dpo",
     "flow/sd35-medium-adrpo",
     "flow/flux-dev-adrpo",
+    "flow/flux2-klein-adrpo",
+    "flow/wan-2.1-adrpo",
 )
 
 
@@ -63,8 +65,8 @@ def fake_policy(
     encoded = sets["rows"].conditioning
     with mode, staying():
         policy.add_adapter(config.adapter)
-        context, pooled = map(mode.from_tensor, (encoded.context, encoded.pooled))
-    return policy, Conditioning(context=context, pooled=pooled)
+        parts = {name: mode.from_tensor(part) for name, part in vars(encoded).items()}
+    return policy, Conditioning(**parts)
 
 
 def count(config: FlowConfig, architecture: Architecture) -> dict[str, int]:

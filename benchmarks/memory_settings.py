@@ -38,7 +38,10 @@ RECIPES = (
     "flow/sana-1.5-adrpo",
     "flow/z-image-adrpo",
     "flow/qwen-image-adrpo",
+    "flow/flux2-klein-adrpo",
+    "flow/wan-2.1-adrpo",
     "flow/flux-dev-adrpo",
+    "flow/flux-kontext-adrpo",
     "flow/flux-dev-int8-adrpo",
 )
 

@@ -26,7 +26,8 @@ from adrpo.flow.training.adrpo import FlowTrainer
 class Family:
     """The parts of a pipeline beside a transformer of ``transformer``'s class.
 
-    ``encoders`` are the endings of its text encoders' names, ``ahead`` the tokens in front of T5's.
+    ``encoders`` are the endings of its text encoders' names, ``ahead`` the tokens in front of T5's,
+    ``vae`` the keys of the autoencoder that adrpo/flow/memory/architectures.py leaves out.
     """
 
     transformer: str
@@ -34,7 +35,15 @@ class Family:
     ahead: int
     scheduler: dict[str, Any]
     vae: dict[str, Any]
+    autoencoder: str = "AutoencoderKL"
 
+
+_STAGES = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+}
+_KL = {**_STAGES, "use_quant_conv": False, "use_post_quant_conv": False}
 
 FAMILIES = {
     "StableDiffusion3Pipeline": Family(
@@ -42,26 +51,33 @@ FAMILIES = {
         encoders=("", "_2", "_3"),
         ahead=CLIP_TOKENS,
         scheduler={"shift": 3.0},
-        vae={"scaling_factor": 1.5305, "shift_factor": 0.0609},
+        vae={**_KL, "scaling_factor": 1.5305, "shift_factor": 0.0609},
     ),
     "FluxPipeline": Family(
         transformer="FluxTransformer2DModel",
         encoders=("", "_2"),
         ahead=0,
         scheduler={"shift": 3.0, "use_dynamic_shifting": True},
-        vae={"scaling_factor": 0.3611, "shift_factor": 0.1159},
+        vae={**_KL, "scaling_factor": 0.3611, "shift_factor": 0.1159},
+    ),
+    "Flux2KleinPipeline": Family(
+        transformer="Flux2Transformer2DModel",
+        encoders=("",),
+        ahead=0,
+        scheduler={"shift": 3.0, "use_dynamic_shifting": True},
+        vae=_STAGES,
+        autoencoder="AutoencoderKLFlux2",
+    ),
+    "WanPipeline": Family(
+        transformer="WanTransformer3DModel",
+        encoders=("",),
+        ahead=0,
+        scheduler={"shift": 3.0},
+        vae={},
+        autoencoder="AutoencoderKLWan",
     ),
 }
 """Class of a pipeline -> its parts."""
-
-KL_AUTOENCODER = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "use_quant_conv": False,
-    "use_post_quant_conv": False,
-}
-"""Keys of both autoencoders that adrpo/flow/memory/architectures.py leaves out."""
 
 
 @contextmanager
@@ -88,8 +104,11 @@ def random_parts(
             with torch.device("meta"):
                 transformer = kind(**architecture.transformer)
             fill_quantized(transformer, torch.get_default_device())
-        # One that was read from files has all keys, those of its family among them.
-        vae = diffusers.AutoencoderKL(**{**KL_AUTOENCODER, **family.vae, **architecture.vae})
+        # One that was read from files has all keys, those of its family among them; and lists, as
+        # Wan's needs them.
+        sizes = {**family.vae, **architecture.vae}
+        sizes = {key: list(n) if isinstance(n, tuple) else n for key, n in sizes.items()}
+        vae = getattr(diffusers, family.autoencoder)(**sizes)
     for module in transformer.modules():
         # SD3's table of positions is made in float32, and read from files in the weights' type.
         for name, buffer in module.named_buffers(recurse=False):
@@ -142,14 +161,12 @@ def random_embeddings(
     embeddings = Embeddings(keep=True)
     for texts in (None, *([prompt.text for prompt in chosen] for chosen in prompts)):
         rows = 1 if texts is None else len(texts)
-        sizes = (family.ahead + policy.tokens, transformer.config.joint_attention_dim)
-        conditioning = Conditioning(
-            context=torch.randn(rows, *sizes).to(transformer.dtype),
-            pooled=torch.randn(rows, transformer.config.pooled_projection_dim).to(
-                transformer.dtype
-            ),
-        )
-        embeddings.add(texts, conditioning)
+        sizes = (family.ahead + policy.tokens, architecture.context_width)
+        tensors = {"context": torch.randn(rows, *sizes)}
+        if "pooled_projection_dim" in transformer.config:
+            tensors["pooled"] = torch.randn(rows, transformer.config.pooled_projection_dim)
+        tensors = {part: tensor.to(transformer.dtype) for part, tensor in tensors.items()}
+        embeddings.add(texts, Conditioning(**tensors))
     return embeddings
 
 

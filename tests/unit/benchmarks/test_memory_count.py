@@ -18,6 +18,8 @@ FEWER = {
     "flow/sd3-medium-adrpo": {"num_layers": 6},
     "flow/sd35-medium-adrpo": {"num_layers": 6, "dual_attention_layers": (0, 1, 2)},
     "flow/flux-dev-adrpo": {"num_layers": 3, "num_single_layers": 6},
+    "flow/flux2-klein-adrpo": {"num_layers": 2, "num_single_layers": 3},
+    "flow/wan-2.1-adrpo": {"num_layers": 4},
 }
 """Recipe -> the depths of its transformer."""
 

@@ -24,8 +24,8 @@ from adrpo.flow.memory.architectures import (
     find_architecture,
     read_architecture,
 )
+from adrpo.flow.memory.blocks import STACKS
 from adrpo.flow.memory.estimate import (
-    STACKS,
     adapter_parameters,
     cheaper,
     estimate,
@@ -104,7 +104,8 @@ def kept_by_autograd(name: str, policy: PipelinePolicy, rows: int) -> tuple[int,
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         policy.velocity(x_t, torch.full((rows,), 0.5), conditioning)
     context = conditioning.context
-    return sum(min(t.nbytes, t.untyped_storage().nbytes()) for t in kept.values()), context.shape[1]
+    # A view, a half of a gated layer's output, say, keeps all that it is a view of.
+    return sum(t.untyped_storage().nbytes() for t in kept.values()), context.shape[1]
 
 
 def test_kept_bytes_are_what_autograd_keeps(name: str, case: Case):
@@ -164,15 +165,16 @@ def test_sizes_are_those_of_the_loaded_parts(case: Case, name: str, dtype: str):
         count = sum(p.numel() for p in module.parameters()) if module else 0
         # Weights that two layers share are stored once; t5's tables are.
         assert architecture.parameters.get(part, 0) == pytest.approx(count, rel=0.02), part
-    if name not in ("flux dev", "flux schnell", "flux kontext", "qwen-image", "z-image"):
+    if name != "z-image":
         default = as_policy(pipeline, max_sequence_length=config.model.max_sequence_length)
         assert architecture.default_side == default.height
     assert latent_numbers(architecture, config) == math.prod(policy.latent_shape)
     tokens = 3 * image_tokens(architecture, config)
     x_t = torch.zeros((3, *policy.latent_shape))
     seen = []
-    blocks = getattr(pipeline.transformer, "transformer_blocks", None)
-    first = (blocks or pipeline.transformer.noise_refiner)[0]
+    lists = ("transformer_blocks", "blocks", "noise_refiner")
+    transformer = pipeline.transformer
+    first = next(getattr(transformer, name)[0] for name in lists if hasattr(transformer, name))
     hook = first.register_forward_pre_hook(
         lambda module, given, named: seen.append((named.get("hidden_states", *given[:1])).shape),
         with_kwargs=True,
@@ -195,11 +197,13 @@ def on_meta(build: Any, **config: Any) -> int:
 
 
 TRANSFORMERS = {
+    "Flux2KleinPipeline": "Flux2Transformer2DModel",
     "StableDiffusion3Pipeline": "SD3Transformer2DModel",
     "FluxKontextPipeline": "FluxTransformer2DModel",
     "FluxPipeline": "FluxTransformer2DModel",
     "SanaPipeline": "SanaTransformer2DModel",
     "QwenImagePipeline": "QwenImageTransformer2DModel",
+    "WanPipeline": "WanTransformer3DModel",
     "ZImagePipeline": "ZImageTransformer2DModel",
 }
 

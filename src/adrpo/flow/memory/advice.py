@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from adrpo.errors import reading
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
-from adrpo.flow.memory.estimate import STACKS, cheaper, estimate, image_size
+from adrpo.flow.memory.blocks import STACKS
+from adrpo.flow.memory.estimate import cheaper, estimate, image_size
 from adrpo.memory import Estimate, estimate_lines
 from adrpo.rewards.sizes import SCORERS
 

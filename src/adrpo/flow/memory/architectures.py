@@ -14,7 +14,8 @@ from adrpo.embedded.weights import weights_path
 from adrpo.errors import reading
 
 CLIP_L, CLIP_L_PROJECTED, CLIP_G = 123_060_480, 123_650_304, 694_659_840
-T5_XXL = 4_762_310_656
+T5_XXL, UMT5_XXL = 4_762_310_656, 5_680_910_336
+QWEN3_4B, QWEN3_8B = 4_022_468_096, 8_190_735_360
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Architecture:
     @property
     def context_width(self) -> int:
         """Width of a token of the prompt's embedding."""
-        names = ("joint_attention_dim", "caption_channels", "cap_feat_dim")
+        names = ("joint_attention_dim", "caption_channels", "cap_feat_dim", "text_dim")
         return next(self.transformer[name] for name in names if name in self.transformer)
 
     @property
@@ -79,7 +80,7 @@ class Architecture:
         if self.family in ("SanaPipeline", "StableDiffusion3Pipeline"):
             patch = self.transformer["patch_size"]
             return self.transformer["sample_size"] * self.pixels_per_token // patch
-        return 1024
+        return 480 if self.family == "WanPipeline" else 128 * self.pixels_per_latent
 
     @property
     def decoder_width(self) -> int:
@@ -89,12 +90,19 @@ class Architecture:
         stages = self.vae.get("decoder_block_out_channels") or self.vae["block_out_channels"]
         return stages[min(1, len(stages) - 1)]
 
-    def attention_layers(self) -> list[str]:
-        """Names of the linear layers of all attention, each width -> width."""
+    @property
+    def decoder_maps(self) -> int:
+        """Maps of ``decoder_width`` channels at the image's full size that are there at once."""
+        # One of videos enlarges in float32, and pads a frame by two before each convolution.
+        return 9 if "dim_mult" in self.vae else 3
+
+    def attention_layers(self) -> dict[str, float]:
+        """Linear layers of all attention by their names, each with its input and output together in
+        widths of a token: 2 for width -> width."""
         config, both = self.transformer, ("to_q", "to_k", "to_v", "to_out.0")
         joint = (*both, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
         layers = range(config["num_layers"] if "num_layers" in config else config["n_layers"])
-        if self.family == "SanaPipeline":
+        if self.family in ("SanaPipeline", "WanPipeline"):
             names = [f"{i}.attn{k}.{name}" for i in layers for k in (1, 2) for name in both]
         elif self.family == "ZImagePipeline":
             refiners = 2 * config["n_refiner_layers"]
@@ -105,10 +113,15 @@ class Architecture:
             names.remove(f"{layers[-1]}.attn.to_add_out")  # nothing reads the text after it
             dual = config.get("dual_attention_layers", ())
             names += [f"{i}.attn2.{name}" for i in dual for name in both]
+        singles = range(config.get("num_single_layers", 0))
         if self.family in ("FluxKontextPipeline", "FluxPipeline"):
-            singles = range(config["num_single_layers"])
             names += [f"single.{i}.attn.{name}" for i in singles for name in both[:3]]
-        return names
+        found = dict.fromkeys(names, 2.0)
+        if self.family == "Flux2KleinPipeline":
+            # q, k, v, and the two halves that the gated MLP multiplies.
+            fused = 1 + 3 + 2 * config["mlp_ratio"]
+            found |= {f"single.{i}.attn.to_qkv_mlp_proj": fused for i in singles}
+        return found
 
 
 def _sd3(layers: int, heads: int, parameters: int, **more: Any) -> Architecture:
@@ -161,6 +174,44 @@ def _sana(layers: int, parameters: int) -> Architecture:
     )
 
 
+def _flux2_klein(
+    layers: int, singles: int, heads: int, context: int, parameters: int, encoder: int
+) -> Architecture:
+    return Architecture(
+        family="Flux2KleinPipeline",
+        transformer={
+            "num_layers": layers,
+            "num_single_layers": singles,
+            "num_attention_heads": heads,
+            "attention_head_dim": 128,
+            "joint_attention_dim": context,
+            "mlp_ratio": 3.0,
+            "guidance_embeds": False,
+        },
+        vae={**_KL, "latent_channels": 32},
+        parameters={"transformer": parameters, "vae": 84_046_372, "text_encoder": encoder},
+    )
+
+
+def _wan(layers: int, heads: int, hidden: int, parameters: int) -> Architecture:
+    return Architecture(
+        family="WanPipeline",
+        transformer={
+            "num_layers": layers,
+            "num_attention_heads": heads,
+            "attention_head_dim": 128,
+            "ffn_dim": hidden,
+            "text_dim": 4096,
+        },
+        vae={"base_dim": 96, "dim_mult": (1, 2, 4, 4), "z_dim": 16},
+        parameters={
+            "transformer": parameters,
+            "vae": 126_892_531,
+            "text_encoder": UMT5_XXL,
+        },
+    )
+
+
 _KL = {"block_out_channels": (128, 256, 512, 512), "latent_channels": 16, "sample_size": 1024}
 _FLUX = Architecture(
     family="FluxPipeline",
@@ -200,8 +251,12 @@ _Z_IMAGE = Architecture(
     family="ZImagePipeline",
     transformer={"n_layers": 30, "n_refiner_layers": 2, "dim": 3840, "cap_feat_dim": 2560},
     vae=_KL,
-    parameters={"transformer": 6_154_908_736, "vae": 83_819_683, "text_encoder": 4_022_468_096},
+    parameters={"transformer": 6_154_908_736, "vae": 83_819_683, "text_encoder": QWEN3_4B},
 )
+# FLUX.2 klein's widths and depths: Klein4BParams and Klein9BParams of src/flux2/model.py of
+# github.com/black-forest-labs/flux2, as in transformer/config.json.
+_KLEIN_4B = _flux2_klein(5, 20, 24, 3 * 2560, 3_875_544_576, QWEN3_4B)
+_KLEIN_9B = _flux2_klein(8, 24, 32, 3 * 4096, 9_078_581_248, QWEN3_8B)
 
 PUBLISHED: dict[str, Architecture] = {
     "stabilityai/stable-diffusion-3-medium-diffusers": _sd3(
@@ -220,15 +275,21 @@ PUBLISHED: dict[str, Architecture] = {
     ),
     "black-forest-labs/FLUX.1-dev": _FLUX,
     "black-forest-labs/FLUX.1-Kontext-dev": _FLUX_KONTEXT,
+    "black-forest-labs/FLUX.2-klein-4B": _KLEIN_4B,
+    "black-forest-labs/FLUX.2-klein-9B": _KLEIN_9B,
+    "black-forest-labs/FLUX.2-klein-base-4B": _KLEIN_4B,
+    "black-forest-labs/FLUX.2-klein-base-9B": _KLEIN_9B,
     "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers": _sana(20, 1_604_641_952),
     "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers": _sana(60, 4_721_825_952),
     "Qwen/Qwen-Image": _QWEN,
     "Tongyi-MAI/Z-Image": _Z_IMAGE,
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
+    "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": _wan(30, 12, 8960, 1_418_996_800),
+    "Wan-AI/Wan2.1-T2V-14B-Diffusers": _wan(40, 40, 13824, 14_288_491_584),
 }
-"""Hub id -> sizes, for estimates before a download; the numbers of parameters are those that
-diffusers' and transformers' classes keep in their files at these widths and depths, SD3's tables of
-positions included."""
+"""Hub id -> sizes, for estimates before a download: widths and depths as in the config.json of each
+of its parts; the numbers of parameters are those that diffusers' and transformers' classes keep in
+their files at these, SD3's tables of positions included."""
 
 
 def published_bytes(model: str) -> float | None:

@@ -8,7 +8,7 @@ update, the sampler and the autoencoder need at a time, or the joining of those 
     update    what autograd keeps of ``micro_batch_size`` rows (``kept_bytes``), and the block at
               work (``AtWork``)
     sampling  the block at work, twice as many rows with classifier-free guidance
-    decoding  three maps of the decoder's last stage, at the image's full size, and the images
+    decoding  maps of the decoder's last stage, at the image's full size, and the images
 
 ``python benchmarks/memory_count.py`` holds these to torch's own count at the published sizes.
 
@@ -21,11 +21,11 @@ keeps no matrix of scores (torch's fused kernels), adapters on all attention lay
 as long as ``max_sequence_length``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from adrpo.flow.memory.architectures import Architecture
+from adrpo.flow.memory.blocks import STACKS, find_at_work
 from adrpo.flow.models.quantization import BLOCK_WEIGHTS
 from adrpo.flow.training.pairs import BATCH as PAIRS_BATCH
 from adrpo.memory import BYTES, QUANTIZED, Estimate, with_settings
@@ -35,64 +35,6 @@ if TYPE_CHECKING:
 
 CLIP_TOKENS = 77
 """Tokens of SD3's CLIP encoders, ahead of T5's."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Numbers that autograd keeps of a token in a block, in widths of the token.
-
-    They are those of a frozen base with LoRA on its attention.
-
-    ``native`` and ``wide`` are in the base's half-precision type and in float32; ``full`` is all
-    of it where the base is float32, when a layer's input and its float32 copy are one tensor.
-    A frozen linear layer keeps nothing, a LoRA layer its input in float32, a norm without weights
-    its output, fused attention q, k, v and its output, an activation its input.
-    """
-
-    native: float
-    wide: float
-    full: float
-    adapted: int
-    """LoRA layers, each of which keeps rank numbers."""
-
-
-# 2 norms, 4 of attention, 4 before the activation; to_q, to_k, to_v and to_out are adapted.
-JOINT = Kept(native=10, wide=4, full=12, adapted=4)
-# RMS norms of q and k keep their input in float32, and their output.
-JOINT_QK_NORM = Kept(native=12, wide=6, full=14, adapted=4)
-# SD3.5's second attention over the image: a norm, q, k, v, output, norms of q and k; no adapter.
-SECOND_ATTENTION = Kept(native=7, wide=2, full=7, adapted=0)
-# One norm, and no adapter after the attention, which shares its output layer with the MLP.
-SINGLE = Kept(native=11, wide=5, full=12, adapted=3)
-# Linear attention in float32, cross attention, and a convolution of 2.5 times the width, gated.
-SANA = Kept(native=24.5, wide=10.25, full=35, adapted=6)
-# Four norms with weights in float32; three tensors of 8/3 times the width in the gated MLP.
-Z_IMAGE = Kept(native=18, wide=10, full=20, adapted=4)
-
-
-@dataclass(frozen=True)
-class AtWork:
-    """Numbers that a block at work needs of a token beside ``Kept``, in widths of the token: in the
-    backward pass, and where there is no gradient."""
-
-    backward: float
-    forward: float
-
-
-# The MLP's hidden layer has four widths: its gradient; or its input and output of the activation,
-# and as much around them.
-AT_WORK = AtWork(backward=5, forward=14)
-# Before their last layer single blocks join attention and MLP to five widths.
-AT_WORK_SINGLE = AtWork(backward=12, forward=17)
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Equal blocks, one after the other; each is made of parts over so many tokens of a row. The
-    first part's are those of the block's input."""
-
-    blocks: int
-    parts: tuple[tuple[int, Kept], ...]
 
 
 def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
@@ -119,48 +61,6 @@ def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
         return 17  # 16 of CLIP and 1 in T5's place
     longest = config.model.max_sequence_length or SUPPORTED[architecture.family].tokens
     return longest + (CLIP_TOKENS if architecture.family == "StableDiffusion3Pipeline" else 0)
-
-
-def _sana_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
-    return [Stack(config["num_layers"], ((image, SANA),))]
-
-
-def _z_image_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
-    # Captions are padded to a multiple of 32. Refiners see image or text; all count as both.
-    block = (image + -(-text // 32) * 32, Z_IMAGE)
-    return [Stack(config["n_refiner_layers"] + config["n_layers"], (block,))]
-
-
-def _flux_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
-    return [
-        Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),)),
-        Stack(config["num_single_layers"], ((image + text, SINGLE),)),
-    ]
-
-
-def _qwen_image_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
-    return [Stack(config["num_layers"], ((image + text, JOINT_QK_NORM),))]
-
-
-def _sd3_stacks(config: Mapping[str, Any], image: int, text: int) -> list[Stack]:
-    joint = (image + text, JOINT if config.get("qk_norm") is None else JOINT_QK_NORM)
-    dual = len(config.get("dual_attention_layers", ()))
-    return [
-        Stack(dual, (joint, (image, SECOND_ATTENTION))),
-        Stack(config["num_layers"] - dual, (joint,)),
-    ]
-
-
-STACKS: dict[str, Callable[[Mapping[str, Any], int, int], list[Stack]]] = {
-    "FluxKontextPipeline": _flux_stacks,
-    "FluxPipeline": _flux_stacks,
-    "QwenImagePipeline": _qwen_image_stacks,
-    "SanaPipeline": _sana_stacks,
-    "StableDiffusion3Pipeline": _sd3_stacks,
-    "ZImagePipeline": _z_image_stacks,
-}
-"""Name of a pipeline's class -> (configuration of its transformer, tokens of an image, of a prompt)
--> the transformer's blocks in their order. There is no estimate for other classes."""
 
 
 def kept_bytes(
@@ -202,8 +102,9 @@ def adapter_parameters(architecture: Architecture, rank: int, targets: Sequence[
     endings = tuple(
         f".{target}" for target in targets or SUPPORTED[architecture.family].lora_targets
     )
-    layers = [name for name in architecture.attention_layers() if name.endswith(endings)]
-    return len(layers) * rank * 2 * architecture.width
+    layers = architecture.attention_layers().items()
+    widths = sum(both for name, both in layers if name.endswith(endings))
+    return round(widths * rank * architecture.width)
 
 
 def estimate(
@@ -321,7 +222,7 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
     size = BYTES[model.dtype]
     image, text = image_tokens(architecture, config), text_tokens(architecture, config)
     one_width = architecture.width * (image + text) * size
-    at_work = AT_WORK_SINGLE if "num_single_layers" in architecture.transformer else AT_WORK
+    at_work = find_at_work(architecture.family, architecture.transformer)
     rows, images = rows_at_a_time(config), images_at_a_time(config)
     kept = kept_bytes(
         architecture,
@@ -335,7 +236,8 @@ def _working(architecture: Architecture, config: "FlowConfig") -> dict[str, floa
     if model.vae_tiling:
         tile = architecture.vae.get("sample_size") or 256
         tile_height, tile_width = min(height, tile), min(width, tile)
-    maps = 3 * architecture.decoder_width * tile_height * tile_width * size
+    pixels = tile_height * tile_width
+    maps = architecture.decoder_maps * architecture.decoder_width * pixels * size
     return {
         "update": rows
         * _doubled(architecture, training.guidance_scale)
