@@ -1,14 +1,15 @@
-"""``python -m benchmarks.peer_loops [--loops ...] [--seeds 0 1 2] [--steps 60] [--every 5]
+"""``python -m benchmarks.peer_loops [--loops ...] [--seeds 0 1 2] [--steps 140] [--every 10]
 [--threads N] [--output benchmarks/results/peer_loops] [--settings key=value ...]``
 
 Trains each peer's loop and our trainer, one process for each run, seed after seed; the loop that
-begins is another for each seed. A finished run is kept, and one that was stopped begins anew. Rows,
-images and the gold accuracy of held-out prompts every --every steps are told beside seconds of the
-clock and of the processor, which a neighbour hardly changes; evaluations count for neither.
+begins is another for each seed. A finished run is kept, and one that was stopped begins anew. Told
+are rows, images, and gold accuracy and reward of held-out prompts every --every steps, beside
+seconds of the clock and of the processor, which a neighbour hardly changes. Evaluations count for
+neither.
 
 Written to --output: ``plan.json`` (command, commit and machine as they were before the first
 file), ``rows/<loop>-seed-<seed>.json``, ``summary.json``, ``table.md`` and ``structures.md``.
-Overrides hold for all loops; a plan with others needs another --output.
+Settings hold for all loops; a plan with others needs another --output.
 """
 
 import argparse
@@ -92,8 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loops", nargs="+", choices=NAMES, default=list(NAMES), metavar="LOOP")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--every", type=int, default=5, help="steps between evaluations")
+    parser.add_argument("--steps", type=int, default=140)
+    parser.add_argument("--every", type=int, default=10, help="steps between evaluations")
     parser.add_argument("--threads", type=int, default=None, help="of each run; else torch's own")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/peer_loops")
     parser.add_argument("--settings", nargs="*", default=[], metavar="key=value")

@@ -18,9 +18,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from adrpo.config import FlowConfig, load_flow_config
+from adrpo.data.base import columns_of
 from adrpo.embedded.gold import gold_scores
 from adrpo.flow.domain import build_trainer
 from adrpo.flow.training.online import OnlineLoop
+from adrpo.rewards.scoring import score
 from adrpo.runs.durable import write_durably
 from benchmarks.peer_loops.counting import Counter
 from benchmarks.peer_loops.loops import build_loop, recipe_of
@@ -53,18 +55,23 @@ def peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def gold_accuracy(trainer: OnlineLoop) -> float:
-    """The share of right images of the held-out prompts, drawn by the policy as it is now."""
+def measured(trainer: OnlineLoop) -> dict[str, float]:
+    """Means over the held-out images that the policy draws as it is now: ``gold_accuracy``, the
+    share that is right, and ``reward``, the one that is trained on."""
     drawing: Any = trainer.evaluator.drawing
-    with torch.no_grad():
-        drawn = drawing.draw()
-    texts = [prompt.text for prompt in drawing.prompts for _ in range(drawing.samples_per_prompt)]
+    drawn = drawing.draw()
+    prompts = [prompt for prompt in drawing.prompts for _ in range(drawing.samples_per_prompt)]
+    texts = [prompt.text for prompt in prompts]
 
     def gold(places: list[int], images: list[Image]) -> Tensor:
         return torch.tensor(gold_scores([texts[place] for place in places], images))
 
     # An image that isn't finite is wrong.
-    return float(drawn.measured(gold).nan_to_num(0).mean())
+    rewards = score(trainer.reward, images=drawn.images, **columns_of(prompts)).total
+    return {
+        "gold_accuracy": float(drawn.measured(gold).nan_to_num(0).mean()),
+        "reward": float(rewards.nan_to_num(0).mean()),
+    }
 
 
 def run(name: str, seed: int, steps: int, every: int, overrides: Sequence[str]) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def run(name: str, seed: int, steps: int, every: int, overrides: Sequence[str]) 
     images = config.training.prompts_per_step * config.training.samples_per_prompt
     spent = {"seconds": 0.0, "cpu_seconds": 0.0}
     rows: list[dict[str, Any]] = []
-    evaluations = [{"step": 0, **spent, "gold_accuracy": gold_accuracy(trainer)}]
+    evaluations = [{"step": 0, **spent, **measured(trainer)}]
     for step in range(1, steps + 1):
         counter.begin(images)
         forget_peak()
@@ -91,7 +98,7 @@ def run(name: str, seed: int, steps: int, every: int, overrides: Sequence[str]) 
         found = {"images": images, "reward_mean": reward, "peak_bytes": peak_bytes()}
         rows.append({"step": step, **own, **found, **counter.found()})
         if step % every == 0 or step == steps:
-            evaluations.append({"step": step, **spent, "gold_accuracy": gold_accuracy(trainer)})
+            evaluations.append({"step": step, **spent, **measured(trainer)})
     return {
         "loop": name,
         "recipe": recipe_of(name),

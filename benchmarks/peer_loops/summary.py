@@ -8,23 +8,22 @@ from typing import Any
 
 from benchmarks.peer_loops.structures import COUNTERPARTS, OURS, STRUCTURES
 
-GAINS = (0.05, 0.1, 0.15, 0.2)
-"""Gains of the gold accuracy over the base to which the seconds are told."""
+GAINS = {"gold_accuracy": (0.02, 0.03, 0.05, 0.1), "reward": (0.01, 0.02, 0.03, 0.05)}
+"""Gains over the base, of the held-out prompts, to which the seconds are told."""
 
 CLOCKS = ("seconds", "cpu_seconds")
 
 Run = Mapping[str, Any]
 
 
-def reached(run: Run, gain: float) -> dict[str, float] | None:
-    """Seconds of training, by each of ``CLOCKS``, at which a run's accuracy is first ``gain`` above
-    its base, on straight lines between its evaluations; None where it never is."""
+def reached(run: Run, measure: str, gain: float) -> dict[str, float] | None:
+    """Seconds of training, by each of ``CLOCKS``, at which a run's ``measure`` is first ``gain``
+    above its base, on straight lines between its evaluations; None where it never is."""
     told = run["evaluations"]
-    goal = told[0]["gold_accuracy"] + gain
+    goal = told[0][measure] + gain
     for before, after in pairwise(told):
-        if after["gold_accuracy"] >= goal:
-            rise = after["gold_accuracy"] - before["gold_accuracy"]
-            share = (goal - before["gold_accuracy"]) / rise
+        if after[measure] >= goal:
+            share = (goal - before[measure]) / (after[measure] - before[measure])
             return {c: before[c] + share * (after[c] - before[c]) for c in CLOCKS}
     return None
 
@@ -43,23 +42,27 @@ def cost(run: Run) -> dict[str, float]:
         **{part: sum(step[part] for step in steps) / images for part in parts},
         "calls_per_step": statistics.mean(step["calls"] for step in steps),
         "peak_bytes": max(step["peak_bytes"] for step in steps),
-        "base_accuracy": run["evaluations"][0]["gold_accuracy"],
-        "end_accuracy": run["evaluations"][-1]["gold_accuracy"],
+        **{f"base_{measure}": run["evaluations"][0][measure] for measure in GAINS},
+        **{f"end_{measure}": run["evaluations"][-1][measure] for measure in GAINS},
+        **{f"whole_{clock}": run["evaluations"][-1][clock] for clock in CLOCKS},
     }
 
 
 def of_loop(runs: Sequence[Run]) -> dict[str, Any]:
-    """Means over the seeds of one loop, and for each gain the seconds of each seed."""
+    """Means over the seeds of one loop, and the seconds of each seed to each gain: measure -> gain
+    -> clock -> one number, or None, for each seed."""
     costs = [cost(run) for run in runs]
-    times = {gain: [reached(run, gain) for run in runs] for gain in GAINS}
+    found: dict[str, Any] = {}
+    for measure, gains in GAINS.items():
+        found[measure] = {}
+        for gain in gains:
+            times = [reached(run, measure, gain) for run in runs]
+            found[measure][f"+{gain}"] = {c: [own and own[c] for own in times] for c in CLOCKS}
     return {
         "recipe": runs[0]["recipe"],
         "seeds": [run["seed"] for run in runs],
         **{key: statistics.mean(own[key] for own in costs) for key in costs[0]},
-        "reached": {
-            f"+{gain}": {c: [own and own[c] for own in found] for c in CLOCKS}
-            for gain, found in times.items()
-        },
+        "reached": found,
     }
 
 
@@ -68,32 +71,43 @@ def mean_of_all(values: Sequence[float | None]) -> float:
     return math.inf if None in values else statistics.mean(v for v in values if v is not None)
 
 
-def against_the_fastest(loops: Mapping[str, Any], gain: str, clock: str) -> dict[str, Any] | None:
+def against_the_fastest(
+    loops: Mapping[str, Any], measure: str, gain: str, clock: str
+) -> dict[str, Any] | None:
     """The peer that reaches ``gain`` in the least mean time, and how many times the time of each of
-    our runs it takes, over all seeds; None where no peer reaches it with all seeds."""
-    means = {
-        name: mean_of_all(own["reached"][gain][clock])
-        for name, own in loops.items()
-        if gain in own["reached"]
-    }
-    peers = {name: means[name] for name in means if name in STRUCTURES}
-    fastest = min(peers, key=lambda name: peers[name], default=None)
-    if fastest is None or math.isinf(peers[fastest]):
+    our runs it takes.
+
+    A loop reaches it if it does with all of its seeds before its runs end; ours that don't are
+    left out. Where no peer does, ``fastest`` is None and ``seconds`` those of the shortest of their
+    runs: a peer takes more.
+    """
+    means = {n: mean_of_all(own["reached"][measure][gain][clock]) for n, own in loops.items()}
+    peers = {name: mean for name, mean in means.items() if name in STRUCTURES}
+    ours = {n: mean for n, mean in means.items() if n in OURS and math.isfinite(mean)}
+    if not peers or not ours:
         return None
-    ours = {name: means[name] for name in means if name in OURS}
-    ratios = {name: peers[fastest] / mean for name, mean in ours.items()}
-    return {"fastest": fastest, "seconds": peers[fastest], "times_ours": ratios}
+    fastest: str | None = min(peers, key=lambda name: peers[name])
+    seconds = peers[fastest]
+    if math.isinf(seconds):
+        fastest, seconds = None, min(loops[name][f"whole_{clock}"] for name in peers)
+    ratios = {name: seconds / mean for name, mean in ours.items()}
+    return {"fastest": fastest, "seconds": seconds, "times_ours": ratios}
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """``loops``: name -> costs and times; ``fastest``: gain -> clock -> the fastest peer against
-    ours; ``same_method``: peer -> our images a second over its own."""
+    """``loops``: name -> costs and times; ``fastest``: measure -> gain -> clock -> the fastest peer
+    against ours; ``same_method``: peer -> our images a second over its own."""
     names = dict.fromkeys(run["loop"] for run in runs)
     loops = {name: of_loop([run for run in runs if run["loop"] == name]) for name in names}
-    gains = [f"+{gain}" for gain in GAINS]
     return {
         "loops": loops,
-        "fastest": {g: {c: against_the_fastest(loops, g, c) for c in CLOCKS} for g in gains},
+        "fastest": {
+            measure: {
+                f"+{gain}": {c: against_the_fastest(loops, measure, f"+{gain}", c) for c in CLOCKS}
+                for gain in gains
+            }
+            for measure, gains in GAINS.items()
+        },
         "same_method": {
             peer: {
                 rate: loops[ours][rate] / loops[peer][rate]
@@ -116,25 +130,48 @@ def told(values: Sequence[float | None]) -> str:
 
 def to_markdown(summary: Mapping[str, Any]) -> str:
     """The summary's tables."""
-    rows = ["drawing", "constant", "learnt", "backward", "text"]
-    heads = ["images/s", "images/CPU s", *rows, "calls a step", "peak MB", "gold accuracy"]
-    lines = [f"| loop | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for name, own in summary["loops"].items():
-        cells = [f"{own['images_per_second']:.1f}", f"{own['images_per_cpu_second']:.1f}"]
-        cells += [f"{own[f'rows_{part}']:.1f}" for part in rows]
+    parts = [_costs(summary["loops"])]
+    for measure in GAINS:
+        parts.append(f"Seconds of training to a gain of {measure.replace('_', ' ')}:")
+        parts += [_times(summary["loops"], measure), _fastest(summary["fastest"][measure])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _costs(loops: Mapping[str, Any]) -> str:
+    parts = ["drawing", "constant", "learnt", "backward", "text"]
+    heads = ["loop", "images/s", "images/CPU s", *(f"{part}, rows an image" for part in parts)]
+    rows = []
+    for name, own in loops.items():
+        cells = [name, f"{own['images_per_second']:.1f}", f"{own['images_per_cpu_second']:.1f}"]
+        cells += [f"{own[f'rows_{part}']:.1f}" for part in parts]
         cells += [f"{own['calls_per_step']:.0f}", f"{own['peak_bytes'] / 1e6:.0f}"]
-        cells += [f"{own['base_accuracy']:.3f} to {own['end_accuracy']:.3f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    gains = [f"+{gain}" for gain in GAINS]
+        cells += [f"{own[f'base_{m}']:.3f} to {own[f'end_{m}']:.3f}" for m in GAINS]
+        rows.append(cells)
+    return _table([*heads, "calls a step", "peak MB", "gold accuracy", "reward"], rows)
+
+
+def _times(loops: Mapping[str, Any], measure: str) -> str:
+    gains = [f"+{gain}" for gain in GAINS[measure]]
     heads = [f"{clock} to {gain}" for gain in gains for clock in ("s", "CPU s")]
-    lines += ["", f"| loop | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    for name, own in summary["loops"].items():
-        cells = [told(own["reached"][gain][clock]) for gain in gains for clock in CLOCKS]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines += ["", "| gain | clock | fastest peer | its time over ours |", "|---|---|---|---|"]
-    for gain, by_clock in summary["fastest"].items():
-        for clock, found in by_clock.items():
-            if found is not None:
-                ratios = ", ".join(f"{n} {r:.2f}" for n, r in found["times_ours"].items())
-                lines.append(f"| {gain} | {clock} | {found['fastest']} | {ratios} |")
-    return "\n".join(lines) + "\n"
+    rows = [
+        [name, *(told(own["reached"][measure][gain][c]) for gain in gains for c in CLOCKS)]
+        for name, own in loops.items()
+    ]
+    return _table(["loop", *heads], rows)
+
+
+def _fastest(found: Mapping[str, Any]) -> str:
+    rows = []
+    for gain, by_clock in found.items():
+        for clock, own in by_clock.items():
+            if own is None:
+                continue
+            least = "" if own["fastest"] else "more than "
+            ratios = ", ".join(f"{n} {least}{r:.2f}" for n, r in own["times_ours"].items())
+            rows.append([gain, clock.replace("_", " "), own["fastest"] or "none", ratios])
+    return _table(["gain", "clock", "fastest peer", "its time over ours"], rows)

@@ -39,7 +39,13 @@ def fabricated(loop: str, seed: int, accuracies: list[float], seconds: float) ->
         "calls": 3,
     }
     evaluations = [
-        {"step": n, "seconds": n * seconds, "cpu_seconds": n * seconds / 2, "gold_accuracy": gold}
+        {
+            "step": n,
+            "seconds": n * seconds,
+            "cpu_seconds": n * seconds / 2,
+            "gold_accuracy": gold,
+            "reward": gold / 2,
+        }
         for n, gold in enumerate(accuracies)
     ]
     slow = {**step, "seconds": 100.0, "cpu_seconds": 100.0, "peak_bytes": 9}
@@ -51,9 +57,15 @@ def fabricated(loop: str, seed: int, accuracies: list[float], seconds: float) ->
 def test_the_seconds_to_a_gain_lie_on_the_line_between_two_evaluations() -> None:
     run = fabricated("awm", 0, [0.4, 0.44, 0.52, 0.3, 0.9], 10.0)
     # 0.45 is an eighth of the way from 0.44 to 0.52.
-    assert reached(run, 0.05) == pytest.approx({"seconds": 11.25, "cpu_seconds": 5.625})
-    assert reached(run, 0.1) == pytest.approx({"seconds": 17.5, "cpu_seconds": 8.75})
-    assert reached(run, 0.6) is None
+    assert reached(run, "gold_accuracy", 0.05) == pytest.approx(
+        {"seconds": 11.25, "cpu_seconds": 5.625}
+    )
+    assert reached(run, "gold_accuracy", 0.1) == pytest.approx(
+        {"seconds": 17.5, "cpu_seconds": 8.75}
+    )
+    assert reached(run, "gold_accuracy", 0.6) is None
+    # Half of it, at the same times.
+    assert reached(run, "reward", 0.05) == reached(run, "gold_accuracy", 0.1)
 
 
 def test_the_summary_compares_ours_with_the_fastest_peer() -> None:
@@ -68,9 +80,9 @@ def test_the_summary_compares_ours_with_the_fastest_peer() -> None:
         fabricated("ours_adrpo", 0, [0.4, 0.4], 20.0),
     ]
     found = summarise(runs)
-    fastest = found["fastest"]["+0.1"]["seconds"]
+    fastest = found["fastest"]["gold_accuracy"]["+0.1"]["seconds"]
     assert fastest["fastest"] == "awm" and fastest["seconds"] == pytest.approx(20.0)
-    assert fastest["times_ours"] == pytest.approx({"ours_awm": 2.0, "ours_adrpo": 0.0})
+    assert fastest["times_ours"] == pytest.approx({"ours_awm": 2.0})
     own = found["loops"]["ours_awm"]
     # The first step warms up.
     assert own["images_per_second"] == pytest.approx(4 / 20)
@@ -79,9 +91,27 @@ def test_the_summary_compares_ours_with_the_fastest_peer() -> None:
     both = found["same_method"]["awm"]["images_per_second"]
     assert both == pytest.approx((4 / 20) / ((4 / 30 + 4 / 50) / 2))
     table = to_markdown(found)
-    assert "| +0.1 | seconds | awm | ours_awm 2.00, ours_adrpo 0.00 |" in table
+    assert "| +0.1 | seconds | awm | ours_awm 2.00 |" in table
     assert "0 (1 of 2)" in table
-    assert math.isclose(found["loops"]["awm"]["reached"]["+0.1"]["seconds"][1], 25.0)
+    assert math.isclose(
+        found["loops"]["awm"]["reached"]["gold_accuracy"]["+0.1"]["seconds"][1], 25.0
+    )
+
+
+def test_where_no_peer_gets_there_the_ratio_is_a_bound() -> None:
+    runs = [
+        fabricated("awm", 0, [0.4, 0.41], 30.0),
+        fabricated("flow_grpo", 0, [0.4, 0.42, 0.41], 50.0),
+        fabricated("ours_awm", 0, [0.4, 0.5], 10.0),
+    ]
+    found = summarise(runs)
+    assert found["fastest"]["gold_accuracy"]["+0.1"]["cpu_seconds"] == {
+        "fastest": None,
+        "seconds": 15.0,
+        "times_ours": {"ours_awm": pytest.approx(3.0)},
+    }
+    assert "| +0.1 | cpu seconds | none | ours_awm more than 3.00 |" in to_markdown(found)
+    assert summarise(runs[:2])["fastest"]["gold_accuracy"]["+0.02"]["seconds"] is None
 
 
 def test_another_plan_of_a_folder_is_refused(
