@@ -3,6 +3,7 @@
 What only a domain knows is its :class:`Player`; a page that shows a playground knows none of it.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
 from adrpo.data.base import Prompt
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.targets import Target
 from adrpo.metrics import TOTAL
@@ -320,15 +321,33 @@ def scores_of(
 
 def with_columns(prompt: Prompt, known: Sequence[Prompt], *, clip: Path | None = None) -> Prompt:
     """``prompt`` with the category and the columns of the one of ``known`` that says the same:
-    rewards that need them have them then. A ``clip`` of the user's own goes before theirs."""
-    for other in known:
-        if other.text == prompt.text:
-            pair = (
-                (prompt.columns, other.columns) if clip is None else (other.columns, prompt.columns)
-            )
-            columns = {**pair[0], **pair[1]}
-            return replace(prompt, category=other.category, columns=columns)
-    return prompt
+    rewards that need them have them then. A ``clip`` of the user's own goes before theirs.
+
+    The first of several is taken; a warning names the columns in which they differ.
+    """
+    alike = [_joined(prompt, other, clip) for other in known if other.text == prompt.text]
+    if not alike:
+        return prompt
+    first, *others = alike
+    differ = {
+        name
+        for other in others
+        for name in first.columns.keys() | other.columns.keys()
+        if first.columns.get(name) != other.columns.get(name)
+    }
+    if differ:
+        warnings.warn(
+            f"prompt: {len(alike)} of the run's prompts say {prompt.text!r}, with other values in "
+            f"{', '.join(sorted(differ))}; the first one's are taken",
+            AdrpoWarning,
+            stacklevel=2,
+        )
+    return first
+
+
+def _joined(prompt: Prompt, other: Prompt, clip: Path | None) -> Prompt:
+    pair = (prompt.columns, other.columns) if clip is None else (other.columns, prompt.columns)
+    return replace(prompt, category=other.category, columns={**pair[0], **pair[1]})
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import nn
 
 from adrpo.config import FlowConfig
 from adrpo.data.base import Prompt
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.playing import (
     Asked,
     Played,
@@ -142,6 +142,18 @@ def test_a_prompt_of_ones_own_has_the_columns_of_one_that_says_the_same() -> Non
     heard = with_columns(Prompt("a", columns={"audio": "own.wav"}), known, clip=Path("own.wav"))
     assert heard == Prompt("a", "letters", {"answer": "A", "audio": "own.wav"})
     assert with_columns(Prompt("b"), known) == Prompt("b")
+
+
+def test_of_several_that_say_the_same_the_first_is_taken_and_it_is_said() -> None:
+    known = [Prompt("a", columns={"image": f"{place}.png", "mask": None}) for place in range(2)]
+    said = "2 of the run's prompts say 'a', with other values in image; the first one's"
+    with pytest.warns(AdrpoWarning, match=said):
+        assert with_columns(Prompt("a"), known) == known[0]
+    # Of equal ones there is nothing to say, nor where one's own clip stands in for theirs.
+    assert with_columns(Prompt("a"), [known[0], known[0]]) == known[0]
+    clips = [Prompt("a", columns={"audio": f"{place}.wav"}) for place in range(2)]
+    own = Prompt("a", columns={"audio": "own.wav"})
+    assert with_columns(own, clips, clip=Path("own.wav")) == own
 
 
 def test_scores_are_told_apart_from_what_is_missing() -> None:
