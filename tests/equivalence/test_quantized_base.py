@@ -188,6 +188,7 @@ def test_without_its_package_the_error_names_it(
     form: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     model = load_flow_config(RECIPE, [f"model.quantization={form}"]).model
     with pytest.raises(AdrpoError, match=f"pip install {package}"):
         quantization_config(model, {"transformer": []})
@@ -196,10 +197,14 @@ def test_without_its_package_the_error_names_it(
 
 
 def test_4_bits_ask_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    """Whether or not the package is there, and before another type of numbers is asked for."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(AdrpoError, match="expected a GPU for nf4"):
-        check_quantizer("nf4")
+    for package in (ModuleType("bitsandbytes"), None):
+        monkeypatch.setitem(sys.modules, "bitsandbytes", package)
+        with pytest.raises(AdrpoError, match="expected a GPU for nf4"):
+            check_quantizer("nf4")
+    with pytest.raises(AdrpoError, match=r"=nf4, which needs a GPU; .* float32"):
+        load_flow_config("flow/adrpo", ["model.quantization=nf4", "model.dtype=float32"])
 
 
 @pytest.mark.parametrize("setting", ["dtype=float32", "gradient_checkpointing=false"])

@@ -123,9 +123,10 @@ class FlowModelSection(ModelSection):
         if self.quantization is None:
             return self
         if self.dtype != "bfloat16":
+            needs = ", which needs a GPU" if self.quantization == "nf4" else ""
             raise conflict(
-                f"dtype: expected bfloat16 with model.quantization={self.quantization}, the type "
-                f"in which layers multiply; received {self.dtype}"
+                f"dtype: expected bfloat16 with model.quantization={self.quantization}{needs}; it "
+                f"is the type in which layers multiply; received {self.dtype}"
             )
         # bitsandbytes' layers keep 4 bits for the backward pass, and unpack them again.
         if self.quantization == "int8" and not self.gradient_checkpointing:

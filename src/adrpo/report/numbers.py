@@ -35,6 +35,12 @@ class Quantity:
         """Half the width of the interval."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
+    @property
+    def constant(self) -> bool:
+        """Whether the interval has no width but by rounding: all that was measured is alike."""
+        width = self.half_width
+        return width is not None and width <= NO_SIZE * abs(self.value)
+
 
 @dataclass(frozen=True)
 class Printed:
@@ -74,13 +80,17 @@ def as_printed(value: float, places: int) -> float:
     return float(f"{value:.{places}f}")
 
 
-def printed(quantity: Quantity, places: int, *, sign: bool = False) -> Printed:
-    """(value ± error, [low, high]) as text, each where there is one."""
+def printed(quantity: Quantity, places: int, *, sign: bool = False, short: bool = False) -> Printed:
+    """(value ± error, [low, high]) as text, each where there is one; ``short`` leaves the zeros at
+    the end out where all that was measured is alike: 0 [0, 0]."""
     value = fixed(quantity.value, places, sign=sign)
     if quantity.error is not None and not math.isnan(quantity.error):
         value += f" ± {fixed(quantity.error, places)}"
     if quantity.low is None or quantity.high is None:
         return Printed(value, "")
+    if short and quantity.constant and quantity.error is None:
+        value = value.rstrip("0").rstrip(".") if "." in value else value
+        return Printed(value, f"[{value}, {value}]")
     low, high = (fixed(end, places, sign=sign) for end in (quantity.low, quantity.high))
     return Printed(value, f"[{low}, {high}]")
 

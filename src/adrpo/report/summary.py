@@ -232,7 +232,7 @@ def _metric_row(
     change = _quantity(final, f"{key}{CHANGE}")
     # A paired change can be far narrower than its sides; one more digit than theirs will do.
     change_places = min(places + 1, decimals([] if change is None else [change]))
-    first, last = (None if side is None else printed(side, places) for side in sides)
+    first, last = (None if side is None else printed(side, places, short=True) for side in sides)
     said = "" if change is None else verdict(change, change_places)
     before, after = (math.nan if side is None else as_printed(side.value, places) for side in sides)
     return MetricRow(
@@ -242,7 +242,7 @@ def _metric_row(
         note=metric.note,
         base=first,
         final=last,
-        change=None if change is None else printed(change, change_places, sign=True),
+        change=None if change is None else printed(change, change_places, sign=True, short=True),
         verb=said,
         tagged=key in paid or key in trained,
         sides_tell=after > before if said == "rose" else after < before,

@@ -117,7 +117,9 @@ class TrainingProgress:
 
     def _line(self) -> str:
         """The bar's content in plain words."""
-        line = f"{self._activity} {self._done}/{self._total} {self._numbers}".rstrip()
+        # An evaluation has rewards, too: these are not its own.
+        of = ", last training step:" if self._activity != "train" and self._numbers else ""
+        line = f"{self._activity} {self._done}/{self._total}{of} {self._numbers}".rstrip()
         if counts := so_far():
             return f"{line}, {counts}"
         if not self._begun < self._done < self._total:

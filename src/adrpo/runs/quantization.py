@@ -30,10 +30,11 @@ def check_quantizer(form: str) -> None:
     """Raise AdrpoError where ``form`` of ``model.quantization`` can't be had on this machine."""
     import torch
 
-    with importing(QUANTIZERS[form], KEY, form, "null"):
-        importlib.import_module(QUANTIZERS[form])
+    # Before the package: where there is no GPU, installing it would not help.
     if form in GPU_ONLY and not torch.cuda.is_available():
         raise AdrpoError(
             f"{KEY}: expected a GPU for {form}; torch finds none: set {KEY}=null, or train where "
             f"there is one"
         )
+    with importing(QUANTIZERS[form], KEY, form, "null"):
+        importlib.import_module(QUANTIZERS[form])

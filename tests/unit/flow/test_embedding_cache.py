@@ -111,6 +111,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
         cache(tmp_path)
 
 
+def test_a_cache_that_nothing_is_written_to_leaves_no_folder(tmp_path: Path):
+    folder = tmp_path / "runs" / "text-embeddings"
+    cache = EmbeddingCache(folder, {"model": "a"})
+    assert not list(tmp_path.iterdir())
+    cache.store(("a cat",), Conditioning(context=torch.ones(1, 2, 3)))
+    assert len(list(folder.iterdir())) == 1
+    EmbeddingCache(folder, {"model": "b"})
+    assert len(list(folder.iterdir())) == 1
+
+
 def test_kept_rows_make_up_other_sets():
     embeddings = Embeddings(keep=True)
     embeddings.add(PROMPTS, record())

@@ -40,3 +40,17 @@ def test_number_formats() -> None:
     assert [decimals([Quantity(0, -w, w)]) for w in widths] == [0, 1, 2, 3, 5]
     assert decimals([Quantity(1), Quantity(1, 1, 1)]) == 3
     assert [duration(s) for s in (12.3, 600, 7200)] == ["12.3 s", "10.0 min", "2.0 h"]
+
+
+def test_what_is_constant_pretends_no_digits() -> None:
+    texts = [
+        printed(Quantity(x, x, x), 5, sign=x < 1, short=True)
+        for x in (0.0, 1.0, 0.25, 1 / 3, -20.0)
+    ]
+    assert [(text.value, text.interval) for text in texts] == [
+        ("0", "[0, 0]"), ("1", "[1, 1]"), ("+0.25", "[+0.25, +0.25]"),
+        ("+0.33333", "[+0.33333, +0.33333]"), ("−20", "[−20, −20]"),
+    ]  # fmt: skip
+    assert printed(Quantity(20.0, 20.0, 20.0), 0, short=True).value == "20"
+    narrow = printed(Quantity(3e-8, 2e-8, 4e-8), 5, short=True)
+    assert (narrow.value, narrow.interval) == ("0.00000", "[0.00000, 0.00000]")

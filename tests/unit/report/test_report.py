@@ -165,7 +165,7 @@ def test_the_wording_follows_the_interval_of_the_change(
     [
         # Sides with an interval of 0.1 have two decimals, their paired change at most three.
         (0.0004, 0.0012, "unchanged", "+0.001 [0.000, +0.001]"),
-        (4e-7, 4e-7, "unchanged", "0.000 [0.000, 0.000]"),
+        (4e-7, 4e-7, "unchanged", "0 [0, 0]"),
         (-0.0012, -0.0004, "unchanged", "−0.001 [−0.001, 0.000]"),
         (0.0006, 0.0014, "rose", "+0.001 [+0.001, +0.001]"),
         (-0.0014, -0.0006, "fell", "−0.001 [−0.001, −0.001]"),

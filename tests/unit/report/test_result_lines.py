@@ -86,8 +86,7 @@ def test_an_evaluation_alone_has_the_same_digits_and_verdicts() -> None:
     found |= {f"clip_score_change{end}": 4e-7 for end in ("", "_low", "_high")}
     assert metric_lines(found) == [
         "gold_accuracy        0.51 [0.41, 0.61]  change against the base +0.21 [+0.11, +0.31] rose",
-        "clip_score           0.000 [0.000, 0.000]  "
-        "change against the base 0.000 [0.000, 0.000] unchanged",
+        "clip_score           0 [0, 0]  change against the base 0 [0, 0] unchanged",
         "gold_accuracy_color  0.31 [0.21, 0.41]  "
         "change against the base +0.01 [−0.09, +0.11] unchanged",
     ]

@@ -116,7 +116,8 @@ def test_a_run_in_a_log_has_a_line_for_each_evaluation_and_its_end(
     lines = capsys.readouterr().out.splitlines()
     numbers = "reward 0.25 div 0.5000 3.0/s"
     assert lines[0] == "evaluate 0/4"
-    assert lines[1].startswith(f"evaluate 2/4 {numbers}, about ") and lines[1].endswith(" left")
+    assert lines[1].startswith(f"evaluate 2/4, last training step: {numbers}, about ")
+    assert lines[1].endswith(" left")
     assert lines[2:] == [f"train 4/4 {numbers}"]
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,7 +61,7 @@ class EmbeddingCache:
     tensors. It is written all at once: several runs may share the folder.
 
     Args:
-        folder: made where it isn't there.
+        folder: made with the first file where it isn't there.
         identity: what decides the embeddings beside the prompts, as JSON values
             (``encoder_identity`` and the settings of the encoding).
 
@@ -71,7 +72,7 @@ class EmbeddingCache:
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _try_to_make(folder)
         except OSError as error:
             raise AdrpoError(
                 f"model.embedding_cache: expected a folder that is there or can be made; received "
@@ -114,6 +115,7 @@ class EmbeddingCache:
         """Write the record of a set of prompts; an earlier file is replaced."""
         from safetensors.torch import save_file
 
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(prompts)
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in vars(conditioning).items()
@@ -124,6 +126,16 @@ class EmbeddingCache:
         sync_file(temporary)
         os.replace(temporary, path)
         sync_folder(self.folder)
+
+
+def _try_to_make(folder: Path) -> None:
+    """Raise OSError where ``folder`` can't be made; what is made for that is taken away again, as
+    a run that ends before it has embedded anything leaves nothing."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        with suppress(OSError):  # another run has written there meanwhile
+            place.rmdir()
 
 
 class Embeddings:
