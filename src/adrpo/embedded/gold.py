@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from adrpo.embedded.rendering import SUPERSAMPLING, outline, styled_mask, text_mask
 from adrpo.embedded.scenes import (
@@ -60,28 +62,10 @@ class Seen:
     y: float
 
 
-def _components(mask: Mask, *, diagonal: bool) -> tuple[NDArray[np.int32], int]:
+def _components(mask: Mask, *, diagonal: bool) -> tuple[NDArray[Any], int]:
     """Label connected pixels (4- or 8-connected) from 1 on; 0 is outside ``mask``."""
-    height, width = mask.shape
-    labels = np.zeros(mask.shape, dtype=np.int32)
-    steps = [(0, 1), (1, 0), (0, -1), (-1, 0)]
-    if diagonal:
-        steps += [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-    found = 0
-    for start in zip(*np.nonzero(mask), strict=True):
-        if labels[start]:
-            continue
-        found += 1
-        labels[start] = found
-        stack = [start]
-        while stack:
-            y, x = stack.pop()
-            for dy, dx in steps:
-                v, u = y + dy, x + dx
-                if 0 <= v < height and 0 <= u < width and mask[v, u] and not labels[v, u]:
-                    labels[v, u] = found
-                    stack.append((v, u))
-    return labels, found
+    labelled: Any = ndimage.label(mask, structure=np.ones((3, 3)) if diagonal else None)
+    return labelled
 
 
 def _fill_holes(mask: Mask) -> Mask:

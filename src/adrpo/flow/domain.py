@@ -100,7 +100,12 @@ class FlowSubject:
         section = evaluation.model_copy(update={"sampling": sampling})
         config = self.config.model_copy(update={"evaluation": section})
         drawing = ImageDrawing(
-            config, self.model, self.prompts, guided=scale, distances=self.drawing.distances
+            config,
+            self.model,
+            self.prompts,
+            guided=scale,
+            clip=self.drawing.clip,
+            distances=self.drawing.distances,
         )
         return Evaluator(drawing, own.reward, others=own.others)
 

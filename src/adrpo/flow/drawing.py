@@ -58,6 +58,12 @@ class DrawnImages:
         return column
 
 
+def judge_of(config: FlowConfig, device: torch.device) -> ClipScore | None:
+    """The model of ``evaluation.clip``, which embeds images and prompts; None without one."""
+    name = config.evaluation.clip
+    return None if name is None else ClipScore(name, device)
+
+
 class ImageDrawing:
     """Draws the images of one ``split`` and measures them; an
     :class:`~adrpo.evaluation.evaluator.Drawing`.
@@ -69,7 +75,8 @@ class ImageDrawing:
     noise of image k of prompt p is the same at every evaluation of every run with the same
     ``evaluation.seed``.
 
-    ``references`` of ``evaluation.distances`` may be shared by the splits of a run, and
+    The judge ``clip`` of ``evaluation.clip`` (``judge_of``) and ``references`` of
+    ``evaluation.distances`` may be shared by the splits of a run, and
     ``distances`` are those of another drawing, whose base is drawn with the guidance of that one.
     """
 
@@ -82,6 +89,7 @@ class ImageDrawing:
         split: str = UNSEEN,
         processes: Processes = ALONE,
         guided: float | None = None,
+        clip: ClipScore | None = None,
         references: References | None = None,
         distances: ImageDistances | None = None,
     ) -> None:
@@ -104,7 +112,7 @@ class ImageDrawing:
             for shape in dict.fromkeys(sizes)
         }
         """Shape of a latent -> the rows that have it."""
-        self.clip = None if settings.clip is None else ClipScore(settings.clip, policy.device)
+        self.clip = clip or judge_of(config, policy.device)
         if distances is None:
             references = references or references_of(config, policy.device, processes)
             own = self.share.of(prompts)

@@ -4,7 +4,8 @@ import pytest
 
 from adrpo.errors import AdrpoError
 from adrpo.flow import DPOTrainer, FiniteDifferenceTrainer, FlowGRPOTrainer, FlowTrainer
-from support.tiny_runs import tiny_config
+from adrpo.rewards import image
+from support.tiny_runs import darkness, tiny_config
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,13 @@ def test_a_trainer_refuses_the_section_of_another_method(
         f"algorithm.method: expected {expected} for this trainer; received {method}; "
         f"adrpo.flow.build_trainer chooses the trainer by the method"
     )
+
+
+def test_the_splits_of_a_run_share_their_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are loaded once, whatever the number of evaluations."""
+    loaded = []
+    load = image._load_model
+    monkeypatch.setattr(image, "_load_model", lambda source: loaded.append(source) or load(source))
+    trainer = FlowTrainer(tiny_config(evaluation={"seen_prompts": 2}), reward=darkness)
+    unseen, seen = (evaluator.drawing for evaluator in trainer.course.evaluators)
+    assert unseen.clip is seen.clip and len(loaded) == 1

@@ -9,6 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -136,6 +137,12 @@ class PipelinePolicy(PromptReader):
         """Latents of pixels, float32: the inverse of ``_to_pixels`` but for what the autoencoder
         loses."""
 
+    @cached_property
+    def network_dtype(self) -> torch.dtype:
+        """The number type of the transformer's own weights, which no adapter changes. Kept, since
+        diffusers looks through all modules for it, twice an evaluation."""
+        return self.pipeline.transformer.dtype
+
     @property
     def _image_processor(self) -> Any:
         """Converts pixels and images, diffusers' own."""
@@ -184,7 +191,7 @@ class PipelinePolicy(PromptReader):
         self, x_t: Tensor, t: Tensor, conditioning: Conditioning, guidance_scale: float
     ) -> Tensor:
         self.model_calls += len(x_t)
-        x_t = x_t.to(self.pipeline.transformer.dtype)
+        x_t = x_t.to(self.network_dtype)
         v = self._predict(x_t, t, conditioning, guidance_scale)
         return v.float() if self._scale is None else scale_gradient(v, self._scale)
 
@@ -324,7 +331,7 @@ class PipelinePolicy(PromptReader):
     def _scale(self) -> float | None:
         """The loss scale, the same for all sizes of images; None where the network's type needs
         none."""
-        if self.pipeline.transformer.dtype != torch.float16:
+        if self.network_dtype != torch.float16:
             return None
         return loss_scale(math.prod(self.latent_shape))
 

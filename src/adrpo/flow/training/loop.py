@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from adrpo.evaluation.course import Course, is_complete
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.distances import references_of
-from adrpo.flow.drawing import DrawnImages, ImageDrawing
+from adrpo.flow.drawing import DrawnImages, ImageDrawing, judge_of
 from adrpo.flow.facts import FACTS
 from adrpo.flow.models.loading import load_with_prompts
 from adrpo.flow.models.lora import WEIGHTS_NAME
@@ -139,20 +140,17 @@ class TrainingLoop(ABC):
 
     def _evaluators(self) -> list[Evaluator[DrawnImages]]:
         self.references = references_of(self.config, self.device, self.processes)
+        drawing = partial(
+            ImageDrawing,
+            self.config,
+            self.policy,
+            processes=self.processes,
+            clip=judge_of(self.config, self.device),
+            references=self.references,
+        )
+        evaluator = partial(Evaluator[DrawnImages], others=self.others, processes=self.processes)
         return [
-            Evaluator(
-                ImageDrawing(
-                    self.config,
-                    self.policy,
-                    chosen,
-                    split=split,
-                    processes=self.processes,
-                    references=self.references,
-                ),
-                self.reward,
-                others=self.others,
-                processes=self.processes,
-            )
+            evaluator(drawing(chosen, split=split), self.reward)
             for split, chosen in self.splits.items()
         ]
 
@@ -268,8 +266,8 @@ class TrainingLoop(ABC):
         """All that comes before the first step."""
         self._try()
         if self.processes.is_main and self.config.adapter.start_from is not None:
-            with sealed_folder(run.path / START) as partial:
-                self.policy.save_adapter(partial)
+            with sealed_folder(run.path / START) as begun:
+                self.policy.save_adapter(begun)
         # For rewards that draw from a global generator; our own draws are named streams.
         seed_everything(self.config.training.seed + self.processes.rank)
         self.course.begin(run, base)

@@ -59,7 +59,7 @@ class SanaPolicy(PipelinePolicy):
         timestep = timestep_from_time(t, num_train_timesteps=steps)
         output = transformer(
             hidden_states=x_t,
-            encoder_hidden_states=conditioning.context.to(transformer.dtype),
+            encoder_hidden_states=conditioning.context.to(self.network_dtype),
             encoder_attention_mask=conditioning.mask,
             timestep=timestep * transformer.config.timestep_scale,
             return_dict=False,

@@ -68,7 +68,7 @@ class WanPolicy(PipelinePolicy):
         output = transformer(
             hidden_states=x_t[:, :, None],
             timestep=timestep_from_time(t, num_train_timesteps=steps),
-            encoder_hidden_states=conditioning.context.to(transformer.dtype),
+            encoder_hidden_states=conditioning.context.to(self.network_dtype),
             return_dict=False,
         )[0]
         return velocity_from_diffusers(output[:, :, 0])
