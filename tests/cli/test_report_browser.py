@@ -56,6 +56,13 @@ addEventListener("load", () => {
   range.dispatchEvent(new Event("input"));
   read.smoothed = document.querySelectorAll("path.smoothed").length;
   read.copies = document.querySelectorAll(".copy").length;
+  // What stands in the column of verdicts, and where that has no room, under the change.
+  read.verdicts = [...document.querySelectorAll("table.metrics tbody tr")].map(row => {
+    const [column, change] = [".verb", "[data-column=change]"].map(of => row.querySelector(of));
+    const under = getComputedStyle(change, "::after").content.replaceAll('"', "");
+    const beside = getComputedStyle(column).display === "none" ? "" : column.textContent;
+    return [column.textContent, beside, under === "none" ? "" : under];
+  });
   const page = document.documentElement;
   const right = node => node.getBoundingClientRect().right;
   const outside = [...document.body.querySelectorAll("*")].filter(node =>
@@ -180,6 +187,9 @@ def test_pictures_decode_and_nothing_overflows(report: Path, tmp_path: Path) -> 
         assert entry["scrollWidth"] <= width and entry["outside"] == []
         assert len(entry["drawings"]) == 10 and min(entry["drawings"]) > 100
         check_script(entry["read"], report.parent)
+        for verdict, beside, under in entry["read"]["verdicts"]:
+            assert (beside, under) == (("", verdict) if width == min(WIDTHS) else (verdict, ""))
+        assert {verdict for verdict, _, _ in entry["read"]["verdicts"]} >= {"rose", "fell"}
     assert "CONSOLE" not in result.stderr, result.stderr
 
 

@@ -253,8 +253,9 @@ _Z_IMAGE = Architecture(
     vae=_KL,
     parameters={"transformer": 6_154_908_736, "vae": 83_819_683, "text_encoder": QWEN3_4B},
 )
-# FLUX.2 klein's widths and depths: Klein4BParams and Klein9BParams of src/flux2/model.py of
-# github.com/black-forest-labs/flux2, as in transformer/config.json.
+# FLUX.2 klein's widths and depths: the 4B model's are those of a public copy of its
+# transformer/config.json; the 9B model's are Klein9BParams of github.com/black-forest-labs/flux2
+# as copies of its model.py quote them, and were not read in a released file.
 _KLEIN_4B = _flux2_klein(5, 20, 24, 3 * 2560, 3_875_544_576, QWEN3_4B)
 _KLEIN_9B = _flux2_klein(8, 24, 32, 3 * 4096, 9_078_581_248, QWEN3_8B)
 
