@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.lock import exclusive
 from adrpo.runs.record import forget
+from support.command_line import Command
+from support.killed_runs import environment, kill, rows, started, train_command
 from support.tiny_runs import adapter_bytes, metrics_without_timings, tiny_config
 
-TESTS = Path(__file__).parents[1]
 STEPS = 5
 
 
@@ -41,20 +41,6 @@ def tiny_reward():
     ).reward
 
 
-def command(recipe: Path, run: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "adrpo", "train", str(recipe), "--output-dir", str(run), *more]
-
-
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-
-
-def rows(run: Path) -> int:
-    metrics = run / "metrics.jsonl"
-    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-
-
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
@@ -65,19 +51,16 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    subprocess.run(command(recipe, run), check=True, env=environment(), capture_output=True)
-    return run
+    return FlowTrainer(load_flow_config(recipe)).train(run, progress=False)
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(recipe: Path, undisturbed: Path, tmp_path: Path):
-    """As a scheduler asks before it kills: one line, which goes on, and the same end."""
+    """As a scheduler asks before it kills: one line, which goes on, and the same end, by another
+    process."""
     run = tmp_path / "run"
+    command = train_command(recipe, run)
     process = subprocess.Popen(
-        command(recipe, run),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and rows(run) < 2:
         time.sleep(0.02)
@@ -87,33 +70,51 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(recipe: Path, undisturbed: Path, tmp_
     (line,) = [line for line in errors.splitlines() if line.startswith("adrpo: ")]
     assert "interrupted; to go on from the last checkpoint: adrpo train" in line
     assert "Traceback" not in errors
-    subprocess.run(
-        command(recipe, run, "--resume"), check=True, env=environment(), capture_output=True
-    )
+    subprocess.run([*command, "--resume"], check=True, env=environment(), capture_output=True)
     assert metrics_without_timings(run) == metrics_without_timings(undisturbed)
+
+
+@pytest.fixture(scope="module")
+def killed(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Rows that were written -> the run's folder as a kill left it.
+
+    One process is killed. What it has on its disk while it is stopped is what a kill would leave
+    there, and a copy is taken of that.
+    """
+    folder = tmp_path_factory.mktemp("killed")
+    run = folder / "run"
+
+    def wait(after: int) -> None:
+        # After 0 steps: as soon as the folder is a run, while the base is evaluated.
+        while not ((run / "config.yaml").exists() and rows(run) >= after):
+            assert process.poll() is None, "the run ended before it could be stopped"
+            time.sleep(0.02)
+
+    with started(recipe, run) as process:
+        try:
+            for after in (0, 1):
+                wait(after)
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+                shutil.copytree(run, folder / str(after))
+                if after:
+                    with pytest.raises(AdrpoError, match="another adrpo holds"), exclusive(run):
+                        pass
+                process.send_signal(signal.SIGCONT)
+            wait(3)
+            kill(process, run)
+        finally:
+            process.kill()
+    return {0: folder / "0", 1: folder / "1", 3: run}
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_killed_run_resumes_to_the_same_end(
-    recipe: Path, undisturbed: Path, tmp_path: Path, after: int
+    recipe: Path, undisturbed: Path, killed: dict[int, Path], after: int
 ):
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        command(recipe, run),
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    # After 0 steps: as soon as the folder is a run, while the base is evaluated.
-    while process.poll() is None and not ((run / "config.yaml").exists() and rows(run) >= after):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (run / "final").exists()
-
-    subprocess.run(
-        command(recipe, run, "--resume"), check=True, env=environment(), capture_output=True
-    )
+    run = killed[after]
+    assert after <= rows(run) < STEPS and not (run / "final").exists()
+    FlowTrainer(load_flow_config(recipe)).train(run, resume=True, progress=False)
     assert metrics_without_timings(run) == metrics_without_timings(undisturbed)
     assert adapter_bytes(run) == adapter_bytes(undisturbed)
     evaluations = (run / "evaluations.jsonl").read_text()
@@ -121,17 +122,15 @@ def test_a_killed_run_resumes_to_the_same_end(
 
 
 def test_a_folder_that_another_process_works_in_is_left_alone(
-    recipe: Path, undisturbed: Path, tmp_path: Path
+    recipe: Path, undisturbed: Path, tmp_path: Path, command: Command
 ):
+    """The lock is of an open file, and so held against its own process, too."""
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with exclusive(run):
-        result = subprocess.run(
-            command(recipe, run, "--resume"), env=environment(), capture_output=True, text=True
-        )
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1 and "another adrpo holds" in result.stderr
+        assert command("train", str(recipe), "--output-dir", str(run), "--resume") == 2
+    assert command.err.count("\n") == 1 and "another adrpo holds" in command.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     with exclusive(run):  # let go by both
         pass
