@@ -29,6 +29,7 @@ from adrpo.runs.inputs import Inputs
 from adrpo.runs.lock import exclusive
 from support.command_line import Command
 from support.event_files import read_events
+from support.tiny_runs import random_sd3
 
 # Writes what `adrpo train` writes, as far as the schedule looks, in milliseconds. Seed 1 of the
 # method "bad" fails; "slow" never ends.
@@ -281,7 +282,8 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(adrpo.__file__).parents[1]))
     (tmp_path / "bold.yaml").write_text("extends: flow/demo\nadapter: {alpha: 32.0}\n")
-    recipes, overrides = ["flow/demo", "bold.yaml"], [*TINY, "trackers=tensorboard"]
+    minute = [f"model.{key}={value}" for key, value in random_sd3().items()]
+    recipes, overrides = ["flow/demo", "bold.yaml"], [*TINY, *minute, "trackers=tensorboard"]
     plan = Plan.resolve(Path("runs/compare"), recipes, overrides, 2, None)
     whole = Plan.resolve(Path("runs/whole"), recipes, overrides, 2, None)
     record(plan)
