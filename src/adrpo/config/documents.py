@@ -1,5 +1,7 @@
 """YAML text to mappings and back, stricter than YAML: keys are text and appear once."""
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,13 @@ _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(str, _represent_text)
 
 
+@lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """A command reads the same few texts, its recipe's and its run's, again and again."""
+    # The loader derives from SafeLoader: it builds plain values only.
+    return yaml.load(text, Loader=_Loader)
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """The value of ``text``.
 
@@ -133,8 +142,7 @@ def parse_yaml(text: str, where: str) -> Any:
             f"{where}: expected a configuration; received {len(text)} characters; name another file"
         )
     try:
-        # The loader derives from SafeLoader: it builds plain values only.
-        return yaml.load(text, Loader=_Loader)
+        return deepcopy(_parsed(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

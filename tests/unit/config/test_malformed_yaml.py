@@ -63,3 +63,13 @@ def test_a_number_with_colons_is_a_text_and_not_one_to_the_base_60() -> None:
     assert parse_yaml("[10:10:10, 1:30.5, 12, 0x10, 1.5]", "here") == [
         "10:10:10", "1:30.5", 12, 16, 1.5,
     ]  # fmt: skip
+
+
+def test_a_text_that_was_read_before_is_a_value_of_its_own() -> None:
+    text = "training: {steps: 3, betas: [0.9, 0.99]}\n"
+    first = parse_yaml(text, "first")
+    first["training"]["betas"].append(1.0)
+    assert parse_yaml(text, "second") == {"training": {"steps": 3, "betas": [0.9, 0.99]}}
+    for where in ("first", "second"):  # nor does a refusal keep the name of another file
+        with pytest.raises(AdrpoError, match=f"{where}, line 1"):
+            parse_yaml("{a: 1, a: 2}", where)
