@@ -151,7 +151,8 @@ def tell(asked: Asked, plan: Plan) -> list[dict[str, Any]]:
 
 def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
     words = list(COSTS.values())
-    heads = ["to", "setting", "seeds there", *words, "ratio of seconds"]
+    ratios = ["seconds", "network calls"]
+    heads = ["to", "setting", "seeds there", *words, *(f"ratio of {name}" for name in ratios)]
     heads += [f"{name} kept" for name in asked.kept]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
@@ -161,21 +162,25 @@ def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
             cells += [""] * (len(heads) - len(cells))
         else:
             cells += [f"{row[name]['mean']:,.0f}" for name in words]
-            ratio = row.get("seconds_ratio")
-            cells.append(
-                "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**ratio) if ratio else "not told"
-            )
+            for name in ratios:
+                ratio = row.get(f"{name}_ratio")
+                said = "not told" if ratio is None else "{mean:.2f} [{low:.2f}, {high:.2f}]"
+                cells.append(said.format(**(ratio or {})))
             cells += [f"{row[f'{name}_kept']:.3f}" for name in asked.kept]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def curves(asked: Asked, plan: Plan) -> dict[str, Any]:
-    """Setting -> steps of its evaluations, and by seed the costs and means that were read."""
+    """Setting -> commits of its runs, steps of its evaluations, and by seed what was read."""
     found = {}
     for method in collect(plan).methods.values():
         part = method.splits[UNSEEN]
+        records = [
+            json.loads((folder / "environment.json").read_text()) for folder in method.folders
+        ]
         found[method.name.split("/")[-1]] = {
+            "commits": sorted({record["git"]["commit"] for record in records}),
             "steps": part.steps,
             **{key: part.curves[key].round(5).tolist() for key in (asked.metric, *asked.kept)},
             **{name: own.round(2).tolist() for name, own in spent(method, part.steps).items()},
@@ -207,6 +212,7 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": " ".join(["python", *sys.argv]),
+        "seeds": collect(plan).seeds,
         "parallel": arguments.parallel,
         "threads": arguments.threads,
         "overrides": asked.overrides,
