@@ -13,7 +13,7 @@ comes to the level has no cost: how many seeds came is told.
 Seconds are those of a machine that runs ``--parallel`` trainings at a time on ``--threads`` each;
 images and calls are the setting's own. Seeds take turns: all settings of a seed before the next.
 
-Written to benchmarks/results/time_to_result/LIST: ``summary.json``, with the curves, and
+Written to benchmarks/results/time_to_result_LIST: ``summary.json``, with the curves, and
 ``table.md``. A stopped run goes on; ``--only-tell`` reads what is there.
 """
 
@@ -38,7 +38,7 @@ from adrpo.runs.directory import RunDirectory
 from adrpo.runs.environment import environment_record
 from adrpo.runs.resuming import flatten
 
-RESULTS = Path("benchmarks/results/time_to_result")
+RESULTS = Path("benchmarks/results")
 COSTS = {"seconds_step": "seconds", "samples": "images", "model_calls": "network calls"}
 """Columns of metrics.jsonl -> the names of their sums."""
 
@@ -208,7 +208,7 @@ def main() -> None:
             said = (f"{failure.job.folder.name}: {failure.reason}" for failure in failures)
             sys.exit("\n".join(said))
     rows = tell(asked, plan)
-    output = arguments.output / name
+    output = arguments.output / f"time_to_result_{name}"
     output.mkdir(parents=True, exist_ok=True)
     summary = {
         "command": " ".join(["python", *sys.argv]),
