@@ -14,7 +14,12 @@ from adrpo.flow.models.loading import load_policy
 from adrpo.flow.path.draws import initial_noise, prompt_order
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.runs.directory import RunDirectory
-from support.tiny_runs import adapter_bytes, embedded_config, metrics_without_timings
+from support.tiny_runs import (
+    adapter_bytes,
+    embedded_config,
+    metrics_without_timings,
+    tiny_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +47,7 @@ def test_several_timesteps_per_sample_are_rows_of_their_own(tmp_path: Path):
     whole, torn = (
         metrics_without_timings(
             FlowTrainer(
-                embedded_config(training={"timesteps_per_sample": 3, "micro_batch_size": size})
+                tiny_config(training={"timesteps_per_sample": 3, "micro_batch_size": size})
             ).train(tmp_path / str(size), progress=False)
         )
         for size in (18, 4)
@@ -71,7 +76,7 @@ def test_the_learning_rate_rises_and_falls_as_configured(
 ):
     """Of the first four of five steps, each row telling the next step's rate."""
     training = {"steps": 5, "warmup_steps": 2, "learning_rate_schedule": schedule}
-    run = FlowTrainer(embedded_config(training=training)).train(tmp_path / "run", progress=False)
+    run = FlowTrainer(tiny_config(training=training)).train(tmp_path / "run", progress=False)
     rates = [row["learning_rate"] for row in metrics_without_timings(run)]
     assert rates[:4] == pytest.approx([1e-3 * factor for factor in factors])
 
