@@ -5,6 +5,7 @@ bank of words), not the clip's meaning nor how it is rendered: energy over time,
 correlation with the bank.
 """
 
+from collections import defaultdict
 from functools import cache
 
 import numpy as np
@@ -183,10 +184,14 @@ def unit(rows):
 
 @cache
 def bank_portraits():
-    """The bank's entries, each with 40 ms of silence around it."""
+    """Length in frames -> the bank's entries of it, each with 40 ms of silence around it: their
+    names, and unit rows [entries, frames * bands]."""
     quiet = np.zeros(640)
-    waves = {k: np.concatenate([quiet, wave, quiet]) for k, wave in word_bank().items()}
-    return {key: portrait(wave) for key, wave in waves.items()}
+    alike = defaultdict(dict)
+    for name, wave in word_bank().items():
+        entry = portrait(np.concatenate([quiet, wave, quiet]))
+        alike[len(entry)][name] = entry.ravel()
+    return {n: (list(found), unit(np.stack(list(found.values())))) for n, found in alike.items()}
 
 
 def words_of(wave):
@@ -198,16 +203,15 @@ def words_of(wave):
     quiet = 1e-3 * np.random.default_rng(0).standard_normal(800)
     clip = portrait(np.concatenate([quiet, wave / np.abs(wave).max(), quiet]))
     matches = []
-    for name, entry in bank_portraits().items():
-        if len(entry) > len(clip):
+    for length, (names, entries) in bank_portraits().items():
+        if length > len(clip):
             continue
-        windows = np.lib.stride_tricks.sliding_window_view(clip, len(entry), axis=0)
+        windows = np.lib.stride_tricks.sliding_window_view(clip, length, axis=0)
         windows = np.moveaxis(windows, -1, 1).reshape(len(windows), -1)
-        scores = unit(windows) @ unit(entry.ravel())
+        scores = unit(windows) @ entries.T
         matches += [
-            (score, start, start + len(entry), name)
-            for start, score in enumerate(scores)
-            if score > LEAST_CORRELATION
+            (scores[start, number], start, start + length, names[number])
+            for start, number in np.argwhere(scores > LEAST_CORRELATION).tolist()
         ]
     found = []
     for _, start, end, name in sorted(matches, reverse=True):
