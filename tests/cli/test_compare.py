@@ -259,6 +259,11 @@ TINY = [
 ]  # fmt: skip
 
 
+def minute(*more: str) -> list[str]:
+    """Settings of a tiny run of the random model."""
+    return [*TINY, *(f"model.{key}={value}" for key, value in random_sd3().items()), *more]
+
+
 def test_a_call_that_trains_nothing_leaves_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,8 +287,7 @@ def test_a_killed_training_goes_on_to_the_same_summary(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(adrpo.__file__).parents[1]))
     (tmp_path / "bold.yaml").write_text("extends: flow/demo\nadapter: {alpha: 32.0}\n")
-    minute = [f"model.{key}={value}" for key, value in random_sd3().items()]
-    recipes, overrides = ["flow/demo", "bold.yaml"], [*TINY, *minute, "trackers=tensorboard"]
+    recipes, overrides = ["flow/demo", "bold.yaml"], minute("trackers=tensorboard")
     plan = Plan.resolve(Path("runs/compare"), recipes, overrides, 2, None)
     whole = Plan.resolve(Path("runs/whole"), recipes, overrides, 2, None)
     record(plan)
