@@ -57,6 +57,18 @@ def test_the_same_seed_gives_the_same_run(material: Path, run: Path, tmp_path: P
     assert weights(other) != weights(run)
 
 
+def test_a_checkpoint_does_not_grow_with_the_steps(run: Path) -> None:
+    """The rows of all steps are in metrics.jsonl; written into each checkpoint again they made a
+    step of a long run the slower the later it was."""
+    files = (run / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    states = [json.loads(file.read_text()) for file in files]
+    steps = [state["global_step"] for state in states]
+    assert len(steps) > 1 and min(steps) > 1
+    assert [[row["step"] for row in state["log_history"]] for state in states] == [
+        [step] for step in steps
+    ]
+
+
 def test_the_attention_is_the_one_that_is_asked_for(material: Path, tmp_path: Path) -> None:
     for asked in ("eager", "sdpa"):
         config = tiny_language_config(material, model={"attn_implementation": asked})

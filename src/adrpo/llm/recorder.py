@@ -99,6 +99,9 @@ class Recorder(TrainerCallback):
         logs: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
+        # All rows are in metrics.jsonl. Each checkpoint has this list anew, and a step would be the
+        # slower the later it is.
+        del state.log_history[:-1]
         if logs is None or "reward" not in logs:  # the summary at the end
             return
         step = state.global_step

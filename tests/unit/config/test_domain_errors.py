@@ -34,7 +34,7 @@ from support.refused_configurations import of_domain, refusal, write
         (
             "algorithm: {method: raft, beta_0: 1.0}",
             "recipe.yaml: algorithm.beta_0: unknown key (received 1.0); another method has it; "
-            "known keys: method, sampling_policy, best",
+            "known keys: method, sampling_policy, shared_points, best",
         ),
         (
             "algorithm: {method: orw_cfm_w2, temperature: -1}",

@@ -95,7 +95,12 @@ def test_resolving_knows_methods_lists_and_free_keys():
         "unknown": {"kept": 1},
     }
     resolved = resolve_settings(written, "run")
-    assert resolved["algorithm"] == {"method": "raft", "best": 1, "sampling_policy": None}
+    assert resolved["algorithm"] == {
+        "method": "raft",
+        "best": 1,
+        "sampling_policy": None,
+        "shared_points": False,
+    }
     defaults = {"weight": 1.0, "logistic": None, "timeout": None, "options": {}}
     assert resolved["reward"] == [{"name": "a.b:c"} | defaults]
     # A key that is left out has the section's own default, not that of the whole evaluation.
