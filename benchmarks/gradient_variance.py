@@ -1,4 +1,4 @@
-"""What the noise of a step's gradient is made of, and what would make less of it.
+"""The parts of the noise in a step's gradient, and the ways to have less of it.
 
 ``python benchmarks/gradient_variance.py [--batches 12] [--after 20] [--output FOLDER]``
 
@@ -54,7 +54,7 @@ POLICY = 3
 
 @dataclass(frozen=True)
 class Way:
-    """How the points of a sample are drawn."""
+    """One way to draw the points of a sample."""
 
     points: int
     times: str = "logit_normal"

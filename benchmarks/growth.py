@@ -1,4 +1,4 @@
-"""How the cost of a step grows with images, resolution, rank, prompts and processes.
+"""The growth of a step's cost with images, resolution, rank, prompts and processes.
 
 ``python benchmarks/growth.py [--axes images resolution ...] [--steps 5] [--output FOLDER]``
 

@@ -1,4 +1,4 @@
-"""What the base draws in fewer steps: its quality by solver and number of network calls.
+"""The quality of the base's images by solver and number of network calls.
 
 ``python benchmarks/rollout_samplers.py [--prompts 102] [--images 4] [--output FOLDER]``
 

@@ -1,4 +1,4 @@
-"""What a result costs: seconds, images and network calls until a metric has risen to a level.
+"""The cost of a result: seconds, images and network calls until a metric has risen to a level.
 
 ``python benchmarks/time_to_result.py LIST.yaml [--parallel 2] [--threads 1] [--only-tell]``
 
@@ -123,7 +123,7 @@ def logs(costs: Array) -> Array:
 def row_of(
     method: MethodResults, first: dict[str, Array], asked: Asked, level: float
 ) -> dict[str, Any]:
-    """What a setting costs up to ``level``, with the ratios to what the ``first`` does, as
+    """The costs of a setting up to ``level``, with the ratios to those of the ``first``, as
     geometric means over seeds."""
     values, told = costs_at(method, asked, level)
     categories = method.splits[UNSEEN].categories

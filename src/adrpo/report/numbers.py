@@ -37,7 +37,7 @@ class Quantity:
 
     @property
     def constant(self) -> bool:
-        """Whether the interval has no width but by rounding: all that was measured is alike."""
+        """True where the interval has no width but by rounding: all that was measured is alike."""
         width = self.half_width
         return width is not None and width <= NO_SIZE * abs(self.value)
 
