@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
 from adrpo.data.base import Prompt
+from adrpo.data.identity import digest
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.targets import Target
@@ -333,7 +334,7 @@ def with_columns(prompt: Prompt, known: Sequence[Prompt], *, clip: Path | None =
         name
         for other in others
         for name in first.columns.keys() | other.columns.keys()
-        if first.columns.get(name) != other.columns.get(name)
+        if _content(first, name) != _content(other, name)
     }
     if differ:
         warnings.warn(
@@ -343,6 +344,11 @@ def with_columns(prompt: Prompt, known: Sequence[Prompt], *, clip: Path | None =
             stacklevel=2,
         )
     return first
+
+
+def _content(prompt: Prompt, column: str) -> str:
+    """A column known by its content: arrays and pictures have no one answer to ==."""
+    return digest(Prompt("", columns={column: prompt.columns.get(column)}))
 
 
 def _joined(prompt: Prompt, other: Prompt, clip: Path | None) -> Prompt:

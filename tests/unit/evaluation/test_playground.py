@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -149,6 +150,13 @@ def test_of_several_that_say_the_same_the_first_is_taken_and_it_is_said() -> Non
     said = "2 of the run's prompts say 'a', with other values in image; the first one's"
     with pytest.warns(AdrpoWarning, match=said):
         assert with_columns(Prompt("a"), known) == known[0]
+    sounds = [
+        Prompt("a", columns={"audio": {"array": np.array([0.0, 1.0, end]), "sampling_rate": 8}})
+        for end in (0.5, 0.25, 0.5)
+    ]
+    with pytest.warns(AdrpoWarning, match="with other values in audio"):
+        assert with_columns(Prompt("a"), sounds[:2]).columns == sounds[0].columns
+    assert with_columns(Prompt("a"), sounds[::2]).columns["audio"] is sounds[0].columns["audio"]
     # Of equal ones there is nothing to say, nor where one's own clip stands in for theirs.
     assert with_columns(Prompt("a"), [known[0], known[0]]) == known[0]
     clips = [Prompt("a", columns={"audio": f"{place}.wav"}) for place in range(2)]

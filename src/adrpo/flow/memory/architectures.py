@@ -289,7 +289,7 @@ PUBLISHED: dict[str, Architecture] = {
     "Wan-AI/Wan2.1-T2V-14B-Diffusers": _wan(40, 40, 13824, 14_288_491_584),
 }
 """Hub id -> sizes, for estimates before a download: widths and depths as in the config.json of each
-of its parts; the numbers of parameters are those that diffusers' and transformers' classes keep in
+of its parts, but where a line above says otherwise; the numbers of parameters are those that diffusers' and transformers' classes keep in
 their files at these, SD3's tables of positions included."""
 
 
