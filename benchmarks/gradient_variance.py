@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from results_folder import markdown, write_results
 from torch import Tensor
 
 from adrpo.config import FlowConfig, load_recipe
@@ -206,17 +207,14 @@ def rows_of(products: dict[str, np.ndarray], sampling_steps: int) -> list[dict[s
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| way | calls | signal | noise of points | noise of images | worth | gain |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ["way", "calls", "signal", "noise of points", "noise of images", "worth", "gain"]
+    shown = []
     for row in rows:
-        numbers = " | ".join(f"{row[key]:,.0f}" for key in ("signal", "points", "images"))
-        lines.append(
-            f"| {row['way']} | {row['calls']} | {numbers} | {row['worth']:.4f} "
-            f"| {row['gain']:.2f} ± {row['gain_standard_error']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [row["way"], str(row["calls"])]
+        cells += [f"{row[key]:,.0f}" for key in ("signal", "points", "images")]
+        gain = f"{row['gain']:.2f} ± {row['gain_standard_error']:.2f}"
+        shown.append([*cells, f"{row['worth']:.4f}", gain])
+    return markdown(heads, shown)
 
 
 def main() -> None:
@@ -240,15 +238,7 @@ def main() -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(file, products=np.stack([products[name] for name in WAYS]))
     rows = rows_of(products, config.sampling.steps)
-    summary = {
-        "command": " ".join(["python", *(word for word in sys.argv if word != "--redraw")]),
-        "rows": rows,
-        "environment": environment,
-    }
-    text = json.dumps(summary, indent=1) + "\n"
-    (arguments.output / "summary.json").write_text(text, encoding="utf-8")
-    (arguments.output / "table.md").write_text(table(rows), encoding="utf-8")
-    print(table(rows))
+    write_results(arguments.output, {"rows": rows}, table(rows), environment)
 
 
 if __name__ == "__main__":

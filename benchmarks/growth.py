@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from results_folder import markdown, write_results
 
 from adrpo.runs.environment import environment_record
 
@@ -146,15 +147,15 @@ COLUMNS = {
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     heads = ["axis", *(words for words, _ in COLUMNS.values()), "exponent", "expected"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for axis, own in found.items():
         shown = [axis]
         for key, (_, form) in COLUMNS.items():
             shown.append(", ".join(f"{cell[key]:{form}}" for cell in own["cells"]))
         slope, error = own["step"].values()
         shown += [f"{slope:.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")]
-        lines.append(f"| {' | '.join(shown)} | {AXES[axis].expected} |")
-    return "\n".join(lines) + "\n"
+        rows.append([*shown, AXES[axis].expected])
+    return markdown(heads, rows)
 
 
 def main() -> None:
@@ -173,16 +174,8 @@ def main() -> None:
     for axis in arguments.axes:
         cells = [measure(axis, value, arguments.steps) for value in AXES[axis].values]
         found[axis] = {"key": AXES[axis].key, "cells": cells, "step": exponent(cells, "step")}
-        print(table({axis: found[axis]}), flush=True)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "command": " ".join(["python", *sys.argv]),
-        "axes": found,
-        "environment": environment,
-    }
-    text = json.dumps(summary, indent=1) + "\n"
-    (arguments.output / "summary.json").write_text(text, encoding="utf-8")
-    (arguments.output / "table.md").write_text(table(found), encoding="utf-8")
+        print(f"{axis}: {[cell['step'] for cell in cells]}", flush=True)
+    write_results(arguments.output, {"axes": found}, table(found), environment)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ by prompt and noise. Written to benchmarks/results/rollout_samplers/: ``summary.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from results_folder import markdown, write_results
 
 from adrpo.comparison.collect import read_listing
 from adrpo.evaluation.intervals import paired_difference
@@ -64,16 +64,15 @@ def row_of(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    heads = ["sampler", "calls", *METRICS]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    shown = []
     for row in rows:
         cells = [row["sampler"], str(row["calls"])]
         for metric in METRICS:
             change = row[f"{metric}_change"]
             interval = f" ({change['mean']:+.3f} [{change['low']:+.3f}, {change['high']:+.3f}])"
             cells.append(f"{row[metric]:.3f}" + interval * (row["sampler"] != REFERENCE))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        shown.append(cells)
+    return markdown(["sampler", "calls", *METRICS], shown)
 
 
 def main() -> None:
@@ -90,16 +89,7 @@ def main() -> None:
         }
     reference, categories = found[REFERENCE]
     rows = [row_of(name, own, reference, categories) for name, (own, _) in found.items()]
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "command": " ".join(["python", *sys.argv]),
-        "rows": rows,
-        "environment": environment,
-    }
-    text = json.dumps(summary, indent=1) + "\n"
-    (arguments.output / "summary.json").write_text(text, encoding="utf-8")
-    (arguments.output / "table.md").write_text(table(rows), encoding="utf-8")
-    print(table(rows))
+    write_results(arguments.output, {"rows": rows}, table(rows), environment)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ small samples a step so that steps, evaluations and checkpoints are many: a leak
 evaluation or a checkpoint, and not of an hour. Every two seconds the process is looked at from
 outside (/proc). The domains run side by side. A run ends after --minutes; one that ends by itself
 before is a fault. A step's time is told twice: by the clock, which neighbours slow, and in seconds
-of the processor over the minute before a look, which they hardly do.
+of the processor over the minute before a look, which they slow less.
 
-Written to benchmarks/results/soak/: ``<domain>.csv`` (a row a look), ``summary.json`` and
-``soak.png``. The summary has each column's median over the second and over the last quarter of the
-looks, and the growth between them for 1,000 steps: what is loaded and cached at first is in none.
+Written to benchmarks/results/soak/: ``<domain>.csv`` (a row a look), ``summary.json``, ``table.md``
+and ``soak.png``. The summary has each column's median over the second and over the last quarter of
+the looks, and the growth between them for 1,000 steps: what is loaded and cached at first is in
+none. Beside them are the medians of the first and of the last ENDS looks.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from results_folder import markdown
 
 from adrpo.runs.environment import environment_record
 
@@ -74,9 +76,6 @@ RUNS: dict[str, tuple[str, ...]] = {
         "prompts.train_size=60",
     ),
 }
-COLUMNS: tuple[str, ...] = (
-    *("seconds", "step", "memory_mb", "handles", "threads", "step_seconds", "step_cpu_seconds"),
-)
 SHOWN = {
     "memory_mb": "resident memory, MB",
     "handles": "open files",
@@ -84,8 +83,11 @@ SHOWN = {
     "step_seconds": "seconds of a step",
     "step_cpu_seconds": "processor's seconds of a step",
 }
+"""Columns of a look, behind seconds and step -> their words in the picture."""
 PAUSE = 2.0
 LOOKS_OF_A_MINUTE = 30
+ENDS = 60
+"""Looks, two minutes of them, whose medians are a run's beginning and end."""
 OUTPUT = Path("benchmarks/results/soak")
 
 Row = dict[str, float]
@@ -159,7 +161,8 @@ def soak(domain: str, minutes: float) -> list[Row]:
 
 
 def summarise(rows: list[Row]) -> dict[str, Any]:
-    """column -> medians of two quarters, and the growth for 1,000 steps between their middles."""
+    """column -> medians of two quarters, the growth for 1,000 steps between their middles, and the
+    medians of both ends."""
     quarter = len(rows) // 4
     second, last = rows[quarter : 2 * quarter], rows[-quarter:]
     steps = statistics.median(r["step"] for r in last) - statistics.median(
@@ -169,8 +172,27 @@ def summarise(rows: list[Row]) -> dict[str, Any]:
     for column in SHOWN:
         before, after = (statistics.median(r[column] for r in part) for part in (second, last))
         growth = (after - before) / steps * 1000
-        found[column] = {"second_quarter": before, "last_quarter": after, "by_1000_steps": growth}
+        ends = [statistics.median(r[column] for r in part) for part in (rows[:ENDS], rows[-ENDS:])]
+        found[column] = {
+            "second_quarter": before,
+            "last_quarter": after,
+            "by_1000_steps": growth,
+            "ends": ends,
+        }
     return found
+
+
+def table(domains: dict[str, Any]) -> str:
+    """The table of docs/results/memory-and-speed.md."""
+    heads = ["domain", "steps", "memory, MB for 1,000 steps", "open files", "threads"]
+    heads.append("processor's seconds of a step, first and last two minutes")
+    rows = []
+    for domain, own in domains.items():
+        cells = [domain, f"{own['steps']:,}", f"{own['memory_mb']['by_1000_steps']:+.1f}"]
+        cells += [f"{own[name]['by_1000_steps']:+.0f}" for name in ("handles", "threads")]
+        cells.append(", ".join(f"{end:.3f}" for end in own["step_cpu_seconds"]["ends"]))
+        rows.append(cells)
+    return markdown(heads, rows)
 
 
 def draw(looks: dict[str, list[Row]], file: Path) -> None:
@@ -214,7 +236,7 @@ def main() -> None:
         soaked = list(pool.map(lambda domain: soak(domain, arguments.minutes), domains))
     for domain, rows in zip(domains, soaked, strict=True):
         with (OUTPUT / f"{domain}.csv").open("w", newline="", encoding="utf-8") as out:
-            writer = csv.DictWriter(out, list(COLUMNS))
+            writer = csv.DictWriter(out, ["seconds", "step", *SHOWN])
             writer.writeheader()
             writer.writerows(rows)
         record["domains"][domain] = summarise(rows) | {"environment": environment}
@@ -226,9 +248,8 @@ def main() -> None:
         record["domains"][domain] |= summarise(looks[domain])
     file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(looks, OUTPUT / "soak.png")
-    for domain, found in record["domains"].items():
-        shown = ", ".join(f"{name} {found[name]['by_1000_steps']:+.3g}" for name in SHOWN)
-        print(f"{domain}: {found['steps']} steps in {found['minutes']:.0f} min; by 1,000: {shown}")
+    (OUTPUT / "table.md").write_text(table(record["domains"]), encoding="utf-8")
+    print(table(record["domains"]))
 
 
 if __name__ == "__main__":

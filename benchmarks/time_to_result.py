@@ -21,12 +21,14 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from results_folder import markdown, write_results
 
 from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs
 from adrpo.comparison.collect import MethodResults
@@ -78,12 +80,13 @@ class Asked:
 
 
 def spent(method: MethodResults, steps: list[int]) -> dict[str, Array]:
-    """Cost -> its sum over the training steps up to each evaluation, [seeds, evaluations]."""
+    """Cost -> its sum over the training steps up to each evaluation, [seeds, evaluations]; a run
+    that diverged spends nothing more."""
     found = {}
     rows = [RunDirectory.open(folder).read_metrics() for folder in method.folders]
     for column, name in COSTS.items():
         sums = [np.cumsum([0.0, *(row[column] for row in of_seed)]) for of_seed in rows]
-        found[name] = np.array([own[steps] for own in sums])
+        found[name] = np.array([own[np.minimum(steps, len(own) - 1)] for own in sums])
     return found
 
 
@@ -96,16 +99,16 @@ def costs_at(
     prices = part.by_prompt[asked.metric]
     if (base := float(prices[:, 0].mean(axis=1).max())) >= level:
         raise AdrpoError(f"levels: expected one above the base's {base:.3f}; received {level:g}")
-    found = {}
-    missing = 0
-    for name, table in spent(method, part.steps).items():
+    found, missing = {}, 0
+    totals = spent(method, part.steps)
+    for name, table in totals.items():
         of_prompts = np.broadcast_to(table[:, :, None], prices.shape)
         found[name], missing = read_off(Course(of_prompts, prices), level, root=False)
     seeds = len(prices)
     beside: dict[str, Any] = {"seeds": seeds, "reached": seeds - missing}
     if missing:
         return {}, beside
-    images = spent(method, part.steps)["images"]
+    images = totals["images"]
     places = found["images"].mean(axis=1)
     for name in asked.kept:
         shares = part.curves[name] / part.curves[name][:, :1]
@@ -139,9 +142,8 @@ def shown(estimate: Estimate) -> dict[str, float]:
     return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
 
 
-def tell(asked: Asked, plan: Plan) -> list[dict[str, Any]]:
+def tell(asked: Asked, methods: Sequence[MethodResults]) -> list[dict[str, Any]]:
     """A row for each level and setting."""
-    methods = list(collect(plan).methods.values())
     rows = []
     for level in asked.levels:
         first, _ = costs_at(methods[0], asked, level)
@@ -154,27 +156,25 @@ def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
     ratios = ["seconds", "network calls"]
     heads = ["to", "setting", "seeds there", *words, *(f"ratio of {name}" for name in ratios)]
     heads += [f"{name} kept" for name in asked.kept]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    shown = []
     for row in rows:
         cells = [f"{asked.metric} {row['level']:g}", row["setting"]]
         cells.append(f"{row['reached']} of {row['seeds']}")
-        if row["reached"] < row["seeds"]:
-            cells += [""] * (len(heads) - len(cells))
-        else:
+        if row["reached"] == row["seeds"]:
             cells += [f"{row[name]['mean']:,.0f}" for name in words]
             for name in ratios:
                 ratio = row.get(f"{name}_ratio")
                 said = "not told" if ratio is None else "{mean:.2f} [{low:.2f}, {high:.2f}]"
                 cells.append(said.format(**(ratio or {})))
             cells += [f"{row[f'{name}_kept']:.3f}" for name in asked.kept]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        shown.append(cells + [""] * (len(heads) - len(cells)))
+    return markdown(heads, shown)
 
 
-def curves(asked: Asked, plan: Plan) -> dict[str, Any]:
+def curves(asked: Asked, methods: Sequence[MethodResults]) -> dict[str, Any]:
     """Setting -> commits of its runs, steps of its evaluations, and by seed what was read."""
     found = {}
-    for method in collect(plan).methods.values():
+    for method in methods:
         part = method.splits[UNSEEN]
         records = [
             json.loads((folder / "environment.json").read_text()) for folder in method.folders
@@ -207,23 +207,20 @@ def main() -> None:
         if failures:
             said = (f"{failure.job.folder.name}: {failure.reason}" for failure in failures)
             sys.exit("\n".join(said))
-    rows = tell(asked, plan)
-    output = arguments.output / f"time_to_result_{name}"
-    output.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "command": " ".join(["python", *sys.argv]),
-        "seeds": collect(plan).seeds,
+    results = collect(plan)
+    methods = list(results.methods.values())
+    rows = tell(asked, methods)
+    content = {
+        "seeds": results.seeds,
         "parallel": arguments.parallel,
         "threads": arguments.threads,
         "overrides": asked.overrides,
         "settings": {key: flatten(changes) for key, changes in asked.settings.items()},
         "rows": rows,
-        "curves": curves(asked, plan),
-        "environment": environment,
+        "curves": curves(asked, methods),
     }
-    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    (output / "table.md").write_text(table(asked, rows), encoding="utf-8")
-    print(table(asked, rows))
+    folder = arguments.output / f"time_to_result_{name}"
+    write_results(folder, content, table(asked, rows), environment)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ stopped run goes on.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from results_folder import markdown, write_results
 
 from adrpo.comparison import LocalWorkers, Plan, collect, jobs_of, record, run_jobs
 from adrpo.comparison.analysis import SplitAnalysis, analyse
@@ -84,19 +84,15 @@ def rows_of(trials: dict[str, list[dict[str, Any]]], split: SplitAnalysis) -> li
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [
-        "| method | changed | gold accuracy | diversity kept | divergence | hypervolume | chosen |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ["method", "changed", "gold accuracy", "diversity kept", "divergence", "hypervolume"]
+    shown = []
     for row in rows:
         changed = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
-        lines.append(
-            f"| {row['method']} | {changed or 'the recipe as it was'} "
-            f"| {row['gold_accuracy_change']:+.3f} | {row['clip_diversity_kept']:.3f} "
-            f"| {row['divergence']:.4f} | {row['hypervolume']:.3f} "
-            f"| {'yes' if row['chosen'] else ''} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [row["method"], changed or "the recipe as it was"]
+        cells += [f"{row['gold_accuracy_change']:+.3f}", f"{row['clip_diversity_kept']:.3f}"]
+        cells += [f"{row['divergence']:.4f}", f"{row['hypervolume']:.3f}"]
+        shown.append([*cells, "yes" if row["chosen"] else ""])
+    return markdown([*heads, "chosen"], shown)
 
 
 def main() -> None:
@@ -107,6 +103,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/tuning"))
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/tuning"))
     arguments = parser.parse_args()
+    environment = environment_record()
     trials = yaml.safe_load(arguments.trials.read_text(encoding="utf-8"))
     recipes = write_recipes(arguments.runs / "recipes", trials)
     paths = [str(path) for path in recipes]
@@ -120,18 +117,13 @@ def main() -> None:
     splits = analyse(collect(plan)).splits
     (split,) = (split for split in splits if split.split == "seen")
     rows = rows_of(trials, split)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "command": " ".join(["python", *sys.argv]),
+    content = {
         "seed": SEED,
         "settings": list(SETTINGS),
         "images": split.images,
         "trials": rows,
-        "environment": environment_record(),
     }
-    (arguments.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    (arguments.output / "table.md").write_text(table(rows), encoding="utf-8")
-    print(table(rows))
+    write_results(arguments.output, content, table(rows), environment)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,3 @@ def adapters_off(transformer: Any) -> Iterator[None]:
         yield
     finally:
         transformer.enable_adapters()
-
-
-def warming_up(decay: float, updates: int) -> float:
-    """The decay of an average that soon forgets where it began: min(decay, (1 + n) / (10 + n))."""
-    return min(decay, (1 + updates) / (10 + updates))

@@ -22,13 +22,12 @@ from adrpo.flow.path.path_samples import PathSamples
 from adrpo.flow.path.sde import gaussian_log_prob, step_distribution
 from adrpo.flow.training.online import OnlineLoop
 from adrpo.flow.training.optimizers import build_optimizer, build_schedule
+from adrpo.flow.training.update import NOTHING
 from adrpo.rewards.scoring import score
 from adrpo.runs.seeding import generator
 
 WORKERS = 8
 """Threads of the peers' pool for rewards."""
-
-NOTHING = torch.empty(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,16 +149,8 @@ class PeerLoop(ABC):
                 run = self.draw(self.at(embeds, pooled), x_0[rows], step, index)
             images = self.trainer.policy.decode(run.x_1)
             waiting.append(self.judged(prompts, images))
-            states = {
-                name: torch.stack(values, dim=1) if values else NOTHING
-                for name, values in (
-                    ("x", run.x),
-                    ("x_next", run.x_next),
-                    ("log_prob", run.log_prob),
-                )
-            }
             text = {"embeds": embeds, "pooled": pooled}
-            parts.append(Drawn(x_1=run.x_1, group=group[rows], **text, **states))
+            parts.append(Drawn(x_1=run.x_1, group=group[rows], **text, **run.states()))
         return Drawn.joined(parts), torch.cat([result() for result in waiting])
 
     def embeddings(self, prompts: Sequence[Prompt], index: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,10 +10,10 @@ from torch import Tensor
 from adrpo.core.preferences import clipped_surrogate
 from adrpo.flow.methods.base import clipped_advantages
 from adrpo.flow.path.sde import gaussian_kl, gaussian_log_prob, step_distribution
-from adrpo.flow.training.anchors import AdapterCopy
+from adrpo.flow.training.anchors import AdapterCopy, warming_up
 from adrpo.flow.training.online import OnlineLoop
 from adrpo.runs.seeding import generator
-from benchmarks.peer_loops.adapters import adapters_off, warming_up
+from benchmarks.peer_loops.adapters import adapters_off
 from benchmarks.peer_loops.base import Drawn, PeerLoop, Trajectory, run_sampler
 from benchmarks.peer_loops.structures import STRUCTURES
 
@@ -142,7 +142,7 @@ class FlowGrpo(GrpoLoop):
 
     def after_update(self) -> None:
         if (self.updates + 1) % 8 == 0:
-            self.average.follow(warming_up(0.9, self.updates))
+            self.average.follow(warming_up(0.9)(self.updates))
 
 
 class FlowFactoryGrpo(GrpoLoop):
@@ -162,4 +162,4 @@ class FlowFactoryGrpo(GrpoLoop):
 
     def after_epoch(self) -> None:
         if self.number % 4 == 0:
-            self.average.follow(warming_up(0.99, self.number - 1))
+            self.average.follow(warming_up(0.99)(self.number - 1))

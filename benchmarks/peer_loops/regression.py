@@ -13,11 +13,12 @@ from adrpo.core.preferences import clipped_surrogate
 from adrpo.flow.methods import Method, Weights, build_method
 from adrpo.flow.path.path_samples import PathSamples
 from adrpo.flow.path.samplers import SOLVERS
-from adrpo.flow.training.anchors import AdapterCopy
+from adrpo.flow.training.anchors import AdapterCopy, warming_up
 from adrpo.flow.training.online import OnlineLoop
+from adrpo.flow.training.update import NOTHING
 from adrpo.runs.seeding import generator
-from benchmarks.peer_loops.adapters import SecondAdapter, adapters_off, warming_up
-from benchmarks.peer_loops.base import NOTHING, Drawn, PeerLoop, Trajectory, path_point
+from benchmarks.peer_loops.adapters import SecondAdapter, adapters_off
+from benchmarks.peer_loops.base import Drawn, PeerLoop, Trajectory, path_point
 from benchmarks.peer_loops.structures import STRUCTURES
 
 
@@ -148,7 +149,7 @@ class DiffusionNft(RegressionLoop):
             (share * loss / self.number).backward()
 
     def follow(self) -> None:
-        self.average.follow(warming_up(0.9, self.updates))
+        self.average.follow(warming_up(0.9)(self.updates))
         self.old.follow(min(0.001 * self.updates, 0.5))
 
 
@@ -259,7 +260,7 @@ class Awm(AwmLoop):
         (share * loss).backward()
 
     def follow(self) -> None:
-        self.average.follow(warming_up(0.99, self.updates))
+        self.average.follow(warming_up(0.99)(self.updates))
         self.ema.follow(min(0.3, 0.001 * self.updates))
 
 

@@ -3,9 +3,11 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
+from adrpo.comparison.equal_price import first_reached
 from benchmarks.peer_loops.structures import COUNTERPARTS, OURS, STRUCTURES
 
 GAINS = {"gold_accuracy": (0.02, 0.03, 0.05, 0.1), "reward": (0.01, 0.02, 0.03, 0.05)}
@@ -19,13 +21,13 @@ Run = Mapping[str, Any]
 def reached(run: Run, measure: str, gain: float) -> dict[str, float] | None:
     """Seconds of training, by each of ``CLOCKS``, at which a run's ``measure`` is first ``gain``
     above its base, on straight lines between its evaluations; None where it never is."""
-    told = run["evaluations"]
-    goal = told[0][measure] + gain
-    for before, after in pairwise(told):
-        if after[measure] >= goal:
-            share = (goal - before[measure]) / (after[measure] - before[measure])
-            return {c: before[c] + share * (after[c] - before[c]) for c in CLOCKS}
-    return None
+    evaluations = run["evaluations"]
+    course = np.array([own[measure] for own in evaluations])
+    place = first_reached(course, course[0] + gain, root=False)
+    if place is None:
+        return None
+    (at, share), clocks = place, {c: [own[c] for own in evaluations] for c in CLOCKS}
+    return {c: own[at] + share * (own[at + 1] - own[at]) for c, own in clocks.items()}
 
 
 def cost(run: Run) -> dict[str, float]:

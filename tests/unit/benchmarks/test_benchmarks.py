@@ -166,6 +166,16 @@ def test_a_kept_comparison_is_summarised_as_the_whole(tmp_path: Path):
     assert to_json(analyse(collect(replace(plan, folder=tmp_path / "again")))) == expected
 
 
+def test_the_soak_of_the_page_is_that_of_the_looks():
+    from soak import table
+
+    page = (BENCHMARKS.parent / "docs/results/memory-and-speed.md").read_text(encoding="utf-8")
+    folder = BENCHMARKS / "results/soak"
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    drawn = table(summary["domains"])
+    assert drawn == (folder / "table.md").read_text(encoding="utf-8") and drawn in page
+
+
 def test_the_speed_of_the_page_is_the_measured_one():
     page = (BENCHMARKS.parent / "docs/results/memory-and-speed.md").read_text(encoding="utf-8")
     for label, file in (

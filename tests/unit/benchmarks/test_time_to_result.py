@@ -53,13 +53,17 @@ def asked(plan: Plan, *levels: float):
     )  # fmt: skip
 
 
+def methods(plan: Plan):
+    return list(collect(plan).methods.values())
+
+
 def test_a_cost_lies_where_each_seed_s_course_first_comes_to_the_level(plan: Plan):
     from time_to_result import tell
 
     part = collect(plan).methods[plan.methods[0].name].splits[UNSEEN]
     courses = part.by_prompt["gold_accuracy"].mean(axis=2)
     level = float(courses[:, 0].max() + 0.4 * (courses[:, 1] - courses[:, 0]).min())
-    own, other = tell(asked(plan, level), plan)
+    own, other = tell(asked(plan, level), methods(plan))
     shares = [np.interp(level, course[:2], (0, 1)) for course in courses]
     assert (own["reached"], own["seeds"]) == (2, 2)
     assert own["images"]["mean"] == pytest.approx(64 * STEPS[1] * np.mean(shares))
@@ -93,7 +97,7 @@ def test_the_logarithm_s_linearised_values_are_its_derivative():
 def test_a_setting_that_never_comes_to_the_level_has_no_cost(plan: Plan):
     from time_to_result import table, tell
 
-    rows = tell(asked(plan, 0.99), plan)
+    rows = tell(asked(plan, 0.99), methods(plan))
     assert [row["reached"] for row in rows] == [0, 0] and "seconds" not in rows[0]
     assert "| gold_accuracy 0.99 | ours | 0 of 2 |" in table(asked(plan, 0.99), rows)
 
@@ -102,4 +106,4 @@ def test_a_level_below_the_base_is_refused(plan: Plan):
     from time_to_result import tell
 
     with pytest.raises(AdrpoError, match="expected one above the base's"):
-        tell(asked(plan, 0.1), plan)
+        tell(asked(plan, 0.1), methods(plan))
