@@ -289,8 +289,9 @@ PUBLISHED: dict[str, Architecture] = {
     "Wan-AI/Wan2.1-T2V-14B-Diffusers": _wan(40, 40, 13824, 14_288_491_584),
 }
 """Hub id -> sizes, for estimates before a download: widths and depths as in the config.json of each
-of its parts, but where a line above says otherwise; the numbers of parameters are those that diffusers' and transformers' classes keep in
-their files at these, SD3's tables of positions included."""
+of its parts, but where a line above says otherwise; the numbers of parameters are those that
+diffusers' and transformers' classes keep in their files at these, SD3's tables of positions
+included."""
 
 
 def published_bytes(model: str) -> float | None:
