@@ -170,7 +170,9 @@ def provenance(name: str) -> Provenance:
     environments = _environments(folder / "runs.tar.xz")
     if not environments:
         environments = [summary["environment"]] if "environment" in summary else []
-    commits = {(known.get("git") or {}).get("commit", "")[:7] for known in environments}
+    found = [(known.get("git") or {}).get("commit", "") for known in environments]
+    # Where a summary was drawn later, it names those of its runs.
+    commits = {commit[:7] for commit in summary.get("commits", found)}
     machines = {f"{known['cpu']}, {known['cores']} cores" for known in environments}
     seeds = summary.get("seeds") or []
     if (folder / "rows.jsonl").exists():

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 
+AGAIN = ("--redraw", "--only-tell")
+"""Words of a command that only tells again what it has measured, and not how it was measured."""
+
+
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of text in Markdown."""
     first, *others = (f"| {' | '.join(cells)} |\n" for cells in (heads, *rows))
@@ -23,7 +27,7 @@ def write_results(
     written: afterwards the checkout is another than its commit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    words = [word for word in sys.argv if word != "--redraw"]
+    words = [word for word in sys.argv if word not in AGAIN]
     summary = {"command": " ".join(["python", *words]), **content, "environment": environment}
     text = json.dumps(summary, indent=1) + "\n"
     (folder / "summary.json").write_text(text, encoding="utf-8")

@@ -172,20 +172,23 @@ def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
 
 
 def curves(asked: Asked, methods: Sequence[MethodResults]) -> dict[str, Any]:
-    """Setting -> commits of its runs, steps of its evaluations, and by seed what was read."""
+    """Setting -> steps of its evaluations, and by seed what was read."""
     found = {}
     for method in methods:
         part = method.splits[UNSEEN]
-        records = [
-            json.loads((folder / "environment.json").read_text()) for folder in method.folders
-        ]
         found[method.name.split("/")[-1]] = {
-            "commits": sorted({record["git"]["commit"] for record in records}),
             "steps": part.steps,
             **{key: part.curves[key].round(5).tolist() for key in (asked.metric, *asked.kept)},
             **{name: own.round(2).tolist() for name, own in spent(method, part.steps).items()},
         }
     return found
+
+
+def commits(methods: Sequence[MethodResults]) -> list[str]:
+    """Those that the runs were made at; a stopped list may have gone on at another."""
+    files = [folder / "environment.json" for method in methods for folder in method.folders]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    return sorted({record["git"]["commit"] for record in records})
 
 
 def main() -> None:
@@ -212,6 +215,7 @@ def main() -> None:
     rows = tell(asked, methods)
     content = {
         "seeds": results.seeds,
+        "commits": commits(methods),
         "parallel": arguments.parallel,
         "threads": arguments.threads,
         "overrides": asked.overrides,
