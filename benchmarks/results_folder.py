@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 AGAIN = ("--redraw", "--only-tell")
 """Words of a command that only tells again what it has measured, and not how it was measured."""
 
