@@ -185,7 +185,7 @@ def curves(asked: Asked, methods: Sequence[MethodResults]) -> dict[str, Any]:
 
 
 def commits(methods: Sequence[MethodResults]) -> list[str]:
-    """Those that the runs were made at; a stopped list may have gone on at another."""
+    """Commits that the runs were made at; a stopped list may have gone on at another."""
     files = [folder / "environment.json" for method in methods for folder in method.folders]
     records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return sorted({record["git"]["commit"] for record in records})
