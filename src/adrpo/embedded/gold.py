@@ -29,20 +29,38 @@ from adrpo.embedded.scenes import (
     parse_caption,
 )
 
-INK_DISTANCE = 55.0
-"""RGB distance from the ground at which a pixel counts as ink. The palest color (yellow) lies
-160 from the ground, so this is a third of the way through its anti-aliased border."""
 
-MIN_AREA = 12
-"""Inked components smaller than this many pixels are specks."""
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Limits of the judge: what counts as ink, and how sure a reading must be to be one."""
 
-MAX_SPECKS = 12
-"""More inked pixels than this outside the objects make the picture wrong."""
+    ink_distance: float = 55.0
+    """RGB distance from the ground at which a pixel counts as ink. The palest color (yellow) lies
+    160 from the ground, so 55 is a third of the way through its anti-aliased border."""
+    min_area: int = 12
+    """Inked components smaller than this many pixels are specks."""
+    max_specks: int = 12
+    """More inked pixels than this outside the objects make the picture wrong."""
+    color_tolerance: float = 75.0
+    """Median RGB distance to the nearest palette color above which a color is none."""
+    min_shape_overlap: float = 0.74
+    min_text_overlap: float = 0.62
+    max_style_error: float = 0.25
 
-COLOR_TOLERANCE = 75.0
-MIN_SHAPE_OVERLAP = 0.74
-MIN_TEXT_OVERLAP = 0.62
-MAX_STYLE_ERROR = 0.25
+
+GOLD = Thresholds()
+"""The limits of the verdict that is reported as ``gold_accuracy``."""
+
+STRICT = Thresholds(
+    ink_distance=45.0,
+    max_specks=6,
+    color_tolerance=50.0,
+    min_shape_overlap=0.8,
+    min_text_overlap=0.7,
+    max_style_error=0.18,
+)
+"""Narrower limits: a policy that learns where those of :data:`GOLD` lie, and draws what just passes
+them, is found out by these. Of the renderer's own pictures they take almost all."""
 
 MOST_OBJECTS = 6
 """Objects that are looked at where a picture has more; a scene has four at most."""
@@ -92,13 +110,13 @@ def _overlap(a: Mask, b: Mask) -> float:
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
-def _read_shape(silhouette: Mask) -> str | None:
+def _read_shape(silhouette: Mask, limits: Thresholds) -> str | None:
     height, width = silhouette.shape
     if not 0.75 <= height / width <= 1.34:
         return None
     overlaps = {s: _overlap(silhouette, _shape_template(s, height, width)) for s in SHAPES}
     best = max(overlaps, key=lambda shape: overlaps[shape])
-    return best if overlaps[best] >= MIN_SHAPE_OVERLAP else None
+    return best if overlaps[best] >= limits.min_shape_overlap else None
 
 
 @cache
@@ -124,7 +142,7 @@ def _style_templates(shape: str, height: int, width: int) -> tuple[tuple[str, Co
     return tuple(templates)
 
 
-def _read_style(coverage: Coverage, shape: str | None) -> str | None:
+def _read_style(coverage: Coverage, shape: str | None, limits: Thresholds) -> str | None:
     """The style whose template differs least from the coverage, if that is little enough."""
     if shape is None:
         return None
@@ -133,10 +151,12 @@ def _read_style(coverage: Coverage, shape: str | None) -> str | None:
         for style, template in _style_templates(shape, *coverage.shape)
     ]
     error, style = min(errors)
-    return style if error <= MAX_STYLE_ERROR else None
+    return style if error <= limits.max_style_error else None
 
 
-def _read_color(pixels: NDArray[np.float64], distance: NDArray[np.float64]) -> str | None:
+def _read_color(
+    pixels: NDArray[np.float64], distance: NDArray[np.float64], limits: Thresholds
+) -> str | None:
     """Nearest palette color of the third of the pixels that lie farthest from the ground."""
     strong = pixels[distance >= np.quantile(distance, 0.7)]
     palette = np.asarray(list(COLORS.values()), dtype=np.float64)
@@ -144,7 +164,7 @@ def _read_color(pixels: NDArray[np.float64], distance: NDArray[np.float64]) -> s
     votes = np.bincount(offsets.argmin(axis=1), minlength=len(palette))
     winner = int(votes.argmax())
     pure = votes[winner] >= 0.75 * len(strong)
-    near = np.median(offsets[:, winner]) <= COLOR_TOLERANCE
+    near = np.median(offsets[:, winner]) <= limits.color_tolerance
     return list(COLORS)[winner] if pure and near else None
 
 
@@ -157,41 +177,44 @@ class Reading:
     ink: Mask
     objects: tuple[Seen, ...]
     clean: bool
+    limits: Thresholds
 
 
-def read_objects(image: Image.Image) -> Reading:
+def read_objects(image: Image.Image, limits: Thresholds = GOLD) -> Reading:
     """Split ``image`` into ground, objects and specks."""
     rgb = np.asarray(image.convert("RGB"), dtype=np.float64)
     border = np.concatenate([rgb[:2].reshape(-1, 3), rgb[-2:].reshape(-1, 3)])
     ground = np.median(border, axis=0)
     distance = np.linalg.norm(rgb - ground, axis=-1)
-    ink = distance > INK_DISTANCE
+    ink = distance > limits.ink_distance
     labels, found = _components(ink, diagonal=True)
     objects, specks = [], 0
     for label in range(1, found + 1):
         part = labels == label
         area = int(part.sum())
-        if area < MIN_AREA:
+        if area < limits.min_area:
             specks += area
             continue
         rows, columns = np.nonzero(part)
         box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        shape = _read_shape(_fill_holes(part[box]))
+        shape = _read_shape(_fill_holes(part[box]), limits)
         full = np.quantile(distance[part], 0.8)
         # A ring may hold another component inside; only this component's ink is its own.
         coverage = np.where(part[box], np.clip(distance[box] / full, 0, 1), 0)
         objects.append(
             Seen(
-                color=_read_color(rgb[part], distance[part]),
+                color=_read_color(rgb[part], distance[part], limits),
                 shape=shape,
-                style=_read_style(coverage, shape),
+                style=_read_style(coverage, shape, limits),
                 x=(columns.min() + columns.max()) / 2,
                 y=(rows.min() + rows.max()) / 2,
             )
         )
     # The ground of every scene is light; a dark or colored one means the picture broke.
-    clean = specks <= MAX_SPECKS and bool(ground.min() >= 190)
-    return Reading(rgb=rgb, distance=distance, ink=ink, objects=tuple(objects), clean=clean)
+    clean = specks <= limits.max_specks and bool(ground.min() >= 190)
+    return Reading(
+        rgb=rgb, distance=distance, ink=ink, objects=tuple(objects), clean=clean, limits=limits
+    )
 
 
 @cache
@@ -206,14 +229,14 @@ def _text_aspect(text: str) -> float:
     return mask.height / mask.width
 
 
-def read_text(ink: Mask) -> str | None:
+def read_text(ink: Mask, limits: Thresholds = GOLD) -> str | None:
     """The letter or word whose template overlaps best with the inked pixels."""
     if not ink.any():
         return None
     rows, columns = np.nonzero(ink)
     crop = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     height, width = crop.shape
-    best, best_overlap = None, MIN_TEXT_OVERLAP
+    best, best_overlap = None, limits.min_text_overlap
     for text in (*LETTERS, *WORDS):
         if 0.72 <= (height / width) / _text_aspect(text) <= 1.4:
             overlap = _overlap(crop, _text_template(text, height, width))
@@ -276,8 +299,9 @@ def _scene_checks(reading: Reading, scene: Scene) -> list[list[bool]]:
     if scene.text is not None:
         color = text = None
         if reading.ink.any():
-            color = _read_color(reading.rgb[reading.ink], reading.distance[reading.ink])
-            text = read_text(reading.ink)
+            inked = reading.rgb[reading.ink], reading.distance[reading.ink]
+            color = _read_color(*inked, reading.limits)
+            text = read_text(reading.ink, reading.limits)
         return [[*general, color == scene.objects[0].color, text == scene.text]]
     wanted = scene.objects * scene.count
     general.append(len(reading.objects) == len(wanted))
@@ -297,25 +321,27 @@ def _scene_checks(reading: Reading, scene: Scene) -> list[list[bool]]:
     return ways
 
 
-def requirements_met(image: Image.Image, scene: Scene) -> dict[str, bool]:
+def requirements_met(
+    image: Image.Image, scene: Scene, limits: Thresholds = GOLD
+) -> dict[str, bool]:
     """Each of the :func:`requirements` of ``scene`` -> whether ``image`` meets it.
 
     Objects are told apart in the way that meets most, the first of equal ones.
     """
-    best = max(_scene_checks(read_objects(image), scene), key=sum)
+    best = max(_scene_checks(read_objects(image, limits), scene), key=sum)
     return dict(zip(requirements(scene), best, strict=True))
 
 
-def satisfied_share(image: Image.Image, scene: Scene) -> float:
+def satisfied_share(image: Image.Image, scene: Scene, limits: Thresholds = GOLD) -> float:
     """Share of the :func:`requirements` of ``scene`` that ``image`` meets, in [0, 1]; 1 exactly
     where it :func:`satisfies` it."""
-    met = requirements_met(image, scene).values()
+    met = requirements_met(image, scene, limits).values()
     return sum(met) / len(met)
 
 
-def satisfies(image: Image.Image, scene: Scene) -> bool:
+def satisfies(image: Image.Image, scene: Scene, limits: Thresholds = GOLD) -> bool:
     """True where ``image`` shows exactly what ``scene`` describes, and nothing else."""
-    return all(requirements_met(image, scene).values())
+    return all(requirements_met(image, scene, limits).values())
 
 
 def gold_scores(prompts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:

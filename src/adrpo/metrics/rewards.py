@@ -150,6 +150,17 @@ REWARDS = (
         decides=("gold_accuracy",),
     ),
     _reward(
+        "scene_judge_strict",
+        "Scene judge, strict",
+        "`scene_judge` with narrower limits, to be measured beside a training by it: pictures that "
+        "learned where the limits lie pass the one and fail the other",
+        SHARE,
+        "as `scene_judge`",
+        file="scene_judge",
+        note="scene judge with narrower limits",
+        decides=("gold_accuracy",),
+    ),
+    _reward(
         "jpeg_size",
         "JPEG size",
         "kB of the image as JPEG: a smoke test; a negative weight rewards plain images",

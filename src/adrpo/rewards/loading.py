@@ -30,6 +30,7 @@ BUILT_IN = {
     "ocr_accuracy": "adrpo.rewards.ocr:OcrAccuracy",
     "geneval": "adrpo.rewards.geneval:GenEval",
     "scene_judge": "adrpo.rewards.scene_judge:SceneJudge",
+    "scene_judge_strict": "adrpo.rewards.scene_judge:SceneJudgeStrict",
     "jpeg_size": "adrpo.rewards.file_size:JpegSize",
     "vlm_judge": "adrpo.rewards.judge:VlmJudge",
     "question_answer": "adrpo.rewards.questions:QuestionAnswer",

@@ -1,10 +1,10 @@
 """The judge of the scenes world as a reward: what a caption asks for, checked in the pixels."""
 
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from PIL.Image import Image
 
-from adrpo.embedded.gold import satisfied_share
+from adrpo.embedded.gold import GOLD, STRICT, Thresholds, satisfied_share
 from adrpo.embedded.rendering import SIZE
 from adrpo.embedded.scenes import parse_caption
 from adrpo.errors import AdrpoError
@@ -41,10 +41,13 @@ class SceneJudge:
     [1.0, 0.4, None]
     """
 
+    name: ClassVar[str] = "scene_judge"
+    limits: ClassVar[Thresholds] = GOLD
+
     def __init__(self, value: Value = "mean") -> None:
         if value not in get_args(Value):
             raise AdrpoError(
-                f"scene_judge: expected value {', '.join(get_args(Value))}; received {value!r}"
+                f"{self.name}: expected value {', '.join(get_args(Value))}; received {value!r}"
             )
         self.value = value
 
@@ -61,9 +64,21 @@ class SceneJudge:
             return None
         if image.size != (SIZE, SIZE):
             raise AdrpoError(
-                f"scene_judge: expected pictures of {SIZE} x {SIZE} pixels, those of the embedded "
+                f"{self.name}: expected pictures of {SIZE} x {SIZE} pixels, those of the embedded "
                 f"model; received {image.width} x {image.height}; take another reward"
             )
-        share = satisfied_share(image, scene)
+        share = satisfied_share(image, scene, self.limits)
         verdict = float(share == 1)
         return {"share": share, "verdict": verdict, "mean": (share + verdict) / 2}[self.value]
+
+
+class SceneJudgeStrict(SceneJudge):
+    """Scene judge with narrower limits (:data:`adrpo.embedded.gold.STRICT`), a check on the other.
+
+    Measured beside a training by ``scene_judge`` (``evaluation.rewards``) it tells whether the
+    policy has learned what a caption asks for, or where the limits of that judge lie: its pictures
+    then pass the one and fail the other. Takes and returns what :class:`SceneJudge` does.
+    """
+
+    name = "scene_judge_strict"
+    limits = STRICT

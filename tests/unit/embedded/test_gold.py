@@ -1,5 +1,6 @@
 """The gold scorer against the renderer, which knows what it drew."""
 
+from dataclasses import asdict, replace
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from adrpo.embedded.gold import (
+    GOLD,
+    STRICT,
     gold_scores,
     read_objects,
     requirements,
@@ -193,3 +196,40 @@ def test_scores_are_one_or_zero_and_refuse_other_prompts():
     assert gold_scores(["a red circle", "a blue circle"], [image, image]) == [1.0, 0.0]
     with pytest.raises(ValueError, match="caption of the scenes world"):
         gold_scores(["a photograph of a dog"], [image])
+
+
+def test_the_strict_judge_takes_95_of_100_of_the_renderers_images():
+    right = [satisfies(image, scene, STRICT) for scene, image in drawn()]
+    assert np.mean(right) >= 0.95
+
+
+NARROWED = [name for name, limit in asdict(STRICT).items() if limit != getattr(GOLD, name)]
+
+
+def worn(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """``image`` paler to the right, off color, blurred and with a few specks, each at random."""
+    pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2))), dtype=float)
+    ramp = np.linspace(1, rng.uniform(0.2, 1), 64)[None, :, None]
+    pixels = 255 - (255 - pixels) * ramp + rng.uniform(-25, 25, size=3)
+    pixels = np.clip(pixels, 0, 255)
+    for _ in range(2):
+        row, column = rng.integers(2, 60, size=2)
+        pixels[row : row + 2, column : column + rng.integers(0, 3)] = 0
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@cache
+def worn_pictures() -> list[tuple[Scene, Image.Image, bool]]:
+    """Scene, worn picture and gold's verdict."""
+    rng = np.random.default_rng(5)
+    pairs = [(scene, worn(image, rng)) for scene, image in drawn()[:300]]
+    return [(scene, image, satisfies(image, scene)) for scene, image in pairs]
+
+
+@pytest.mark.parametrize("name", NARROWED)
+def test_each_limit_of_the_strict_judge_refuses_some_that_gold_takes(name: str):
+    narrowed = replace(GOLD, **{name: getattr(STRICT, name)})
+    verdicts = [(gold, satisfies(image, scene, narrowed)) for scene, image, gold in worn_pictures()]
+    refused, accepted = (verdicts.count(pair) for pair in ((True, False), (False, True)))
+    # Where ink begins is no matter of more or less: there, some may be accepted as well.
+    assert refused > 0 and (accepted == 0 or name == "ink_distance")

@@ -52,7 +52,7 @@ def test_the_judges_come_in_the_order_of_preference() -> None:
 
 
 def test_a_reward_that_asks_a_judge_is_known_by_its_name_and_by_its_class() -> None:
-    for name in ("scene_judge", "question_answer", "multiple_choice"):
+    for name in ("scene_judge", "scene_judge_strict", "question_answer", "multiple_choice"):
         assert trained_judges(["clip_score", name]) == ("gold_accuracy",), name
         module, _, attribute = BUILT_IN[name].partition(":")
         assert getattr(import_module(module), attribute)

@@ -29,6 +29,18 @@ def test_the_verdict_is_gold_accuracy_and_the_mean_lies_between_it_and_the_share
     assert ((share == 1) == (verdict == 1)).all() and (share[verdict == 0] < 1).all()
 
 
+def test_a_picture_within_the_judges_limits_and_beyond_the_strict_ones_tells_the_two_apart():
+    image = render(parse_caption("a red circle"), np.random.default_rng(0))
+    pixels = np.asarray(image).copy()
+    pixels[1:5, 1:3] = 0  # eight pixels: a speck, of which gold takes 12 and the strict judge 6
+    terms = [RewardTermSection(name=f"scene_judge{end}") for end in ("", "_strict")]
+    images = [image, Image.fromarray(pixels)]
+    result = score(build_reward(terms, "cpu"), prompts=["a red circle"] * 2, images=images)
+    assert result.by_term["scene_judge"].tolist() == [1, 1]
+    # Clean is one of five requirements that is not met any more: 4/5, halved as the mean is.
+    assert result.by_term["scene_judge_strict"].tolist() == pytest.approx([1, 0.4])
+
+
 def test_one_circle_in_the_place_of_two_meets_four_of_seven():
     image = render(parse_caption("a red circle"), np.random.default_rng(0))
     # Clean, not empty, color and shape of 1; not the count, nor color and shape of 2.
