@@ -1,4 +1,4 @@
-"""The cost of a result: seconds, images and network calls until a metric has risen to a level.
+"""The cost of a result: seconds, samples and network calls until a metric has risen to a level.
 
 ``python benchmarks/time_to_result.py LIST.yaml [--parallel 2] [--threads 1] [--only-tell]``
 
@@ -11,7 +11,9 @@ ratio to the cost of the first setting, paired by seed and prompt. A setting of 
 comes to the level has no cost: how many seeds came is told.
 
 Seconds are those of a machine that runs ``--parallel`` trainings at a time on ``--threads`` each;
-images and calls are the setting's own. Seeds take turns: all settings of a seed before the next.
+samples (images or completions) and calls are the setting's own; TRL's loop counts no calls, so that
+language and audio are told by seconds and completions. Seeds take turns: all settings of a seed
+before the next.
 
 Written to benchmarks/results/time_to_result_LIST: ``summary.json``, with the curves, and
 ``table.md``. A stopped run goes on; ``--only-tell`` reads what is there.
@@ -41,8 +43,13 @@ from adrpo.runs.environment import environment_record
 from adrpo.runs.resuming import flatten
 
 RESULTS = Path("benchmarks/results")
-COSTS = {"seconds_step": "seconds", "samples": "images", "model_calls": "network calls"}
-"""Columns of metrics.jsonl -> the names of their sums."""
+COSTS = {
+    "flow": {"seconds_step": "seconds", "samples": "images", "model_calls": "network calls"},
+    "llm": {"seconds_step": "seconds", "samples": "completions"},
+    "audio": {"seconds_step": "seconds", "samples": "completions"},
+}
+"""Domain -> columns of metrics.jsonl -> the names of their sums; the last is the one whose ratio a
+table tells beside that of seconds."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,10 @@ class Asked:
     levels: tuple[float, ...]
     kept: tuple[str, ...]
     """Metrics of which the share of the base's is told that is left at the level."""
+
+    @property
+    def costs(self) -> dict[str, str]:
+        return COSTS[self.recipe.partition("/")[0]]
 
     @classmethod
     def read(cls, file: Path) -> "Asked":
@@ -79,12 +90,12 @@ class Asked:
         return Plan.resolve(folder / "comparison", names, self.overrides, self.seeds, None)
 
 
-def spent(method: MethodResults, steps: list[int]) -> dict[str, Array]:
+def spent(method: MethodResults, steps: list[int], asked: Asked) -> dict[str, Array]:
     """Cost -> its sum over the training steps up to each evaluation, [seeds, evaluations]; a run
     that diverged spends nothing more."""
     found = {}
     rows = [RunDirectory.open(folder).read_metrics() for folder in method.folders]
-    for column, name in COSTS.items():
+    for column, name in asked.costs.items():
         sums = [np.cumsum([0.0, *(row[column] for row in of_seed)]) for of_seed in rows]
         found[name] = np.array([own[np.minimum(steps, len(own) - 1)] for own in sums])
     return found
@@ -100,7 +111,7 @@ def costs_at(
     if (base := float(prices[:, 0].mean(axis=1).max())) >= level:
         raise AdrpoError(f"levels: expected one above the base's {base:.3f}; received {level:g}")
     found, missing = {}, 0
-    totals = spent(method, part.steps)
+    totals = spent(method, part.steps, asked)
     for name, table in totals.items():
         of_prompts = np.broadcast_to(table[:, :, None], prices.shape)
         found[name], missing = read_off(Course(of_prompts, prices), level, root=False)
@@ -108,11 +119,11 @@ def costs_at(
     beside: dict[str, Any] = {"seeds": seeds, "reached": seeds - missing}
     if missing:
         return {}, beside
-    images = totals["images"]
-    places = found["images"].mean(axis=1)
+    drawn = asked.costs["samples"]
+    places = found[drawn].mean(axis=1)
     for name in asked.kept:
         shares = part.curves[name] / part.curves[name][:, :1]
-        there = map(np.interp, places, images, shares)
+        there = map(np.interp, places, totals[drawn], shares)
         beside[f"{name}_kept"] = float(np.mean(list(there)))
     return found, beside
 
@@ -152,8 +163,8 @@ def tell(asked: Asked, methods: Sequence[MethodResults]) -> list[dict[str, Any]]
 
 
 def table(asked: Asked, rows: list[dict[str, Any]]) -> str:
-    words = list(COSTS.values())
-    ratios = ["seconds", "network calls"]
+    words = list(asked.costs.values())
+    ratios = [words[0], words[-1]]
     heads = ["to", "setting", "seeds there", *words, *(f"ratio of {name}" for name in ratios)]
     heads += [f"{name} kept" for name in asked.kept]
     shown = []
@@ -179,7 +190,10 @@ def curves(asked: Asked, methods: Sequence[MethodResults]) -> dict[str, Any]:
         found[method.name.split("/")[-1]] = {
             "steps": part.steps,
             **{key: part.curves[key].round(5).tolist() for key in (asked.metric, *asked.kept)},
-            **{name: own.round(2).tolist() for name, own in spent(method, part.steps).items()},
+            **{
+                name: own.round(2).tolist()
+                for name, own in spent(method, part.steps, asked).items()
+            },
         }
     return found
 

@@ -1,6 +1,7 @@
 """What a result costs, read off the runs of a made-up comparison."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,21 @@ def asked(plan: Plan, *levels: float):
 
 def methods(plan: Plan):
     return list(collect(plan).methods.values())
+
+
+def test_completions_are_told_where_calls_are_not_counted(plan: Plan):
+    from time_to_result import costs_at, table, tell
+
+    of_images = asked(plan, 0.9)
+    of_text = replace(of_images, recipe="llm/embedded")
+    for method in methods(plan):
+        level = float(method.splits[UNSEEN].curves["gold_accuracy"][:, 0].max()) + 0.01
+        images, text = (costs_at(method, each, level)[0] for each in (of_images, of_text))
+        assert text["completions"].tolist() == images["images"].tolist()
+        assert set(text) == {"seconds", "completions"}
+    assert "ratio of completions" in table(
+        of_text, tell(replace(of_text, levels=(level,)), methods(plan))
+    )
 
 
 def test_a_cost_lies_where_each_seed_s_course_first_comes_to_the_level(plan: Plan):
