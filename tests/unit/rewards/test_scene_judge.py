@@ -62,10 +62,23 @@ def test_pictures_of_another_size_and_other_values_are_refused():
         build_reward([RewardTermSection(name="scene_judge", options={"value": "all"})], "cpu")
 
 
-def test_the_recipe_is_adrpo_with_this_reward_and_nothing_else():
+def test_the_recipe_is_adrpo_with_this_reward_and_what_halves_its_calls():
     ours, adrpo = (
         load_flow_config(name).model_dump() for name in ("flow/verifiable", "flow/adrpo")
     )
     assert [term["name"] for term in ours["reward"]] == ["scene_judge"]
+    changes = {
+        "algorithm": {"shared_points": True},
+        "sampling": {"steps": 6, "solver": "dpmpp_2m"},
+        "training": {
+            "steps": 60,
+            "learning_rate": 4e-3,
+            "learning_rate_schedule": "constant",
+            "ema_decay": 0.9,
+        },
+        "evaluation": {"every": 15},
+    }
+    for section, changed in changes.items():
+        assert ours[section] == adrpo[section] | changed, section
     differing = {key for key in ours if ours[key] != adrpo[key]}
-    assert differing == {"reward", "description", "source"}
+    assert differing == {"reward", "description", "source", *changes}
