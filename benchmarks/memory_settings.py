@@ -38,6 +38,7 @@ RECIPES = (
     "flow/sana-1.5-adrpo",
     "flow/z-image-adrpo",
     "flow/qwen-image-adrpo",
+    "flow/qwen-image-edit-adrpo",
     "flow/flux2-klein-adrpo",
     "flow/wan-2.1-adrpo",
     "flow/flux-dev-adrpo",

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def family(name: str) -> Family:
-    return EDITORS[name]
+def family(name: str) -> Iterator[Family]:
+    with EDITORS[name].around():
+        yield EDITORS[name]
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,7 @@ def model(family: Family, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """Section ``model`` of the family's files."""
     folder = tmp_path_factory.mktemp("model")
     family.build().save_pretrained(folder)
-    size = {"height": family.height, "width": family.width, "max_sequence_length": family.tokens}
-    return {"pretrained": str(folder), "device": "cpu", **size}
+    return {"pretrained": str(folder), "device": "cpu", **family.sizes}
 
 
 def edits(prompts: tuple[str, ...], folder: Path, name: str, **columns: Any) -> str:
@@ -94,8 +95,13 @@ def pixels(image: Any) -> np.ndarray:
     return np.asarray(image, dtype=np.int32)
 
 
-def velocity(policy: PipelinePolicy, given: Conditioning, scale: float = 1.0) -> Tensor:
-    x_t = initial_noise(len(given), policy.latent_shape, 0)
+def velocity(
+    policy: PipelinePolicy,
+    given: Conditioning,
+    scale: float = 1.0,
+    shape: tuple[int, ...] | None = None,
+) -> Tensor:
+    x_t = initial_noise(len(given), shape or policy.latent_shape, 0)
     times = torch.linspace(0.2, 0.7, len(given))
     with torch.no_grad():
         return policy.velocity(x_t, times, given, guidance_scale=scale)
@@ -142,20 +148,23 @@ def test_words_and_original_are_both_seen(family: Family, base: PipelinePolicy) 
     assert (given("two owls", "one") - v).abs().max() > 2e-3
 
 
-def test_an_edit_is_the_same_among_larger_ones(family: Family, base: PipelinePolicy) -> None:
+def test_an_edit_is_the_same_beside_another_size(family: Family, base: PipelinePolicy) -> None:
     """Zeros behind the tokens of its original are cut off."""
-    own = Original(original_of("one"), None, None)
-    tall = Original(original_of("another", 24, 32), 2 * family.height, None)
-    both = base.encode(["a cat", "two owls"], originals=[own, tall])
-    alone = base.encode(["a cat"], originals=[own])
-    assert both.original.shape[1] == 2 * alone.original.shape[1]
-    rows = torch.tensor([0])
-    for scale in (1.0, 3.0):
-        # float32 in a batch of another size, as in test_families.py.
-        torch.testing.assert_close(
-            velocity(base, both.select(rows), scale), velocity(base, alone, scale),
-            rtol=0, atol=1e-4,
-        )  # fmt: skip
+    asked = [
+        ("a cat", Original(original_of("one"), None, None)),
+        ("two owls", Original(original_of("another", 24, 32), 2 * family.height, None)),
+    ]
+    both = base.encode([words for words, _ in asked], originals=[own for _, own in asked])
+    alone = [base.encode([words], originals=[own]) for words, own in asked]
+    counts = [given.original.shape[1] for given in alone]
+    assert min(counts) < max(counts) == both.original.shape[1]
+    for row, ((_, own), given) in enumerate(zip(asked, alone, strict=True)):
+        rows, shape = torch.tensor([row]), base.shape_of(own.height, own.width)
+        for scale in (1.0, 3.0):
+            # float32 in a batch of another size, as in test_families.py.
+            together = velocity(base, both.select(rows), scale, shape)
+            single = velocity(base, given, scale, shape)
+            torch.testing.assert_close(together, single, rtol=0, atol=1e-4)
 
 
 def test_embeddings_are_known_by_the_pictures_content(

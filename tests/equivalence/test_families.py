@@ -40,8 +40,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def family(name: str) -> Family:
-    return ALL[name]
+def family(name: str) -> Iterator[Family]:
+    with ALL[name].around():
+        yield ALL[name]
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +159,13 @@ def test_sampling_is_the_pipelines_own(family: Family, base: PipelinePolicy, sca
 def test_negative_prompts_are_the_pipelines_own(
     name: str, family: Family, base: PipelinePolicy, default: str | None
 ):
-    sizes = {"height": family.height, "width": family.width, "max_sequence_length": family.tokens}
     if name in (*STEP_DISTILLED, *DISTILLED):
         with pytest.raises(AdrpoError, match=r"prompts\.negative_prompt: expected null for \w+, "):
-            as_policy(base.pipeline, **sizes, negative_prompt="a dog")
+            as_policy(base.pipeline, **family.sizes, negative_prompt="a dog")
         with pytest.warns(AdrpoWarning, match="the column negative_prompt has no effect on Flux"):
             family.encode(base, PROMPTS, ["a dog", None])
         return
-    policy = as_policy(base.pipeline, negative_prompt=default, **sizes)
+    policy = as_policy(base.pipeline, negative_prompt=default, **family.sizes)
     own = ["blurry, and of many words", default or policy.nothing]
     away: dict[str, Any] = {"negative_prompt": own}
     if not family.in_words:
@@ -226,8 +226,8 @@ def test_the_transformer_is_called_as_the_pipeline_calls_it(family: Family, base
                     assert mine == other, key
                     continue
                 # A mask is one whatever its type. 1 - (1 - sigma) has lost 6e-8 of sigma, which
-                # is 6e-5 of a time that counts to 1000.
-                atol = 1e-4 if key == "timestep" else 1e-6
+                # is 6e-5 of a time that counts to 1000; originals are encoded one by one.
+                atol = {"timestep": 1e-4, "hidden_states": 1e-5}.get(key, 1e-6)
                 torch.testing.assert_close(mine.float(), other.float(), rtol=0, atol=atol)
         for mine, other in zip(ours.outputs[0], theirs.outputs[step], strict=True):
             torch.testing.assert_close(mine, other, **TOLERANCE)
@@ -302,12 +302,7 @@ def test_the_time_grid_is_the_pipelines(
     family: Family, base: PipelinePolicy, steps: int, size: int
 ):
     sized = replace(family, height=size * family.height, width=size * family.width)
-    policy = as_policy(
-        base.pipeline,
-        max_sequence_length=sized.tokens,
-        height=sized.height,
-        width=sized.width,
-    )
+    policy = as_policy(base.pipeline, **sized.sizes)
     times = policy.time_grid(steps)
     sized.call(base.pipeline, PROMPTS[:1], 1.0, num_inference_steps=steps, output_type="latent")
     # The pipeline's call leaves its schedule, shifted by the size, in its scheduler.
@@ -351,13 +346,7 @@ def test_a_training_step_moves_the_adapter(family: Family, tmp_path: Path):
     pipeline.save_pretrained(tmp_path)
     targets = SUPPORTED[type(pipeline).__name__].lora_targets
     config = tiny_config(
-        model={
-            "pretrained": str(tmp_path),
-            "height": family.height,
-            "width": family.width,
-            "max_sequence_length": family.tokens,
-            "device": "cpu",
-        },
+        model={"pretrained": str(tmp_path), "device": "cpu", **family.sizes},
         adapter={"rank": 2, "target_modules": targets},
         prompts=family.prompts(tmp_path),
         training={"samples_per_prompt": 2, "micro_batch_size": 2},
@@ -368,7 +357,9 @@ def test_a_training_step_moves_the_adapter(family: Family, tmp_path: Path):
     transformer = trainer.policy.pipeline.transformer
     before = {n: p.detach().clone() for n, p in transformer.named_parameters() if p.requires_grad}
     row = trainer.step(1)
-    assert row["divergence"] == 0.0  # B = 0 adds exact zeros: the policy is its reference
+    # B = 0 adds exact zeros: the policy is its reference. Of hundreds of tokens the last bits, 1e-7
+    # of a velocity, depend on the rows beside them, and not all rows need a reference.
+    assert row["divergence"] < 1e-12
     assert row["reward_std"] > 0
     assert row["grad_norm"] > 0
     after = dict(transformer.named_parameters())

@@ -67,13 +67,7 @@ def gain(folder: Path) -> float:
     """Rise of the reward on originals that were not trained on, in spreads within a prompt."""
     FAMILY.build().save_pretrained(folder / "model")
     config = tiny_config(
-        model={
-            "pretrained": str(folder / "model"),
-            "device": "cpu",
-            "height": FAMILY.height,
-            "width": FAMILY.width,
-            "max_sequence_length": FAMILY.tokens,
-        },
+        model={"pretrained": str(folder / "model"), "device": "cpu", **FAMILY.sizes},
         prompts={
             "train": greys(folder, "train", (20, 60, 195, 235)),
             "held_out": greys(folder, "held_out", (0, 40, 215, 255)),

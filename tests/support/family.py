@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.loading import as_policy
+from adrpo.flow.models.loading import SUPPORTED, as_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.originals import Original
 
@@ -27,21 +28,26 @@ class Family:
 
     height: int = 16
     width: int = 24
-    tokens: int = 32
+    tokens: int | None = 32
     options: dict[str, Any] = field(default_factory=dict)
     """What else the pipeline's call needs to be the policy's."""
     in_words: bool = True
     """Whether its call takes negative prompts in words, and not by their embeddings."""
     edits: bool = False
     """Whether its prompts come with originals: ``original_of`` gives one for each prompt."""
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What its pipeline and its policy are to be used in."""
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The same under the names of section ``model``, and of the policy's arguments."""
+        return {"height": self.height, "width": self.width, "max_sequence_length": self.tokens}
 
     def policy(self, dtype: torch.dtype = torch.float32) -> PipelinePolicy:
         """The policy of a fresh pipeline, without an adapter."""
         pipeline = self.build().to(dtype)
         pipeline.set_progress_bar_config(disable=True)
-        return as_policy(
-            pipeline, max_sequence_length=self.tokens, height=self.height, width=self.width
-        )
+        return as_policy(pipeline, **self.sizes)
 
     def encode(
         self, policy: PipelinePolicy, prompts: Sequence[str], negative: Sequence[str | None] = ()
@@ -77,17 +83,16 @@ class Family:
         if "max_area" in self.options:
             arguments["max_area"] = self.height * self.width
         if self.edits:
-            # In the size of the edit already: the call scales them otherwise.
+            # In the size that they are read in already: the call scales a list of them otherwise.
+            kind: Any = SUPPORTED[type(pipeline).__name__]
+            height, width = kind.original_size(self.height, self.width)
             arguments["image"] = [
-                original_of(name).resize((self.width, self.height), Image.Resampling.LANCZOS)
+                original_of(name).resize((width, height), Image.Resampling.LANCZOS)
                 for name in originals or prompts
             ]
         found = pipeline(
             prompt=list(prompts),
-            height=self.height,
-            width=self.width,
-            max_sequence_length=self.tokens,
-            **self.guidance(scale, len(prompts)) | self.options | arguments,
+            **self.sizes | self.guidance(scale, len(prompts)) | self.options | arguments,
         )
         if not hasattr(found, "frames"):
             return found.images

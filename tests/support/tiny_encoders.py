@@ -16,6 +16,8 @@ from transformers import (
     GemmaTokenizer,
     Mistral3Config,
     Mistral3ForConditionalGeneration,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
     Qwen3Config,
     T5EncoderModel,
@@ -128,6 +130,48 @@ def mistral3(layers: int) -> tuple[Qwen2Tokenizer, nn.Module]:
     }
     config = Mistral3Config(text_config=text_config, vision_config=vision_config)
     return tokenizer, randomised(Mistral3ForConditionalGeneration(config))
+
+
+PLACES = {
+    "image_token": "image_pad",
+    "video_token": "video_pad",
+    "vision_start_token": "vision_start",
+    "vision_end_token": "vision_end",
+}
+"""Names of a vision-language model's settings, and the tokens of its tokenizer that they are of."""
+
+
+def qwen2_5_vl(tokenizer: Qwen2Tokenizer) -> nn.Module:
+    """An encoder of words, and of pictures where the tokenizer has places for them."""
+    text_config = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [1, 1, 2],
+        },
+    }
+    vision_config = {
+        "depth": 1,
+        "hidden_size": WIDTH,
+        "intermediate_size": WIDTH,
+        "num_heads": 2,
+        "out_hidden_size": WIDTH,
+    }
+    pictures: dict[str, Any] = {
+        f"{name}_id": tokenizer.convert_tokens_to_ids(f"<|{token}|>")
+        for name, token in PLACES.items()
+        if f"<|{token}|>" in tokenizer.get_vocab()
+    }
+    config = Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config, **pictures)
+    return randomised(Qwen2_5_VLForConditionalGeneration(config))
 
 
 def gemma() -> tuple[GemmaTokenizer, nn.Module]:

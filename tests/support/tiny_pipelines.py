@@ -33,8 +33,6 @@ from diffusers import (
 from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3ForCausalLM,
     Qwen3Model,
     UMT5EncoderModel,
@@ -48,6 +46,7 @@ from support.tiny_encoders import (
     clip_tokenizer,
     gemma,
     mistral3,
+    qwen2_5_vl,
     qwen3,
     qwen_tokenizer,
     randomised,
@@ -173,34 +172,11 @@ def sana() -> Any:
     )
 
 
-def qwen_image() -> Any:
+def qwen_image(kind: Any = QwenImagePipeline, **parts: Any) -> Any:
+    """A pipeline of class ``kind``; ``parts`` are what it has beside those of Qwen-Image, or a
+    tokenizer in the place of its own."""
     torch.manual_seed(0)
-    tokenizer = qwen_tokenizer()
-    text_config = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": None,
-        "eos_token_id": None,
-        "hidden_size": WIDTH,
-        "intermediate_size": WIDTH,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 1e4,
-            "mrope_section": [1, 1, 2],
-        },
-    }
-    vision_config = {
-        "depth": 1,
-        "hidden_size": WIDTH,
-        "intermediate_size": WIDTH,
-        "num_heads": 2,
-        "out_hidden_size": WIDTH,
-    }
-    text_encoder = Qwen2_5_VLForConditionalGeneration(
-        Qwen2_5_VLConfig(text_config=text_config, vision_config=vision_config)
-    )
+    tokenizer = parts.pop("tokenizer", None) or qwen_tokenizer()
     autoencoder = AutoencoderKLQwenImage(
         base_dim=8,
         z_dim=4,
@@ -210,7 +186,7 @@ def qwen_image() -> Any:
         latents_mean=[0.1, -0.2, 0.3, -0.4],
         latents_std=[0.5, 0.7, 1.5, 2.0],
     )
-    return QwenImagePipeline(
+    return kind(
         transformer=randomised(
             QwenImageTransformer2DModel(
                 in_channels=16,
@@ -224,8 +200,9 @@ def qwen_image() -> Any:
         ),
         scheduler=dynamic_scheduler(shift_terminal=0.02),
         vae=randomised(autoencoder),
-        text_encoder=randomised(text_encoder),
+        text_encoder=qwen2_5_vl(tokenizer),
         tokenizer=tokenizer,
+        **parts,
     )
 
 
@@ -314,6 +291,11 @@ def wan(**settings: Any) -> Any:
     )
 
 
+def true_cfg(scale: float, count: int) -> dict[str, Any]:
+    """Qwen-Image's guidance: without a negative prompt its call has none."""
+    return {"true_cfg_scale": scale, "negative_prompt": [" "] * count if scale > 1 else None}
+
+
 FAMILIES = {
     "sd3": Family(lambda: stable_diffusion_3(with_t5=True), plain),
     "sd3.5 without t5": Family(
@@ -328,11 +310,7 @@ FAMILIES = {
     "sana": Family(sana, plain, height=32, width=64, options={"use_resolution_binning": False}),
     "qwen-image": Family(
         qwen_image,
-        # The pipeline's true_cfg_scale without a negative prompt is no guidance.
-        lambda scale, count: {
-            "true_cfg_scale": scale,
-            "negative_prompt": [" "] * count if scale > 1 else None,
-        },
+        true_cfg,
         # Of its template of characters the pipeline drops but as many as it has words.
         tokens=240,
     ),

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from adrpo.errors import AdrpoError, AdrpoWarning, reading, reading_template
 from adrpo.rewards.image import ANOTHER, batches, load_image_processor, resolve_model
 from adrpo.runs.model_folder import NO_CODE, check_finite, check_words
+from adrpo.runs.picture_processor import of_pictures
 
 Form = Literal["final", "dimensions"]
 
@@ -222,13 +223,6 @@ def _processor(source: str, config: Any) -> Any:
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
     kind: Any = PROCESSOR_MAPPING[type(config)]
-
-    class OfImages(kind):
-        """The processor with these two parts."""
-
-        def __init__(self, image_processor: Any, tokenizer: Any, chat_template: str) -> None:
-            super().__init__(image_processor, tokenizer, chat_template=chat_template)
-
     with reading(f"unified_reward: expected a tokenizer in {source!r}", ANOTHER):
         tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **NO_CODE)
         written, _ = kind.get_processor_dict(source)
@@ -239,4 +233,4 @@ def _processor(source: str, config: Any) -> Any:
             f"expected a chat template beside the vision-language model in {source!r}, found "
             "none: download it again"
         )
-    return OfImages(load_image_processor(source, "vision-language"), tokenizer, template)
+    return of_pictures(kind, load_image_processor(source, "vision-language"), tokenizer, template)

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,16 @@ def dtype(request: pytest.FixtureRequest) -> str:
 def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     """A policy with an adapter, and its sizes as read from its files."""
     model: dict[str, Any] = {"dtype": dtype, "device": "cpu"}
+    around = ExitStack()
     if name != "embedded":
         family = ALL[name]
         folder = tmp_path_factory.mktemp("pipeline")
         pipeline = family.build()
         if type(pipeline).__name__ not in STACKS:
             pytest.skip(f"nothing says yet what {type(pipeline).__name__} keeps of a block")
+        around.enter_context(family.around())
         pipeline.save_pretrained(folder)
-        model |= {"pretrained": str(folder), "max_sequence_length": family.tokens}
-        model |= {"height": family.height, "width": family.width}
+        model |= {"pretrained": str(folder), **family.sizes}
     config = FlowConfig(
         model=FlowModelSection.model_validate(model), adapter=AdapterSection(rank=RANK, alpha=1.0)
     )
@@ -79,7 +81,8 @@ def case(name: str, dtype: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     policy.add_adapter(config.adapter)
     architecture = find_architecture(config.model.pretrained)
     assert architecture is not None
-    yield policy, architecture, config
+    with around:
+        yield policy, architecture, config
 
 
 def encoded(name: str, policy: PipelinePolicy, prompt: str, rows: int) -> Conditioning:
@@ -202,6 +205,7 @@ TRANSFORMERS = {
     "FluxKontextPipeline": "FluxTransformer2DModel",
     "FluxPipeline": "FluxTransformer2DModel",
     "SanaPipeline": "SanaTransformer2DModel",
+    "QwenImageEditPipeline": "QwenImageTransformer2DModel",
     "QwenImagePipeline": "QwenImageTransformer2DModel",
     "WanPipeline": "WanTransformer3DModel",
     "ZImagePipeline": "ZImageTransformer2DModel",

@@ -247,6 +247,7 @@ _QWEN = Architecture(
         "text_encoder": 8_292_166_656,
     },
 )
+_QWEN_EDIT = replace(_QWEN, family="QwenImageEditPipeline")
 _Z_IMAGE = Architecture(
     family="ZImagePipeline",
     transformer={"n_layers": 30, "n_refiner_layers": 2, "dim": 3840, "cap_feat_dim": 2560},
@@ -283,6 +284,7 @@ PUBLISHED: dict[str, Architecture] = {
     "Efficient-Large-Model/SANA1.5_1.6B_1024px_diffusers": _sana(20, 1_604_641_952),
     "Efficient-Large-Model/SANA1.5_4.8B_1024px_diffusers": _sana(60, 4_721_825_952),
     "Qwen/Qwen-Image": _QWEN,
+    "Qwen/Qwen-Image-Edit": _QWEN_EDIT,
     "Tongyi-MAI/Z-Image": _Z_IMAGE,
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
     "Wan-AI/Wan2.1-T2V-1.3B-Diffusers": _wan(30, 12, 8960, 1_418_996_800),

@@ -146,6 +146,7 @@ STACKS: dict[str, Callable[[Mapping[str, Any], int, int], list[Stack]]] = {
     "Flux2KleinPipeline": _flux2_stacks,
     "FluxKontextPipeline": _flux_stacks,
     "FluxPipeline": _flux_stacks,
+    "QwenImageEditPipeline": _qwen_image_stacks,
     "QwenImagePipeline": _qwen_image_stacks,
     "SanaPipeline": _sana_stacks,
     "StableDiffusion3Pipeline": _sd3_stacks,

@@ -18,7 +18,7 @@ multiplied by. A layer of 4 bits keeps none; the block's are counted all the sam
 
 Added on top: ``OVERHEAD`` bytes for the CUDA context and allocator waste. Assumed: attention that
 keeps no matrix of scores (torch's fused kernels), adapters on all attention layers, and prompts
-as long as ``max_sequence_length``.
+as long as ``max_sequence_length``, also where a pipeline reads all of them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,13 +37,26 @@ CLIP_TOKENS = 77
 """Tokens of SD3's CLIP encoders, ahead of T5's."""
 
 
+SEEN_PIXELS = 28
+"""Side of a token of Qwen2.5-VL's pictures in pixels, to whose multiple they are scaled."""
+
+
 def image_tokens(architecture: Architecture, config: "FlowConfig") -> int:
     """Tokens of an image in the transformer, and of the original that it edits, if any."""
+    sizes = [image_size(architecture, config), *original_sizes(architecture, config)]
+    side = architecture.pixels_per_token
+    return sum((height // side) * (width // side) for height, width in sizes)
+
+
+def original_sizes(architecture: Architecture, config: "FlowConfig") -> list[tuple[int, int]]:
+    """Height and width of the original that an image edits, in pixels; none where it edits none."""
+    from adrpo.flow.models.edits import Edits
     from adrpo.flow.models.loading import SUPPORTED
 
-    height, width = image_size(architecture, config)
-    side = architecture.pixels_per_token
-    return (1 + SUPPORTED[architecture.family].edits) * (height // side) * (width // side)
+    family = SUPPORTED[architecture.family]
+    if not issubclass(family, Edits):
+        return []
+    return [family.original_size(*image_size(architecture, config))]
 
 
 def latent_numbers(architecture: Architecture, config: "FlowConfig") -> int:
@@ -54,12 +67,16 @@ def latent_numbers(architecture: Architecture, config: "FlowConfig") -> int:
 
 
 def text_tokens(architecture: Architecture, config: "FlowConfig") -> int:
-    """Tokens of a prompt, the longest that the configuration lets through."""
+    """Tokens of a prompt, the longest that the configuration lets through, and those of the
+    original where the text encoder sees it."""
     from adrpo.flow.models.loading import SUPPORTED
 
     if config.model.pretrained == "embedded":
         return 17  # 16 of CLIP and 1 in T5's place
     longest = config.model.max_sequence_length or SUPPORTED[architecture.family].tokens
+    if architecture.family == "QwenImageEditPipeline":
+        ((height, width),) = original_sizes(architecture, config)
+        return longest + round(height / SEEN_PIXELS) * round(width / SEEN_PIXELS)
     return longest + (CLIP_TOKENS if architecture.family == "StableDiffusion3Pipeline" else 0)
 
 
@@ -143,12 +160,16 @@ def estimate(
 
 
 def _prompt_numbers(architecture: Architecture, config: "FlowConfig") -> int:
-    """Numbers of a prompt's embedding, and of the latents of the original that it edits."""
+    """Numbers of a prompt's embedding, and of the latents of the original that it edits; where a
+    negative prompt is read with it, too, of both embeddings."""
+    from adrpo.flow.models.edits import GuidedEdits
     from adrpo.flow.models.loading import SUPPORTED
 
     context = text_tokens(architecture, config) * architecture.context_width
-    edits = SUPPORTED[architecture.family].edits
-    return context + (latent_numbers(architecture, config) if edits else 0)
+    read = 2 if issubclass(SUPPORTED[architecture.family], GuidedEdits) else 1
+    area, channels = architecture.pixels_per_latent**2, architecture.latent_channels
+    pixels = (height * width for height, width in original_sizes(architecture, config))
+    return read * context + sum(count // area * channels for count in pixels)
 
 
 def _transformer_bytes(architecture: Architecture, config: "FlowConfig") -> float:

@@ -21,6 +21,9 @@ class Conditioning:
         negative  [n], integer        which of the model's negative prompts guidance has beside it
         original  [n, tokens, dim]    the picture that is edited, one latent token each
 
+    Where a negative prompt is read with the original, what guidance has beside each prompt is in
+    its row, too: ``negative_context`` and ``negative_mask``.
+
     Example: ``Conditioning(context=context, pooled=pooled).pooled``.
 
     Raises:

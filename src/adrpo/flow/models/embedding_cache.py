@@ -49,6 +49,12 @@ class Edit(NamedTuple):
 Asked = str | Edit
 """All that decides what the encoders make of one prompt."""
 
+
+def words_of(asked: Asked) -> str:
+    """The words of a prompt, whatever else is asked with it."""
+    return asked.prompt if isinstance(asked, Edit) else asked
+
+
 Prompts = Sequence[Asked] | Negative | None
 """A set of prompts, in order; or what stands in the place of one in classifier-free guidance, None
 for no prompt."""

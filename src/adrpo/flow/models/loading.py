@@ -20,13 +20,14 @@ from adrpo.flow.models.embedding_cache import EmbeddingCache, Embeddings, encode
 from adrpo.flow.models.encoders import ENCODER, text_encoders
 from adrpo.flow.models.families.flux import FluxKontextPolicy, FluxPolicy
 from adrpo.flow.models.families.flux2 import Flux2KleinPolicy, Flux2Policy
-from adrpo.flow.models.families.qwen_image import QwenImagePolicy
+from adrpo.flow.models.families.qwen_image import QwenImageEditPolicy, QwenImagePolicy
 from adrpo.flow.models.families.sana import SanaPolicy
 from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.families.wan import WanPolicy
 from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.negative_prompts import check_guided
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
+from adrpo.flow.models.processors import processors
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.models.quantization import quantization_config
 from adrpo.flow.originals import check_originals
@@ -38,6 +39,7 @@ SUPPORTED: dict[str, type[PipelinePolicy]] = {
     "Flux2Pipeline": Flux2Policy,
     "FluxKontextPipeline": FluxKontextPolicy,
     "FluxPipeline": FluxPolicy,
+    "QwenImageEditPipeline": QwenImageEditPolicy,
     "QwenImagePipeline": QwenImagePolicy,
     "SanaPipeline": SanaPolicy,
     "StableDiffusion3Pipeline": StableDiffusion3Policy,
@@ -168,6 +170,7 @@ def load_pipeline(
             dtype=getattr(torch, model.dtype),
             quantization_config=quantization_config(model, parts),
             **absent,
+            **processors(str(source), parts),
         )
 
 
@@ -224,6 +227,7 @@ def _load(
             _check_weights(folder)
         family = SUPPORTED[parts["_class_name"]]
         tokens = _tokens(model, parts, family.tokens)
+        family.check_tokens(parts["_class_name"], tokens)
         embeddings = _embeddings(model, folder, family, tokens, device, keep=release)
         guided = not (family.distilled or parts.get("is_distilled"))
         check_guided(parts["_class_name"], negative_prompt, guided=guided)

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.models.conditioning import Conditioning
+from adrpo.flow.models.embedding_cache import Asked
 from adrpo.flow.prompt_columns import NEGATIVE
 
 NO_GUIDANCE = "whose guidance is distilled into the network, or absent"
@@ -16,6 +18,23 @@ NO_GUIDANCE = "whose guidance is distilled into the network, or absent"
 Encode = Callable[[str | None], Conditioning | None]
 """A function that gives one row of a negative prompt, and of no prompt for None; the row is None
 where the model has no classifier-free guidance."""
+
+
+class Negatives(Protocol):
+    """The negative prompts of a policy; false where its model has no such guidance."""
+
+    def __bool__(self) -> bool: ...
+
+    def added(
+        self, found: Conditioning, texts: Sequence[str | None], rows: Sequence[Asked] = ()
+    ) -> Conditioning:
+        """The record ``found`` of ``rows`` with the negative prompt of each, ``texts``; None, or no
+        texts, is that of the policy."""
+        ...
+
+    def beside(self, conditioning: Conditioning) -> Conditioning:
+        """A row for each of ``conditioning``."""
+        ...
 
 
 class NegativePrompts:
@@ -47,8 +66,11 @@ class NegativePrompts:
         """True where the model has classifier-free guidance."""
         return bool(self._rows)
 
-    def added(self, found: Conditioning, texts: Sequence[str | None]) -> Conditioning:
-        """The record ``found`` with the negative prompt of each row, None the one of row 0.
+    def added(
+        self, found: Conditioning, texts: Sequence[str | None], rows: Sequence[Asked] = ()
+    ) -> Conditioning:
+        """The record ``found`` with the negative prompt of each row, None the one of row 0; it is
+        the same whatever the ``rows``.
 
         A model without classifier-free guidance has no use for them, and a warning says so.
         """

@@ -25,7 +25,7 @@ from adrpo.flow.models.embedding_cache import Embeddings
 from adrpo.flow.models.finite import all_finite, check_latents
 from adrpo.flow.models.geometry import Geometry
 from adrpo.flow.models.loss_scale import loss_scale, scale_gradient, unscale_gradients
-from adrpo.flow.models.negative_prompts import NegativePrompts
+from adrpo.flow.models.negative_prompts import NegativePrompts, Negatives
 from adrpo.flow.models.prompt_reading import PromptReader
 from adrpo.flow.models.sharding import SHARD_BY
 from adrpo.flow.path.convention import dpm_time_grid, flow_scheduler, solves_by_dpm, time_grid
@@ -99,18 +99,16 @@ class PipelinePolicy(PromptReader):
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 module.requires_grad_(False).eval()
-        name = type(pipeline).__name__
-        self._negatives = NegativePrompts(self._negative, name, negative_prompt)
+        self._negatives = self._negatives_beside(negative_prompt)
+
+    def _negatives_beside(self, default: str | None) -> Negatives:
+        """The negative prompts, ``default`` being that of prompts without one of their own."""
+        return NegativePrompts(self._negative, type(self.pipeline).__name__, default)
 
     def _check_sizes(self) -> None:
         name = type(self.pipeline).__name__
         self.geometry.check(name, height=self.height, width=self.width)
-        if self.max_sequence_length < self.fewest_tokens:
-            raise AdrpoError(
-                f"model.max_sequence_length: expected at least {self.fewest_tokens} for {name}, "
-                f"which would not see the prompt otherwise; received {self.max_sequence_length}; "
-                f"the pipeline's own number is {self.tokens}"
-            )
+        self.check_tokens(name, self.max_sequence_length)
 
     @abstractmethod
     def _geometry(self) -> Geometry:

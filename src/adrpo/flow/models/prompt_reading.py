@@ -15,10 +15,10 @@ from torch import nn
 from adrpo.data.base import Prompt
 from adrpo.errors import AdrpoError
 from adrpo.flow.models.conditioning import Conditioning
-from adrpo.flow.models.embedding_cache import Asked, Embeddings, Negative, Prompts
+from adrpo.flow.models.embedding_cache import Asked, Embeddings, Negative, Prompts, words_of
 from adrpo.flow.models.encoders import text_encoders
 from adrpo.flow.models.finite import check_embeddings
-from adrpo.flow.models.negative_prompts import NegativePrompts
+from adrpo.flow.models.negative_prompts import Negatives
 from adrpo.flow.originals import Original
 from adrpo.flow.prompt_columns import negative_prompt_of
 from adrpo.runs.counting import counted
@@ -33,6 +33,9 @@ class PromptReader(ABC):
     fewest_tokens: ClassVar[int]
     """Below it the model would not see the prompt."""
 
+    cuts: ClassVar[bool] = True
+    """False where the pipeline's call takes ``max_sequence_length``, and reads all of a prompt."""
+
     distilled: ClassVar[bool] = False
     """True where the guidance scale is an input of the network: nothing is encoded in the prompt's
     place then."""
@@ -46,7 +49,7 @@ class PromptReader(ABC):
     encoding_parts: ClassVar[tuple[str, ...]] = ("text_encoder*", "tokenizer*")
     """Folders of a pipeline, as patterns, whose files decide what is encoded."""
 
-    _negatives: NegativePrompts
+    _negatives: Negatives
     """To be made when the encoders are as they will be."""
 
     def __init__(
@@ -73,6 +76,22 @@ class PromptReader(ABC):
         """Negative ``prompts`` as the pipeline's call encodes them for classifier-free guidance.
         None is a model whose scale is an input of the network, or that knows none."""
 
+    @classmethod
+    def check_tokens(cls, name: str, tokens: int) -> None:
+        """Raise AdrpoError for a ``max_sequence_length`` that hides the prompt from a pipeline of
+        the class ``name``, or that it doesn't heed."""
+        if tokens < cls.fewest_tokens:
+            raise AdrpoError(
+                f"model.max_sequence_length: expected at least {cls.fewest_tokens} for {name}, "
+                f"which would not see the prompt otherwise; received {tokens}; "
+                f"the pipeline's own number is {cls.tokens}"
+            )
+        if tokens != cls.tokens and not cls.cuts:
+            raise AdrpoError(
+                f"model.max_sequence_length: expected null for {name}, which reads all of a "
+                f"prompt; received {tokens}; leave it out"
+            )
+
     @property
     def device(self) -> torch.device:
         return self._device or self.pipeline.transformer.device
@@ -92,21 +111,30 @@ class PromptReader(ABC):
         an embedding is not finite, or where a policy that ``edits`` lacks an original.
         """
         rows = self._asked(prompts, originals)
+        found = self._known(rows).to(self.device)
+        return self._negatives.added(found, negative_prompts, rows)
+
+    @torch.no_grad()
+    def _known(self, rows: Sequence[Asked]) -> Conditioning:
+        """The conditioning of rows of ``_asked``: found, put together, or encoded."""
         found = self._embeddings.find(rows)
-        if found is None and not self.encoders:
+        if found is not None:
+            return found
+        words = [words_of(row) for row in rows]
+        if not self.encoders:
             found = self._embeddings.assemble(rows)
             if found is None:
-                raise self._released(prompts[-1:])
-        elif found is None:
-            size = self.encoder_batch_size or max(len(prompts), 1)
-            # Lists of their own: ZImagePipeline writes its chat template into what it is given.
-            chunks = [list(rows[i : i + size]) for i in range(0, max(len(rows), 1), size)]
-            with counted(chunks, len(prompts), "prompts") as counting:
-                parts = [self._encode_rows(chunk) for chunk in counting]
-            found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
-            check_embeddings(found, prompts, self.pipeline.dtype)
-            self._embeddings.add(rows, found)
-        return self._negatives.added(found.to(self.device), negative_prompts)
+                raise self._released(words[-1:])
+            return found
+        size = self.encoder_batch_size or max(len(rows), 1)
+        # Lists of their own: ZImagePipeline writes its chat template into what it is given.
+        chunks = [list(rows[i : i + size]) for i in range(0, max(len(rows), 1), size)]
+        with counted(chunks, len(rows), "prompts") as counting:
+            parts = [self._encode_rows(chunk) for chunk in counting]
+        found = parts[0] if len(parts) == 1 else Conditioning.cat(parts)
+        check_embeddings(found, words, self.pipeline.dtype)
+        self._embeddings.add(rows, found)
+        return found
 
     def _asked(
         self, prompts: Sequence[str], originals: Sequence[Original | None]

@@ -23,10 +23,11 @@ def unpack(tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), channels, height, width)
 
 
-def with_original(tokens: Tensor, conditioning: Conditioning) -> Tensor:
-    """``tokens`` [batch, count, dim] of a latent and, behind them, the same number of the picture
-    that is edited; as they are where ``conditioning`` has none."""
+def with_original(tokens: Tensor, conditioning: Conditioning, count: int | None = None) -> Tensor:
+    """``tokens`` [batch, tokens, dim] of a latent and, behind them, ``count`` of the picture that
+    is edited, None as many; as they are where ``conditioning`` has none."""
     original = vars(conditioning).get("original")
     if original is None:
         return tokens
-    return torch.cat([tokens, original[:, : tokens.shape[1]].to(tokens)], dim=1)
+    count = tokens.shape[1] if count is None else count
+    return torch.cat([tokens, original[:, :count].to(tokens)], dim=1)
