@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 from transformers import AutoFeatureExtractor, AutoTokenizer, Qwen2_5OmniProcessor
 
-from adrpo.audio.sound import waveform
+from adrpo.audio.sound import at_rate, recorded
 from adrpo.data.base import text_of
 from adrpo.errors import AdrpoError, reading_template
 from adrpo.runs.model_folder import NO_CODE
@@ -83,13 +83,14 @@ class AudioProcessor:
         Raises AdrpoError for a clip that can't be read, or that the model does not hear whole.
         """
         extractor = self.feature_extractor
-        samples = waveform(source, extractor.sampling_rate)
-        if len(samples) > extractor.n_samples:
+        # As recorded: of a false rate the samples at the model's would be hours.
+        samples, rate = recorded(source)
+        if (seconds := len(samples) / rate) > extractor.chunk_length:
             raise AdrpoError(
                 f"audio: expected at most {extractor.chunk_length} s, which the model hears, "
-                f"received {len(samples) / extractor.sampling_rate:.1f} s; cut or drop the clip"
+                f"received {seconds:.1f} s; cut or drop the clip"
             )
-        return self._spectrogram(samples)
+        return self._spectrogram(at_rate(samples, rate, extractor.sampling_rate))
 
     def _spectrogram(
         self, samples: Float32[np.ndarray, " samples"]

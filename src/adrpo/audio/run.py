@@ -84,7 +84,6 @@ class AudioRun(LanguageRun):
         extractor = self.processor.feature_extractor
         return check_clips(
             prompts,
-            rate=extractor.sampling_rate,
             longest=extractor.chunk_length,
             faulty=self.config.prompts.faulty,
             progress=progress,

@@ -76,6 +76,22 @@ def waveform(source: Any, rate: int) -> Float32[np.ndarray, " samples"]:
     Files are read by soundfile (WAV, FLAC, OGG, MP3) and resampled by soxr.
 
     Raises:
+        AdrpoError: as :func:`recorded`.
+    """
+    return at_rate(*recorded(source), rate)
+
+
+def at_rate(samples: np.ndarray, own_rate: int, rate: int) -> Float32[np.ndarray, " samples"]:
+    """The ``samples``, recorded at ``own_rate``, at ``rate`` hertz."""
+    if own_rate != rate:
+        samples = soxr.resample(samples, own_rate, rate)
+    return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def recorded(source: Any) -> tuple[np.ndarray, int]:
+    """Samples of ``source`` in mono as they are recorded, and their rate in hertz.
+
+    Raises:
         AdrpoError: no source, a file that is missing or no sound, an impossible rate, no sample,
             or a sample that is not finite.
     """
@@ -91,9 +107,7 @@ def waveform(source: Any, rate: int) -> Float32[np.ndarray, " samples"]:
         raise AdrpoError(f"audio: expected sound, received {name} without a sample")
     if not np.isfinite(samples).all():
         raise AdrpoError(f"audio: expected finite samples, received NaN or infinity in {name}")
-    if own_rate != rate:
-        samples = soxr.resample(samples, own_rate, rate)
-    return np.ascontiguousarray(samples, dtype=np.float32)
+    return samples, own_rate
 
 
 def _given_samples(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from adrpo.audio.data import (
     by_clip_and_words,
@@ -38,7 +39,7 @@ def prompts_of(*found: Any) -> list[Prompt]:
 
 
 def check(prompts: list[Prompt], **options: Any) -> list[Prompt]:
-    return check_clips(prompts, **{"rate": RATE, "longest": 2.0, "progress": False} | options)
+    return check_clips(prompts, **{"longest": 2.0, "progress": False} | options)
 
 
 def encoded(samples: np.ndarray) -> bytes:
@@ -145,15 +146,25 @@ def test_a_silent_clip_warns_by_name_and_stays(tmp_path: Path) -> None:
         assert told == [f"2 of 3 clips are silent: {named}"]
 
 
+def test_a_clip_of_a_false_rate_is_refused_before_it_becomes_hours_of_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resampled(*given: Any) -> None:
+        raise AssertionError("8000 s of sound at the model's rate are 128 million samples")
+
+    monkeypatch.setattr(soxr, "resample", resampled)
+    soundfile.write(tmp_path / "slow.wav", np.full(8000, 0.5), samplerate=1)
+    with pytest.raises(AdrpoError, match=r"expected 0\.03 to 2 s.*received 8000\.000 s in .*slow"):
+        check(prompts_of(tmp_path / "slow.wav"))
+
+
 def test_a_second_check_reads_no_sound_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the file's name is now; another content is another clip."""
     heard: list[str] = []
-    hear = clips.waveform
-    monkeypatch.setattr(
-        clips, "waveform", lambda clip, rate: heard.append(clip) or hear(clip, rate)
-    )
+    hear = clips.recorded
+    monkeypatch.setattr(clips, "recorded", lambda clip: heard.append(clip) or hear(clip))
     one, two = write_clip(tmp_path / "1.wav", tone(300)), write_clip(tmp_path / "2.wav", tone(310))
     check(prompts_of(one, two))
     assert sorted(heard) == [str(one), str(two)]

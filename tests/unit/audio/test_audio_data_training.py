@@ -13,7 +13,7 @@ from adrpo.config.audio_prompts import AudioPromptsSection
 from support.sound_files import question, tone, write_clip, write_lines
 from support.tiny_audio_trainers import AUDIO_MARKS
 from support.tiny_language_trainers import config
-from support.tiny_thinker import RATE, tiny_processor, tiny_thinker
+from support.tiny_thinker import tiny_processor, tiny_thinker
 
 pytestmark = AUDIO_MARKS
 
@@ -30,7 +30,7 @@ def test_a_trainer_takes_checked_prompts_and_rewards_get_their_columns(
             for n, name in enumerate(names)]  # fmt: skip
     source = str(write_lines(tmp_path / "questions.jsonl", rows))
     section = AudioPromptsSection(source=source, held_out="sounds:test")
-    prompts = check_clips(load_train(section), rate=RATE, longest=4, progress=False)
+    prompts = check_clips(load_train(section), longest=4, progress=False)
     seen = dict[str, Any]()
 
     def right(prompts: Any, completions: Any, **columns: Any) -> list[float]:

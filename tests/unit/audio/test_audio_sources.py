@@ -88,7 +88,7 @@ def test_avqa_is_read_as_others_train_on_it(
     assert train[2].columns["source_row"] == f"{source}, row 2"
     # Each clip is kept once, in the cache, however many questions and splits have it.
     assert len(list((cache / "clips").iterdir())) == 3
-    assert check_clips(train, rate=RATE, longest=1, progress=False) == train
+    assert check_clips(train, longest=1, progress=False) == train
 
 
 def test_avqa_in_the_lines_of_r1_aqa_is_the_same_question(tmp_path: Path) -> None:

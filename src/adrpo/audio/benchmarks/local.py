@@ -139,7 +139,7 @@ class LocalModel:
             Prompt(one.text, columns={"audio": str(self._sounds[one.id]), ROW: one.id})
             for one in left.values()
         ]
-        check_clips(prompts, rate=extractor.sampling_rate, longest=extractor.chunk_length)
+        check_clips(prompts, longest=extractor.chunk_length)
 
     def _answered(
         self, drawing: Any, questions: Sequence[Question], shift: int

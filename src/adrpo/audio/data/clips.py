@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adrpo.audio.data.sifting import sift, tell
-from adrpo.audio.sound import key_of, waveform
+from adrpo.audio.sound import key_of, recorded
 from adrpo.data.base import Prompt, normalized
 from adrpo.data.identity import file_sha256
 from adrpo.errors import AdrpoError
@@ -33,19 +33,17 @@ Heard = tuple[float, bool]
 def check_clips(
     prompts: Sequence[Prompt],
     *,
-    rate: int,
     longest: float,
     faulty: str = "refuse",
     progress: bool = True,
 ) -> list[Prompt]:
-    """The prompts whose clips the model can hear; each clip is read as the model will read it.
+    """The prompts whose clips the model can hear; each clip is read whole.
 
     Clips are read in parallel. What was found of a file is remembered by its sha256, in clips.json
     in :func:`cache_folder`, so that a second check computes the sums alone.
 
     Args:
         prompts: of :mod:`adrpo.audio.data`.
-        rate: samples a second that the model hears.
         longest: seconds that the model hears.
         faulty: "refuse" or "leave_out", as ``prompts.faulty``.
         progress: whether a bar is shown.
@@ -63,7 +61,7 @@ def check_clips(
     def silent(prompt: Prompt) -> bool:
         clip = prompt.columns["audio"]
         name = checksum(clip)
-        found = known.get(name) or new.get(name) or _hear(clip, rate)
+        found = known.get(name) or new.get(name) or _hear(clip)
         if name not in known and isinstance(clip, str):
             new[name] = found
         if not SHORTEST <= found[0] <= longest:
@@ -175,8 +173,9 @@ def kept_clip(encoded: bytes, suffix: str) -> Path:
     return path
 
 
-def _hear(clip: Any, rate: int) -> Heard:
-    samples = waveform(clip, rate)
+def _hear(clip: Any) -> Heard:
+    # As recorded: a clip of a false rate would become hours of samples at the model's.
+    samples, rate = recorded(clip)
     return len(samples) / rate, bool(np.abs(samples).max(initial=0) < SILENCE)
 
 
