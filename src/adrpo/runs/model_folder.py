@@ -139,6 +139,17 @@ def check_finite(source: Path, weights: Mapping[str, "Tensor"]) -> None:
         )
 
 
+def part_settings(file: Path) -> dict[str, Any]:
+    """The settings of a part's ``file``; AdrpoError where it is no mapping."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise AdrpoError(
+            f"model.pretrained: expected the settings of a part in {file}; received a "
+            f"{type(found).__name__}; download it again"
+        )
+    return found
+
+
 def named_base(path: Path) -> str | None:
     """The base that ``path``, PEFT's file of an adapter, names; None where it names none."""
     try:

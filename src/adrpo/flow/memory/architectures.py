@@ -12,6 +12,7 @@ from typing import Any
 
 from adrpo.embedded.weights import weights_path
 from adrpo.errors import reading
+from adrpo.runs.model_folder import part_settings
 
 CLIP_L, CLIP_L_PROJECTED, CLIP_G = 123_060_480, 123_650_304, 694_659_840
 T5_XXL, UMT5_XXL = 4_762_310_656, 5_680_910_336
@@ -321,7 +322,7 @@ def read_architecture(folder: Path) -> Architecture | None:
     files += [folder / part / "config.json" for part in ("transformer", "vae")]
     if not all(file.is_file() for file in files):
         return None
-    index, transformer, vae = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    index, transformer, vae = map(part_settings, files)
     counts = {path.name: count_parameters(path) for path in folder.iterdir() if path.is_dir()}
     if not (counts.get("transformer") and counts.get("vae")):
         return None

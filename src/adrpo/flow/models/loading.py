@@ -26,6 +26,7 @@ from adrpo.flow.models.families.stable_diffusion_3 import StableDiffusion3Policy
 from adrpo.flow.models.families.wan import WanPolicy
 from adrpo.flow.models.families.z_image import ZImagePolicy
 from adrpo.flow.models.negative_prompts import check_guided
+from adrpo.flow.models.part_files import check_parts, try_decoding
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
 from adrpo.flow.models.processors import processors
 from adrpo.flow.models.prompt_set import PromptSet
@@ -65,15 +66,6 @@ def _check_family(name: Any, where: str) -> None:
             f"model.pretrained: expected one of {', '.join(SUPPORTED)}; {where} names {name}; "
             f"docs/extend/add-a-model.md tells how to add a family"
         )
-
-
-def _check_weights(folder: Path) -> None:
-    for part in ("transformer", "vae"):
-        if not any((folder / part).glob("*.safetensors*")):
-            raise AdrpoError(
-                f"model.pretrained: {folder / part} holds no weights (*.safetensors); "
-                f"download the model again or name another folder"
-            )
 
 
 @contextmanager
@@ -224,7 +216,7 @@ def _load(
         # Before the weights are fetched.
         _check_family(parts.get("_class_name"), f"{INDEX} of {source}")
         if Path(source).is_dir():
-            _check_weights(folder)
+            check_parts(folder)
         family = SUPPORTED[parts["_class_name"]]
         tokens = _tokens(model, parts, family.tokens)
         family.check_tokens(parts["_class_name"], tokens)
@@ -254,6 +246,7 @@ def _load(
             device=device if release or engine else None,  # the transformer is not there yet
             negative_prompt=negative_prompt,
         )
+        try_decoding(policy)
         sets = {name: PromptSet.encoded(policy, chosen) for name, chosen in wanted.items()}
     if release:
         policy.release_encoders()
