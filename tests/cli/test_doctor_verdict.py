@@ -16,6 +16,8 @@ from support.hub_server import HubServer, Repository, as_the_hub
 from support.tiny_runs import tiny_config
 
 GB = 10**9
+CLIP = "openai/clip-vit-base-patch32"
+DISTANCES = "evaluation.distances={features: facebook/dinov2-base}"
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
 
 
@@ -105,6 +107,11 @@ def test_a_download_is_named_with_its_size(
         (["flow/demo", f"model.pretrained={SD3}"], f"15 GB ({SD3})."),
         (["flow/demo", "reward=[{name: pick_score}]"], "PickScore_v1) and laion/CLIP-ViT-H-14"),
         (["audio/embedded", "model.pretrained=me/omni"], "me/omni, size unknown."),
+        (["llm/qwen3-0.6b"], "1.5 GB (Qwen/Qwen3-0.6B)"),
+        (["llm/qwen2-0.5b"], "988 MB (Qwen/Qwen2-0.5B-Instruct)"),
+        (["audio/qwen2.5-omni-7b"], "21 GB (Qwen/Qwen2.5-Omni-7B)"),
+        (["flow/demo", f"evaluation.clip={CLIP}"], f"605 MB ({CLIP})."),
+        (["flow/demo", DISTANCES], "346 MB (facebook/dinov2-base)."),
     ],
 )
 def test_without_the_hub_sizes_are_those_of_a_table(

@@ -241,7 +241,6 @@ def _check_rewards(findings: "Findings", terms: "Sequence[RewardTermSection]") -
     """Build each reward whose model needs no download, as the trainer would."""
     from adrpo.rewards.image import EMBEDDED
     from adrpo.rewards.loading import WITH_WEIGHTS, build_reward, named_models
-    from adrpo.rewards.sizes import published_bytes
     from adrpo.runs.findings import check_model
 
     for term in terms:
@@ -259,7 +258,6 @@ def _check_rewards(findings: "Findings", terms: "Sequence[RewardTermSection]") -
                 model,
                 embedded=EMBEDDED,
                 weights=option in WITH_WEIGHTS,
-                known=published_bytes(model),
             )
             for option, model in named.items()
         ]

@@ -10,6 +10,7 @@ from adrpo.errors import AdrpoError
 from adrpo.memory import GIGABYTE, UNFIT
 from adrpo.runs.downloads import Download
 from adrpo.runs.model_folder import description
+from adrpo.runs.published_sizes import published_bytes
 from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 
 
@@ -52,7 +53,7 @@ def check_model(
     ``embedded`` ones, and return it.
 
     Where it doesn't it is a download, with its ``weights`` or without, of so many bytes as are
-    ``known``.
+    ``known``, or as the table of published models has.
     """
     if model in embedded:
         findings.ok(what, "embedded, nothing to download")
@@ -61,6 +62,8 @@ def check_model(
     elif description(model):
         findings.ok(what, f"{model} is in the Hub cache")
     else:
+        if known is None and weights:
+            known = published_bytes(model)
         findings.downloads.append(Download(model, weights=weights, known=known))
         findings.note(
             what,

@@ -38,8 +38,8 @@ from adrpo.flow.memory.estimate import (
 from adrpo.flow.models.conditioning import Conditioning
 from adrpo.flow.models.loading import SUPPORTED, as_policy, load_policy
 from adrpo.flow.models.pipeline_policy import PipelinePolicy
-from adrpo.rewards.sizes import SCORERS
 from adrpo.runs.findings import Findings
+from adrpo.runs.published_sizes import SCORERS
 from support.tiny_editors import ALL
 from support.tiny_pipelines import lumina_2
 

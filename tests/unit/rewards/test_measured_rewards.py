@@ -29,8 +29,8 @@ from adrpo.flow.memory.advice import FROM_WEIGHTS, estimate_recipe
 from adrpo.flow.memory.architectures import find_architecture
 from adrpo.flow.training.adrpo import FlowTrainer
 from adrpo.metrics import known
-from adrpo.rewards.sizes import SCORERS
 from adrpo.runs.findings import Findings
+from adrpo.runs.published_sizes import SCORERS
 from support.fabricated_comparison import STEPS, fabricate_comparison
 
 WIDTHS = (768, 1024, 128, 64, 16, 1)

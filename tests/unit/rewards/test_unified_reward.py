@@ -15,8 +15,8 @@ from adrpo.config import RewardTermSection
 from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.flow.memory.advice import _reward_parameters
 from adrpo.rewards.loading import build_reward
-from adrpo.rewards.sizes import published_bytes
 from adrpo.rewards.unified_reward import QUESTIONS, UnifiedReward, parsed_score
+from adrpo.runs.published_sizes import published_bytes
 from support.tiny_judges import checkered, greedy, tokenizer, write_judge
 
 PROMPTS = ["a cat", "a dog beside a very long bench", "x", "y <|image_pad|>z", "the sea"]

@@ -9,16 +9,13 @@ from adrpo.flow.memory.architectures import Architecture, count_parameters, find
 from adrpo.flow.memory.blocks import STACKS
 from adrpo.flow.memory.estimate import cheaper, estimate, image_size
 from adrpo.memory import Estimate, estimate_lines
-from adrpo.rewards.sizes import SCORERS
+from adrpo.runs.published_sizes import FEATURES, SCORERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from adrpo.config import FlowConfig, RewardTermSection
     from adrpo.flow.prompt_columns import Size
-
-FEATURES = {"facebook/dinov2-base": 86_580_480, "facebook/dinov2-large": 304_368_640}
-"""Parameters of models by whose features distances are measured, where they are not here either."""
 
 FROM_WEIGHTS = {
     "aesthetic": 927_969,
