@@ -71,6 +71,19 @@ def reading(what: str, todo: str) -> Iterator[None]:
             raise kind(f"{what}, which can't be loaded: {reason}; {todo}") from error
 
 
+@contextmanager
+def of_setting(key: str) -> Iterator[None]:
+    """A block in which what the setting ``key`` names is read: an AdrpoError of it, which names the
+    place in a file, say, names the setting as well, at its beginning."""
+    try:
+        yield
+    except AdrpoError as error:
+        section = key.partition(".")[0]
+        if str(error).startswith((f"{section}.", f"{section}:")):
+            raise
+        raise type(error)(f"{key}: {error}") from error.__cause__
+
+
 def or_did_you_mean(path: Path | str) -> str:
     """The end of a line on a ``path`` that is not there: of the names that lie beside it the one
     that was meant, or nothing."""

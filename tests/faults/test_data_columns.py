@@ -89,8 +89,8 @@ def test_a_conversation_is_no_prompt_for_pictures(tmp_path: Path):
     with pytest.raises(AdrpoError) as caught:
         load_held_out(tiny_config(prompts={"held_out": held_out}))
     assert str(caught.value) == (
-        f"{held_out}: expected texts, which a text-to-image model takes, received a conversation "
-        "that ends with 'draw a kite'; name a source of texts"
+        f"prompts.held_out: {held_out}: expected texts, which a text-to-image model takes, "
+        "received a conversation that ends with 'draw a kite'; name a source of texts"
     )
 
 
@@ -138,8 +138,8 @@ class TestLanguage:
         with pytest.raises(AdrpoError) as caught:
             load_train(tiny_language_config(tmp_path, prompts=prompts))
         assert str(caught.value) == (
-            f"{source}: expected texts or conversations, received both: the text that begins 'a' "
-            "and the conversation that ends with 'b'; write all of them in one form"
+            f"prompts.source: {source}: expected texts or conversations, received both: the text "
+            "that begins 'a' and the conversation that ends with 'b'; write all of them in one form"
         )
 
     def test_another_source_is_held_out_whole_by_the_name_it_has_in_every_domain(

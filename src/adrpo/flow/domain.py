@@ -16,7 +16,7 @@ from adrpo.config import (
 from adrpo.data.base import Prompt
 from adrpo.data.identity import shared_prompts
 from adrpo.data.prompts import is_unfetched
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, of_setting
 from adrpo.evaluation.door import Door
 from adrpo.evaluation.evaluator import Evaluator
 from adrpo.flow.facts import FACTS
@@ -200,7 +200,8 @@ class FlowDoor:
         source, settings = config.prompts.held_out, config.evaluation
         chosen = [with_columns(Prompt(text), held_out or ()) for text in prompts]
         if not chosen:
-            there = load_texts(source, size=size, seed=seed) if held_out is None else held_out
+            with of_setting("prompts.held_out"):
+                there = load_texts(source, size=size, seed=seed) if held_out is None else held_out
             chosen = list(there[:size])
         batches = _alike(chosen, settings.batch_size)
         negative = config.prompts.negative_prompt

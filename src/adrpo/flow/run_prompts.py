@@ -6,7 +6,7 @@ from dataclasses import replace
 from adrpo.config import FlowConfig
 from adrpo.data import Prompt, load_prompts
 from adrpo.data.prompts import folder_of
-from adrpo.errors import AdrpoError, AdrpoWarning
+from adrpo.errors import AdrpoError, AdrpoWarning, of_setting
 from adrpo.flow.originals import located
 from adrpo.flow.prompt_columns import NEGATIVE, check_columns, negative_prompt_of
 
@@ -17,14 +17,16 @@ def load_train(config: FlowConfig) -> list[Prompt]:
     Raises AdrpoError for a source that can't be read, or that holds conversations.
     """
     prompts = config.prompts
-    found = load_texts(prompts.train, size=prompts.train_size, seed=config.training.seed)
+    with of_setting("prompts.train"):
+        found = load_texts(prompts.train, size=prompts.train_size, seed=config.training.seed)
     return _told(config, found)
 
 
 def load_held_out(config: FlowConfig) -> list[Prompt]:
     """The prompts that training never sees; errors as of :func:`load_train`."""
-    prompts = config.prompts
-    found = load_texts(prompts.held_out, size=prompts.held_out_size, seed=config.evaluation.seed)
+    prompts, seed = config.prompts, config.evaluation.seed
+    with of_setting("prompts.held_out"):
+        found = load_texts(prompts.held_out, size=prompts.held_out_size, seed=seed)
     return _told(config, found)
 
 

@@ -201,7 +201,7 @@ class LanguageDoor:
         try:
             train, held_out = self.prompts(config)
         except AdrpoError as error:
-            findings.bad("prompts", str(error))
+            findings.bad(*str(error).split(": ", 1))
             return []
         named = " and ".join(sources)
         if (shared := self.shared(train, held_out)) is not None:

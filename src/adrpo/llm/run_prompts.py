@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from adrpo.config import LanguageConfig, LanguagePromptsSection
 from adrpo.data.base import Prompt, columns_of
 from adrpo.data.prompts import load_all, load_both, load_prompts
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, of_setting
 from adrpo.rewards.scoring import check_takes
 
 if TYPE_CHECKING:
@@ -25,16 +25,17 @@ def load_train(config: LanguageConfig) -> list[Prompt]:
     that mixes texts and conversations.
     """
     prompts = config.prompts
-    if prompts.held_out is None:
-        return _checked(_both(prompts)[0], prompts.source)
-    found = load_all(
-        prompts.source,
-        size=prompts.train_size,
-        seed=prompts.split_seed,
-        column=prompts.column,
-        cut_answers=prompts.cut_answers,
-    )
-    return _checked(found[: prompts.train_size], prompts.source)
+    with of_setting("prompts.source"):
+        if prompts.held_out is None:
+            return _checked(_both(prompts)[0], prompts.source)
+        found = load_all(
+            prompts.source,
+            size=prompts.train_size,
+            seed=prompts.split_seed,
+            column=prompts.column,
+            cut_answers=prompts.cut_answers,
+        )
+        return _checked(found[: prompts.train_size], prompts.source)
 
 
 def load_held_out(config: LanguageConfig) -> list[Prompt]:
@@ -44,15 +45,17 @@ def load_held_out(config: LanguageConfig) -> list[Prompt]:
     """
     prompts = config.prompts
     if prompts.held_out is None:
-        return _checked(_both(prompts)[1], prompts.source)
-    found = load_prompts(
-        prompts.held_out,
-        size=prompts.held_out_size,
-        seed=prompts.split_seed,
-        column=prompts.column,
-        cut_answers=prompts.cut_answers,
-    )
-    return _checked(found[: prompts.held_out_size], prompts.held_out)
+        with of_setting("prompts.source"):
+            return _checked(_both(prompts)[1], prompts.source)
+    with of_setting("prompts.held_out"):
+        found = load_prompts(
+            prompts.held_out,
+            size=prompts.held_out_size,
+            seed=prompts.split_seed,
+            column=prompts.column,
+            cut_answers=prompts.cut_answers,
+        )
+        return _checked(found[: prompts.held_out_size], prompts.held_out)
 
 
 def _both(prompts: LanguagePromptsSection) -> tuple[list[Prompt], list[Prompt]]:

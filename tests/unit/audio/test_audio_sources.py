@@ -171,7 +171,9 @@ def test_a_set_that_cant_be_fetched_is_one_line(monkeypatch: pytest.MonkeyPatch)
         raise OSError("no\nnetwork")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(AdrpoError, match=f"^{AUDIO_MCQ}: expected .* fetched: no network"):
+    with pytest.raises(
+        AdrpoError, match=f"^prompts.source: {AUDIO_MCQ}: expected .* fetched: no network"
+    ):
         load_train(section(source=AUDIO_MCQ))
 
 
@@ -193,7 +195,8 @@ def test_a_data_set_without_audio_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(AdrpoError) as caught:
         load_train(section(source=str(tmp_path / "text")))
     assert str(caught.value) == (
-        f"{tmp_path}/text, row 0: expected a column 'audio' with the audio, received the columns "
+        f"prompts.source: {tmp_path}/text, row 0: expected a column 'audio' with the audio, "
+        "received the columns "
         "question, choices, answer; name it in prompts.columns.audio"
     )
 

@@ -9,6 +9,7 @@ from adrpo.audio.data.world import read_world
 from adrpo.config.audio_prompts import BENCHMARKS, WORLD, AudioPromptsSection
 from adrpo.data.base import Prompt, Row, prompts_of
 from adrpo.data.splits import hold_out_by
+from adrpo.errors import of_setting
 
 
 def load_train(section: AudioPromptsSection) -> list[Prompt]:
@@ -24,9 +25,11 @@ def load_train(section: AudioPromptsSection) -> list[Prompt]:
         AdrpoError: a source that can't be read or is too small to hold anything out, or a
             question that ``faulty`` refuses.
     """
-    if section.held_out is None and _has_no_parts(section.source):
-        return _prompts(_split(section)[0][: section.train_size], section.trained, section)
-    return _prompts(_read(section.trained, section, section.train_size), section.trained, section)
+    source, size = section.trained, section.train_size
+    with of_setting("prompts.source"):
+        if section.held_out is None and _has_no_parts(section.source):
+            return _prompts(_split(section)[0][:size], source, section)
+        return _prompts(_read(source, section, size), source, section)
 
 
 def load_held_out(section: AudioPromptsSection) -> list[Prompt]:
@@ -36,9 +39,10 @@ def load_held_out(section: AudioPromptsSection) -> list[Prompt]:
     that no model can answer right are left out, with a warning.
     """
     source, size = section.evaluated, section.held_out_size
-    if section.held_out is None and _has_no_parts(source):
-        return _prompts(_split(section)[1][:size], source, section)
-    return _prompts(_read(source, section, size), source, section)
+    with of_setting("prompts.source" if section.held_out is None else "prompts.held_out"):
+        if section.held_out is None and _has_no_parts(source):
+            return _prompts(_split(section)[1][:size], source, section)
+        return _prompts(_read(source, section, size), source, section)
 
 
 def _has_no_parts(source: str) -> bool:

@@ -12,7 +12,7 @@ from adrpo.config import DpoSection, FlowConfig
 from adrpo.core import velocity_divergence
 from adrpo.core.placement import sent
 from adrpo.core.preferences import flow_dpo_objective
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, of_setting
 from adrpo.flow.models.loading import family_of
 from adrpo.flow.models.prompt_set import PromptSet
 from adrpo.flow.path.convention import interpolate, target_velocity
@@ -59,7 +59,8 @@ class DPOTrainer(TrainingLoop):
                 f"{config.model.pretrained}, which edits pictures; received dpo, whose pairs name "
                 f"none to be edited"
             )
-        named = {} if folder is None else {PAIRS: prompts_of(read_pairs(Path(folder)))}
+        with of_setting("algorithm.pairs"):
+            named = {} if folder is None else {PAIRS: prompts_of(read_pairs(Path(folder)))}
         super().__init__(config, reward=reward, further=named)
         if any(shape != self.policy.latent_shape for shape in self.prompts.shapes):
             raise AdrpoError(
