@@ -94,6 +94,18 @@ def test_the_page_says_what_is_damaged(run: RunDirectory):
         assert said not in clean
 
 
+def test_the_page_says_which_weights_are_missing(run: RunDirectory):
+    """The snippet that loads them was left out without a word."""
+    clean = write_report(run.path).read_text()
+    (weights,) = run.final.glob("*.safetensors")
+    weights.unlink()
+    page, lines = write_report(run.path).read_text(), "\n".join(result_lines(run.path))
+    said = f"final/{weights.name} is missing"
+    assert said in page and said in lines and said not in clean
+    (run.final / "manifest.json").write_text("{")
+    assert "final/manifest.json: expected JSON" in "\n".join(result_lines(run.path))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [

@@ -1,5 +1,6 @@
 """The tiniest run of each domain, what may be asked of it, and what of its folder must be equal."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.cli.domains import door_of
+from adrpo.evaluation.playing import Asked, open_playground
 from adrpo.evaluation.targets import Target, evaluate_target
-from adrpo.report import write_report
+from adrpo.publishing import base_of, check_publishable, compose, unknown_base
+from adrpo.report import write_overview, write_report
 from adrpo.report.result import result_lines
+from adrpo.runs.directory import RunDirectory
 
 TIMINGS = ("seconds", "samples_per_second")
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -20,6 +24,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 TIMED = ("manifest.json", "environment.json", "state.pt", "trainer_state.json", "report.html")
 """Files with times or places in them, or checksums of such."""
+
+OTHER = "other"
+"""Name of the folder beside a run with the run that nothing happened to."""
 
 UNREAD = ("training_args.bin", "README.md")
 """Files that transformers and TRL write and nothing of ours reads."""
@@ -83,6 +90,55 @@ def evaluate(run: Path) -> list[str]:
     out = run.with_name("evaluation")
     row = evaluate_target(Target.resolve(str(run), door_of), out)
     return [json.dumps({key: value for key, value in row.items() if key != "target"})]
+
+
+def overview(run: Path) -> list[str]:
+    """The page that ``adrpo report`` writes of a run and the one beside it."""
+    page = write_overview([run, run.with_name(OTHER)], run.with_name("page.html"))
+    return [page.read_text(encoding="utf-8")]
+
+
+def publish(run: Path) -> list[str]:
+    """A digest of what ``adrpo publish`` would upload."""
+    opened = RunDirectory.open(run)
+    check_publishable(opened)
+    base = base_of(opened, licence="mit", ask=False)
+    folder = compose(opened, "who/what", base, run.with_name("publication"))
+    return [unknown_base(folder, base), _digest(folder)]
+
+
+def play(run: Path) -> list[str]:
+    """Digests of what the page of ``adrpo play`` shows first, of the first step and of the last,
+    and what it says."""
+    with open_playground([str(run)], door_of) as playground:
+        asked = Asked(prompt=playground.prompts[0])
+        places = (playground.places[0], playground.places[-1])
+        panels = [panel for place in places for panel in playground.play(asked, place)]
+        return [*playground.notices, *(panel.error or _shown(panel.played) for panel in panels)]
+
+
+def _shown(played: Any) -> str:
+    sample = played.sample
+    drawn = sample.tobytes() if hasattr(sample, "tobytes") else repr(sample).encode()
+    return f"{hashlib.sha256(drawn).hexdigest()} {played.scores} {played.errors}"
+
+
+def _digest(folder: Path) -> str:
+    """One of all files of a folder, by their names."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+USES: dict[str, Callable[[Path], list[str]]] = {
+    "report": report,
+    "report of two": overview,
+    "evaluate": evaluate,
+    "publish": publish,
+    "play": play,
+}
+"""What is asked of a finished run, by the name of its command."""
 
 
 def content(run: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.faults.processes import End, counted, full_from, in_process, killed_at
-from tools.faults.runs import Domain, content, differences, evaluate, report
+from tools.faults.runs import OTHER, USES, Domain, content, differences
 
 Row = dict[str, Any]
 GOOD = ("same", "named", "harmless", "accepted")
@@ -35,7 +35,6 @@ DAMAGES: dict[str, Callable[[Path, float], None]] = {
     "empty": lambda path, _: path.write_bytes(b"") and None,
     "delete": lambda path, _: path.unlink(),
 }
-USES: dict[str, Callable[[Path], list[str]]] = {"report": report, "evaluate": evaluate}
 
 
 class Bench:
@@ -56,10 +55,13 @@ class Bench:
             raise RuntimeError(f"{domain.name}: the undisturbed run ended: {end}")
         self.operations: list[str] = end.result
         self.expected = content(self.whole)
-        self.uses = {
-            name: self._do(lambda u=use: u(self.whole)).result for name, use in USES.items()
-        }
-        shutil.rmtree(self.whole.with_name("evaluation"), ignore_errors=True)
+        self.uses: dict[str, list[str]] = {}
+        for name, use in USES.items():
+            run = self._copy(self.whole)
+            end = self._do(lambda use=use, run=run: use(run))
+            if end.result is None:
+                raise RuntimeError(f"{domain.name}: {name} of the undisturbed run ended: {end}")
+            self.uses[name] = end.result
         self.stopped = self._stopped()
 
     def kills(self, count: int) -> Iterator[Row]:
@@ -189,6 +191,7 @@ class Bench:
     def _copy(self, base: Path) -> Path:
         run = self._fresh()
         shutil.copytree(base, run)
+        shutil.copytree(self.whole, run.with_name(OTHER))
         return run
 
 

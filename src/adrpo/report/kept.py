@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adrpo.errors import AdrpoError
 from adrpo.metrics import UNSEEN, describe, trained_judges
 from adrpo.report.numbers import fixed
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.inputs import own_reward
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.manifest import SUMS, read_manifest
 from adrpo.runs.record import faults
 from adrpo.runs.start import start_sentence
 
@@ -79,8 +81,22 @@ def judges_trained_on(run: RunDirectory) -> tuple[str, ...]:
 
 
 def damage_lines(run: RunDirectory) -> list[str]:
-    """A sentence on each file of a run that is missing or no longer what the run wrote."""
-    return [
+    """A sentence on each file of a run that is missing or no longer what the run wrote; of the
+    weights, whose checksums take long, on those that are missing."""
+    told = [
         f"{fault.path.relative_to(run.path)} {fault.what}: what is told from it may be wrong."
         for fault in faults(run)
+    ]
+    return [*told, *_missing_weights(run)]
+
+
+def _missing_weights(run: RunDirectory) -> list[str]:
+    try:
+        manifest = read_manifest(run.final)
+    except AdrpoError as error:
+        return [f"{error}."]
+    return [
+        f"final/{name} is missing: adrpo sample and evaluate refuse these weights."
+        for name in (manifest or {SUMS: {}})[SUMS]
+        if not (run.final / name).is_file()
     ]

@@ -167,10 +167,17 @@ class RunDirectory:
         write_durably(self.diverged, (json.dumps(record) + "\n").encode())
 
     def diverged_at(self) -> int | None:
-        """The step at which the run diverged; None for one that did not."""
+        """The step at which the run diverged; None for one that did not. AdrpoError where its file
+        names no step."""
         if not self.diverged.exists():
             return None
-        return int(json.loads(_text(self.diverged))["step"])
+        step = _json_object(self.diverged).get("step")
+        if not isinstance(step, int) or isinstance(step, bool):
+            raise AdrpoError(
+                f"{self.diverged}: expected the step at which the run diverged, received "
+                f"{str(step)[:80]}; restore the file"
+            )
+        return step
 
     def read_config_yaml(self) -> str:
         """The text of config.yaml."""
@@ -182,16 +189,7 @@ class RunDirectory:
 
     def read_environment(self) -> dict[str, Any]:
         """The content of environment.json (``environment_record`` when the run began)."""
-        try:
-            record = json.loads(_text(self.environment))
-        except (RecursionError, ValueError) as error:
-            raise AdrpoError(
-                f"{self.environment}: expected JSON, received text that is not ({error}); "
-                "restore the file"
-            ) from None
-        if not isinstance(record, dict):
-            raise AdrpoError(f"{self.environment}: expected a JSON object; restore the file")
-        return record
+        return _json_object(self.environment)
 
     def has_begun(self) -> bool:
         """True where the run has something that took its time: an evaluation, a step, pairs."""
@@ -301,6 +299,19 @@ def _row(line: bytes, where: str) -> Row:
             f"{line[:60].decode(errors='replace')!r}; restore or remove the line"
         )
     return row
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """What a file of JSON holds; AdrpoError where that is no mapping."""
+    try:
+        record = json.loads(_text(path))
+    except (RecursionError, ValueError) as error:
+        raise AdrpoError(
+            f"{path}: expected JSON, received text that is not ({error}); restore the file"
+        ) from None
+    if not isinstance(record, dict):
+        raise AdrpoError(f"{path}: expected a JSON object; restore the file")
+    return record
 
 
 def _text(path: Path) -> str:

@@ -233,3 +233,18 @@ def test_git_names_the_commit_and_whether_the_tree_differs(
     assert environment_record()["git"] == {"commit": commit, "dirty": True}
     monkeypatch.setenv("PATH", "")
     assert environment_record()["git"] is None, "git is not installed"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "null", "{}", '{"step": "x"}', '{"step": true}', "[" * 3000, "NaN", "9" * 5000],
+)
+def test_a_record_of_divergence_without_a_step_is_named(run: RunDirectory, content: str):
+    """Pages of several runs and comparisons ask for it."""
+    assert run.diverged_at() is None
+    run.record_divergence(7, "received loss nan")
+    assert run.diverged_at() == 7
+    run.diverged.write_text(content, encoding="utf-8")
+    with pytest.raises(AdrpoError, match=r"diverged\.json: expected ") as caught:
+        run.diverged_at()
+    assert "\n" not in str(caught.value)

@@ -16,7 +16,7 @@ from tools.faults.runs import Domain
 from tools.faults.trials import DAMAGES, GOOD, Bench
 
 ROOT = Path(__file__).parents[3]
-STEPS = 3
+STEPS = 2
 
 
 class Careful(Domain):
@@ -91,7 +91,7 @@ def outcomes(
     monkeypatch.setattr(trials, "USES", {"ask": asked})
     bench = Bench(domain, folder, seed=0)
     found: dict[str, set[str]] = {}
-    for row in (*bench.kills(4), *bench.full_disks(12), *bench.damages(0)):
+    for row in (*bench.kills(2), *bench.full_disks(8), *bench.damages(0)):
         found.setdefault(row["trial"], set()).add(row["outcome"])
     return found
 

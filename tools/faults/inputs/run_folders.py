@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.faults.inputs.cases import Case, Spoil, both, write
@@ -11,6 +11,8 @@ KIND = "run folder"
 
 COMMANDS = {
     "report": ["report", "run"],
+    "report of two": ["report", "whole", "run", "--output", "new.html"],
+    "publish": ["publish", "run", "--repo", "who/what", "--dry-run", "--output-dir", "new"],
     "evaluate": ["evaluate", "run", "--output-dir", "new"],
     "sample": ["sample", "run", "--output-dir", "new"],
     "resume": ["train", "recipe.yaml", "--output-dir", "run", "--resume", "training.steps=2"],
@@ -18,6 +20,10 @@ COMMANDS = {
     "base": ["train", "recipe.yaml", "--output-dir", "new", "--base", "run"],
     "doctor": ["doctor", "run"],
 }
+"""``play`` is not among them: with Gradio it serves for good what it does not refuse, without it it
+refuses all. What its page asks of a damaged run is tried beside the kills
+(:func:`tools.faults.runs.play`)."""
+
 FILES = (
     "config.yaml", "metrics.jsonl", "evaluations.jsonl", "environment.json", "facts.json",
     "inputs.json", "held_out.jsonl", "manifest.json", "final/manifest.json", "samples/prompts.json",
@@ -54,14 +60,31 @@ def _spoilt() -> Iterator[Case]:
         for name in FILES:
             for what, spoil in _contents(name).items():
                 for command, arguments in COMMANDS.items():
-                    moved = _into_comparison if command == "compare" else None
                     yield Case(
                         KIND, domain, f"{command}, {what}", arguments,
                         [name, "run", "recipe-seed0", "many"],
-                        both(spoil, moved) if moved else spoil,
+                        AROUND.get(command, both)(spoil),
                         valid="a file that the command does not need, or writes anew",
                     )  # fmt: skip
 
 
-def _into_comparison() -> None:
-    shutil.copytree("run", "many/runs/recipe-seed0")
+def _in_a_comparison(spoil: Spoil) -> Spoil:
+    return both(spoil, _copied("many/runs/recipe-seed0"))
+
+
+def _beside_a_whole_one(spoil: Spoil) -> Spoil:
+    return both(_copied("whole"), spoil)
+
+
+def _copied(place: str) -> Spoil:
+    def act() -> None:
+        shutil.copytree("run", place)
+
+    return act
+
+
+AROUND: dict[str, Callable[[Spoil], Spoil]] = {
+    "compare": _in_a_comparison,
+    "report of two": _beside_a_whole_one,
+}
+"""Command -> what else it is given beside the spoilt folder."""
