@@ -73,6 +73,8 @@ def test_a_run_without_an_evaluation_is_refused(measured: Path, tmp_path: Path):
     trainer = FlowTrainer(config(), reward=noisy_darkness)
     with pytest.raises(AdrpoError, match="no row of step 0 for seen, unseen prompts"):
         trainer.train(tmp_path / "run", progress=False, base=empty.path)
+    with pytest.raises(AdrpoError, match=r"^--base: .*expected a run directory"):
+        trainer.train(tmp_path / "run", progress=False, base=tmp_path)
 
 
 @pytest.mark.parametrize(

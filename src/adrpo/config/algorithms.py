@@ -362,7 +362,7 @@ class DpoSection(Unpenalised):
     pairs_prompts: Count = Field(
         default=600, description="Training prompts that the base draws pairs for. Ours."
     )
-    pairs_samples: Annotated[int, Field(strict=True, ge=2)] = Field(
+    pairs_samples: Annotated[Count, Field(ge=2)] = Field(
         default=16, description="Images drawn for each; the best and the worst make the pair. Ours."
     )
 

@@ -37,7 +37,8 @@ def refuse_empty(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
-Count = Annotated[int, Field(strict=True, gt=0)]
+Count = Annotated[int, Field(strict=True, gt=0, lt=2**31)]
+"""A number of things; more than 32 bits count is a slip, and would be work without end."""
 NonNegativeCount = Annotated[int, Field(strict=True, ge=0)]
 Number = Annotated[float, BeforeValidator(_refuse_boolean)]
 PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(_refuse_boolean)]

@@ -242,7 +242,7 @@ BY_CLIP = ("clip_score_evaluation", "clip_diversity", "clip_diversity_l2", "clip
 class FlowEvaluationSection(EvaluationSection):
     """Measurements while training, on fixed prompts and noises."""
 
-    samples_per_prompt: Annotated[int, Field(strict=True, ge=2)] = Field(
+    samples_per_prompt: Annotated[Count, Field(ge=2)] = Field(
         default=4, description="Samples of each prompt, at least 2: diversity compares them. Ours."
     )
     clip: Text | None = Field(

@@ -262,3 +262,11 @@ def test_naming_the_method_of_the_extended_recipe_again_keeps_its_keys(tmp_path:
     )
     algorithm: Any = load_recipe(tmp_path / "own.yaml").algorithm
     assert (algorithm.advantage_clip, algorithm.beta_0) == ((-0.5, 0.7), 2)
+
+
+@pytest.mark.parametrize("key", ["evaluation.samples_per_prompt", "training.steps"])
+def test_a_number_that_32_bits_do_not_count_is_a_slip(key: str):
+    for recipe in ("flow/adrpo", "llm/embedded", "audio/embedded"):
+        load_recipe(recipe, [f"{key}={2**31 - 1}"])
+        with pytest.raises(AdrpoError, match=f"{key}.*less than 2147483648"):
+            load_recipe(recipe, [f"{key}={2**31}"])
