@@ -40,33 +40,12 @@ from trl.trainer.utils import add_fused_lm_head
 from adrpo.audio.encoder import Clip, FrozenEncoder, audio_inputs, frozen_parts
 from adrpo.audio.memory.architecture import FRAMES_A_TOKEN, read_thinker
 from adrpo.audio.memory.estimate import clips_at_a_time, estimate
+from adrpo.audio.memory.published import PUBLISHED
 from adrpo.config import LanguageConfig
 from adrpo.llm.memory.estimate import Lengths, rows_at_a_time, rows_drawn_at_a_time
 from adrpo.memory import OVERHEAD, Estimate
 
-ROTATION = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
-IDS = {"audio_start_token_id": 151647, "vision_start_token_id": 151652}
-TEXT_3B = {
-    "vocab_size": 151936,
-    "hidden_size": 2048,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-}
-THINKERS: dict[str, dict[str, Any]] = {
-    "Qwen2.5-Omni-7B": {
-        "text_config": {"rope_parameters": ROTATION},
-        "vision_config": {"hidden_size": 1280},
-        **IDS,
-    },
-    "Qwen2.5-Omni-3B": {
-        "text_config": {"rope_parameters": ROTATION, **TEXT_3B},
-        "audio_config": {"output_dim": 2048},
-        "vision_config": {"hidden_size": 1280, "out_hidden_size": 2048},
-        **IDS,
-    },
-}
+THINKERS = {name.rpartition("/")[2]: sizes for name, sizes in PUBLISHED.items()}
 """Model -> ``thinker_config`` of its config.json, as far as it is not transformers' default."""
 
 SETTINGS: dict[str, Any] = {

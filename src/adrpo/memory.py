@@ -23,6 +23,8 @@ CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)
 HEADROOM = 0.1
 """Share of a GPU that is left free: estimates err, and a desktop takes some."""
 
+UNKNOWN = "unknown: "
+"""The beginning of the one line that stands for an estimate which there is none of."""
 
 UNFIT = "does not fit with a tenth of it left free"
 """The words of an estimate's first line where training lacks memory."""

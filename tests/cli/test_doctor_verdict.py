@@ -69,10 +69,10 @@ def test_the_hub_is_asked_and_a_table_where_it_does_not_answer(hub: HubServer) -
         Download("c/d", kind="dataset"),
         Download("c/d", kind="dataset", file="y.csv"),
     ]
-    assert sizes(downloads[:2]) == {"a/b": 5, "c/d": 18}
-    assert sizes(downloads[2:]) == {"c/d": 11}
+    assert sizes(downloads[:2]) == ({"a/b": 5, "c/d": 18}, True)
+    assert sizes(downloads[2:]) == ({"c/d": 11}, True)
     hub.close()
-    assert sizes(downloads[:2]) == {"a/b": 1, "c/d": None}
+    assert sizes(downloads[:2]) == ({"a/b": 1, "c/d": None}, False)
 
 
 def test_sizes_in_words() -> None:
@@ -97,7 +97,10 @@ def test_a_download_is_named_with_its_size(
         private=False, sizes={"config.json": 1, "model.safetensors": 3 * GB}
     )
     assert command("doctor", "llm/embedded", "model.pretrained=me/model") == 0, command.out
-    assert last_line(command) == "Ready: the first run downloads 3 GB (me/model)."
+    assert last_line(command) == (
+        "Ready, but for memory, which is unknown (the config.json of me/model is not on this "
+        "machine): the first run downloads 3 GB (me/model)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,50 @@ def test_without_the_hub_sizes_are_those_of_a_table(
     with_memory(monkeypatch, 1000)
     assert command("doctor", *settings) == 0, command.out
     found = last_line(command)
-    assert found.startswith("Ready: the first run downloads ") and line in found
+    # A run would fail now, and may not later.
+    assert found.startswith("Ready, once the Hub answers")
+    assert ": the first run downloads " in found and line in found
+    assert ("but for memory, which is unknown (the config.json of me/" in found) == ("me/" in line)
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        (["llm/qwen3-0.6b"], "RM-Gemma-2B, Skywork/Skywork-Reward-V2-Qwen3-0.6B, Qwen/Qwen3-0.6B,"),
+        (["audio/qwen2.5-omni-3b-avqa"], "Qwen/Qwen2.5-Omni-3B, gijs/avqa-processed are not"),
+        (["llm/embedded", "prompts.source=me/texts"], "me/texts is not"),
+        (["flow/demo", f"model.pretrained={SD3}"], f"{SD3} is not"),
+        (["flow/demo", f"evaluation.clip={CLIP}"], f"{CLIP} is not"),
+        (["flow/demo", "reward=[{name: pick_score}]"], "PickScore_v1, laion/CLIP-ViT-H-14"),
+        (["llm/embedded", "reward=[{name: reward_model, options: {model: me/rm}}]"], "me/rm is"),
+    ],
+)
+def test_what_may_not_be_downloaded_can_not_train(
+    settings: list[str],
+    missing: str,
+    hub: HubServer,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with_memory(monkeypatch, 1000)
+    assert command("doctor", *settings) == 1, command.out
+    found = last_line(command)
+    assert found.startswith("Can't train here: ") and missing in found
+    assert found.endswith(" not on this machine, and HF_HUB_OFFLINE is set.")
+    assert hub.calls == []
+
+
+def test_a_published_model_is_estimated_before_it_is_here(
+    hub: HubServer, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.close()
+    with_memory(monkeypatch, 25)
+    assert command("doctor", "audio/qwen2.5-omni-7b") == 1
+    found = last_line(command)
+    assert found.startswith("Can't train here: about ")
+    assert found.endswith(" and this machine has 25 GB of memory.")
 
 
 def test_what_the_hub_has_not_can_not_train(hub: HubServer, command: Command) -> None:

@@ -35,10 +35,11 @@ class Download:
     known: float | None = None
 
 
-def sizes(downloads: Iterable[Download]) -> dict[str, float | None]:
-    """Name -> bytes, by the Hub's answer, else as known; None where neither tells.
+def sizes(downloads: Iterable[Download]) -> tuple[dict[str, float | None], bool]:
+    """Name -> bytes, by the Hub's answer, else as known, None where neither tells; and whether the
+    Hub could be reached.
 
-    The Hub isn't asked again once it can't be reached.
+    It isn't asked again once it can't be.
 
     Raises AdrpoError for a repository that the Hub has not, or keeps from this user.
     """
@@ -49,7 +50,7 @@ def sizes(downloads: Iterable[Download]) -> dict[str, float | None]:
         if reached:
             reached, size = _asked(download)
         found[download.name] = download.known if size is None else size
-    return found
+    return found, reached
 
 
 def _asked(download: Download) -> tuple[bool, float | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adrpo.data.prompts import hub_place
 from adrpo.errors import AdrpoError
-from adrpo.memory import GIGABYTE, UNFIT
+from adrpo.memory import GIGABYTE, UNFIT, UNKNOWN
 from adrpo.runs.downloads import Download
 from adrpo.runs.model_folder import description
 from adrpo.runs.published_sizes import published_bytes
@@ -17,7 +17,8 @@ from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 class Findings:
     """The findings of a diagnosis: each is printed, and those that are broken are counted.
 
-    ``downloads`` are what a first run fetches; ``unfit`` says which memory training lacks here.
+    ``downloads`` are what a first run fetches; ``unfit`` says which memory training lacks here,
+    ``unknown`` why nothing tells what it takes.
 
     Args:
         say: prints a line.
@@ -27,6 +28,7 @@ class Findings:
         self.broken = 0
         self.downloads: list[Download] = []
         self.unfit = ""
+        self.unknown = ""
         self._say = say
 
     def ok(self, what: str, text: str) -> None:
@@ -136,7 +138,9 @@ def check_memory(
     lines = estimate(available)
     for line in lines:
         findings.note("memory", line)
-    if device == "cpu" and (own := _own_memory()) is not None:
+    if lines[0].startswith(UNKNOWN):
+        findings.unknown = lines[0].removeprefix(UNKNOWN).partition("; ")[0]
+    elif device == "cpu" and (own := _own_memory()) is not None:
         if UNFIT in estimate(own)[0]:
             findings.unfit = f"{lines[0]}, and this machine has {own / GIGABYTE:.0f} GB of memory"
     elif UNFIT in lines[0]:

@@ -11,7 +11,8 @@ import torch
 from adrpo.audio.memory.advice import ASSUMED_SECONDS, memory_lines
 from adrpo.audio.memory.architecture import read_thinker, thinker_of
 from adrpo.audio.memory.estimate import clips_at_a_time, estimate
-from adrpo.config import LanguageConfig
+from adrpo.config import LanguageConfig, load_recipe
+from adrpo.config.audio import AudioConfig
 from adrpo.llm.memory.advice import ASSUMED_PROMPT
 from adrpo.llm.memory.estimate import Lengths
 from support.resident_bytes import resident_bytes
@@ -124,6 +125,22 @@ def test_the_committed_estimates_are_doctors(thinker_memory: Any) -> None:
         assert row["recipe"] == name and row["overrides"][0] == f"{seconds:.0f} s"
         for part, sizes in row["parts"].items():
             assert sizes["estimated"] == parts[part], (name, seconds, part)
+
+
+def test_a_published_thinker_is_estimated_before_it_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The 7B model has as many parameters as were counted of its files without the part for
+    pictures, 8,255,263,744."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = read_thinker("Qwen/Qwen2.5-Omni-7B")
+    assert found is not None
+    pictures = 676_550_144
+    assert found.language.parameters + found.language.frozen - pictures == 8_255_263_744
+    for name in ("audio/qwen2.5-omni-7b", "audio/qwen2.5-omni-3b-avqa"):
+        config = load_recipe(name)
+        assert isinstance(config, AudioConfig)
+        assert memory_lines(config, config.model.pretrained, None)[0].startswith("about ")
 
 
 @pytest.mark.parametrize("seconds", [0.04, 1, 2.5, 10, 29.98])

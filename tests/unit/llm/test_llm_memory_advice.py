@@ -15,8 +15,10 @@ from adrpo.llm.memory.advice import (
 )
 from adrpo.llm.memory.architecture import find_architecture, read_architecture
 from adrpo.llm.memory.estimate import Lengths, cheaper, estimate
+from adrpo.llm.memory.published import PUBLISHED
 from adrpo.memory import Estimate
 from adrpo.rewards.reward_model import RewardModel
+from adrpo.runs.published_sizes import FILES
 from support.tiny_language_trainers import LANGUAGE_MARKS
 
 pytestmark = LANGUAGE_MARKS
@@ -74,6 +76,38 @@ def test_a_model_that_is_not_here_is_said_to_be_unknown(
     on_cpu = unknown.model_copy(update={"options": {"model": "someone/scorer", "device": "cpu"}})
     lines = memory_lines(config.model_copy(update={"reward": (on_cpu,)}), [], None)
     assert not any("not counted" in line for line in lines)
+
+
+def test_published_shapes_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two bytes a parameter are the files' but for their headers, which are under 64 kB; Qwen3's
+    file has the embeddings twice, once as its head."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name, twice in (("Qwen/Qwen2-0.5B-Instruct", False), ("Qwen/Qwen3-0.6B", True)):
+        found = read_architecture(name)
+        assert found is not None
+        count = found.parameters + twice * found.vocabulary * found.width
+        assert 0 < FILES[name] - 2 * count < 64_000
+    for name, base in (
+        # Gemma 2B's number is that of its paper: 1,981,884,416 and 524,550,144 of embeddings, for
+        # a vocabulary of 256,128, of which transformers' has 256,000.
+        ("weqweasdas/RM-Gemma-2B", 1_981_884_416 + 524_550_144 - 128 * 2048),
+        ("Skywork/Skywork-Reward-V2-Qwen3-0.6B", 596_049_920),
+    ):
+        found = read_architecture(name, scores=True)
+        assert found is not None
+        # With a number as its output.
+        assert found.parameters == base + found.width
+
+
+def test_our_recipes_are_estimated_before_their_models_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for name in ("llm/qwen2-0.5b", "llm/qwen3-0.6b"):
+        config = load_recipe(name)
+        assert isinstance(config, LanguageConfig) and config.model.pretrained in PUBLISHED
+        lines = memory_lines(config, [], None)
+        assert lines[0].startswith("about ") and not any("not counted" in line for line in lines)
 
 
 def test_each_advice_is_accepted_and_needs_less():

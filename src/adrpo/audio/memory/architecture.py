@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adrpo.audio.encoder import frozen_parts
+from adrpo.audio.memory.published import PUBLISHED
 from adrpo.llm.memory.architecture import Architecture, architecture_of
 
 FRAMES_A_TOKEN = 4
@@ -50,9 +51,10 @@ class Thinker:
 
 
 def read_thinker(source: str) -> Thinker | None:
-    """The sizes of a folder, or of a model in the Hub's cache, of Qwen2.5-Omni or its Thinker.
+    """The sizes of a folder, of a model in the Hub's cache, or of a published one, of Qwen2.5-Omni
+    or its Thinker.
 
-    None where neither has its config.json, or it is that of another model.
+    None where neither files nor table tell them, or they are those of another model.
     """
     import torch
     from transformers import Qwen2_5OmniThinkerForConditionalGeneration
@@ -68,6 +70,11 @@ def read_thinker(source: str) -> Thinker | None:
             return None
         # Of the whole it takes the part that is the Thinker's.
         config: Any = Qwen2_5OmniThinkerConfig.from_pretrained(source, local_files_only=True)
+    except Exception:  # a library's: loading the model tells of it
+        if source not in PUBLISHED:
+            return None
+        config = Qwen2_5OmniThinkerConfig(**PUBLISHED[source])
+    try:
         # Modules of the meta device have shapes and no memory.
         with torch.device("meta"):
             model = Qwen2_5OmniThinkerForConditionalGeneration(config)

@@ -8,7 +8,7 @@ from adrpo.errors import reading
 from adrpo.flow.memory.architectures import Architecture, count_parameters, find_architecture
 from adrpo.flow.memory.blocks import STACKS
 from adrpo.flow.memory.estimate import cheaper, estimate, image_size
-from adrpo.memory import Estimate, estimate_lines
+from adrpo.memory import UNKNOWN, Estimate, estimate_lines
 from adrpo.runs.published_sizes import FEATURES, SCORERS
 
 if TYPE_CHECKING:
@@ -46,13 +46,14 @@ def memory_lines(
     architecture = find_architecture(config.model.pretrained)
     if architecture is None:
         return [
-            f"unknown: {config.model.pretrained} is neither on this machine nor in the table of "
+            f"{UNKNOWN}{config.model.pretrained} is neither on this machine nor in the table of "
             f"published models (adrpo/flow/memory/architectures.py)"
         ]
     if architecture.family not in STACKS:
         return [
-            f"no estimate for {architecture.family}, because nothing says yet what training keeps "
-            f"of its blocks; known are {', '.join(STACKS)} (docs/extend/add-a-model.md)"
+            f"{UNKNOWN}no estimate for {architecture.family}, because nothing says yet what "
+            f"training keeps of its blocks; known are {', '.join(STACKS)} "
+            f"(docs/extend/add-a-model.md)"
         ]
     where = f"model.pretrained: expected the sizes of a pipeline in {config.model.pretrained}"
     with reading(where, "download it again, or name another"):

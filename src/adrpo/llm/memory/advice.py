@@ -10,7 +10,7 @@ from adrpo.llm.context import bytes_of
 from adrpo.llm.memory.architecture import Architecture, find_architecture, read_architecture
 from adrpo.llm.memory.estimate import Lengths, Scorer, cheaper, estimate
 from adrpo.llm.pretrained import model_source, tokenizer_options
-from adrpo.memory import BYTES, Estimate, estimate_lines
+from adrpo.memory import BYTES, UNKNOWN, Estimate, estimate_lines
 
 ASSUMED_PROMPT = 256
 """Tokens of the longest prompt, while the prompts or the tokenizer are not on this machine."""
@@ -52,7 +52,7 @@ def memory_lines(
 def unknown(pretrained: str) -> str:
     """The line that stands for an estimate where the config.json of the model is not here."""
     return (
-        f"unknown: the config.json of {pretrained} is not on this machine; the first run fetches "
+        f"{UNKNOWN}the config.json of {pretrained} is not on this machine; the first run fetches "
         f"it, or: hf download {pretrained} config.json"
     )
 

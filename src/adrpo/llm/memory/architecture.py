@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adrpo.config.llm import CompletionModelSection
+from adrpo.llm.memory.published import PUBLISHED
 from adrpo.llm.pretrained import model_source, tokenizer_options
 
 
@@ -70,7 +71,8 @@ class Architecture:
 
 
 def find_architecture(model: CompletionModelSection) -> Architecture | None:
-    """The sizes of the model that a configuration names; None where its config.json is not here.
+    """The sizes of the model that a configuration names; None where its config.json is not here,
+    and no table has them.
 
     Raises AdrpoError where :func:`~adrpo.llm.pretrained.model_source` does.
     """
@@ -78,8 +80,8 @@ def find_architecture(model: CompletionModelSection) -> Architecture | None:
 
 
 def read_architecture(source: str, *, scores: bool = False, **options: Any) -> Architecture | None:
-    """The sizes of a folder, or of a model in the Hub's cache; None where neither has its
-    config.json, or transformers knows no such architecture.
+    """The sizes of a folder, of a model in the Hub's cache, or of a published one; None where
+    neither files nor table tell them, or transformers knows no such architecture.
 
     Args:
         source: what ``from_pretrained`` takes.
@@ -96,6 +98,11 @@ def read_architecture(source: str, *, scores: bool = False, **options: Any) -> A
     form = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
     try:
         config: Any = AutoConfig.from_pretrained(source, local_files_only=True, **options)
+    except Exception:  # a library's: loading the model tells of it
+        if source not in PUBLISHED:
+            return None
+        config = AutoConfig.for_model(**PUBLISHED[source])
+    try:
         # Modules of the meta device have shapes and no memory.
         with torch.device("meta"):
             model: Any = form.from_config(config)
