@@ -17,14 +17,17 @@ FLOORS = (
     {"config"},
     {"coefficient", "runs"},
     {"rewards"},
-    {"evaluation", "report"},
-    {"comparison", "publishing", "flow", "llm"},
+    {"report"},
+    {"publishing"},
+    {"evaluation"},
+    {"comparison", "flow", "llm"},
     {"audio"},
     {"cli"},
     {"__main__"},
 )
 # And of that, what it may import. ``report`` reads a run's files, ``comparison`` those of many
-# runs, ``publishing`` those of a finished one: none knows a domain. A domain (flow, llm, audio)
+# runs, ``publishing`` those of a finished one, whose ``final/`` gets its card where ``evaluation``
+# writes it: none knows a domain. A domain (flow, llm, audio)
 # ties rewards and measures to a model.
 FOUNDATION = {"core", "config", "data", "runs", "embedded", "errors", "metrics"}
 DOMAIN = FOUNDATION | {"coefficient", "rewards", "evaluation", "memory"}
@@ -39,7 +42,7 @@ ALLOWED = {
     "data": {"errors", "embedded"},
     "runs": {"config", "data", "errors", "memory", "metrics"},
     "rewards": FOUNDATION,
-    "evaluation": FOUNDATION | {"rewards"},
+    "evaluation": FOUNDATION | {"rewards", "publishing"},
     "flow": DOMAIN,
     "llm": DOMAIN,
     "audio": DOMAIN | {"llm"},

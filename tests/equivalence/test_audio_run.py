@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoTokenizer, Qwen2_5OmniThinkerForConditionalGeneration
 
@@ -55,7 +56,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def assert_same(stopped: Path, run: Path) -> None:
     assert metrics_without_timings(stopped) == metrics_without_timings(run)
-    for file in ("evaluations.jsonl", "final/adapter_model.safetensors", "samples/final.jsonl"):
+    weights = ("final/adapter_model.safetensors", "final/README.md")
+    for file in ("evaluations.jsonl", *weights, "samples/final.jsonl"):
         assert (stopped / file).read_bytes() == (run / file).read_bytes(), file
 
 
@@ -166,6 +168,8 @@ def test_final_loads_in_peft_on_the_thinker(model: Path, run: Path) -> None:
     assert (after - before).abs().max() > 1e-3
     names = [name for name, _ in tuned.named_parameters() if "lora_" in name]
     assert names and all(".language_model." in name for name in names)
+    card = ModelCard.load(run / "final/README.md")
+    assert "with the method adrpo" in card.text and card.data.to_dict()["tags"] == ["adrpo", "lora"]
     assert AutoTokenizer.from_pretrained(run / "final").chat_template
     assert AudioProcessor.from_pretrained(str(run / "final")).feature_extractor.chunk_length == 4
 

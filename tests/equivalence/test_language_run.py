@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Model
 
@@ -174,6 +175,8 @@ def test_lora_trains_an_adapter_that_peft_loads(material: Path, tmp_path: Path) 
     folder = train(config, tmp_path / "lora")
     state = load_file(folder / "final/adapter_model.safetensors")
     assert any("lora_B" in name and tensor.abs().max() > 0 for name, tensor in state.items())
+    card = ModelCard.load(folder / "final/README.md")
+    assert "with the method adrpo" in card.text and card.data.to_dict()["tags"] == ["adrpo", "lora"]
     model = AutoPeftModelForCausalLM.from_pretrained(folder / "final")
     ids = torch.arange(5, 12)[None]
     with torch.no_grad():

@@ -50,6 +50,10 @@ def weights(run: Path) -> bytes:
     return (run / "final/model.safetensors").read_bytes()
 
 
+def card(run: Path) -> bytes:
+    return (run / "final/README.md").read_bytes()
+
+
 def files(run: Path) -> dict[str, bytes]:
     """Everything that a run has written, but for transformers' arguments, which name its folder."""
     return {
@@ -69,6 +73,7 @@ def assert_same(run: Path, expected: Path) -> None:
     evaluations = (run / "evaluations.jsonl").read_text(encoding="utf-8")
     assert evaluations == (expected / "evaluations.jsonl").read_text(encoding="utf-8")
     assert weights(run) == weights(expected)
+    assert card(run) == card(expected) and b"with the method adrpo" in card(run)
 
 
 @pytest.mark.parametrize("step", [1, EPOCH, EPOCH + 1, 2 * EPOCH])

@@ -117,6 +117,9 @@ def test_a_killed_run_resumes_to_the_same_end(
     FlowTrainer(load_flow_config(recipe)).train(run, resume=True, progress=False)
     assert metrics_without_timings(run) == metrics_without_timings(undisturbed)
     assert adapter_bytes(run) == adapter_bytes(undisturbed)
+    card = (run / "final/README.md").read_text(encoding="utf-8")
+    assert card == (undisturbed / "final/README.md").read_text(encoding="utf-8")
+    assert str(run) not in card and "with the method adrpo" in card
     evaluations = (run / "evaluations.jsonl").read_text()
     assert evaluations == (undisturbed / "evaluations.jsonl").read_text()
 

@@ -29,7 +29,10 @@ OTHER = "other"
 """Name of the folder beside a run with the run that nothing happened to."""
 
 UNREAD = ("training_args.bin", "README.md")
-"""Files that transformers and TRL write and nothing of ours reads."""
+"""Files that transformers and TRL write and nothing of ours reads, but for CARD."""
+
+CARD = "final/README.md"
+"""The card of a finished run, which is ours."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def content(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if path.is_dir() or path.name in UNREAD:
+        if path.is_dir() or (path.name in UNREAD and name != CARD):
             continue
         if path.name in TIMED:
             found[name] = "there"

@@ -7,6 +7,7 @@ from typing import Any
 
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.evaluation.evaluator import Evaluator
+from adrpo.publishing.final import write_card
 from adrpo.runs.base_evaluation import adopt_base_evaluation
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.manifest import sealed_folder
@@ -82,14 +83,15 @@ class Course:
 
     def finish(self, run: RunDirectory) -> None:
         """Write ``final/``: the weights of the last step, or of the best evaluation where early
-        stopping is on."""
+        stopping is on, and their card."""
         if not self.processes.is_main:
             return
-        if self.stopping.active:
-            self.stopping.keep_best(run)
-            return
         with self._kept(), sealed_folder(run.final) as partial:
-            self._save(partial)
+            if self.stopping.active:
+                self.stopping.copy_best(run, partial)
+            else:
+                self._save(partial)
+            write_card(run, partial)
 
     def _keep_if_best(self, run: RunDirectory) -> None:
         if self.stopping.improved(run):

@@ -7,7 +7,7 @@ from adrpo.errors import AdrpoError
 from adrpo.metrics import UNSEEN
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.kept_weights import best_place, watched_values
-from adrpo.runs.manifest import check_weights, sealed_folder
+from adrpo.runs.manifest import check_weights
 
 
 class EarlyStopping:
@@ -47,11 +47,10 @@ class EarlyStopping:
         """Folder of the best evaluation's weights until the run ends."""
         return run.path / "best"
 
-    def keep_best(self, run: RunDirectory) -> None:
-        """Put the best weights into ``final/``."""
+    def copy_best(self, run: RunDirectory, folder: Path) -> None:
+        """Copy the best weights into ``folder``; AdrpoError where they are damaged."""
         check_weights(self.folder(run))
-        with sealed_folder(run.final) as partial:
-            shutil.copytree(self.folder(run), partial, dirs_exist_ok=True)
+        shutil.copytree(self.folder(run), folder, dirs_exist_ok=True)
 
     def _values(self, run: RunDirectory) -> list[float]:
         """The metric of each evaluation, turned where less of it is better."""

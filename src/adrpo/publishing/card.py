@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,7 +15,13 @@ from adrpo.publishing.base import Base
 from adrpo.publishing.loading import Loading, loading
 from adrpo.publishing.markdown import escaped, fenced, table
 from adrpo.publishing.shown import Shown
-from adrpo.report.kept import judges_trained_on, kept_weights, own_reward_lines, start_notices
+from adrpo.report.kept import (
+    Kept,
+    judges_trained_on,
+    kept_weights,
+    own_reward_lines,
+    start_notices,
+)
 from adrpo.report.numbers import Printed, fixed
 from adrpo.report.summary import MetricTable, beside, headline, leading, metric_table, unscored
 from adrpo.runs.directory import RunDirectory
@@ -29,15 +36,26 @@ LOCAL = re.compile(r"(?:^|(?<=:))(?:~|\.{0,2})/(?:[^/:]+/)*(?=[^/:]+)")
 """The folders before the last part of a path, which may stand behind a kind: "coco:/a/b.csv"."""
 
 
-def card(run: RunDirectory, repo: str, base: Base, shown: Shown) -> str:
+def card(
+    run: RunDirectory, repo: str | None, base: Base, shown: Shown, final: Path | None = None
+) -> str:
     """The card of ``run`` as README.md of the repository ``repo``: metadata for the Hub, then text.
 
-    ``shown`` are the samples whose files lie beside it.
+    Args:
+        run: a finished run.
+        repo: None for weights that lie in no repository yet.
+        base: of the run.
+        shown: the samples, whose files lie beside the card.
+        final: the folder of the weights where it has not taken its name ``final/`` yet.
+
+    Raises:
+        AdrpoError: a file of the run can't be read, or ``final/`` holds no weights that a library
+            loads.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
     facts = read_facts(run)
-    use = loading(run.final, repo, base, facts)
+    use = loading(final or run.final, repo, base, facts)
     settings = run.read_settings()
     data = ModelCardData(
         base_model=base.hub_id,
@@ -49,7 +67,8 @@ def card(run: RunDirectory, repo: str, base: Base, shown: Shown) -> str:
         license_link=base.licence.get("license_link"),
         widget=shown.widget() or None,
     )
-    text = _render(_context(run, repo, base, shown, use))
+    kept = kept_weights(run, settings, final)
+    text = _render(_context(run, _title(repo, base), base, shown, use, kept))
     return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
 
 
@@ -64,10 +83,9 @@ def _render(context: Mapping[str, Any]) -> str:
 
 
 def _context(
-    run: RunDirectory, repo: str, base: Base, shown: Shown, use: Loading
+    run: RunDirectory, title: str, base: Base, shown: Shown, use: Loading, kept: Kept | None
 ) -> dict[str, Any]:
     settings, facts = run.read_settings(), read_facts(run)
-    kept = kept_weights(run, settings)
     step = kept.step or None if kept else None
     trained = judges_trained_on(run)
     evaluations = run.read_evaluations()
@@ -83,7 +101,7 @@ def _context(
     sentences = ("".join(text for text, _ in sentence) for sentence in both)
     sentence = " ".join(filter(None, sentences))
     return {
-        "title": repo.rpartition("/")[2],
+        "title": title,
         "what": _what(use.what, base, settings, cut(described(run))),
         "headline": sentence,
         "notices": [cut(line) for line in [*([kept.sentence] if kept else []), *told]],
@@ -107,6 +125,12 @@ def cut(value: Any) -> Any:
     if not isinstance(value, str) or "://" in value:
         return value
     return " ".join(LOCAL.sub("", word) for word in value.split(" "))
+
+
+def _title(repo: str | None, base: Base) -> str:
+    if repo is not None:
+        return repo.rpartition("/")[2]
+    return f"{base.words if base.is_embedded else base.name}, fine-tuned"
 
 
 def _what(weights: str, base: Base, settings: Mapping[str, Any], description: str) -> str:

@@ -11,13 +11,13 @@ from adrpo.publishing.shown import shown_of
 from adrpo.report.kept import kept_weights
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.durable import replace_folder
-from adrpo.runs.manifest import FILE, check_weights
+from adrpo.runs.manifest import CARD, FILE, check_weights
 from adrpo.runs.model_folder import ADAPTER_CONFIG, named_base
 from adrpo.runs.record import check_record
 
-LEFT_OUT = (FILE, "README.md", "training_args.bin")
-"""Files of ``final/`` that stay: its checksums, which are of the folder as training left it; PEFT's
-empty form of a card; and a pickle of TRL's, which nobody should load."""
+LEFT_OUT = (FILE, CARD, "training_args.bin")
+"""Files of ``final/`` that stay: its checksums, which are of the folder as training left it; its
+card, which names no repository; and a pickle of TRL's, which nobody should load."""
 
 
 def check_publishable(run: RunDirectory) -> None:
@@ -54,7 +54,7 @@ def compose(run: RunDirectory, repo: str, base: Base, folder: Path) -> Path:
         for name, source in shown.files.items():
             (partial / name).parent.mkdir(exist_ok=True)
             shutil.copy(source, partial / name)
-        (partial / "README.md").write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(text, encoding="utf-8")
         if base.hub_id is not None:
             _name_base(partial / ADAPTER_CONFIG, base.hub_id)
     return folder

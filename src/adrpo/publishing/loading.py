@@ -9,6 +9,14 @@ from adrpo.publishing.base import Base
 from adrpo.runs.facts import Facts
 from adrpo.runs.model_folder import ADAPTER_CONFIG, LORA_WEIGHTS, MODEL_CONFIG, loads
 
+HERE = "path/to/final"
+"""Place of weights that lie in no repository, in code: they know of no folder where they stay."""
+
+NO_NAME = (
+    f"In the code {HERE} stands for the place of this folder, or for the name of the repository "
+    f"that it was uploaded to."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
@@ -21,12 +29,12 @@ class Loading:
     code: str
 
 
-def loading(final: Path, repo: str, base: Base, facts: Facts) -> Loading:
+def loading(final: Path, repo: str | None, base: Base, facts: Facts) -> Loading:
     """The code that loads ``final`` from the repository ``repo`` on its ``base``, and more of it.
 
     Args:
         final: an adapter of diffusers, one of PEFT, or a whole model of transformers.
-        repo: the repository's name.
+        repo: the repository's name; None for weights that lie in none.
         base: what an adapter is put on.
         facts: of the run's domain.
 
@@ -40,13 +48,14 @@ def loading(final: Path, repo: str, base: Base, facts: Facts) -> Loading:
             f"({MODEL_CONFIG}); received a folder without any; restore it, or train again"
         )
     package, _, kind = (facts.base_class or "transformers.AutoModel").rpartition(".")
-    line = line.format(place=_text(repo), kind=kind)
+    line = line.format(place=_text(repo or HERE), kind=kind)
+    open_place = "" if repo else f" {NO_NAME}"
     if library == "transformers":
         return Loading(
             what="A fine-tuned copy",
             library_name=library,
             tags=(),
-            words="It is a whole model, to be loaded as its base is.",
+            words=f"It is a whole model, to be loaded as its base is.{open_place}",
             code=f"from {package} import {kind}\n\n{line}",
         )
     on, imports = (
@@ -56,7 +65,7 @@ def loading(final: Path, repo: str, base: Base, facts: Facts) -> Loading:
         what="A LoRA adapter",
         library_name=library,
         tags=("lora",),
-        words=_words_on(base),
+        words=f"{_words_on(base)}{open_place}",
         code=f"{_loaded(on, base, facts, imports)}\n{line}",
     )
 

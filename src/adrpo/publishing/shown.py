@@ -1,6 +1,6 @@
 """The samples that a card shows, and their files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ class Shown:
     tuned: str = "Fine-tuned"
     """The trained model in words: with the step, where ``final/`` has another one's weights."""
 
+    def without_files(self) -> "Shown":
+        """The samples that are text, for a card beside which no file of them lies."""
+        return Shown(
+            completions=[replace(own, clips=[]) for own in self.completions], tuned=self.tuned
+        )
+
     def picture_rows(self) -> list[list[str]]:
         """The table of pictures in Markdown; empty without any."""
         if not self.pictures:
@@ -67,10 +73,10 @@ class Shown:
         ]
 
 
-def shown_of(run: RunDirectory) -> Shown:
+def shown_of(run: RunDirectory, final: Path | None = None) -> Shown:
     """The samples of ``run`` that its card shows: one of each of the first held-out prompts, before
-    training and at the last evaluation."""
-    kept = kept_weights(run, run.read_settings())
+    training and at the last evaluation; ``final`` as ``kept_weights`` takes it."""
+    kept = kept_weights(run, run.read_settings(), final)
     shown = Shown(tuned=f"Fine-tuned, step {kept.last}") if kept else Shown()
     _add_pictures(run, shown)
     _add_completions(run, shown)

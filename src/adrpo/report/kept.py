@@ -3,6 +3,7 @@ judges that the reward asks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from adrpo.errors import AdrpoError
@@ -39,8 +40,12 @@ class Kept:
         )
 
 
-def kept_weights(run: RunDirectory, config: Mapping[str, Any]) -> Kept | None:
+def kept_weights(
+    run: RunDirectory, config: Mapping[str, Any], final: Path | None = None
+) -> Kept | None:
     """The weights that early stopping kept of ``run``, whose settings are ``config``.
+
+    ``final`` is the folder of the weights where it has not taken its name ``final/`` yet.
 
     None without early stopping, before ``final/`` is written, and where the last evaluation is the
     one that was kept.
@@ -48,7 +53,7 @@ def kept_weights(run: RunDirectory, config: Mapping[str, Any]) -> Kept | None:
     evaluation = config.get("evaluation")
     metric = evaluation.get("early_stopping") if isinstance(evaluation, Mapping) else None
     rows = run.read_evaluations(UNSEEN)
-    if metric is None or not rows or not run.final.is_dir():
+    if metric is None or not rows or not (final or run.final).is_dir():
         return None
     step, last = kept_step(run, str(metric)), rows[-1]["step"]
     return None if step is None or step == last else Kept(str(metric), step, last)

@@ -19,6 +19,9 @@ FILE = "manifest.json"
 SUMS = "sha256"
 """Key of a manifest: name of a file, from the folder on -> its checksum."""
 
+CARD = "README.md"
+"""File with words on weights that lie beside it, which their user may go on writing."""
+
 
 def checksum(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal digits; AdrpoError where it can't be read."""
@@ -109,14 +112,19 @@ def damage(
 
 def check_weights(path: Path) -> bool:
     """Raise AdrpoError where the weights in ``path``, a folder or a file, are not those that its
-    manifest knows; False where there is no manifest that knows them."""
+    manifest knows; False where there is no manifest that knows them. A folder's CARD is not looked
+    at."""
     folder = path if path.is_dir() else path.parent
     if not (folder / FILE).is_file():
         return False
     manifest = read_manifest(folder)
     if path.is_file() and (manifest is None or path.name not in manifest[SUMS]):
         return False
-    fault = damage(folder, looked_at=lambda name: path.is_dir() or name == path.name)
+
+    def looked_at(name: str) -> bool:
+        return name != CARD if path.is_dir() else name == path.name
+
+    fault = damage(folder, looked_at=looked_at)
     if fault is not None:
         raise AdrpoError(
             f"{fault}; the weights are damaged or were changed: restore the file, or delete "

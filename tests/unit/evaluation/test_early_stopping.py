@@ -9,6 +9,7 @@ from adrpo.errors import AdrpoError
 from adrpo.evaluation.early_stopping import EarlyStopping
 from adrpo.runs import RunDirectory
 from adrpo.runs.kept_weights import kept_step
+from adrpo.runs.manifest import sealed_folder
 
 
 def run_with(folder: Path, values: list[float], name: str = "score") -> RunDirectory:
@@ -128,6 +129,7 @@ def test_the_best_adapter_becomes_the_final_one(tmp_path: Path):
     run.final.mkdir()
     (run.final / "adapter").write_text("last")
     (run.final / "stale").write_text("")
-    stopping.keep_best(run)
+    with sealed_folder(run.final) as folder:
+        stopping.copy_best(run, folder)
     assert sorted(p.name for p in run.final.iterdir()) == ["adapter", "manifest.json"]
     assert (run.final / "adapter").read_text() == "best"
