@@ -261,25 +261,24 @@ def _train(plan: "Plan", workers: "Workers") -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from adrpo.comparison import jobs_of, run_jobs
+    from adrpo.comparison.pace import Pace
     from adrpo.runs.announcer import Announcer
 
     jobs = jobs_of(plan)
+    pace = Pace(jobs)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
         TimeRemainingColumn(compact=True),
     )
-    total = sum(job.method.steps for job in jobs)
-    task = bar.add_task("compare", total=total, completed=sum(job.steps_done() for job in jobs))
-    # In a log the bar's content is a line now and then.
-    lines = Announcer(lambda: f"{bar.tasks[task].description}, {bar.tasks[task].completed:.0f} of "
-                      f"{total} steps")  # fmt: skip
+    task = bar.add_task("compare", total=pace.total, completed=pace.done)
+    lines = Announcer(pace.line)  # in a log the bar's content is a line now and then
     bar.disable = not bar.console.is_terminal
 
     def show(steps: int, running: int) -> None:
-        finished = f"{len(jobs)} runs, {running} at work"
-        bar.update(task, completed=steps, description=finished)
+        pace.update(steps, running)
+        bar.update(task, completed=steps, description=pace.runs)
 
     def tell(line: str) -> None:
         bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
