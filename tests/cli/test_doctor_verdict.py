@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from adrpo.config import config_to_yaml
+from adrpo.embedded.weights import weights_path
 from adrpo.runs.downloads import Download, fetched_bytes, in_words, sizes
 from support.command_line import Command
 from support.hub_server import HubServer, Repository, as_the_hub
@@ -172,6 +173,36 @@ def test_a_published_model_is_estimated_before_it_is_here(
     found = last_line(command)
     assert found.startswith("Can't train here: about ")
     assert found.endswith(" and this machine has 25 GB of memory.")
+
+
+def test_a_cached_description_is_no_model(
+    hub: HubServer, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own advice fetches a config.json alone; an index names shards that may be missing."""
+    with_memory(monkeypatch, 1000)
+    hub.repositories["me/model"] = Repository(private=False, sizes={"model.safetensors": 3 * GB})
+    cached = tmp_path / "cache" / "models--me--model"
+    snapshot = cached / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    shutil.copy(weights_path("language_model") / "config.json", snapshot)
+    settings = ("llm/embedded", "model.pretrained=me/model")
+    assert command("doctor", *settings) == 0, command.out
+    assert "model: the weights of me/model are not on this machine" in command.out
+    assert last_line(command).endswith("the first run downloads 3 GB (me/model).")
+    shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    index = json.dumps({"weight_map": shards})
+    (snapshot / "model.safetensors.index.json").write_text(index)
+    (snapshot / shards["a"]).touch()
+    assert command("doctor", *settings) == 0, command.out
+    assert last_line(command).endswith("the first run downloads 3 GB (me/model).")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert command("doctor", *settings) == 1, command.out
+    assert "me/model is not on this machine, and HF_HUB_OFFLINE" in last_line(command)
+    (snapshot / shards["b"]).touch()
+    assert command("doctor", *settings) == 0, command.out
+    assert "model: me/model is in the Hub cache" in command.out and "download" not in command.out
 
 
 def test_what_the_hub_has_not_can_not_train(hub: HubServer, command: Command) -> None:

@@ -9,7 +9,7 @@ from adrpo.data.prompts import hub_place
 from adrpo.errors import AdrpoError
 from adrpo.memory import GIGABYTE, UNFIT, UNKNOWN
 from adrpo.runs.downloads import Download
-from adrpo.runs.model_folder import description
+from adrpo.runs.model_folder import description, lacks_weights
 from adrpo.runs.published_sizes import published_bytes
 from adrpo.runs.quantization import KEY, QUANTIZERS, check_quantizer
 
@@ -61,7 +61,7 @@ def check_model(
         findings.ok(what, "embedded, nothing to download")
     elif Path(model).is_dir():
         findings.ok(what, f"folder {model}")
-    elif description(model):
+    elif (described := bool(description(model))) and not (weights and lacks_weights(model)):
         findings.ok(what, f"{model} is in the Hub cache")
     else:
         if known is None and weights:
@@ -69,8 +69,9 @@ def check_model(
         findings.downloads.append(Download(model, weights=weights, known=known))
         findings.note(
             what,
-            f"{model} is not on this machine: the first run downloads it from the Hugging Face "
-            f"Hub (some models ask you to accept a license there first)",
+            f"{f'the weights of {model} are' if described else f'{model} is'} not on this machine: "
+            f"the first run downloads {'them' if described else 'it'} from the Hugging Face Hub "
+            f"(some models ask you to accept a license there first)",
         )
         return False
     return True

@@ -21,6 +21,9 @@ PIPELINE_INDEX = "model_index.json"
 """File that describes a pipeline of diffusers."""
 
 MODELS = (MODEL_CONFIG, PIPELINE_INDEX)
+WEIGHTS = (".safetensors", ".bin")
+"""Endings of the files of weights that transformers and diffusers load."""
+
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"
 """File of an adapter that diffusers writes."""
 
@@ -64,6 +67,26 @@ def description(name: str) -> dict[str, Any]:
         if isinstance(content, dict):
             found[file] = content
     return found
+
+
+def lacks_weights(name: str) -> bool:
+    """True where the Hub's cache has what describes the model ``name``, and of its weights none, or
+    not all files that an index of theirs names."""
+    found = [path for path in (_cached(name, file) for file in MODELS) if path is not None]
+    if not found:
+        return False
+    folder = found[0].parent
+    # A cached file is a link, which dangles where the file behind it was removed.
+    if not any(file.suffix in WEIGHTS and file.is_file() for file in folder.rglob("*")):
+        return True
+    for index in folder.rglob("*.safetensors.index.json"):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, AttributeError, RecursionError):
+            return True
+        if not all((index.parent / shard).is_file() for shard in shards):
+            return True
+    return False
 
 
 def _cached(name: str, file: str) -> Path | None:
