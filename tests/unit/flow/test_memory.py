@@ -357,6 +357,8 @@ def test_models_of_unknown_size_are_named():
     reward = config.reward[0].model_copy(update={"options": {"model": "someone/clip"}})
     config = load_flow_config("flow/sd3-medium-adrpo").model_copy(update={"reward": (reward,)})
     assert "not counted, of unknown size: clip_score someone/clip" in memory_lines(config, 0, None)
+    # A judge that is arithmetic has no size to be unknown.
+    assert "not counted" not in "\n".join(memory_lines(recipe("flow/verifiable"), 0, None))
 
 
 def test_a_family_whose_blocks_are_not_counted_has_no_estimate(

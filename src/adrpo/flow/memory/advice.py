@@ -24,6 +24,9 @@ FROM_WEIGHTS = {
 }
 """Reward -> parameters of the published file that its option ``weights`` names."""
 
+WITHOUT_MODEL = ("http_reward", "jpeg_size", "scene_judge", "scene_judge_strict", "vlm_judge")
+"""Rewards that are arithmetic, or whose model is on another machine."""
+
 MODEL_OF = {
     "aesthetic": ("clip", "openai/clip-vit-large-patch14"),
     "pick_score": ("model", "yuvalkirstain/PickScore_v1"),
@@ -101,7 +104,7 @@ def _reward_parameters(term: "RewardTermSection") -> tuple[str, int | None]:
     option, default = MODEL_OF.get(term.name, ("model", None))
     model = term.options.get(option, default)
     what = f"{term.name} {model}" if model else term.name
-    if term.options.get("device") == "cpu":
+    if term.options.get("device") == "cpu" or term.name in WITHOUT_MODEL:
         return what, 0
     of_weights = FROM_WEIGHTS.get(term.name)
     if model is None:
