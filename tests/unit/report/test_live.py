@@ -187,7 +187,8 @@ def test_only_the_page_is_served_and_only_to_this_machine(run: Path) -> None:
     assert not (run / "report.html").exists()
 
 
-def test_the_command_ends_by_an_interrupt_in_one_line(run: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_by_an_interrupt_in_one_line(run: Path, sent: signal.Signals) -> None:
     command = [sys.executable, "-m", "adrpo", "report", str(run), "--watch", "--port", "0"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
@@ -195,7 +196,7 @@ def test_the_command_ends_by_an_interrupt_in_one_line(run: Path) -> None:
         assert process.stdout is not None and process.stderr is not None
         line = process.stdout.readline()
         assert re.fullmatch(r"Report: http://127\.0\.0\.1:\d+/ while the runs go on; .*\n", line)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         assert process.wait(30) == 130
         assert (process.stdout.read(), process.stderr.read()) == ("", "stopped\n")
 
