@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from adrpo.config import RewardTermSection, load_recipe
+from adrpo.config import LanguageConfig, RewardTermSection, config_to_yaml, load_recipe
 from adrpo.config.documents import dump_yaml
 from adrpo.config.secrets import redacted, refuse_plain_secrets, resolved
 from adrpo.errors import AdrpoError
 from adrpo.rewards.loading import build_reward
 from adrpo.rewards.scoring import score
 from support.command_line import Command
+from support.tiny_language_runs import tiny_language_config, write_material
 
 KEY = "sk-Very+Secret/77"
 
@@ -26,6 +27,13 @@ class Keyed:
         if len(prompts) == 1:
             raise ConnectionError(f"POST {{self.url}} with {{self.api_key}} failed")
         return [float(image.getpixel((0, 0))[0]) for image in images[:-1]] + [None]
+
+
+class KeyedTexts(Keyed):
+    def __call__(self, prompts, completions, **columns):
+        if len(completions) % 2:
+            raise ConnectionError(f"POST {{self.url}} with {{self.api_key}} failed")
+        return [float(len(text)) for text in completions[:-1]] + [None]
 '''
 
 OPTIONS: dict[str, Any] = {
@@ -75,6 +83,38 @@ def test_a_run_and_all_that_tells_of_it_hold_no_key(
     assert holding(tmp_path) == [] and KEY not in told
     config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     assert "env:SCORES_KEY" in config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("domain", ["flow", "llm"])
+def test_a_comparison_holds_no_key(
+    domain: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trainings are processes of their own, whose output goes to files; and their page."""
+    monkeypatch.setenv("SCORES_KEY", KEY)
+    path = recipe(tmp_path)
+    if domain == "llm":
+        path.write_text(config_to_yaml(of_texts(tmp_path)), encoding="utf-8")
+    words = ["--seeds", "1", "--threads", "1", "--output-dir", "compared"]
+    assert command("compare", str(path), *words) == 0, command.err
+    told = command.out + command.err
+    run = next((tmp_path / "compared" / "runs").glob("*-seed0"))
+    for asked in (["report", str(run)], ["evaluate", str(run), "--output-dir", "again"]):
+        assert command(*asked) == 0, command.err
+        told += command.out + command.err
+    assert holding(tmp_path) == [] and KEY not in told
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    assert "env:SCORES_KEY" in config and "keyed" in config
+
+
+def of_texts(folder: Path) -> LanguageConfig:
+    """A run of one step whose reward has the key."""
+    sections: dict[str, Any] = {
+        "training": {"steps": 1},
+        "evaluation": {"samples_per_prompt": 2},
+        "reward": [{"name": "keyed:KeyedTexts", "options": OPTIONS}],
+    }
+    return tiny_language_config(write_material(folder), **sections)
 
 
 def test_an_error_of_the_reward_has_stars_in_the_keys_place(
