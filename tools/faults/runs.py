@@ -141,7 +141,7 @@ USES: dict[str, Callable[[Path], list[str]]] = {
     "publish": publish,
     "play": play,
 }
-"""What is asked of a finished run, by the name of its command."""
+"""Name of a command -> the answers that it gives of a finished run."""
 
 
 def content(run: Path) -> dict[str, Any]:

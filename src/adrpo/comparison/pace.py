@@ -1,4 +1,4 @@
-"""What a comparison tells of the trainings at work, where there is no terminal to draw a bar in."""
+"""Steps, rewards and time left of a comparison, in words where no terminal can show a bar."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Pace:
 
     @property
     def runs(self) -> str:
-        """How many runs there are, and how many of them are at work."""
+        """The number of runs, and of those at work."""
         return f"{len(self._jobs)} runs, {self._at_work} at work"
 
     def update(self, steps: int, at_work: int) -> None:
@@ -52,7 +52,7 @@ class Pace:
         return ", ".join(parts)
 
     def _rewards(self) -> list[str]:
-        """Of each run that this command trains: its folder, step and reward."""
+        """Folder, step and reward of each run that this command trains."""
         found: list[str] = []
         for job, before in zip(self._jobs, self._before, strict=True):
             if not before < job.steps_done() < job.method.steps:

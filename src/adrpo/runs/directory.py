@@ -302,7 +302,7 @@ def _row(line: bytes, where: str) -> Row:
 
 
 def _json_object(path: Path) -> dict[str, Any]:
-    """What a file of JSON holds; AdrpoError where that is no mapping."""
+    """The mapping that a file of JSON holds; AdrpoError where it holds none."""
     try:
         record = json.loads(_text(path))
     except (RecursionError, ValueError) as error:
