@@ -51,6 +51,7 @@ RECIPE = "flow/verifiable"
 SETTINGS = (
     "training.learning_rate_schedule=constant",
     "training.learning_rate=2e-3",
+    "training.ema_decay=null",
     "algorithm.shared_points=false",
     "sampling.steps=10",
     "sampling.solver=euler",

@@ -123,3 +123,24 @@ def test_a_level_below_the_base_is_refused(plan: Plan):
 
     with pytest.raises(AdrpoError, match="expected one above the base's"):
         tell(asked(plan, 0.1), methods(plan))
+
+
+def test_the_lists_of_levers_start_from_what_flow_verifiable_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever the recipe is now: the commands train what the committed rows are of."""
+    from time_to_result import Asked
+
+    monkeypatch.chdir(BENCHMARKS.parent)
+    before = ["benchmarks/losses/regression-adaptive.yaml"]
+    for name in ("levers", "together"):
+        asked = Asked.read(BENCHMARKS / f"time_lists/{name}.yaml")
+        found = asked.plan(tmp_path / name).methods
+        (was,) = Plan.resolve(tmp_path / "was", before, asked.overrides, 1, None).methods
+        own, old = (
+            {key: value for key, value in settings.items() if key not in ("description", "source")}
+            for settings in (found[0].settings, was.settings)
+        )
+        assert own == old
+        told = {repr(sorted(method.settings.items())) for method in found}
+        assert len(told) == len(asked.settings)
