@@ -23,14 +23,6 @@ SEED_KEY = "training.seed"
 """Key that decides, too, which prompts are the seen ones."""
 
 
-def open_base(path: Path | str) -> RunDirectory:
-    """The run whose evaluation of the base is to be taken over; AdrpoError where it is none."""
-    try:
-        return RunDirectory.open(path)
-    except AdrpoError as error:
-        raise AdrpoError(f"--base: {error}") from None
-
-
 def check_base_evaluation(
     other: RunDirectory,
     settings: Mapping[str, Any],
