@@ -18,21 +18,11 @@ from typing import Any
 import torch
 from llm_step_cost import letters, save_random_model, stepped
 
+from adrpo.llm.memory.published import PUBLISHED
 from gpu_proof.device import Device
 from gpu_proof.record import Record
 
-QWEN3 = {
-    "vocab_size": 151936,
-    "hidden_size": 1024,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "max_position_embeddings": 40960,
-    "tie_word_embeddings": True,
-}
-"""Qwen/Qwen3-0.6B's config.json."""
+QWEN3 = {key: own for key, own in PUBLISHED["Qwen/Qwen3-0.6B"].items() if key != "model_type"}
 SMALL = {"vocab_size": 1000, "hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
 TOKENS = 256
 STEPS = 3
