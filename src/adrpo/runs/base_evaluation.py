@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adrpo.errors import AdrpoError
+from adrpo.errors import AdrpoError, of_setting
 from adrpo.runs.directory import Row, RunDirectory
 from adrpo.runs.inputs import Inputs, check_inputs
 from adrpo.runs.record import PAIRED, check_record
@@ -21,6 +21,12 @@ DECISIVE += ("adapter.start_from", "adapter.reference")
 
 SEED_KEY = "training.seed"
 """Key that decides, too, which prompts are the seen ones."""
+
+
+def open_base(path: Path | str) -> RunDirectory:
+    """The run whose evaluation of the base is to be taken over; AdrpoError where it is none."""
+    with of_setting("--base"):
+        return RunDirectory.open(path)
 
 
 def check_base_evaluation(

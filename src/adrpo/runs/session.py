@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from adrpo.config import Configuration, config_to_yaml
-from adrpo.errors import AdrpoError, AdrpoWarning, of_setting
+from adrpo.errors import AdrpoError, AdrpoWarning
 from adrpo.metrics import UNSEEN
-from adrpo.runs.base_evaluation import check_base_evaluation
+from adrpo.runs.base_evaluation import check_base_evaluation, open_base
 from adrpo.runs.checkpoints import clear_after, intact_checkpoint, latest_checkpoint
 from adrpo.runs.directory import RunDirectory
 from adrpo.runs.disk import resumable_writing
@@ -113,8 +113,7 @@ def session(
         with telling(processes):
             check_unseen(inputs, resume=resume)
             if base is not None:
-                with of_setting("--base"):
-                    other = RunDirectory.open(base)
+                other = open_base(base)
                 check_base_evaluation(other, settings, splits, facts.machine_keys, inputs)
             if processes.is_main and not resume:
                 RunDirectory.create(path, config_to_yaml(config), inputs.files())
